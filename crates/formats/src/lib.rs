@@ -1,0 +1,6 @@
+//! Bytes to typed descriptions: safetensors, GGUF, Hugging Face folders, llama2.c checkpoints.
+//!
+//! Everything here is read from files other people made: sizes are checked before memory is taken, and every
+//! error names the file and the tensor or key it is about.
+
+pub mod spec;
