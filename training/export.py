@@ -1,0 +1,71 @@
+"""Writes a run's checkpoint as a Hugging Face folder: `OUT/hf/MODEL`.
+
+    python export.py mini
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from chat import END, ENDOFTEXT, SPECIAL, TEMPLATE
+from recipes import RECIPES
+
+
+def write(path, content):
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def export(name, out, untrained=False):
+    recipe = RECIPES[name]
+    torch.manual_seed(1)
+    model = recipe.build(recipe.config)
+    if not untrained:
+        model.load_state_dict(torch.load(out / name / "checkpoint.pt", map_location="cpu", weights_only=False)["model"])
+    folder = out / "hf" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {n: p.detach().float().contiguous().clone() for n, p in model.huggingface_state().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+    tokenizer = (out / "tokenizer.json").read_text(encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    ids = {t["content"]: t["id"] for t in json.loads(tokenizer)["added_tokens"]}
+    stop = [ids[END], ids[ENDOFTEXT]]
+    common = {"bos_token_id": None, "eos_token_id": stop, "pad_token_id": ids[ENDOFTEXT]}
+    write(folder / "config.json", recipe.config.huggingface() | common | {"torch_dtype": "float32"})
+    write(folder / "generation_config.json", common | {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "max_new_tokens": 256})
+    write(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": recipe.config.positions,
+            "bos_token": None,
+            "eos_token": END,
+            "pad_token": ENDOFTEXT,
+            "unk_token": None,
+            "add_bos_token": False,
+            "add_eos_token": False,
+            "clean_up_tokenization_spaces": False,
+            "additional_special_tokens": SPECIAL[1:-1],
+            "added_tokens_decoder": {
+                str(ids[t]): {"content": t, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True} for t in SPECIAL
+            },
+            "chat_template": TEMPLATE,
+        },
+    )
+    print(f"{folder}: {sum(p.numel() for p in model.parameters())} parameters")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=RECIPES)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs")
+    parser.add_argument("--untrained", action="store_true", help="random weights, to try a loader before training is done")
+    args = parser.parse_args()
+    export(args.model, args.out, args.untrained)
+
+
+if __name__ == "__main__":
+    main()

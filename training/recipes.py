@@ -1,0 +1,56 @@
+"""What is trained, on which mix, for how long. Every phase is a share of the run, so `--tokens` alone makes a run longer."""
+
+from dataclasses import dataclass, field
+
+from gpt2 import GPT2, GPT2Config
+from llama import Llama, LlamaConfig
+
+# Shares of tokens.
+EARLY = {
+    "stories": 28, "tales": 6, "books": 4, "news": 4, "storytasks": 8, "intents": 8, "questions": 7, "reading": 5, "words": 5, "smalltalk": 2,
+    "recall256": 25,
+}
+MIDDLE = {
+    "stories": 22, "tales": 6, "books": 3, "news": 3, "storytasks": 10, "intents": 9, "questions": 8, "reading": 7, "words": 5, "smalltalk": 2,
+    "recall256": 12, "recall512": 15,
+}
+FINAL = {
+    "stories": 18, "tales": 4, "news": 3, "storytasks": 12, "intents": 10, "questions": 9, "reading": 9, "words": 5, "smalltalk": 3,
+    "recall256": 7, "recall512": 9, "recall1024": 13,
+}
+
+
+@dataclass
+class Phase:
+    until: float  # share of the run
+    window: int
+    tokens: int  # per step
+    mix: dict
+
+
+@dataclass
+class Recipe:
+    build: type
+    config: object
+    tokens: int
+    phases: list = field(default_factory=list)
+    muon: float = 0.02
+    adam: float = 0.003
+    decay_from: float = 0.45  # constant until here, then linearly to zero
+    grow_from: str = ""  # another run whose weights this one starts from
+
+
+RECIPES = {
+    "mini": Recipe(
+        Llama, LlamaConfig(), 6_000_000,
+        [Phase(0.25, 256, 2048, EARLY), Phase(0.5, 256, 4096, EARLY), Phase(0.8, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)],
+    ),
+    "small": Recipe(
+        Llama, LlamaConfig(layers=14), 1_200_000,
+        [Phase(0.5, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)], muon=0.008, adam=0.0015, decay_from=0.3, grow_from="mini",
+    ),
+    "mini-gpt2": Recipe(
+        GPT2, GPT2Config(), 2_500_000,
+        [Phase(0.2, 256, 2048, EARLY), Phase(0.55, 256, 4096, EARLY), Phase(0.8, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)], grow_from="mini",
+    ),
+}
