@@ -1,8 +1,28 @@
 //! Numbers only: products, attention, norms and the thread pool under them, with no tensor library.
 //!
 //! Every fast version of an operation stands beside a plain one that says what it computes; the choice among
-//! them is made once, at run time, from what the processor can do.
+//! them is made once, at run time, from what the processor can do ([`limits::features`] shows it).
+//!
+//! Two promises hold for every function here:
+//! - the number of threads never changes a result: one task computes an output, always in the same order;
+//! - a row's result never depends on the other rows in its batch, so a prefill and single steps agree bit for bit.
 
+mod activations;
+mod attention;
+mod chunks;
 mod format;
+pub mod limits;
+mod matrix;
+pub mod ops;
+mod pool;
+mod products;
+mod quants;
+mod variant;
 
+pub use activations::Activations;
+pub use attention::{AttentionShape, KvSlice, Tap, attend};
 pub use format::Format;
+pub use matrix::{Matrix, MatrixError};
+pub use pool::Pool;
+pub use products::{Mode, Product, matmul};
+pub use quants::{dequantize, quantize};

@@ -1,0 +1,75 @@
+//! The instruction-set variants side by side, and the choice among them.
+//!
+//! A variant is a table of functions. The portable one is the plain twin that says what each function computes;
+//! a vector variant must agree with it (bit for bit where its documentation says so) and may only be called when
+//! the processor has what it needs. Adding one (AVX-512 VNNI, AMX, NEON) is a file in `products` and one in
+//! `attention`, a table here and an entry in [`ALL`].
+
+use std::sync::OnceLock;
+
+use crate::attention::{self, Head};
+use crate::products::{self, Tile};
+use crate::{Format, quants};
+
+/// What one instruction set offers.
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    /// Whether this processor can run it.
+    pub(crate) available: fn() -> bool,
+    /// [`crate::dequantize`]; whole blocks, checked by the caller. The same bits in every variant.
+    pub(crate) dequantize: fn(Format, &[u8], &mut [f32]),
+    /// Quantises one row of activations in blocks of 32. The same bits in every variant.
+    pub(crate) quantize_small: fn(&[f32], crate::activations::CodesMut<'_>),
+    /// The same in blocks of 256.
+    pub(crate) quantize_large: fn(&[f32], crate::activations::CodesMut<'_>),
+    /// Whether products of several rows want the activations as panels too.
+    pub(crate) panels: bool,
+    /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
+    pub(crate) product: fn(&Tile<'_>),
+    /// One head of attention.
+    pub(crate) attend: fn(&mut Head<'_, '_>),
+    /// `x * sigmoid(x)` in place.
+    pub(crate) silu: fn(&mut [f32]),
+    /// GELU by tanh, in place.
+    pub(crate) gelu_tanh: fn(&mut [f32]),
+    /// `exp(x - shift)` in place; the sum, accumulated in eight lanes.
+    pub(crate) exp_sum: fn(&mut [f32], f32) -> f32,
+    /// Multiplies bytes as fast as it can for a while; how many operations that were.
+    pub(crate) peak_int8: fn() -> u64,
+    /// The same with f32.
+    pub(crate) peak_f32: fn() -> u64,
+    /// What `product` does for a format, in words.
+    pub(crate) describe: fn(Format) -> &'static str,
+}
+
+/// The plain twin.
+pub(crate) static PORTABLE: Variant = Variant {
+    name: "portable",
+    available: || true,
+    dequantize: |format, bytes, out| quants::dequantize_portable(format, bytes, out),
+    quantize_small: |row, codes| crate::activations::quantize_row::<32, 32>(row, codes),
+    quantize_large: |row, codes| crate::activations::quantize_row::<256, 16>(row, codes),
+    panels: false,
+    product: products::portable::product,
+    attend: attention::portable::attend,
+    silu: crate::ops::portable::silu,
+    gelu_tanh: crate::ops::portable::gelu_tanh,
+    exp_sum: crate::ops::portable::exp_sum,
+    peak_int8: crate::limits::portable_int8,
+    peak_f32: crate::limits::portable_f32,
+    describe: |_| "portable loops",
+};
+
+/// Every variant compiled in, best first.
+pub(crate) static ALL: &[&Variant] = &[&PORTABLE];
+
+/// The variant in use: the first available one, or the one that the environment variable `CRAYON_KERNELS` names.
+pub(crate) fn chosen() -> &'static Variant {
+    static CHOSEN: OnceLock<&'static Variant> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        let wanted = std::env::var("CRAYON_KERNELS").ok();
+        let named = |v: &&&'static Variant| wanted.as_deref().is_none_or(|name| name == v.name);
+        let usable = || ALL.iter().filter(|v| (v.available)());
+        usable().find(named).or_else(|| usable().next()).unwrap_or(&&PORTABLE)
+    })
+}
