@@ -1,1 +1,38 @@
-//! Placeholder.
+//! The facade: open a model, hold a session, generate. This is the library a Rust program adds.
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use crayon_engine::{Engine, Event, Message, ModelSource, Options, Settings};
+//!
+//! let engine = Engine::open(&ModelSource::embedded("mini")?, &Settings::default())?;
+//! let prompt = engine.chat_prompt(&[Message::user("Why is the sky blue?")])?;
+//! let mut session = engine.session(prompt.len() + 128)?;
+//! session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
+//! let answer = session.generate(&Options::default(), &mut |event| {
+//!     if let Event::Text(text) = event { print!("{text}") }
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), crayon_engine::EngineError>(())
+//! ```
+
+mod embedded;
+mod error;
+mod generate;
+mod open;
+mod prompt;
+mod sampler;
+mod session;
+mod source;
+mod stop;
+mod usage;
+
+pub use crayon_model::{Adapter, KvType};
+pub use crayon_text::{Message, Role};
+pub use embedded::{EMBEDDED, Embedded};
+pub use error::EngineError;
+pub use generate::{Answer, Event, Finish, Options, Timing};
+pub use open::{Engine, Settings};
+pub use sampler::{Sampler, Sampling};
+pub use session::{Fed, Session};
+pub use source::ModelSource;
+pub use usage::peak_rss_bytes;

@@ -1,0 +1,122 @@
+//! One error type for everything between a model's name and its answer.
+
+use crayon_formats::Error as FormatError;
+use crayon_model::ModelError;
+use crayon_text::TextError;
+
+/// What can go wrong, with a hint where the user can act.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No model of this name is embedded.
+    #[error("no model called {name:?} is built in")]
+    NotEmbedded {
+        /// What was asked for.
+        name: String,
+    },
+    /// Nothing at this path.
+    #[error("no model at {path}")]
+    NotFound {
+        /// The path as given.
+        path: String,
+    },
+    /// The checkpoint could not be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The tokenizer or the chat template failed.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The network failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The checkpoint brings no tokenizer.
+    #[error("{model} has no tokenizer, so text cannot be read or written")]
+    NoTokenizer {
+        /// The model.
+        model: String,
+    },
+    /// Tokenizer and network disagree.
+    #[error("the tokenizer of {model} has {tokenizer} entries, the network only {network}")]
+    VocabularyMismatch {
+        /// The model.
+        model: String,
+        /// Entries of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        network: usize,
+    },
+    /// The prompt and the answer do not fit the model's context.
+    #[error("{tokens} tokens do not fit the context of {context} tokens ({prompt} to read, {answer} for the answer)")]
+    TooLong {
+        /// Sum of both.
+        tokens: usize,
+        /// Tokens to read.
+        prompt: usize,
+        /// Tokens kept free for the answer.
+        answer: usize,
+        /// What the model can hold.
+        context: usize,
+    },
+    /// Nothing to answer.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// A sampling parameter is out of range.
+    #[error("{name} must be {expected}, not {found}")]
+    Sampling {
+        /// Parameter.
+        name: &'static str,
+        /// Allowed range in words.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// The network computed something that is not a number.
+    #[error("{model} computes values that are not finite{}", tensor.as_ref().map(|t| format!("; tensor {t} holds NaN or infinity")).unwrap_or_default())]
+    NotFinite {
+        /// The model.
+        model: String,
+        /// The first broken tensor, when the weights are to blame.
+        tensor: Option<String>,
+    },
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl EngineError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            EngineError::NotEmbedded { .. } => {
+                let names: Vec<&str> = crate::EMBEDDED.iter().map(|model| model.name).collect();
+                Some(format!("built-in models: {}", names.join(", ")))
+            }
+            EngineError::NotFound { .. } => {
+                Some("a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file".to_string())
+            }
+            EngineError::Format(error) => error.hint(),
+            EngineError::Text(error) => error.hint(),
+            EngineError::Model(_) => None,
+            EngineError::NoTokenizer { .. } => Some(
+                "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights".to_string(),
+            ),
+            EngineError::VocabularyMismatch { .. } => {
+                Some("the tokenizer files probably belong to another model".to_string())
+            }
+            EngineError::TooLong { .. } => {
+                Some("give a shorter text, or fewer tokens for the answer (--max-tokens)".to_string())
+            }
+            EngineError::EmptyPrompt => Some("write a question, or pipe a text in".to_string()),
+            EngineError::Sampling { .. } => None,
+            EngineError::NotFinite { tensor, .. } => Some(match tensor {
+                Some(_) => "the file is damaged or was exported wrongly; get it again".to_string(),
+                None => "try --exact; if it stays, the weights overflow".to_string(),
+            }),
+            EngineError::Cancelled => None,
+        }
+    }
+
+    /// Whether the input is to blame rather than the program or the machine.
+    pub fn is_user_mistake(&self) -> bool {
+        !matches!(self, EngineError::Cancelled | EngineError::Model(ModelError::Candle(_)))
+    }
+}

@@ -1,0 +1,155 @@
+//! Opening a model: checkpoint, network, tokenizer and template in one place.
+
+use std::time::{Duration, Instant};
+
+use crayon_formats::{Bytes, Checkpoint};
+use crayon_kernels::{Mode, Pool};
+use crayon_model::{Decoder, FullMemory, KvType};
+use crayon_formats::spec::Spec;
+use crayon_text::{ChatTemplate, Tokenizer};
+
+use crate::{EngineError, ModelSource, Session};
+
+/// How a model is run.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Threads; the machine's cores when `None`.
+    pub threads: Option<usize>,
+    /// Keep activations in f32 beside quantised weights.
+    pub exact: bool,
+    /// Storage of keys and values. When `None`: f32 beside float weights, f16 beside quantised ones, so that the
+    /// memory never rounds more coarsely than the weights.
+    pub kv: Option<KvType>,
+}
+
+/// An open model, shared by its sessions.
+pub struct Engine {
+    name: String,
+    checkpoint: Checkpoint,
+    decoder: Decoder,
+    tokenizer: Option<Tokenizer>,
+    template: Option<ChatTemplate>,
+    pool: Pool,
+    kv: KvType,
+    loading: Duration,
+}
+
+impl Engine {
+    /// Opens `source`. Weights stay in their mapped file.
+    pub fn open(source: &ModelSource, settings: &Settings) -> Result<Engine, EngineError> {
+        let started = Instant::now();
+        let checkpoint = match source {
+            ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
+            ModelSource::Path(path) => Checkpoint::open(path)?,
+        };
+        let mut engine = Engine::from_checkpoint(source.to_string(), checkpoint, settings)?;
+        engine.loading = started.elapsed();
+        Ok(engine)
+    }
+
+    /// Runs a checkpoint that is already in hand.
+    pub fn from_checkpoint(name: String, checkpoint: Checkpoint, settings: &Settings) -> Result<Engine, EngineError> {
+        let started = Instant::now();
+        let mode = if settings.exact { Mode::Exact } else { Mode::Fast };
+        let decoder = Decoder::open(&checkpoint, mode)?;
+        let tokenizer = Tokenizer::from_source(&checkpoint.tokenizer)?;
+        if let Some(tokenizer) = &tokenizer
+            && tokenizer.len() > checkpoint.spec.vocab
+        {
+            let (tokenizer, network) = (tokenizer.len(), checkpoint.spec.vocab);
+            return Err(EngineError::VocabularyMismatch { model: name, tokenizer, network });
+        }
+        let template = match (&checkpoint.chat_template, &tokenizer) {
+            (Some(source), Some(tokenizer)) => {
+                let text = |id: Option<u32>| id.and_then(|id| tokenizer.text(id));
+                let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
+                Some(ChatTemplate::new(source, bos.as_deref(), eos.as_deref())?)
+            }
+            _ => None,
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let quantised = !checkpoint.tensor("blk.0.attn_q.weight")?.format.is_float();
+        let default_kv = if quantised && !settings.exact { KvType::F16 } else { KvType::F32 };
+        Ok(Engine {
+            name,
+            decoder,
+            tokenizer,
+            template,
+            pool: Pool::new(settings.threads.unwrap_or_else(cores).max(1)),
+            kv: settings.kv.unwrap_or(default_kv),
+            loading: started.elapsed(),
+            checkpoint,
+        })
+    }
+
+    /// A conversation that may grow to `tokens` tokens in all.
+    pub fn session(&self, tokens: usize) -> Result<Session<'_>, EngineError> {
+        if tokens > self.spec().context {
+            return Err(EngineError::TooLong { tokens, prompt: tokens, answer: 0, context: self.spec().context });
+        }
+        Ok(Session::new(self, FullMemory::new(self.spec(), tokens, self.kv)))
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The network's description.
+    pub fn spec(&self) -> &Spec {
+        &self.checkpoint.spec
+    }
+
+    /// The file behind it.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The network.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The threads it runs on.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Storage of keys and values.
+    pub fn kv_type(&self) -> KvType {
+        self.kv
+    }
+
+    /// The tokenizer, or an error that says how to add one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, EngineError> {
+        self.tokenizer.as_ref().ok_or_else(|| EngineError::NoTokenizer { model: self.name.clone() })
+    }
+
+    /// The chat template, for models that follow instructions.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Time it took to open.
+    pub fn loading(&self) -> Duration {
+        self.loading
+    }
+
+    /// Ids that end an answer.
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let mut ids = self.checkpoint.generation.eos.clone();
+        ids.extend(self.tokenizer.as_ref().and_then(Tokenizer::eos));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The error for logits that are not numbers: names the first broken tensor.
+    pub(crate) fn not_finite(&self) -> EngineError {
+        let names = crayon_model::plain::parameter_names(self.spec());
+        let broken = names.into_iter().find(|name| {
+            self.checkpoint.tensor(name).is_ok_and(|tensor| tensor.first_non_finite().is_some())
+        });
+        EngineError::NotFinite { model: self.name.clone(), tensor: broken }
+    }
+}

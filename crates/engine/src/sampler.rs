@@ -1,0 +1,260 @@
+//! From logits to the next token.
+
+use crate::EngineError;
+
+/// How the next token is drawn. The steps run in this order: penalties, temperature, top-k, top-p, min-p.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most probable token.
+    pub temperature: f32,
+    /// Keep this many most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the fewest tokens whose probabilities reach this sum; 1 keeps all.
+    pub top_p: f32,
+    /// Drop tokens less probable than this share of the most probable one; 0 keeps all.
+    pub min_p: f32,
+    /// Logits of tokens already in the text are divided (or, when negative, multiplied) by this; 1 is neutral
+    /// (CTRL, arXiv 1909.05858).
+    pub repetition_penalty: f32,
+    /// Subtracted from the logits of tokens already in the answer; 0 is neutral.
+    pub presence_penalty: f32,
+    /// Start of the random sequence: same seed, same tokens.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    /// The most probable token every time.
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Refuses values outside their ranges.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let check = |good: bool, name, expected, found: f32| match good {
+            true => Ok(()),
+            false => Err(EngineError::Sampling { name, expected, found: found.to_string() }),
+        };
+        let t = self.temperature;
+        check(t.is_finite() && t >= 0.0, "temperature", "0 or more", t)?;
+        check(self.top_p > 0.0 && self.top_p <= 1.0, "top-p", "above 0 and at most 1", self.top_p)?;
+        check(self.min_p >= 0.0 && self.min_p <= 1.0, "min-p", "between 0 and 1", self.min_p)?;
+        let r = self.repetition_penalty;
+        check(r.is_finite() && r > 0.0, "repetition-penalty", "above 0", r)?;
+        let p = self.presence_penalty;
+        check(p.is_finite(), "presence-penalty", "a finite number", p)
+    }
+}
+
+/// A drawn token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// Token id.
+    pub id: u32,
+    /// Log-probability under the model itself, before penalties and temperature.
+    pub logprob: f32,
+}
+
+/// Draws tokens; owns the random sequence and its buffers.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    state: u64,
+    candidates: Vec<(u32, f32)>,
+}
+
+impl Sampler {
+    /// Refuses parameters outside their ranges.
+    pub fn new(sampling: Sampling) -> Result<Sampler, EngineError> {
+        sampling.check()?;
+        let state = sampling.seed;
+        Ok(Sampler { sampling, state, candidates: Vec::new() })
+    }
+
+    /// Draws from `logits`. `text` is everything read and written so far, `answer` its written end. `None` when a
+    /// logit is not a number or none is finite.
+    pub fn draw(&mut self, logits: &[f32], text: &[u32], answer: &[u32]) -> Option<Drawn> {
+        let log_sum = log_sum_exp(logits)?;
+        self.candidates.clear();
+        self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
+        self.penalise(text, answer);
+        let id = if self.sampling.temperature == 0.0 { self.most_probable()? } else { self.sample()? };
+        Some(Drawn { id, logprob: logits[id as usize] - log_sum })
+    }
+
+    fn penalise(&mut self, text: &[u32], answer: &[u32]) {
+        let penalty = self.sampling.repetition_penalty;
+        if penalty != 1.0 {
+            for id in unique(text) {
+                if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
+                    *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                }
+            }
+        }
+        if self.sampling.presence_penalty != 0.0 {
+            for id in unique(answer) {
+                if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
+                    *logit -= self.sampling.presence_penalty;
+                }
+            }
+        }
+    }
+
+    /// The lowest id among the largest logits, so that ties fall the same way everywhere.
+    fn most_probable(&self) -> Option<u32> {
+        let mut best: Option<(u32, f32)> = None;
+        for &(id, logit) in &self.candidates {
+            if best.is_none_or(|(_, largest)| logit > largest) {
+                best = Some((id, logit));
+            }
+        }
+        best.map(|(id, _)| id)
+    }
+
+    fn sample(&mut self) -> Option<u32> {
+        let by_logit = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let keep = self.sampling.top_k;
+        if keep > 0 && keep < self.candidates.len() {
+            self.candidates.select_nth_unstable_by(keep - 1, by_logit);
+            self.candidates.truncate(keep);
+        }
+        self.candidates.sort_unstable_by(by_logit);
+        let largest = self.candidates.first()?.1;
+        for (_, logit) in &mut self.candidates {
+            *logit = ((*logit - largest) / self.sampling.temperature).exp();
+        }
+        let total: f32 = self.candidates.iter().map(|(_, weight)| weight).sum();
+        let mut kept = self.candidates.len();
+        if self.sampling.top_p < 1.0 {
+            let mut sum = 0.0;
+            let reached = |(_, weight): &(u32, f32)| {
+                sum += weight;
+                sum >= self.sampling.top_p * total
+            };
+            kept = self.candidates.iter().position(reached).map_or(kept, |last| last + 1);
+        }
+        // The largest weight is 1 by construction.
+        let probable = self.candidates.partition_point(|(_, weight)| *weight >= self.sampling.min_p);
+        self.candidates.truncate(kept.min(probable).max(1));
+
+        let total: f32 = self.candidates.iter().map(|(_, weight)| weight).sum();
+        let mut left = self.uniform() * total;
+        for &(id, weight) in &self.candidates {
+            left -= weight;
+            if left < 0.0 {
+                return Some(id);
+            }
+        }
+        self.candidates.last().map(|&(id, _)| id)
+    }
+
+    /// A number in [0, 1): splitmix64, whose sequence is fixed by its seed on every platform.
+    fn uniform(&mut self) -> f32 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// `ln Σ exp(logit)`; `None` when a logit is NaN or the sum is not finite.
+pub(crate) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if !largest.is_finite() {
+        return None;
+    }
+    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - largest).exp())).sum();
+    sum.is_finite().then(|| largest + sum.ln() as f32)
+}
+
+fn unique(ids: &[u32]) -> impl Iterator<Item = u32> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(sampling: Sampling, logits: &[f32], times: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(sampling).unwrap();
+        (0..times).map(|_| sampler.draw(logits, &[], &[]).unwrap().id).collect()
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_largest_and_the_lowest_id_of_a_tie() {
+        assert_eq!(drawn(Sampling::default(), &[1.0, 3.0, 3.0], 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let sampling = Sampling { temperature: 1.0, seed: 7, ..Sampling::default() };
+        let logits = [0.0, 1.0, 2.0];
+        let ids = drawn(sampling, &logits, 20_000);
+        let total: f32 = logits.iter().map(|logit: &f32| logit.exp()).sum();
+        for (id, logit) in logits.iter().enumerate() {
+            let share = ids.iter().filter(|&&drawn| drawn == id as u32).count() as f32 / 20_000.0;
+            assert!((share - logit.exp() / total).abs() < 0.015, "{id}: {share}");
+        }
+    }
+
+    #[test]
+    fn top_k_top_p_and_min_p_cut_the_tail() {
+        let logits = [4.0, 3.0, 2.0, -2.0];
+        let base = Sampling { temperature: 1.0, seed: 1, ..Sampling::default() };
+        let cut = |sampling: Sampling| drawn(sampling, &logits, 400).into_iter().max().unwrap();
+        assert_eq!(cut(Sampling { top_k: 2, ..base.clone() }), 1);
+        assert_eq!(cut(Sampling { top_p: 0.6, ..base.clone() }), 0);
+        assert_eq!(cut(Sampling { min_p: 0.2, ..base.clone() }), 1);
+        assert_eq!(cut(base), 2.max(cut(Sampling { temperature: 1.0, seed: 1, ..Sampling::default() })));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_tokens() {
+        let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
+        let sampling = Sampling { temperature: 1.3, seed: 42, ..Sampling::default() };
+        assert_eq!(drawn(sampling.clone(), &logits, 50), drawn(sampling.clone(), &logits, 50));
+        assert_ne!(drawn(sampling.clone(), &logits, 50), drawn(Sampling { seed: 43, ..sampling }, &logits, 50));
+    }
+
+    #[test]
+    fn penalties_push_tokens_away() {
+        let logits = [2.0, 1.9, -1.0];
+        let mut sampler = Sampler::new(Sampling { repetition_penalty: 1.5, ..Sampling::default() }).unwrap();
+        assert_eq!(sampler.draw(&logits, &[0], &[]).unwrap().id, 1);
+        let mut sampler = Sampler::new(Sampling { presence_penalty: 0.5, ..Sampling::default() }).unwrap();
+        assert_eq!(sampler.draw(&logits, &[0], &[]).unwrap().id, 0);
+        assert_eq!(sampler.draw(&logits, &[0], &[0]).unwrap().id, 1);
+    }
+
+    #[test]
+    fn the_reported_logprob_is_the_models_own() {
+        let logits = [1.0, 2.0];
+        let sampling = Sampling { temperature: 5.0, seed: 3, ..Sampling::default() };
+        let drawn = Sampler::new(sampling).unwrap().draw(&logits, &[], &[]).unwrap();
+        let expected = logits[drawn.id as usize] - (1f32.exp() + 2f32.exp()).ln();
+        assert!((drawn.logprob - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn not_a_number_is_refused() {
+        let mut sampler = Sampler::new(Sampling::default()).unwrap();
+        assert_eq!(sampler.draw(&[0.0, f32::NAN], &[], &[]), None);
+        assert_eq!(sampler.draw(&[f32::NEG_INFINITY; 2], &[], &[]), None);
+        assert!(Sampler::new(Sampling { top_p: 0.0, ..Sampling::default() }).is_err());
+        assert!(Sampler::new(Sampling { temperature: f32::NAN, ..Sampling::default() }).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Where adapters attach: every linear layer has a [`Site`], and an [`Adapter`] may add to its output.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crayon_formats::spec::Spec;
+use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, matmul};
+
+use crate::ModelError;
+
+/// The linear layers of a block, and the output layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Projection {
+    /// Query projection.
+    Q,
+    /// Key projection.
+    K,
+    /// Value projection.
+    V,
+    /// Projection after attention.
+    O,
+    /// Gate of the MLP.
+    Gate,
+    /// First layer of the MLP.
+    Up,
+    /// Last layer of the MLP.
+    Down,
+}
+
+impl Projection {
+    /// All of them, in the order a block runs them.
+    pub const ALL: [Projection; 7] = [
+        Projection::Q,
+        Projection::K,
+        Projection::V,
+        Projection::O,
+        Projection::Gate,
+        Projection::Up,
+        Projection::Down,
+    ];
+
+    /// The canonical (GGUF) tensor stem.
+    pub const fn stem(self) -> &'static str {
+        match self {
+            Projection::Q => "attn_q",
+            Projection::K => "attn_k",
+            Projection::V => "attn_v",
+            Projection::O => "attn_output",
+            Projection::Gate => "ffn_gate",
+            Projection::Up => "ffn_up",
+            Projection::Down => "ffn_down",
+        }
+    }
+
+    /// Values in and out, `(in, out)`.
+    pub fn size(self, spec: &Spec) -> (usize, usize) {
+        let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        match self {
+            Projection::Q => (spec.hidden, q),
+            Projection::K | Projection::V => (spec.hidden, kv),
+            Projection::O => (q, spec.hidden),
+            Projection::Gate | Projection::Up => (spec.hidden, spec.intermediate),
+            Projection::Down => (spec.intermediate, spec.hidden),
+        }
+    }
+}
+
+/// One linear layer of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Site {
+    /// Block index, from 0.
+    pub layer: usize,
+    /// Which of the block's linear layers.
+    pub projection: Projection,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blk.{}.{}", self.layer, self.projection.stem())
+    }
+}
+
+/// Something that adds to the output of linear layers beside their weights.
+pub trait Adapter: Send + Sync {
+    /// Adds this adapter's contribution for `site` to `out`: `x` is `[rows, in]`, `out` is `[rows, out]`. Sites it
+    /// does not adapt are left as they are.
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool);
+}
+
+/// `scale * B A` for one layer: `a` is `[rank, in]`, `b` is `[out, rank]`.
+#[derive(Clone, Debug)]
+pub struct LowRankPair {
+    /// Down projection, `[rank, in]`.
+    pub a: Vec<f32>,
+    /// Up projection, `[out, rank]`.
+    pub b: Vec<f32>,
+    /// Inner width.
+    pub rank: usize,
+    /// Factor on the product, `alpha / rank` for plain LoRA.
+    pub scale: f32,
+}
+
+/// Low-rank adapters (LoRA, arXiv 2106.09685) on any set of layers, mixed ranks allowed.
+#[derive(Clone, Debug, Default)]
+pub struct LowRank {
+    pairs: HashMap<Site, Packed>,
+}
+
+/// A pair as the kernels read it: little-endian f32 bytes.
+#[derive(Clone, Debug)]
+struct Packed {
+    a: Vec<u8>,
+    b: Vec<u8>,
+    rank: usize,
+    input: usize,
+    output: usize,
+    scale: f32,
+}
+
+impl LowRank {
+    /// Attaches `pair` at `site` after checking its shape against the network.
+    pub fn insert(&mut self, spec: &Spec, site: Site, pair: &LowRankPair) -> Result<(), ModelError> {
+        let (input, output) = site.projection.size(spec);
+        let fail = |reason: String| ModelError::Adapter { site: site.to_string(), reason };
+        if site.layer >= spec.layers {
+            return Err(fail(format!("the network has {} layers", spec.layers)));
+        }
+        if pair.rank == 0 || pair.a.len() != pair.rank * input || pair.b.len() != output * pair.rank {
+            return Err(fail(format!(
+                "expected A [{0}, {input}] and B [{output}, {0}], found {1} and {2} values",
+                pair.rank,
+                pair.a.len(),
+                pair.b.len()
+            )));
+        }
+        let pack = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (a, b) = (pack(&pair.a), pack(&pair.b));
+        self.pairs.insert(site, Packed { a, b, rank: pair.rank, input, output, scale: pair.scale });
+        Ok(())
+    }
+
+    /// The adapted sites, in no particular order.
+    pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
+        self.pairs.keys().copied()
+    }
+}
+
+impl Adapter for LowRank {
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool) {
+        let Some(pair) = self.pairs.get(&site) else { return };
+        let a = Matrix { format: Format::F32, rows: pair.rank, cols: pair.input, data: &pair.a };
+        let b = Matrix { format: Format::F32, rows: pair.output, cols: pair.rank, data: &pair.b };
+        let inner = product(pool, x, rows, a);
+        let delta = product(pool, &inner, rows, b);
+        for (out, delta) in out.iter_mut().zip(&delta) {
+            *out += pair.scale * delta;
+        }
+    }
+}
+
+fn product(pool: &Pool, x: &[f32], rows: usize, weight: Matrix<'_>) -> Vec<f32> {
+    let mut out = vec![0.0; rows * weight.rows];
+    let mut activations = Activations::new();
+    activations.set(x, rows, weight.cols);
+    activations.prepare(pool, [weight.format].into_iter(), Mode::Exact);
+    matmul(pool, &activations, &mut [Product { weight, out: &mut out }], Mode::Exact);
+    out
+}

@@ -1,0 +1,460 @@
+//! The decoder on plain slices: token ids in, logits out, one pass for any number of sequences.
+//!
+//! Read [`Decoder::forward`] for the way of a token: embedding, then per block norm, q k v, positions, memory,
+//! attention, projection, MLP, then the output layer. Buffers are `[rows, width]`, where the rows of all
+//! sequences of a pass stand one after the other, so that every product reads its weights once.
+
+use std::ops::Range;
+
+use crayon_formats::spec::{Activation, Positions, Spec};
+use crayon_formats::{Checkpoint, Tensor};
+use crayon_kernels::{Activations, AttentionShape, Matrix, Mode, Pool, Product, attend, dequantize, matmul, ops};
+
+use crate::adapter::{Adapter, Site};
+use crate::layers::{Block, Linear, Normalise, matrix, view};
+use crate::memory::{KvMemory, ScoreTap};
+use crate::rope::{Rotation, Rotations};
+use crate::ModelError;
+
+/// A network with its weights, shared by all sequences.
+pub struct Decoder {
+    spec: Spec,
+    embedding: Tensor,
+    learned_positions: Option<Tensor>,
+    blocks: Vec<Block>,
+    final_norm: Normalise,
+    /// `None` when the token embedding serves as output layer.
+    output: Option<Tensor>,
+    mode: Mode,
+}
+
+/// The new tokens of one sequence in a pass.
+pub struct Step<'a> {
+    /// Token ids, at least one.
+    pub tokens: &'a [u32],
+    /// Where this sequence keeps its keys and values.
+    pub memory: &'a mut dyn KvMemory,
+    /// Added to the linear layers for this sequence only.
+    pub adapter: Option<&'a dyn Adapter>,
+    /// Sees this sequence's attention probabilities.
+    pub tap: Option<&'a dyn ScoreTap>,
+}
+
+impl<'a> Step<'a> {
+    /// New tokens of a sequence without adapter or tap.
+    pub fn new(tokens: &'a [u32], memory: &'a mut dyn KvMemory) -> Step<'a> {
+        Step { tokens, memory, adapter: None, tap: None }
+    }
+}
+
+/// Which rows get logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// None: the pass only fills the memory.
+    Nothing,
+    /// The last row of each sequence.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// Buffers of a pass, reused from one to the next.
+#[derive(Default)]
+pub struct Scratch {
+    activations: Activations,
+    hidden: Vec<f32>,
+    normed: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    /// Attention output `[rows, heads, head_dim]`.
+    mixed: Vec<f32>,
+    /// The same while it is made, `[heads, rows, head_dim]` per sequence.
+    by_head: Vec<f32>,
+    delta: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    cos: [Vec<f32>; 2],
+    sin: [Vec<f32>; 2],
+    logits: Vec<f32>,
+}
+
+impl Scratch {
+    /// Empty buffers; they grow with the first pass.
+    pub fn new() -> Scratch {
+        Scratch::default()
+    }
+}
+
+impl Decoder {
+    /// Reads the network of `checkpoint`. Weights stay where they are; only norms, biases and the like are copied.
+    pub fn open(checkpoint: &Checkpoint, mode: Mode) -> Result<Decoder, ModelError> {
+        let spec = checkpoint.spec.clone();
+        let learned = spec.positions == Positions::Learned;
+        Ok(Decoder {
+            embedding: matrix(checkpoint, "token_embd.weight")?,
+            learned_positions: learned.then(|| matrix(checkpoint, "position_embd.weight")).transpose()?,
+            blocks: (0..spec.layers).map(|layer| Block::open(checkpoint, layer)).collect::<Result<_, _>>()?,
+            final_norm: Normalise::open(checkpoint, "output_norm", spec.norm)?,
+            output: (!spec.tied).then(|| matrix(checkpoint, "output.weight")).transpose()?,
+            spec,
+            mode,
+        })
+    }
+
+    /// The network's description.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Whether activations stay f32.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.
+    pub fn forward<'s>(
+        &self,
+        pool: &Pool,
+        steps: &mut [Step<'_>],
+        want: Want,
+        scratch: &'s mut Scratch,
+    ) -> Result<&'s mut [f32], ModelError> {
+        let spans = self.admit(steps)?;
+        let rows = spans.last().map_or(0, |span| span.end);
+        self.embed(steps, &spans, scratch)?;
+        let rotations = self.rotations(steps, &spans, scratch);
+
+        for (layer, block) in self.blocks.iter().enumerate() {
+            self.attention(pool, layer, block, steps, &spans, &rotations, scratch);
+            self.mlp(pool, block, steps, &spans, scratch);
+        }
+        for (step, span) in steps.iter_mut().zip(&spans) {
+            step.memory.advance(span.len());
+        }
+
+        let wanted: Vec<usize> = match want {
+            Want::Nothing => return Ok(&mut []),
+            Want::Last => spans.iter().map(|span| span.end - 1).collect(),
+            Want::All => (0..rows).collect(),
+        };
+        self.logits(pool, &wanted, scratch);
+        Ok(&mut scratch.logits)
+    }
+
+    /// Checks the tokens, makes room for them, and gives each step its rows.
+    fn admit(&self, steps: &mut [Step<'_>]) -> Result<Vec<Range<usize>>, ModelError> {
+        let mut spans = Vec::with_capacity(steps.len());
+        let mut start = 0;
+        for step in steps.iter_mut() {
+            if let Some(&id) = step.tokens.iter().find(|&&id| id as usize >= self.spec.vocab) {
+                return Err(ModelError::Token { id, vocab: self.spec.vocab });
+            }
+            let last = step.memory.position() + step.tokens.len();
+            if self.learned_positions.is_some() && last > self.spec.context {
+                return Err(ModelError::Position { position: self.spec.context, context: self.spec.context });
+            }
+            step.memory.reserve(step.tokens.len())?;
+            spans.push(start..start + step.tokens.len());
+            start += step.tokens.len();
+        }
+        Ok(spans)
+    }
+
+    fn embed(&self, steps: &[Step<'_>], spans: &[Range<usize>], scratch: &mut Scratch) -> Result<(), ModelError> {
+        let width = self.spec.hidden;
+        let rows = spans.last().map_or(0, |span| span.end);
+        scratch.hidden.resize(rows * width, 0.0);
+        let mut out = scratch.hidden.chunks_exact_mut(width);
+        for step in steps {
+            let first = step.memory.position();
+            for ((offset, &id), row) in step.tokens.iter().enumerate().zip(&mut out) {
+                let embedding = view(&self.embedding);
+                dequantize(embedding.format, embedding.row(id as usize), row);
+                if self.spec.embedding_scale != 1.0 {
+                    ops::scale(row, self.spec.embedding_scale);
+                }
+                if let Some(positions) = &self.learned_positions {
+                    let positions = view(positions);
+                    let mut vector = vec![0.0; width];
+                    dequantize(positions.format, positions.row(first + offset), &mut vector);
+                    ops::add(row, &vector);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the cos and sin tables of this pass, `[rows, dims / 2]`, for global and for local layers.
+    fn rotations(&self, steps: &[Step<'_>], spans: &[Range<usize>], scratch: &mut Scratch) -> Option<Rotations> {
+        let Positions::Rope(rope) = &self.spec.positions else { return None };
+        for table in scratch.cos.iter_mut().chain(&mut scratch.sin) {
+            table.clear();
+        }
+        let mut rotations = None;
+        for (step, span) in steps.iter().zip(spans) {
+            let own = Rotations::new(rope, step.memory.span());
+            let first = step.memory.position();
+            let kinds: [Option<&Rotation>; 2] = [Some(&own.global), own.local.as_ref()];
+            for (kind, rotation) in kinds.into_iter().enumerate() {
+                let Some(rotation) = rotation else { continue };
+                for offset in 0..span.len() {
+                    rotation.push_angles(first + offset, &mut scratch.cos[kind], &mut scratch.sin[kind]);
+                }
+            }
+            rotations = Some(own);
+        }
+        rotations
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one pass, each named")]
+    fn attention(
+        &self,
+        pool: &Pool,
+        layer: usize,
+        block: &Block,
+        steps: &mut [Step<'_>],
+        spans: &[Range<usize>],
+        rotations: &Option<Rotations>,
+        scratch: &mut Scratch,
+    ) {
+        let spec = &self.spec;
+        let (dim, width) = (spec.head_dim, spec.hidden);
+        let rows = scratch.hidden.len() / width;
+
+        scratch.normed.resize(rows * width, 0.0);
+        block.attention_norm.apply(&scratch.hidden, &mut scratch.normed);
+        self.project(
+            pool,
+            &scratch.normed,
+            &mut [(&block.q, &mut scratch.q), (&block.k, &mut scratch.k), (&block.v, &mut scratch.v)],
+            &mut scratch.activations,
+            steps,
+            spans,
+        );
+
+        if let Some((q_norm, k_norm)) = &block.qk_norm {
+            scratch.delta.resize(scratch.q.len(), 0.0);
+            q_norm.apply(&scratch.q, &mut scratch.delta);
+            std::mem::swap(&mut scratch.q, &mut scratch.delta);
+            scratch.delta.resize(scratch.k.len(), 0.0);
+            k_norm.apply(&scratch.k, &mut scratch.delta);
+            std::mem::swap(&mut scratch.k, &mut scratch.delta);
+        }
+        if let Some(rotations) = rotations {
+            let kind = usize::from(block.window.is_some() && rotations.local.is_some());
+            let (cos, sin) = (&scratch.cos[kind], &scratch.sin[kind]);
+            rotate(&mut scratch.q, spec.heads, dim, cos, sin, rotations);
+            rotate(&mut scratch.k, spec.kv_heads, dim, cos, sin, rotations);
+        }
+
+        scratch.mixed.resize(rows * spec.heads * dim, 0.0);
+        for (step, span) in steps.iter_mut().zip(spans) {
+            let kv = span.start * spec.kv_heads * dim..span.end * spec.kv_heads * dim;
+            step.memory.append(layer, &scratch.k[kv.clone()], &scratch.v[kv], span.len());
+            let own = span.start * spec.heads * dim..span.end * spec.heads * dim;
+            scratch.by_head.resize(own.len(), 0.0);
+            self.attend_heads(pool, layer, block.window, step, &scratch.q[own.clone()], &mut scratch.by_head);
+            gather_heads(&scratch.by_head, spec.heads, dim, &mut scratch.mixed[own]);
+        }
+
+        scratch.delta.resize(rows * width, 0.0);
+        self.project(
+            pool,
+            &scratch.mixed,
+            &mut [(&block.o, &mut scratch.delta)],
+            &mut scratch.activations,
+            steps,
+            spans,
+        );
+        add_residual(block.post_attention_norm.as_ref(), scratch);
+    }
+
+    /// Attention of one sequence: `q` is `[rows, heads, head_dim]`, `out` is `[heads, rows, head_dim]`.
+    fn attend_heads(
+        &self,
+        pool: &Pool,
+        layer: usize,
+        window: Option<usize>,
+        step: &Step<'_>,
+        q: &[f32],
+        out: &mut [f32],
+    ) {
+        let spec = &self.spec;
+        let (dim, stride) = (spec.head_dim, spec.heads * spec.head_dim);
+        let rows = step.tokens.len();
+        let group = spec.heads / spec.kv_heads;
+        let memory: &dyn KvMemory = &*step.memory;
+        pool.for_each_chunk(out, rows * dim, |head, out| {
+            let kv = memory.head(layer, head / group);
+            let shape = AttentionShape {
+                dim,
+                scale: spec.attention_scale,
+                softcap: spec.attention_softcap,
+                window,
+                key_bias: kv.key_bias,
+            };
+            let mut report;
+            let tap: Option<&mut dyn FnMut(usize, usize, &[f32])> = match step.tap {
+                Some(tap) => {
+                    report = move |row: usize, first: usize, probabilities: &[f32]| {
+                        tap.scores(layer, head, row, first, probabilities);
+                    };
+                    Some(&mut report)
+                }
+                None => None,
+            };
+            let past = kv.slots - rows;
+            attend(&shape, &q[head * dim..], stride, rows, past, kv.keys, kv.values, out, dim, tap);
+        });
+    }
+
+    fn mlp(
+        &self,
+        pool: &Pool,
+        block: &Block,
+        steps: &[Step<'_>],
+        spans: &[Range<usize>],
+        scratch: &mut Scratch,
+    ) {
+        block.mlp_norm.apply(&scratch.hidden, &mut scratch.normed);
+        let activations = &mut scratch.activations;
+        match &block.gate {
+            Some(gate) => {
+                let mut layers = [(gate, &mut scratch.gate), (&block.up, &mut scratch.up)];
+                self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
+                activate(pool, self.spec.activation, &mut scratch.gate);
+                ops::mul(&mut scratch.gate, &scratch.up);
+            }
+            None => {
+                let mut layers = [(&block.up, &mut scratch.gate)];
+                self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
+                activate(pool, self.spec.activation, &mut scratch.gate);
+            }
+        }
+        let mut layers = [(&block.down, &mut scratch.delta)];
+        self.project(pool, &scratch.gate, &mut layers, activations, steps, spans);
+        add_residual(block.post_mlp_norm.as_ref(), scratch);
+    }
+
+    /// Several linear layers of one input: `x` is `[rows, in]`; biases and each step's adapter are added.
+    fn project(
+        &self,
+        pool: &Pool,
+        x: &[f32],
+        layers: &mut [(&Linear, &mut Vec<f32>)],
+        activations: &mut Activations,
+        steps: &[Step<'_>],
+        spans: &[Range<usize>],
+    ) {
+        let rows = spans.last().map_or(0, |span| span.end);
+        let cols = layers[0].0.matrix().cols;
+        activations.set(x, rows, cols);
+        activations.prepare(pool, layers.iter().map(|(layer, _)| layer.matrix().format), self.mode);
+        for (layer, out) in layers.iter_mut() {
+            out.resize(rows * layer.matrix().rows, 0.0);
+        }
+        multiply(pool, activations, layers, self.mode);
+        for (layer, out) in layers.iter_mut() {
+            layer.add_bias(out);
+            let width = layer.matrix().rows;
+            for (step, span) in steps.iter().zip(spans) {
+                if let Some(adapter) = step.adapter {
+                    let x = &x[span.start * cols..span.end * cols];
+                    let out = &mut out[span.start * width..span.end * width];
+                    adapter.add(layer.site, x, span.len(), out, pool);
+                }
+            }
+        }
+    }
+
+    /// Final norm and output layer of the `wanted` rows.
+    fn logits(&self, pool: &Pool, wanted: &[usize], scratch: &mut Scratch) {
+        let (width, vocab) = (self.spec.hidden, self.spec.vocab);
+        scratch.normed.resize(wanted.len() * width, 0.0);
+        for (row, out) in wanted.iter().zip(scratch.normed.chunks_exact_mut(width)) {
+            self.final_norm.apply(&scratch.hidden[row * width..(row + 1) * width], out);
+        }
+        let weight: Matrix<'_> = view(self.output.as_ref().unwrap_or(&self.embedding));
+        scratch.activations.set(&scratch.normed, wanted.len(), width);
+        scratch.activations.prepare(pool, [weight.format].into_iter(), self.mode);
+        scratch.logits.resize(wanted.len() * vocab, 0.0);
+        let out = &mut scratch.logits[..];
+        matmul(pool, &scratch.activations, &mut [Product { weight, out }], self.mode);
+        if let Some(cap) = self.spec.logit_softcap {
+            ops::softcap(&mut scratch.logits, cap);
+        }
+    }
+
+    /// The tensors whose values are read as they are, for diagnosis of non-finite logits.
+    pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
+        self.blocks.iter().flat_map(|block| {
+            let all = [Some(&block.q), Some(&block.k), Some(&block.v), Some(&block.o), block.gate.as_ref()];
+            all.into_iter().flatten().chain([&block.up, &block.down]).map(|layer| layer.site)
+        })
+    }
+}
+
+fn multiply(pool: &Pool, x: &Activations, layers: &mut [(&Linear, &mut Vec<f32>)], mode: Mode) {
+    match layers {
+        [(a, x_a)] => matmul(pool, x, &mut [Product { weight: a.matrix(), out: x_a }], mode),
+        [(a, x_a), (b, x_b)] => {
+            let a = Product { weight: a.matrix(), out: x_a };
+            matmul(pool, x, &mut [a, Product { weight: b.matrix(), out: x_b }], mode);
+        }
+        [(a, x_a), (b, x_b), (c, x_c)] => {
+            let a = Product { weight: a.matrix(), out: x_a };
+            let b = Product { weight: b.matrix(), out: x_b };
+            matmul(pool, x, &mut [a, b, Product { weight: c.matrix(), out: x_c }], mode);
+        }
+        more => {
+            for (layer, out) in more {
+                matmul(pool, x, &mut [Product { weight: layer.matrix(), out }], mode);
+            }
+        }
+    }
+}
+
+/// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
+fn rotate(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32], rotations: &Rotations) {
+    let half = rotations.dims / 2;
+    for (row, x) in x.chunks_exact_mut(heads * dim).enumerate() {
+        let (cos, sin) = (&cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
+        for head in x.chunks_exact_mut(dim) {
+            ops::rope(&mut head[..rotations.dims], cos, sin, rotations.interleaved);
+        }
+    }
+}
+
+/// `[heads, rows, dim]` to `[rows, heads, dim]`.
+fn gather_heads(by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
+    let rows = by_head.len() / (heads * dim);
+    for (head, from) in by_head.chunks_exact(rows * dim).enumerate() {
+        for (row, from) in from.chunks_exact(dim).enumerate() {
+            let at = (row * heads + head) * dim;
+            out[at..at + dim].copy_from_slice(from);
+        }
+    }
+}
+
+/// `hidden += delta`, through Gemma's second norm where there is one.
+fn add_residual(norm: Option<&Normalise>, scratch: &mut Scratch) {
+    match norm {
+        Some(norm) => {
+            scratch.normed.resize(scratch.delta.len(), 0.0);
+            norm.apply(&scratch.delta, &mut scratch.normed);
+            ops::add(&mut scratch.hidden, &scratch.normed);
+        }
+        None => ops::add(&mut scratch.hidden, &scratch.delta),
+    }
+}
+
+fn activate(pool: &Pool, activation: Activation, x: &mut [f32]) {
+    // Large enough that a one-row pass stays on one thread.
+    const CHUNK: usize = 16 * 1024;
+    pool.for_each_chunk(x, CHUNK, |_, x| match activation {
+        Activation::Silu => ops::silu(x),
+        Activation::GeluTanh => ops::gelu_tanh(x),
+        Activation::Gelu => ops::gelu(x),
+    });
+}
