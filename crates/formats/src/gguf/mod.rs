@@ -4,6 +4,7 @@
 //! `docs/gguf.md` of the ggml project.
 
 mod metadata;
+mod network;
 mod read;
 mod types;
 mod write;

@@ -1,0 +1,439 @@
+//! A model as it lies on disk, whatever the format: description, tensors under canonical names, tokenizer,
+//! chat template, generation settings.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
+use crate::gguf::{Gguf, Metadata};
+use crate::huggingface::{self, Weights};
+use crate::llama2c::{self, Llama2c};
+use crate::locate::{Location, transpose};
+use crate::names::split_block;
+use crate::spec::Spec;
+use crate::tensor::Tensor;
+
+/// A model whose description was read and whose tensors were all found with the right shapes.
+///
+/// Cloning is cheap: the data is shared.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The network.
+    pub spec: Spec,
+    /// Where it came from.
+    pub source: Source,
+    /// Files to make a tokenizer from.
+    pub tokenizer: TokenizerSource,
+    /// Contents of `tokenizer_config.json` (Hugging Face).
+    pub tokenizer_config: Option<serde_json::Value>,
+    /// Jinja template of conversations.
+    pub chat_template: Option<String>,
+    /// Special ids and sampling settings the model's makers suggest.
+    pub generation: Generation,
+    /// Name the file gives itself, if any.
+    pub name: Option<String>,
+    weights: Arc<Store>,
+}
+
+/// Where a checkpoint came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Path, or a name such as `embedded:mini`.
+    pub name: String,
+    /// The path, unless it came from memory.
+    pub path: Option<PathBuf>,
+    /// Format.
+    pub kind: SourceKind,
+}
+
+/// Format of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// One `.gguf` file.
+    Gguf,
+    /// A folder with `config.json` and safetensors.
+    HuggingFace,
+    /// A llama2.c checkpoint.
+    Llama2c,
+}
+
+/// The files a tokenizer is made from.
+#[derive(Clone, Debug)]
+pub enum TokenizerSource {
+    /// A `tokenizer.json`.
+    Json(Bytes),
+    /// GPT-2's pair of files.
+    Gpt2 {
+        /// `vocab.json`.
+        vocab: Bytes,
+        /// `merges.txt`.
+        merges: Bytes,
+    },
+    /// A SentencePiece `tokenizer.model`.
+    SentencePiece(Bytes),
+    /// The `tokenizer.ggml.*` keys of a GGUF file.
+    Gguf(Arc<Metadata>),
+    /// A llama2.c `tokenizer.bin`.
+    Llama2c(Bytes),
+    /// None was found.
+    None,
+}
+
+/// Special ids and sampling settings a model's makers suggest; what they do not say is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// Ids that end an answer.
+    pub eos: Vec<u32>,
+    /// Id that starts a text.
+    pub bos: Option<u32>,
+    /// Id that fills batches.
+    pub pad: Option<u32>,
+    /// Whether texts start with `bos`, if the model file says so.
+    pub add_bos: Option<bool>,
+    /// Whether texts end with an `eos`, if the model file says so.
+    pub add_eos: Option<bool>,
+    /// Whether to sample rather than take the likeliest token.
+    pub sample: Option<bool>,
+    /// Sampling temperature.
+    pub temperature: Option<f32>,
+    /// Number of likeliest tokens to sample among.
+    pub top_k: Option<usize>,
+    /// Probability mass to sample among.
+    pub top_p: Option<f32>,
+    /// Smallest probability to sample, as a share of the largest.
+    pub min_p: Option<f32>,
+    /// Divisor of the scores of tokens already written.
+    pub repetition_penalty: Option<f32>,
+}
+
+#[derive(Debug)]
+struct Store {
+    weights: Stored,
+    /// The last matrix that had to be transposed. The parts of a fused one are asked for one after another, so
+    /// one place is enough and no second copy of the model stays in memory.
+    transposed: Mutex<Option<Tensor>>,
+}
+
+#[derive(Debug)]
+enum Stored {
+    Gguf(Gguf),
+    HuggingFace(Weights),
+    Llama2c(Llama2c),
+}
+
+impl Checkpoint {
+    /// Opens a folder in Hugging Face layout, a `.gguf` file, or a llama2.c `.bin` with its tokenizer beside it.
+    ///
+    /// Every tensor of the network is looked up and its shape checked; no data is read.
+    ///
+    /// # Errors
+    /// If nothing is there, it is of no known kind, damaged, or of an architecture this project does not run.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
+        if metadata.is_dir() {
+            return open_folder(path);
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let bytes = Bytes::map(path)?;
+        let name = path.display().to_string();
+        match extension {
+            "gguf" => {}
+            "bin" => return Checkpoint::from_llama2c(path, bytes),
+            "safetensors" => {
+                return Err(Error::file(&name, "holds tensors only, no description of the network")
+                    .with_hint("give the folder that holds it together with config.json"));
+            }
+            _ if bytes.starts_with(&crate::gguf::MAGIC) => {}
+            _ => {
+                return Err(Error::file(&name, "is not a model file this program knows")
+                    .with_hint("give a folder with config.json and safetensors, or a .gguf file"));
+            }
+        }
+        let mut checkpoint = Checkpoint::from_gguf(&name, bytes)?;
+        checkpoint.source.path = Some(path.to_owned());
+        Ok(checkpoint)
+    }
+
+    /// Reads a GGUF file that is already in memory; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_gguf(name: &str, bytes: Bytes) -> Result<Checkpoint> {
+        let gguf = Gguf::from_bytes(name, bytes)?;
+        let spec = gguf.spec()?;
+        let metadata = &gguf.metadata;
+        let id = |key: &str| metadata.u32(&format!("tokenizer.ggml.{key}"));
+        let mut eos = Vec::new();
+        for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+            eos.extend(id(key)?.filter(|id| !eos.contains(id)));
+        }
+        let generation = Generation {
+            eos,
+            bos: id("bos_token_id")?,
+            pad: id("padding_token_id")?,
+            add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
+            add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
+            ..Generation::default()
+        };
+        let tokenizer = match metadata.get("tokenizer.ggml.model") {
+            Some(_) => TokenizerSource::Gguf(Arc::new(metadata.clone())),
+            None => TokenizerSource::None,
+        };
+        let checkpoint = Checkpoint {
+            spec,
+            source: Source { name: name.to_owned(), path: None, kind: SourceKind::Gguf },
+            tokenizer,
+            tokenizer_config: None,
+            chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
+            generation,
+            name: metadata.str("general.name")?.map(str::to_owned),
+            weights: Store::new(Stored::Gguf(gguf)),
+        };
+        checkpoint.validate()
+    }
+
+    /// Opens a folder in Hugging Face layout, reading the network's description from another file than its
+    /// `config.json`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with_config(folder: &Path, config: &Path) -> Result<Checkpoint> {
+        let name = config.display().to_string();
+        let json = Bytes::map(config)?;
+        let spec = huggingface::spec_from_config(&name, &json)?;
+        let map = huggingface::json::parse_object(&name, &json)?;
+        let tokenizer_config = huggingface::tokenizer_config(folder)?;
+        let mut generation = huggingface::generation(folder, &map)?;
+        let flag = |key: &str| tokenizer_config.as_ref().and_then(|config| config.get(key)?.as_bool());
+        generation.add_bos = flag("add_bos_token");
+        generation.add_eos = flag("add_eos_token");
+        let checkpoint = Checkpoint {
+            spec,
+            source: Source {
+                name: folder.display().to_string(),
+                path: Some(folder.to_owned()),
+                kind: SourceKind::HuggingFace,
+            },
+            tokenizer: huggingface::tokenizer(folder)?,
+            chat_template: huggingface::chat_template(folder, tokenizer_config.as_ref())?,
+            tokenizer_config,
+            generation,
+            name: map.get("_name_or_path").and_then(|name| name.as_str()).map(str::to_owned),
+            weights: Store::new(Stored::HuggingFace(Weights::open(folder)?)),
+        };
+        checkpoint.validate()
+    }
+
+    fn from_llama2c(path: &Path, bytes: Bytes) -> Result<Checkpoint> {
+        let name = path.display().to_string();
+        let file = Llama2c::from_bytes(&name, bytes)?;
+        let tokenizer = match llama2c::tokenizer_beside(path, file.spec.vocab) {
+            Some(path) => TokenizerSource::Llama2c(Bytes::map(&path)?),
+            None => TokenizerSource::None,
+        };
+        let checkpoint = Checkpoint {
+            spec: file.spec.clone(),
+            source: Source { name, path: Some(path.to_owned()), kind: SourceKind::Llama2c },
+            tokenizer,
+            tokenizer_config: None,
+            chat_template: None,
+            // Texts are trained one after another, each started by 1; that id also ends one.
+            generation: Generation {
+                eos: vec![1, 2],
+                bos: Some(1),
+                add_bos: Some(true),
+                add_eos: Some(false),
+                ..Generation::default()
+            },
+            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+            weights: Store::new(Stored::Llama2c(file)),
+        };
+        checkpoint.validate()
+    }
+
+    /// The tensor called `canonical` (GGUF's names), as `[out, in]` for linear weights.
+    ///
+    /// Shares the file's bytes except where the file stores it in another form: GPT-2's `[in, out]` matrices and
+    /// Gemma's norm weights of a Hugging Face folder.
+    ///
+    /// # Errors
+    /// If the network has no such tensor.
+    pub fn tensor(&self, canonical: &str) -> Result<Tensor> {
+        let (location, stored) = self.find(canonical)?;
+        if !location.transposed {
+            return Ok(location.finish(canonical, stored));
+        }
+        let upright = if location.rows.is_some() {
+            self.weights.transpose_once(&self.source.name, &stored)?
+        } else {
+            transpose(&self.source.name, &stored)?
+        };
+        Ok(location.finish(canonical, upright))
+    }
+
+    /// Whether the network has a tensor called `canonical`.
+    pub fn has(&self, canonical: &str) -> bool {
+        self.spec.shape_of(canonical).is_some()
+    }
+
+    /// Bytes of all tensors of the network as they are stored.
+    pub fn bytes(&self) -> usize {
+        let sizes = self.spec.tensors().into_iter().map(|(name, shape)| {
+            self.find_shaped(&name, &shape).map_or(0, |(location, stored)| location.bytes(&stored))
+        });
+        sizes.sum()
+    }
+
+    /// SHA-256, in hexadecimal, over the description of the network, names, formats and shapes of its tensors
+    /// and a few samples of the data of each: tells one model from another without reading it whole.
+    pub fn fingerprint(&self) -> String {
+        /// Samples of a tensor and bytes of each.
+        const SAMPLES: usize = 4;
+        const SAMPLE: usize = 64;
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}", self.spec));
+        for (name, shape) in self.spec.tensors() {
+            let Ok((location, stored)) = self.find_shaped(&name, &shape) else { continue };
+            hash.update(format!("{name} {} {shape:?} {:?}", stored.format, location.rows));
+            let data: &[u8] = &stored.data;
+            let last = data.len().saturating_sub(SAMPLE);
+            for sample in 0..SAMPLES {
+                let start = last / (SAMPLES - 1) * sample;
+                hash.update(data.get(start..data.len().min(start + SAMPLE)).unwrap_or_default());
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The GGUF file behind this checkpoint, if it is one.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &self.weights.weights {
+            Stored::Gguf(gguf) => Some(gguf),
+            _ => None,
+        }
+    }
+
+    /// Looks up every tensor of the network.
+    fn validate(self) -> Result<Checkpoint> {
+        for (name, shape) in self.spec.tensors() {
+            self.find_shaped(&name, &shape)?;
+        }
+        Ok(self)
+    }
+
+    fn find(&self, canonical: &str) -> Result<(Location, Tensor)> {
+        match self.spec.shape_of(canonical) {
+            Some(shape) => self.find_shaped(canonical, &shape),
+            None => Err(Error::tensor(&self.source.name, canonical, "is not part of this network")),
+        }
+    }
+
+    fn find_shaped(&self, canonical: &str, shape: &[usize]) -> Result<(Location, Tensor)> {
+        let missing = |name: &str| {
+            Error::tensor(&self.source.name, name, "is missing")
+                .with_hint("the file is incomplete; download or convert it again")
+        };
+        match &self.weights.weights {
+            Stored::Gguf(gguf) => {
+                let location = locate_in_gguf(gguf, &self.spec, canonical);
+                let stored = gguf.tensor(&location.name).ok_or_else(|| missing(&location.name))?;
+                let stored = location.check(&gguf.file, stored, shape)?;
+                Ok((location, stored))
+            }
+            Stored::HuggingFace(weights) => {
+                let location = weights.locate(&self.spec, canonical);
+                let stored = weights.stored(&location.name)?;
+                let stored = location.check(weights.file_of(&location.name), stored, shape)?;
+                Ok((location, stored))
+            }
+            Stored::Llama2c(file) => {
+                let stored = file.tensor(canonical).ok_or_else(|| missing(canonical))?;
+                Ok((Location::whole(canonical.to_owned()), stored))
+            }
+        }
+    }
+}
+
+impl Store {
+    fn new(weights: Stored) -> Arc<Store> {
+        Arc::new(Store { weights, transposed: Mutex::new(None) })
+    }
+
+    fn transpose_once(&self, file: &str, stored: &Tensor) -> Result<Tensor> {
+        let mut last = self.transposed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tensor) = last.as_ref()
+            && tensor.name == stored.name
+        {
+            return Ok(tensor.clone());
+        }
+        let tensor = transpose(file, stored)?;
+        *last = Some(tensor.clone());
+        Ok(tensor)
+    }
+}
+
+/// GGUF files use the canonical names, but GPT-2 and Phi-3 files fuse q, k, v and Phi-3's gate and up.
+fn locate_in_gguf(gguf: &Gguf, spec: &Spec, canonical: &str) -> Location {
+    if gguf.entry(canonical).is_some() && !is_fused_up(gguf, spec, canonical) {
+        return Location::whole(canonical.to_owned());
+    }
+    let Some((layer, part)) = split_block(canonical) else {
+        return Location::whole(canonical.to_owned());
+    };
+    let (stem, kind) = part.rsplit_once('.').unwrap_or((part, "weight"));
+    let (q, kv, mlp) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim, spec.intermediate);
+    let qkv = format!("blk.{layer}.attn_qkv.{kind}");
+    let up = format!("blk.{layer}.ffn_up.{kind}");
+    let (fused, rows, total) = match stem {
+        "attn_q" => (qkv, 0..q, q + 2 * kv),
+        "attn_k" => (qkv, q..q + kv, q + 2 * kv),
+        "attn_v" => (qkv, q + kv..q + 2 * kv, q + 2 * kv),
+        "ffn_gate" => (up, 0..mlp, 2 * mlp),
+        "ffn_up" => (up, mlp..2 * mlp, 2 * mlp),
+        _ => return Location::whole(canonical.to_owned()),
+    };
+    if gguf.entry(&fused).is_some() {
+        Location::rows(fused, rows, total)
+    } else {
+        Location::whole(canonical.to_owned())
+    }
+}
+
+/// Whether `ffn_up` of this file holds gate and up.
+fn is_fused_up(gguf: &Gguf, spec: &Spec, canonical: &str) -> bool {
+    let Some((layer, part)) = split_block(canonical) else { return false };
+    match part.strip_prefix("ffn_up.") {
+        Some(kind) => spec.gated && gguf.entry(&format!("blk.{layer}.ffn_gate.{kind}")).is_none(),
+        None => false,
+    }
+}
+
+fn open_folder(folder: &Path) -> Result<Checkpoint> {
+    let config = folder.join("config.json");
+    if config.is_file() {
+        return Checkpoint::open_with_config(folder, &config);
+    }
+    let listing = std::fs::read_dir(folder).map_err(|source| Error::io(folder, "list", source))?;
+    let mut files: Vec<PathBuf> = listing
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
+        .collect();
+    files.sort();
+    let name = folder.display().to_string();
+    match files.as_slice() {
+        [file] => Checkpoint::open(file),
+        [] => Err(Error::file(&name, "holds no config.json and no .gguf file")
+            .with_hint("give a folder in Hugging Face layout or a .gguf file")),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+                .collect();
+            Err(Error::file(&name, format!("holds several models: {}", names.join(", ")))
+                .with_hint("give one of these files"))
+        }
+    }
+}
