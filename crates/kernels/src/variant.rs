@@ -61,7 +61,11 @@ pub(crate) static PORTABLE: Variant = Variant {
 };
 
 /// Every variant compiled in, best first.
-pub(crate) static ALL: &[&Variant] = &[&PORTABLE];
+pub(crate) static ALL: &[&Variant] = &[
+    #[cfg(target_arch = "x86_64")]
+    &crate::products::avx2::VARIANT,
+    &PORTABLE,
+];
 
 /// The variant in use: the first available one, or the one that the environment variable `CRAYON_KERNELS` names.
 pub(crate) fn chosen() -> &'static Variant {

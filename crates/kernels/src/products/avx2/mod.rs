@@ -1,0 +1,110 @@
+//! Products with AVX2, FMA and F16C: every x86 processor since Haswell and Zen.
+//!
+//! - `float`: f32 lanes along the columns, for float weights and [`Mode::Exact`].
+//! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
+//! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
+
+mod blocks;
+mod float;
+mod lanes;
+mod panels;
+mod peak;
+mod rows;
+
+use super::{Mode, Tile};
+use crate::activations::{self, CodesMut, PANEL_ROWS};
+use crate::variant::Variant;
+use crate::{Format, attention, ops, quants};
+use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+
+/// The table.
+pub(crate) static VARIANT: Variant = Variant {
+    name: "avx2",
+    available: || {
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+    },
+    // SAFETY: this and the functions below run only where `available` said yes.
+    dequantize: |format, bytes, out| unsafe { dequantize(format, bytes, out) },
+    // SAFETY: as above.
+    quantize_small: |row, codes| unsafe { quantize_small(row, codes) },
+    // SAFETY: as above.
+    quantize_large: |row, codes| unsafe { quantize_large(row, codes) },
+    panels: true,
+    // SAFETY: as above.
+    product: |tile| unsafe { product(tile) },
+    // SAFETY: as above.
+    attend: |head| unsafe { attention::avx2::attend(head) },
+    // SAFETY: as above.
+    silu: |x| unsafe { ops::avx2::silu(x) },
+    // SAFETY: as above.
+    gelu_tanh: |x| unsafe { ops::avx2::gelu_tanh(x) },
+    // SAFETY: as above.
+    exp_sum: |x, shift| unsafe { ops::avx2::exp_sum(x, shift) },
+    // SAFETY: as above.
+    peak_int8: || unsafe { peak::int8() },
+    // SAFETY: as above.
+    peak_f32: || unsafe { peak::f32() },
+    describe,
+};
+
+fn describe(format: Format) -> &'static str {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => "AVX2 fma, eight lanes",
+        Format::Q8_0 => "AVX2 maddubs by rows, 16-bit madd in panels of 16",
+        _ => "AVX2 maddubs by rows and in panels of 16",
+    }
+}
+
+/// The portable bodies, compiled for wider vectors: reading blocks needs nothing cleverer.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
+    match format {
+        Format::F16 => float::read_f16(bytes, out),
+        _ => quants::dequantize_portable(format, bytes, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
+    activations::quantize_row::<32, 32>(row, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
+    activations::quantize_row::<256, 16>(row, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn product(tile: &Tile<'_>) {
+    let format = tile.weight.format;
+    if tile.mode == Mode::Exact || format.is_float() {
+        return float::product(tile);
+    }
+    if tile.x.m() < PANEL_ROWS {
+        match format {
+            Format::F32 | Format::F16 | Format::BF16 => float::product(tile),
+            Format::Q8_0 => rows::small::<Q8_0>(tile),
+            Format::Q4_0 => rows::small::<Q4_0>(tile),
+            Format::Q4_1 => rows::small::<Q4_1>(tile),
+            Format::Q5_0 => rows::small::<Q5_0>(tile),
+            Format::Q5_1 => rows::small::<Q5_1>(tile),
+            Format::Q4K => rows::large::<Q4K>(tile),
+            Format::Q5K => rows::large::<Q5K>(tile),
+            Format::Q6K => rows::large::<Q6K>(tile),
+        }
+    } else {
+        match format {
+            Format::F32 | Format::F16 | Format::BF16 => float::product(tile),
+            Format::Q8_0 => panels::wide::<Q8_0>(tile),
+            Format::Q4_0 => panels::small::<Q4_0>(tile),
+            Format::Q4_1 => panels::small::<Q4_1>(tile),
+            Format::Q5_0 => panels::small::<Q5_0>(tile),
+            Format::Q5_1 => panels::small::<Q5_1>(tile),
+            Format::Q4K => panels::large::<Q4K>(tile),
+            Format::Q5K => panels::large::<Q5K>(tile),
+            Format::Q6K => panels::large::<Q6K>(tile),
+        }
+    }
+}

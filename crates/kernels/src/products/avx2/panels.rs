@@ -1,0 +1,420 @@
+//! Products of many activation rows, as in reading a prompt: bound by the multipliers.
+//!
+//! Sixteen weight rows are unpacked, 256 columns at a time, into a panel that stays in the first-level cache: a
+//! vector of it holds neighbouring columns of eight rows, one row in each 32-bit lane. Four activation rows at a time
+//! then meet it, their columns broadcast, so that the sums of a block are complete in their lanes and no sum across
+//! lanes is needed.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use super::blocks::{Large, Small};
+use super::lanes;
+use crate::activations::TILE;
+use crate::products::Tile;
+use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
+
+/// Weight rows of a panel, in two vectors of eight.
+const WIDE: usize = 16;
+const SIDE: usize = 8;
+/// Blocks of 32 in a chunk of columns.
+const BLOCKS: usize = LARGE / SMALL;
+
+/// One chunk of sixteen weight rows.
+struct Panel {
+    /// `[block of 32, step, 2]`: a step is four columns of bytes or two of 16-bit numbers.
+    codes: [__m256i; BLOCKS * 16 * 2],
+    /// Large blocks: `[sub-block, 2]`, a row's factor in both 16-bit halves of its lane.
+    factors: [__m256i; 16 * 2],
+    /// Large blocks: `[pair of sixteen columns, 2]`, what their two sums are multiplied with.
+    offsets: [__m256i; BLOCKS * 2],
+    /// `[block, 2]`.
+    scales: [__m256; BLOCKS * 2],
+    minimums: [__m256; BLOCKS * 2],
+}
+
+thread_local! {
+    static PANEL: RefCell<Option<Box<Panel>>> = const { RefCell::new(None) };
+    /// Running sums, `[activation row, 2]` vectors.
+    static SUMS: RefCell<Vec<[[__m256; 2]; TILE]>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Goes over a tile by sixteen weight rows and 256 columns; `pack` fills the panel with blocks
+/// `first .. first + here` of the rows, `multiply` adds its products to the sums of all activation rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn over_panels(
+    tile: &Tile<'_>,
+    pack: impl Fn(&mut Panel, &[*const u8; WIDE], usize, usize),
+    multiply: impl Fn(&Panel, usize, usize, &mut [[[__m256; 2]; TILE]]),
+) {
+    let weight = &tile.weight;
+    let (m, blocks) = (tile.x.m(), weight.cols / SMALL);
+    PANEL.with_borrow_mut(|panel| {
+        let zero = (_mm256_setzero_si256(), _mm256_setzero_ps());
+        let panel = panel.get_or_insert_with(|| {
+            Box::new(Panel {
+                codes: [zero.0; _],
+                factors: [zero.0; _],
+                offsets: [zero.0; _],
+                scales: [zero.1; _],
+                minimums: [zero.1; _],
+            })
+        });
+        SUMS.with_borrow_mut(|sums| {
+            for row in (0..weight.rows).step_by(WIDE) {
+                sums.clear();
+                sums.resize(m.div_ceil(TILE), [[zero.1; 2]; TILE]);
+                let rows = std::array::from_fn(|r| weight.row((row + r).min(weight.rows - 1)).as_ptr());
+                for first in (0..blocks).step_by(BLOCKS) {
+                    let here = (blocks - first).min(BLOCKS);
+                    pack(panel, &rows, first, here);
+                    multiply(panel, first, here, sums);
+                }
+                for i in 0..m {
+                    let both = sums[i / TILE][i % TILE].map(|v| lanes::array(v));
+                    for (r, sum) in both.as_flattened().iter().enumerate().take(weight.rows - row) {
+                        tile.store(i, row + r, *sum);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// The eight row pointers of one half of a panel.
+fn side(rows: &[*const u8; WIDE], half: usize) -> [*const u8; SIDE] {
+    std::array::from_fn(|r| rows[half * SIDE + r])
+}
+
+/// Scales and minimums of small blocks.
+///
+/// # Safety
+/// Each row has a block at byte `at`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn pack_scales<K: Small>(panel: &mut Panel, rows: &[*const u8; SIDE], at: usize, place: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        panel.scales[place] = lanes::halves(rows, at);
+        if K::Block::HAS_MINIMUM {
+            panel.minimums[place] = lanes::halves(rows, at + 2);
+        }
+    }
+}
+
+/// Four columns of bytes broadcast to all lanes.
+///
+/// # Safety
+/// Four bytes can be read.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn broadcast<T>(from: *const T) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+}
+
+/// Weights in blocks of 32 with unsigned codes.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn small<K: Small>(tile: &Tile<'_>) {
+    let x = &tile.x.small.panel;
+    let tiles = tile.x.m().div_ceil(TILE);
+    let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, here: usize| {
+        for block in 0..here {
+            let at = (first + block) * K::Block::BYTES;
+            for half in 0..2 {
+                let rows = side(rows, half);
+                // SAFETY: each row has a block at `at`.
+                unsafe {
+                    pack_scales::<K>(panel, &rows, at, block * 2 + half);
+                    let columns = lanes::transpose(rows.map(|row| K::codes(row.add(at))));
+                    for (step, column) in columns.into_iter().enumerate() {
+                        panel.codes[(block * 8 + step) * 2 + half] = column;
+                    }
+                }
+            }
+        }
+    };
+    let multiply = |panel: &Panel, first: usize, here: usize, sums: &mut [[[__m256; 2]; TILE]]| {
+        let start = first * tiles * TILE;
+        let codes = &x.bytes[start * SMALL..(start + tiles * here * TILE) * SMALL];
+        let scales = &x.scales[start..start + tiles * here * TILE];
+        let x_sums = &x.sums[start..start + tiles * here * TILE];
+        for (t, sums) in sums.iter_mut().enumerate() {
+            for block in 0..here {
+                let place = (t * here + block) * TILE;
+                // SAFETY: four rows of 32 codes.
+                let totals = unsafe {
+                    let x = codes[place * SMALL..(place + TILE) * SMALL].as_ptr();
+                    small_block::<K>(panel.codes[block * 16..(block + 1) * 16].as_ptr(), x)
+                };
+                finish::<K>(panel, block, totals, &scales[place..][..TILE], &x_sums[place..][..TILE], sums);
+            }
+        }
+    };
+    over_panels(tile, pack, multiply);
+}
+
+/// Integer sums of one block: four activation rows, two times eight weight rows.
+///
+/// # Safety
+/// `w` points at 16 vectors, `x` at four rows of 32 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn small_block<K: Small>(w: *const __m256i, x: *const i8) -> [[__m256i; 2]; TILE] {
+    let zero = _mm256_setzero_si256();
+    let one = _mm256_set1_epi16(1);
+    let mut totals = [[zero; 2]; TILE];
+    for group in 0..8 / K::GROUP {
+        let mut sums = [[zero; 2]; TILE];
+        for step in group * K::GROUP..(group + 1) * K::GROUP {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
+                for (j, sums) in sums.iter_mut().enumerate() {
+                    let x = broadcast(x.add(j * SMALL + step * 4));
+                    sums[0] = _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x));
+                    sums[1] = _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x));
+                }
+            }
+        }
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(sums[0], one));
+            totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(sums[1], one));
+        }
+    }
+    totals
+}
+
+/// Scales the integer sums of a small block and adds them to the running sums, in the order `rows` uses.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn finish<K: Small>(
+    panel: &Panel,
+    block: usize,
+    totals: [[__m256i; 2]; TILE],
+    scales: &[f32],
+    x_sums: &[i16],
+    sums: &mut [[__m256; 2]; TILE],
+) {
+    for j in 0..TILE {
+        let scale = _mm256_set1_ps(scales[j]);
+        let x_sum = i32::from(x_sums[j]);
+        for half in 0..2 {
+            let place = block * 2 + half;
+            let mut codes = totals[j][half];
+            if K::OFFSET != 0 {
+                codes = _mm256_sub_epi32(codes, _mm256_set1_epi32(K::OFFSET * x_sum));
+            }
+            let mut term =
+                _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(panel.scales[place], scale));
+            if K::Block::HAS_MINIMUM {
+                let minimum = _mm256_mul_ps(panel.minimums[place], scale);
+                term = _mm256_add_ps(term, _mm256_mul_ps(_mm256_set1_ps(x_sum as f32), minimum));
+            }
+            sums[j][half] = _mm256_add_ps(sums[j][half], term);
+        }
+    }
+}
+
+/// Weights in blocks of 32 with signed bytes: both sides as 16-bit numbers, because products of two full bytes do
+/// not fit the 16 bits in which `maddubs` adds them.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
+    let x = &tile.x.small.panel;
+    let tiles = tile.x.m().div_ceil(TILE);
+    let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, here: usize| {
+        for block in 0..here {
+            let at = (first + block) * K::Block::BYTES;
+            for half in 0..2 {
+                let rows = side(rows, half);
+                // SAFETY: each row has a block at `at`.
+                let codes = unsafe {
+                    pack_scales::<K>(panel, &rows, at, block * 2 + half);
+                    rows.map(|row| K::codes(row.add(at)))
+                };
+                let low = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_castsi256_si128(c)));
+                let high = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(c)));
+                let columns = lanes::transpose(low).into_iter().chain(lanes::transpose(high));
+                for (step, column) in columns.enumerate() {
+                    panel.codes[(block * 16 + step) * 2 + half] = column;
+                }
+            }
+        }
+    };
+    let multiply = |panel: &Panel, first: usize, here: usize, sums: &mut [[[__m256; 2]; TILE]]| {
+        let start = first * tiles * TILE;
+        let codes = &x.wide[start * SMALL..(start + tiles * here * TILE) * SMALL];
+        let scales = &x.scales[start..start + tiles * here * TILE];
+        let x_sums = &x.sums[start..start + tiles * here * TILE];
+        for (t, sums) in sums.iter_mut().enumerate() {
+            for block in 0..here {
+                let place = (t * here + block) * TILE;
+                // SAFETY: four rows of 32 codes.
+                let totals = unsafe {
+                    let x = codes[place * SMALL..(place + TILE) * SMALL].as_ptr();
+                    wide_block(panel.codes[block * 32..(block + 1) * 32].as_ptr(), x)
+                };
+                finish::<K>(panel, block, totals, &scales[place..][..TILE], &x_sums[place..][..TILE], sums);
+            }
+        }
+    };
+    over_panels(tile, pack, multiply);
+}
+
+/// As [`small_block`], with 16-bit numbers on both sides.
+///
+/// # Safety
+/// `w` points at 32 vectors, `x` at four rows of 32 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn wide_block(w: *const __m256i, x: *const i16) -> [[__m256i; 2]; TILE] {
+    let mut totals = [[_mm256_setzero_si256(); 2]; TILE];
+    for step in 0..16 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
+            for (j, totals) in totals.iter_mut().enumerate() {
+                let x = broadcast(x.add(j * SMALL + step * 2));
+                totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(a, x));
+                totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(b, x));
+            }
+        }
+    }
+    totals
+}
+
+/// Weights in blocks of 256.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn large<K: Large>(tile: &Tile<'_>) {
+    let x = &tile.x.large.panel;
+    let tiles = tile.x.m().div_ceil(TILE);
+    let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, _: usize| {
+        let at = first / BLOCKS * K::Block::BYTES;
+        for half in 0..2 {
+            let rows = side(rows, half);
+            // SAFETY: each row has a block at `at`.
+            unsafe { pack_large::<K>(panel, &rows, at, half) };
+        }
+    };
+    let multiply = |panel: &Panel, first: usize, _: usize, sums: &mut [[[__m256; 2]; TILE]]| {
+        let start = first * tiles * TILE;
+        let codes = &x.bytes[start * SMALL..(start + tiles * BLOCKS * TILE) * SMALL];
+        let start = first / BLOCKS * tiles * TILE;
+        let scales = &x.scales[start..start + tiles * TILE];
+        let x_sums = &x.sums[start * 16..(start + tiles * TILE) * 16];
+        for (t, sums) in sums.iter_mut().enumerate() {
+            let codes = &codes[t * LARGE * TILE..(t + 1) * LARGE * TILE];
+            let x_sums = &x_sums[t * 16 * TILE..(t + 1) * 16 * TILE];
+            // SAFETY: four rows of 256 codes in blocks of 32, and of 16 sums.
+            let (codes, offsets) = unsafe { large_block::<K>(panel, codes.as_ptr(), x_sums.as_ptr()) };
+            for j in 0..TILE {
+                let scale = _mm256_set1_ps(scales[t * TILE + j]);
+                for half in 0..2 {
+                    let mut codes = codes[j][half];
+                    if K::OFFSET != 0 {
+                        codes = _mm256_sub_epi32(codes, _mm256_slli_epi32::<5>(offsets[j][half]));
+                    }
+                    let mut term =
+                        _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(panel.scales[half], scale));
+                    if K::Block::HAS_MINIMUM {
+                        let minimum = _mm256_mul_ps(panel.minimums[half], scale);
+                        term =
+                            _mm256_sub_ps(term, _mm256_mul_ps(_mm256_cvtepi32_ps(offsets[j][half]), minimum));
+                    }
+                    sums[j][half] = _mm256_add_ps(sums[j][half], term);
+                }
+            }
+        }
+    };
+    over_panels(tile, pack, multiply);
+}
+
+/// One half of a panel from eight rows' blocks.
+///
+/// # Safety
+/// Each row has a block at byte `at`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn pack_large<K: Large>(panel: &mut Panel, rows: &[*const u8; SIDE], at: usize, half: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        panel.scales[half] = lanes::halves(rows, at + K::SCALE_AT);
+        panel.minimums[half] = lanes::halves(rows, at + K::MINIMUM_AT);
+        for pair in 0..4 {
+            let codes = rows.map(|row| K::codes(row.add(at), pair));
+            for k in 0..2 {
+                let columns = lanes::transpose(codes.map(|c| c[k]));
+                for (step, column) in columns.into_iter().enumerate() {
+                    panel.codes[((2 * pair + k) * 8 + step) * 2 + half] = column;
+                }
+            }
+        }
+        // Rows of sixteen 16-bit numbers, transposed in pairs of neighbours: pair `k` of row `r` in lane `r`.
+        let factors = rows.map(|row| K::factors(row.add(at)));
+        if K::Block::SUB == 32 {
+            // Doubled before the transposition, so that a pair is the same factor twice.
+            let doubled = |v: __m128i| _mm256_set_m128i(_mm_unpackhi_epi16(v, v), _mm_unpacklo_epi16(v, v));
+            let columns = lanes::transpose(std::array::from_fn(|r| {
+                doubled(_mm256_castsi256_si128(factors[r].factors))
+            }));
+            let offsets = lanes::transpose(std::array::from_fn(|r| doubled(factors[r].minimums)));
+            for k in 0..8 {
+                panel.factors[k * 2 + half] = columns[k];
+                panel.offsets[k * 2 + half] = offsets[k];
+            }
+        } else {
+            let columns = lanes::transpose(std::array::from_fn(|r| factors[r].factors));
+            for (k, column) in columns.into_iter().enumerate() {
+                panel.offsets[k * 2 + half] = column;
+                let low = _mm256_and_si256(column, _mm256_set1_epi32(0xffff));
+                let high = _mm256_srli_epi32::<16>(column);
+                panel.factors[2 * k * 2 + half] = _mm256_or_si256(low, _mm256_slli_epi32::<16>(low));
+                panel.factors[(2 * k + 1) * 2 + half] = _mm256_or_si256(high, _mm256_slli_epi32::<16>(high));
+            }
+        }
+    }
+}
+
+/// Factors times codes and offsets times sums, for four activation rows and two times eight weight rows.
+///
+/// # Safety
+/// `x` points at eight blocks of four rows of 32 codes, `x_sums` at four rows of 16 sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn large_block<K: Large>(
+    panel: &Panel,
+    x: *const i8,
+    x_sums: *const i16,
+) -> ([[__m256i; 2]; TILE], [[__m256i; 2]; TILE]) {
+    let zero = _mm256_setzero_si256();
+    let (mut totals, mut offsets) = ([[zero; 2]; TILE], [[zero; 2]; TILE]);
+    for block in 0..BLOCKS {
+        for group in 0..8 / K::GROUP {
+            let mut sums = [[zero; 2]; TILE];
+            for step in group * K::GROUP..(group + 1) * K::GROUP {
+                let place = (block * 8 + step) * 2;
+                let (a, b) = (panel.codes[place], panel.codes[place + 1]);
+                for (j, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let x = unsafe { broadcast(x.add((block * TILE + j) * SMALL + step * 4)) };
+                    sums[0] = _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x));
+                    sums[1] = _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x));
+                }
+            }
+            let sub = (block * SMALL + group * K::GROUP * 4) / K::Block::SUB;
+            let factors = [panel.factors[sub * 2], panel.factors[sub * 2 + 1]];
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(sums[0], factors[0]));
+                totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(sums[1], factors[1]));
+            }
+        }
+        for (j, offsets) in offsets.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let x = unsafe { broadcast(x_sums.add(j * 16 + block * 2)) };
+            offsets[0] = _mm256_add_epi32(offsets[0], _mm256_madd_epi16(panel.offsets[block * 2], x));
+            offsets[1] = _mm256_add_epi32(offsets[1], _mm256_madd_epi16(panel.offsets[block * 2 + 1], x));
+        }
+    }
+    (totals, offsets)
+}
