@@ -1,1 +1,36 @@
-//! Placeholder.
+//! Text to token ids and back: tokenizers of every kind language models come with, and chat templates.
+//!
+//! [`Tokenizer`] reads tokenizer.json, GPT-2's vocab.json and merges.txt, SentencePiece's tokenizer.model, the
+//! vocabularies of GGUF files, and llama2.c's tokenizer.bin. [`Stream`] turns generated tokens into whole
+//! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on.
+//!
+//! The files come from other people: whatever they hold, reading them ends in a tokenizer or in an error, and
+//! encoding takes time in proportion to the text.
+
+mod bpe;
+mod bytelevel;
+mod charsmap;
+mod chat;
+mod cutter;
+mod error;
+mod gguf;
+mod gpt2;
+mod json;
+mod llama2c;
+mod merge;
+mod prefixes;
+mod pretokenize;
+mod protobuf;
+mod python;
+mod sentencepiece;
+mod spm;
+mod stream;
+mod tokenizer;
+mod unigram;
+mod vocab;
+
+pub use chat::{ChatTemplate, Message, Role};
+pub use error::{Result, TextError};
+pub use stream::Stream;
+pub use tokenizer::{Special, Tokenizer};
+pub use vocab::Kind;

@@ -1,0 +1,253 @@
+//! Chat templates: a conversation as the text a model was trained on.
+//!
+//! Templates are Jinja2 programs, written for Hugging Face's `apply_chat_template`; they run here in an engine
+//! without access to files or network, and with a bound on the work they may do.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Serialize;
+
+use crate::error::{Result, TextError};
+use crate::python;
+use crate::tokenizer::{Special, Tokenizer};
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions for the whole conversation.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: Role, content: impl Into<String>) -> Message {
+        Message { role, content: content.into() }
+    }
+}
+
+/// A model's chat template, compiled.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+    flags: Vec<(String, bool)>,
+}
+
+/// Steps of the template engine that one conversation may take.
+const FUEL: u64 = 50_000_000;
+const NAME: &str = "chat";
+
+impl ChatTemplate {
+    /// Compiles a template; `bos` and `eos` are the texts of the tokens that start and end a text.
+    ///
+    /// # Errors
+    /// When the template does not parse; the error names the line.
+    pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<ChatTemplate> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        ChatTemplate::at(source, bos, eos, now)
+    }
+
+    /// Like `new`, with the time (seconds after 1970, UTC) that `strftime_now` tells.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn at(source: &str, bos: Option<&str>, eos: Option<&str>, now: i64) -> Result<ChatTemplate> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|e| template_error(&e))?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", move |format: String| python::strftime(&format, now));
+        environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::tojson(&value, kwargs));
+        environment.add_template_owned(NAME, without_generation_blocks(source)).map_err(|e| template_error(&e))?;
+        let text = |token: Option<&str>| token.unwrap_or_default().to_owned();
+        Ok(ChatTemplate { environment, bos: text(bos), eos: text(eos), flags: Vec::new() })
+    }
+
+    /// The template a tokenizer's own control tokens point to, for models that come without one, and its name.
+    /// `None` when nothing points anywhere: then the model continues plain text.
+    pub fn guess(tokenizer: &Tokenizer) -> Option<(ChatTemplate, &'static str)> {
+        let special = |name: &str| tokenizer.id(name).is_some_and(|id| tokenizer.is_special(id));
+        let (_, name, source) =
+            KNOWN.iter().find(|(markers, ..)| markers.iter().all(|marker| special(marker)))?;
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.text(id));
+        let (bos, eos) = (text(tokenizer.bos().filter(|_| tokenizer.add_bos())), text(tokenizer.eos()));
+        let template = ChatTemplate::new(source, bos.as_deref(), eos.as_deref()).ok()?;
+        Some((template, name))
+    }
+
+    /// Sets a variable that some templates ask for, such as `enable_thinking`.
+    pub fn with_flag(mut self, name: &str, value: bool) -> Self {
+        self.flags.push((name.to_owned(), value));
+        self
+    }
+
+    /// The conversation as text; `add_generation_prompt` opens the model's turn at the end.
+    ///
+    /// Encode it with [`Special::Parse`], or better use [`ChatTemplate::encode`], which keeps the names of
+    /// control tokens inside messages apart from the template's own.
+    ///
+    /// # Errors
+    /// When the template refuses these messages or fails; the error names the line.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let flags: Value = self.flags.iter().map(|(name, value)| (name.clone(), Value::from(*value))).collect();
+        let variables = context! {
+            messages => messages.iter().map(value).collect::<Vec<Value>>(),
+            add_generation_prompt,
+            bos_token => &self.bos,
+            eos_token => &self.eos,
+            // Templates ask whether these are none.
+            tools => (),
+            documents => (),
+            ..flags
+        };
+        let template = self.environment.get_template(NAME).map_err(|e| template_error(&e))?;
+        template.render(variables).map_err(|e| template_error(&e))
+    }
+
+    /// The conversation as token ids, start token included where the template writes one or the model expects
+    /// one. Names of control tokens inside messages are ordinary text: no message can end its own turn.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>> {
+        // Unicode reserves these 32 for a program's own use: they stand for no character.
+        let unused = |c: &char| messages.iter().all(|message| !message.content.contains(*c));
+        let shield = ('\u{fdd0}'..='\u{fdef}').find(unused).ok_or_else(|| TextError::Encode {
+            message: "the messages use every one of Unicode's noncharacters".to_owned(),
+        })?;
+        let shielded: Vec<Message> = messages
+            .iter()
+            .map(|message| Message::new(message.role, tokenizer.shield(&message.content, shield)))
+            .collect();
+        let text = self.render(&shielded, add_generation_prompt)?;
+        let mut ids = tokenizer.encode_shielded(&text, Special::Parse, Some(shield))?;
+        if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate").field("bos", &self.bos).field("eos", &self.eos).finish_non_exhaustive()
+    }
+}
+
+fn value(message: &Message) -> Value {
+    let role = match message.role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    };
+    context! { role, content => &message.content }
+}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+fn template_error(error: &Error) -> TextError {
+    let message = match error.detail() {
+        Some(detail) => detail.to_owned(),
+        None => error.kind().to_string(),
+    };
+    let lower = message.to_lowercase();
+    let hint = match error.kind() {
+        ErrorKind::OutOfFuel => Some("the template loops without end; use another one"),
+        ErrorKind::InvalidOperation if lower.contains("system") => {
+            Some("this model takes no system message; put its text in front of the first user message")
+        }
+        ErrorKind::InvalidOperation if lower.contains("alternate") => {
+            Some("this model takes turns: user and assistant messages must alternate, a user message first")
+        }
+        _ => None,
+    };
+    TextError::Template { line: error.line(), message, hint: hint.map(str::to_owned) }
+}
+
+/// `{% generation %} ... {% endgeneration %}` marks the model's part for training and prints what it encloses:
+/// the same as an `if` that is always true. Lines keep their numbers.
+fn without_generation_blocks(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let Some(len) = rest[open..].find("%}") else { break };
+        let (tag, after) = (&rest[open..open + len + 2], &rest[open + len + 2..]);
+        let word = tag[2..tag.len() - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        out.push_str(&rest[..open]);
+        match word {
+            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
+            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// Control tokens, the name of the format they belong to, and a template for it.
+const KNOWN: &[(&[&str], &str, &str)] = &[
+    (
+        &["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        "llama3",
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n\
+         {{ m.content | trim }}<|eot_id|>{% endfor %}\
+         {% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
+    ),
+    (
+        &["<|im_start|>", "<|im_end|>"],
+        "chatml",
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    ),
+    (
+        &["<start_of_turn>", "<end_of_turn>"],
+        "gemma",
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}\
+         {{ raise_exception('System role not supported') }}{% endif %}\
+         {{ '<start_of_turn>' + ('model' if m.role == 'assistant' else 'user') + '\n' + (m.content | trim) \
+         + '<end_of_turn>\n' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
+    ),
+    (
+        &["<|user|>", "<|assistant|>", "<|end|>"],
+        "phi3",
+        "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    ),
+    (
+        &["[INST]", "[/INST]"],
+        "mistral",
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}\
+         {{ raise_exception('System role not supported') }}{% elif m.role == 'user' %}\
+         {{ '[INST] ' + m.content + ' [/INST]' }}{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}",
+    ),
+];
