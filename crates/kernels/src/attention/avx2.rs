@@ -69,7 +69,7 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
             let (low, end) = head.seen(row);
             let scores = &mut scratch[(row - first) * stride..][low..end];
             // SAFETY: this variant runs where its instructions are available.
-            head.probabilities(row, low, scores, |x, shift| unsafe { ops::avx2::exp_sum(x, shift) });
+            head.probabilities(row, low, scores, |x, shift| ops::avx2::exp_sum(x, shift));
         }
         match head.values {
             KvSlice::F32(values) => blend(head, rows, values, &scratch, stride),
