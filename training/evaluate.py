@@ -157,7 +157,7 @@ def main():
     torch.manual_seed(SEED)
     model = Model(args.out / "hf" / args.model)
     wanted = lambda part: args.only in (None, part)
-    report = {"model": args.model}
+    report = {"model": args.model, "parameters": f"{model.net.num_parameters():,} parameters:"}
     if wanted("samples"):
         report["samples"] = [{"prompt": s, "answer": model.answer(prompt(s), 160, sample=0.6)} for s in SAMPLES]
     if wanted("perplexity"):

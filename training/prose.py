@@ -17,8 +17,9 @@ BOOKS = [
 
 
 def plain(text):
-    """Straight quotes, no carriage returns, no trailing blanks: fewer rare tokens for a small vocabulary."""
-    for old, new in (("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", "--"), ("–", "-"), ("…", "..."), ("\r", "\n"), ("\ufeff", "")):
+    """Straight quotes, no carriage returns, no trailing blanks, quotes that were decoded wrongly mended: fewer rare tokens
+    for a small vocabulary."""
+    for old, new in (("â€œ", '"'), ("â€™", "'"), ("â€˜", "'"), ("â€”", "--"), ("â€“", "-"), ("â€¦", "..."), ("â€\x9d", '"'), ("â€", '"'), ("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", "--"), ("–", "-"), ("…", "..."), ("\r", "\n"), ("\ufeff", "")):
         text = text.replace(old, new)
     return re.sub(r"[ \t]+\n", "\n", text).strip()
 

@@ -26,6 +26,7 @@ class Phase:
     window: int
     tokens: int  # per step
     mix: dict
+    rate: float = 1.0  # on Muon's rate
 
 
 @dataclass
@@ -34,23 +35,23 @@ class Recipe:
     config: object
     tokens: int
     phases: list = field(default_factory=list)
-    muon: float = 0.02
+    muon: float = 0.01
     adam: float = 0.003
-    decay_from: float = 0.45  # constant until here, then linearly to zero
+    decay_from: float = 0.4  # constant until here, then linearly to zero
     grow_from: str = ""  # another run whose weights this one starts from
 
 
 RECIPES = {
     "mini": Recipe(
-        Llama, LlamaConfig(), 6_000_000,
-        [Phase(0.25, 256, 2048, EARLY), Phase(0.5, 256, 4096, EARLY), Phase(0.8, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)],
+        Llama, LlamaConfig(), 3_000_000,
+        [Phase(0.24, 256, 2048, EARLY, rate=2.0), Phase(0.37, 256, 2048, EARLY), Phase(0.55, 256, 4096, EARLY), Phase(0.8, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)],
     ),
     "small": Recipe(
         Llama, LlamaConfig(layers=14), 1_200_000,
-        [Phase(0.5, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)], muon=0.008, adam=0.0015, decay_from=0.3, grow_from="mini",
+        [Phase(0.5, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)], muon=0.005, adam=0.0015, decay_from=0.3, grow_from="mini",
     ),
     "mini-gpt2": Recipe(
-        GPT2, GPT2Config(), 2_500_000,
+        GPT2, GPT2Config(), 2_000_000,
         [Phase(0.2, 256, 2048, EARLY), Phase(0.55, 256, 4096, EARLY), Phase(0.8, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)], grow_from="mini",
     ),
 }
