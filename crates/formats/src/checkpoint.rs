@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Metadata};
 use crate::huggingface::{self, Weights};
 use crate::llama2c::{self, Llama2c};
-use crate::locate::{Location, transpose};
-use crate::names::split_block;
+use crate::locate::{Location, locate_fused, transpose};
 use crate::spec::Spec;
 use crate::tensor::Tensor;
 
@@ -242,7 +241,7 @@ impl Checkpoint {
             chat_template: None,
             // Texts are trained one after another, each started by 1; that id also ends one.
             generation: Generation {
-                eos: vec![1, 2],
+                eos: vec![2, 1],
                 bos: Some(1),
                 add_bos: Some(true),
                 add_eos: Some(false),
@@ -375,39 +374,21 @@ impl Store {
     }
 }
 
-/// GGUF files use the canonical names, but GPT-2 and Phi-3 files fuse q, k, v and Phi-3's gate and up.
+/// Where a GGUF file keeps a canonical tensor: under its name, or inside a fused one.
 fn locate_in_gguf(gguf: &Gguf, spec: &Spec, canonical: &str) -> Location {
-    if gguf.entry(canonical).is_some() && !is_fused_up(gguf, spec, canonical) {
-        return Location::whole(canonical.to_owned());
-    }
-    let Some((layer, part)) = split_block(canonical) else {
-        return Location::whole(canonical.to_owned());
-    };
-    let (stem, kind) = part.rsplit_once('.').unwrap_or((part, "weight"));
-    let (q, kv, mlp) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim, spec.intermediate);
-    let qkv = format!("blk.{layer}.attn_qkv.{kind}");
-    let up = format!("blk.{layer}.ffn_up.{kind}");
-    let (fused, rows, total) = match stem {
-        "attn_q" => (qkv, 0..q, q + 2 * kv),
-        "attn_k" => (qkv, q..q + kv, q + 2 * kv),
-        "attn_v" => (qkv, q + kv..q + 2 * kv, q + 2 * kv),
-        "ffn_gate" => (up, 0..mlp, 2 * mlp),
-        "ffn_up" => (up, mlp..2 * mlp, 2 * mlp),
-        _ => return Location::whole(canonical.to_owned()),
-    };
-    if gguf.entry(&fused).is_some() {
-        Location::rows(fused, rows, total)
-    } else {
-        Location::whole(canonical.to_owned())
+    let fused = locate_fused(spec, canonical);
+    match fused {
+        Some(fused) if gguf.entry(&fused.name).is_some() && is_fused(gguf, canonical) => fused,
+        _ => Location::whole(canonical.to_owned()),
     }
 }
 
-/// Whether `ffn_up` of this file holds gate and up.
-fn is_fused_up(gguf: &Gguf, spec: &Spec, canonical: &str) -> bool {
-    let Some((layer, part)) = split_block(canonical) else { return false };
-    match part.strip_prefix("ffn_up.") {
-        Some(kind) => spec.gated && gguf.entry(&format!("blk.{layer}.ffn_gate.{kind}")).is_none(),
-        None => false,
+/// Whether this file holds the fused form: q, k, v if they are not there by themselves, and `ffn_up` with the
+/// gate in it if there is no gate.
+fn is_fused(gguf: &Gguf, canonical: &str) -> bool {
+    match canonical.split_once(".ffn_up.") {
+        Some((block, kind)) => gguf.entry(&format!("{block}.ffn_gate.{kind}")).is_none(),
+        None => gguf.entry(canonical).is_none(),
     }
 }
 

@@ -11,6 +11,7 @@ mod bytes;
 mod check;
 mod checkpoint;
 mod error;
+pub mod export;
 pub mod gguf;
 pub mod huggingface;
 pub mod llama2c;

@@ -6,6 +6,8 @@ use crayon_kernels::Format;
 
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::names::split_block;
+use crate::spec::Spec;
 use crate::tensor::Tensor;
 
 /// How a canonical tensor is stored.
@@ -78,6 +80,23 @@ impl Location {
         tensor.name = canonical.to_owned();
         tensor
     }
+}
+
+/// The place of a canonical tensor in GGUF's fused ones (GPT-2, Phi-3): q, k, v in `attn_qkv`, gate and up of a
+/// gated MLP in `ffn_up`; `None` for tensors that are never fused.
+pub(crate) fn locate_fused(spec: &Spec, canonical: &str) -> Option<Location> {
+    let (layer, part) = split_block(canonical)?;
+    let (stem, kind) = part.rsplit_once('.')?;
+    let (q, kv, mlp) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim, spec.intermediate);
+    let (fused, rows, total) = match stem {
+        "attn_q" => ("attn_qkv", 0..q, q + 2 * kv),
+        "attn_k" => ("attn_qkv", q..q + kv, q + 2 * kv),
+        "attn_v" => ("attn_qkv", q + kv..q + 2 * kv, q + 2 * kv),
+        "ffn_gate" => ("ffn_up", 0..mlp, 2 * mlp),
+        "ffn_up" if spec.gated => ("ffn_up", mlp..2 * mlp, 2 * mlp),
+        _ => return None,
+    };
+    Some(Location::rows(format!("blk.{layer}.{fused}.{kind}"), rows, total))
 }
 
 /// `[in, out]` floats as `[out, in]`, in the same format.

@@ -1,24 +1,11 @@
 //! Real files, where they are at hand.
 
-use std::path::{Path, PathBuf};
-
 use crayon_formats::gguf::Gguf;
 use crayon_formats::{Checkpoint, SourceKind, TokenizerSource, llama2c};
 
-/// A path in the folder of test data beside the workspace, or `None` after saying that the test is skipped.
-fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("CRAYON_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    #[allow(clippy::print_stderr)] // a test that is skipped has to say so
-    {
-        eprintln!("skipped: {} is not there", path.display());
-    }
-    None
-}
+mod common;
+
+use common::data;
 
 #[test]
 fn vocabulary_files_open_but_are_no_models() {

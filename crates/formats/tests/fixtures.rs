@@ -1,41 +1,11 @@
 //! Checkpoints of every family open, in both spellings of `config.json`, to the same description and tensors.
 
-use std::path::{Path, PathBuf};
-
 use crayon_formats::spec::{Family, Positions, RopeScaling};
 use crayon_formats::{Checkpoint, SourceKind, TokenizerSource};
 
-/// The small networks of every family that the network tests also use.
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures")
-}
+mod common;
 
-fn open(name: &str) -> Checkpoint {
-    match Checkpoint::open(&fixtures().join(name)) {
-        Ok(checkpoint) => checkpoint,
-        Err(error) => panic!("{name}: {error}"),
-    }
-}
-
-const NAMES: [&str; 17] = [
-    "gpt2",
-    "gpt2-f16",
-    "llama",
-    "llama-sharded",
-    "llama-bf16",
-    "llama-llama3",
-    "llama-linear",
-    "llama-yarn",
-    "llama-bias",
-    "mistral",
-    "qwen2",
-    "qwen2-window",
-    "qwen3",
-    "gemma2",
-    "gemma3",
-    "phi3",
-    "phi3-longrope",
-];
+use common::{FIXTURES as NAMES, fixture, open};
 
 #[test]
 fn every_family_opens_and_gives_all_its_tensors() {
@@ -58,7 +28,7 @@ fn every_family_opens_and_gives_all_its_tensors() {
 fn both_spellings_of_the_configuration_mean_the_same() {
     let mut compared = 0;
     for name in NAMES {
-        let folder = fixtures().join(name);
+        let folder = fixture(name);
         let old = folder.join("config.v4.json");
         if !old.is_file() {
             continue;
@@ -118,8 +88,7 @@ fn what_sets_the_families_apart_is_read() {
 fn fused_and_transposed_weights_come_apart_as_stored() {
     let checkpoint = open("gpt2");
     let hidden = checkpoint.spec.hidden;
-    let file =
-        crayon_formats::safetensors::SafeTensors::open(&fixtures().join("gpt2/model.safetensors")).unwrap();
+    let file = crayon_formats::safetensors::SafeTensors::open(&fixture("gpt2/model.safetensors")).unwrap();
     let fused = file.tensor("transformer.h.1.attn.c_attn.weight").unwrap().unwrap();
     assert_eq!(fused.shape, [hidden, 3 * hidden]);
     let fused = fused.to_f32();
@@ -132,8 +101,7 @@ fn fused_and_transposed_weights_come_apart_as_stored() {
         }
     }
     let phi = open("phi3");
-    let file =
-        crayon_formats::safetensors::SafeTensors::open(&fixtures().join("phi3/model.safetensors")).unwrap();
+    let file = crayon_formats::safetensors::SafeTensors::open(&fixture("phi3/model.safetensors")).unwrap();
     let fused = file.tensor("model.layers.0.mlp.gate_up_proj.weight").unwrap().unwrap();
     let mlp = phi.spec.intermediate;
     let up = phi.tensor("blk.0.ffn_up.weight").unwrap();
@@ -143,8 +111,7 @@ fn fused_and_transposed_weights_come_apart_as_stored() {
 
 #[test]
 fn gemma_norms_are_stored_as_differences_from_one() {
-    let file =
-        crayon_formats::safetensors::SafeTensors::open(&fixtures().join("gemma2/model.safetensors")).unwrap();
+    let file = crayon_formats::safetensors::SafeTensors::open(&fixture("gemma2/model.safetensors")).unwrap();
     let stored = file.tensor("model.layers.0.pre_feedforward_layernorm.weight").unwrap().unwrap().to_f32();
     let given = open("gemma2").tensor("blk.0.ffn_norm.weight").unwrap().to_f32();
     for (stored, given) in stored.iter().zip(&given) {

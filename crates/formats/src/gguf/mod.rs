@@ -10,6 +10,7 @@ mod types;
 mod write;
 
 pub use metadata::{Array, Metadata, Value};
+pub(crate) use network::yarn_magnitude;
 pub use read::{Entry, Gguf};
 pub use types::{format_of, type_name, type_number};
 pub use write::{TensorInfo, Writer, to_bytes};

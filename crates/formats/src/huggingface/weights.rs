@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use super::naming::Naming;
 use crate::error::{DAMAGED, Error, Result};
 use crate::locate::Location;
-use crate::names::split_block;
 use crate::safetensors::{Entry, SafeTensors, open_index};
-use crate::spec::{Family, Spec};
+use crate::spec::Spec;
 use crate::tensor::Tensor;
 
 /// Name of the single weight file.
@@ -21,7 +21,12 @@ pub struct Weights {
     files: Vec<SafeTensors>,
     /// What stands before `layers.0` or `h.0` in tensor names.
     prefix: &'static str,
+    /// Whether q, k, v and gate, up are one matrix each (Phi-3).
+    fused: bool,
 }
+
+/// Names of the output layer, which stands outside the body.
+const HEADS: [&str; 3] = ["lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"];
 
 /// What may stand before the names of the network's body.
 const PREFIXES: [&str; 5] = ["model.", "", "transformer.", "model.language_model.", "language_model.model."];
@@ -56,7 +61,8 @@ impl Weights {
             .into_iter()
             .find(|prefix| probes.iter().any(|probe| seen.contains_key(format!("{prefix}{probe}").as_str())))
             .unwrap_or("model.");
-        Ok(Weights { folder: name, files, prefix })
+        let fused = seen.contains_key(format!("{prefix}layers.0.self_attn.qkv_proj.weight").as_str());
+        Ok(Weights { folder: name, files, prefix, fused })
     }
 
     /// The files.
@@ -88,108 +94,17 @@ impl Weights {
 
     /// Where the tensor called `canonical` lies.
     pub(crate) fn locate(&self, spec: &Spec, canonical: &str) -> Location {
-        let mut location = match spec.family {
-            Family::Gpt2 => self.locate_gpt2(spec, canonical),
-            _ => self.locate_rms(spec, canonical),
-        };
-        let is_norm = canonical.ends_with("norm.weight");
-        location.plus_one = is_norm && matches!(spec.family, Family::Gemma2 | Family::Gemma3);
-        location
-    }
-
-    fn body(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// The output layer stands outside the body.
-    fn head(&self) -> String {
-        let names = ["lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"];
-        let found = names.into_iter().find(|name| self.entry(name).is_some());
-        found.unwrap_or("lm_head.weight").to_owned()
-    }
-
-    fn embedding(&self, name: &str) -> Location {
-        let own = self.body(name);
-        // Tied models may store the shared matrix under the output's name only.
-        if self.entry(&own).is_none() && self.entry(&self.head()).is_some() {
-            return Location::whole(self.head());
-        }
-        Location::whole(own)
-    }
-
-    fn locate_rms(&self, spec: &Spec, canonical: &str) -> Location {
-        let Some((layer, part)) = split_block(canonical) else {
-            return match canonical {
-                "token_embd.weight" => self.embedding("embed_tokens.weight"),
-                "output.weight" => Location::whole(self.head()),
-                "output_norm.weight" => Location::whole(self.body("norm.weight")),
-                other => Location::whole(other.to_owned()),
-            };
-        };
-        let (stem, kind) = part.rsplit_once('.').unwrap_or((part, "weight"));
-        let name = |inner: &str| self.body(&format!("layers.{layer}.{inner}.{kind}"));
-        let (q, kv, mlp) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim, spec.intermediate);
-        // Phi-3 stores q, k, v and gate, up as one matrix each.
-        let part_of = |own: &str, fused: &str, start: usize, rows: usize, total: usize| {
-            let (own, fused) = (name(own), name(fused));
-            if self.entry(&own).is_none() && self.entry(&fused).is_some() {
-                Location::rows(fused, start..start + rows, total)
-            } else {
-                Location::whole(own)
+        let naming = Naming { prefix: self.prefix, fused: self.fused };
+        let mut location = naming.locate(spec, canonical);
+        let head = HEADS.into_iter().find(|name| self.entry(name).is_some());
+        match (canonical, head) {
+            ("output.weight", Some(head)) => location.name = head.to_owned(),
+            // Tied models may store the shared matrix under the output's name only.
+            ("token_embd.weight", Some(head)) if spec.tied && self.entry(&location.name).is_none() => {
+                location.name = head.to_owned();
             }
-        };
-        const QKV: &str = "self_attn.qkv_proj";
-        const GATE_UP: &str = "mlp.gate_up_proj";
-        let four_norms = spec.post_norms;
-        match stem {
-            "attn_norm" => Location::whole(name("input_layernorm")),
-            "ffn_norm" if four_norms => Location::whole(name("pre_feedforward_layernorm")),
-            "ffn_norm" => Location::whole(name("post_attention_layernorm")),
-            "post_attention_norm" => Location::whole(name("post_attention_layernorm")),
-            "post_ffw_norm" => Location::whole(name("post_feedforward_layernorm")),
-            "attn_q" => part_of("self_attn.q_proj", QKV, 0, q, q + 2 * kv),
-            "attn_k" => part_of("self_attn.k_proj", QKV, q, kv, q + 2 * kv),
-            "attn_v" => part_of("self_attn.v_proj", QKV, q + kv, kv, q + 2 * kv),
-            "attn_q_norm" => Location::whole(name("self_attn.q_norm")),
-            "attn_k_norm" => Location::whole(name("self_attn.k_norm")),
-            "attn_output" => Location::whole(name("self_attn.o_proj")),
-            "ffn_gate" => part_of("mlp.gate_proj", GATE_UP, 0, mlp, 2 * mlp),
-            "ffn_up" => part_of("mlp.up_proj", GATE_UP, mlp, mlp, 2 * mlp),
-            "ffn_down" => Location::whole(name("mlp.down_proj")),
-            _ => Location::whole(canonical.to_owned()),
+            _ => {}
         }
-    }
-
-    fn locate_gpt2(&self, spec: &Spec, canonical: &str) -> Location {
-        let Some((layer, part)) = split_block(canonical) else {
-            return match canonical {
-                "token_embd.weight" => self.embedding("wte.weight"),
-                "position_embd.weight" => Location::whole(self.body("wpe.weight")),
-                "output.weight" => Location::whole(self.head()),
-                "output_norm.weight" => Location::whole(self.body("ln_f.weight")),
-                "output_norm.bias" => Location::whole(self.body("ln_f.bias")),
-                other => Location::whole(other.to_owned()),
-            };
-        };
-        let (stem, kind) = part.rsplit_once('.').unwrap_or((part, "weight"));
-        let name = |inner: &str| self.body(&format!("h.{layer}.{inner}.{kind}"));
-        let hidden = spec.hidden;
-        let fused = |index: usize| {
-            Location::rows(name("attn.c_attn"), index * hidden..(index + 1) * hidden, 3 * hidden)
-        };
-        let mut location = match stem {
-            "attn_norm" => Location::whole(name("ln_1")),
-            "ffn_norm" => Location::whole(name("ln_2")),
-            "attn_q" => fused(0),
-            "attn_k" => fused(1),
-            "attn_v" => fused(2),
-            "attn_output" => Location::whole(name("attn.c_proj")),
-            "ffn_up" => Location::whole(name("mlp.c_fc")),
-            "ffn_down" => Location::whole(name("mlp.c_proj")),
-            _ => Location::whole(canonical.to_owned()),
-        };
-        // GPT-2's layers are written as convolutions: their weights are `[in, out]`.
-        location.transposed = kind == "weight" && !stem.ends_with("norm");
         location
     }
 }

@@ -1,0 +1,336 @@
+//! A checkpoint as a folder in Hugging Face layout.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crayon_kernels::Format;
+use serde_json::{Map, Value, json};
+
+use super::pieces::{assemble, pieces};
+use super::{Notice, Notify};
+use crate::atomic::write_file;
+use crate::checkpoint::{Checkpoint, Generation, TokenizerSource};
+use crate::error::{Error, Result};
+use crate::huggingface::Naming;
+use crate::safetensors::Writer;
+use crate::spec::{
+    Activation, Family, Norm, Positions, Rope, RopeFrequencies, RopeLayout, RopeScaling, Spec,
+};
+
+/// Writes `checkpoint` into `folder` (made if needed) as `config.json`, `model.safetensors`,
+/// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`.
+///
+/// Tokenizers of GGUF and llama2.c files have no counterpart here; that is told as a [`Notice::Warning`].
+///
+/// # Errors
+/// If `format` is not f32, f16 or bf16, a tensor cannot be read, or the disk does not take the files.
+pub fn write_huggingface(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    format: Format,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let name = folder.display().to_string();
+    if !format.is_float() {
+        return Err(Error::file(&name, format!("weights cannot be stored as {format} in safetensors"))
+            .with_hint("choose f32, f16 or bf16, or export as GGUF"));
+    }
+    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, "create", source))?;
+    let spec = &checkpoint.spec;
+    let config = config(spec, &checkpoint.generation, format).map_err(|what| Error::file(&name, what))?;
+
+    let naming = Naming::of(spec.family);
+    let pieces = pieces(spec, |canonical| naming.locate(spec, canonical));
+    let table: Vec<_> =
+        pieces.iter().map(|piece| (piece.name.clone(), format, piece.stored_shape())).collect();
+    let stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut writer = Writer::create(&folder.join("model.safetensors"), &table, &stamp)?;
+    for (number, piece) in pieces.iter().enumerate() {
+        writer.tensor(&assemble(checkpoint, piece, format, RopeLayout::Half)?)?;
+        notify(Notice::Written { tensor: piece.name.clone(), done: number + 1, total: pieces.len() });
+    }
+    tokenizer_files(checkpoint, folder, notify)?;
+    write_json(&folder.join("generation_config.json"), &generation_config(&checkpoint.generation))?;
+    write_json(&folder.join("config.json"), &config)?;
+    // The weights come last of what a reader needs: a folder that was cut short has none.
+    writer.finish()
+}
+
+fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(map)
+        .map_err(|error| Error::file(&path.display().to_string(), error.to_string()))?;
+    text.push('\n');
+    write_file(path, text.as_bytes())
+}
+
+fn tokenizer_files(checkpoint: &Checkpoint, folder: &Path, notify: Notify<'_>) -> Result<()> {
+    let write = |name: &str, bytes: &[u8]| write_file(&folder.join(name), bytes);
+    match &checkpoint.tokenizer {
+        TokenizerSource::Json(json) => write("tokenizer.json", json)?,
+        TokenizerSource::Gpt2 { vocab, merges } => {
+            write("vocab.json", vocab)?;
+            write("merges.txt", merges)?;
+        }
+        TokenizerSource::SentencePiece(model) => write("tokenizer.model", model)?,
+        TokenizerSource::Gguf(_) | TokenizerSource::Llama2c(_) => notify(Notice::Warning(
+            "the tokenizer was not written: it has no counterpart in this layout; copy the original model's \
+             tokenizer files into the folder"
+                .to_owned(),
+        )),
+        TokenizerSource::None => {}
+    }
+    match (&checkpoint.tokenizer_config, &checkpoint.chat_template) {
+        (Some(Value::Object(config)), _) => write_json(&folder.join("tokenizer_config.json"), config)?,
+        _ => {}
+    }
+    let inside =
+        checkpoint.tokenizer_config.as_ref().is_some_and(|config| config.get("chat_template").is_some());
+    match &checkpoint.chat_template {
+        Some(template) if !inside => write("chat_template.jinja", template.as_bytes()),
+        _ => Ok(()),
+    }
+}
+
+fn generation_config(generation: &Generation) -> Map<String, Value> {
+    let mut map = ids(generation);
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            map.insert(key.to_owned(), value);
+        }
+    };
+    put("do_sample", generation.sample.map(Value::from));
+    put("temperature", generation.temperature.map(decimal));
+    put("top_k", generation.top_k.map(Value::from));
+    put("top_p", generation.top_p.map(decimal));
+    put("min_p", generation.min_p.map(decimal));
+    put("repetition_penalty", generation.repetition_penalty.map(decimal));
+    map
+}
+
+fn ids(generation: &Generation) -> Map<String, Value> {
+    let mut map = Map::new();
+    match generation.eos.as_slice() {
+        [] => {}
+        [one] => {
+            map.insert("eos_token_id".to_owned(), json!(one));
+        }
+        several => {
+            map.insert("eos_token_id".to_owned(), json!(several));
+        }
+    }
+    for (key, id) in [("bos_token_id", generation.bos), ("pad_token_id", generation.pad)] {
+        if let Some(id) = id {
+            map.insert(key.to_owned(), json!(id));
+        }
+    }
+    map
+}
+
+/// An f32 with the digits it was written with, not those of its widening to f64.
+fn decimal(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// `config.json` in the spelling of transformers 4, which 5 reads as well.
+fn config(
+    spec: &Spec,
+    generation: &Generation,
+    format: Format,
+) -> std::result::Result<Map<String, Value>, String> {
+    let dtype = match format {
+        Format::F16 => "float16",
+        Format::BF16 => "bfloat16",
+        _ => "float32",
+    };
+    let (model_type, class) = match spec.family {
+        Family::Gpt2 => ("gpt2", "GPT2LMHeadModel"),
+        Family::Llama => ("llama", "LlamaForCausalLM"),
+        Family::Mistral => ("mistral", "MistralForCausalLM"),
+        Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
+        Family::Qwen3 => ("qwen3", "Qwen3ForCausalLM"),
+        Family::Gemma2 => ("gemma2", "Gemma2ForCausalLM"),
+        Family::Gemma3 => ("gemma3_text", "Gemma3ForCausalLM"),
+        Family::Phi3 => ("phi3", "Phi3ForCausalLM"),
+    };
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Value| {
+        map.insert(key.to_owned(), value);
+    };
+    put("architectures", json!([class]));
+    put("model_type", json!(model_type));
+    put("vocab_size", json!(spec.vocab));
+    put("tie_word_embeddings", json!(spec.tied));
+    put("torch_dtype", json!(dtype));
+    put("use_cache", json!(true));
+    let activation = match spec.activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh if spec.family == Family::Gpt2 => "gelu_new",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+        Activation::Gelu => "gelu",
+    };
+    match spec.norm {
+        Norm::Rms { eps } => put("rms_norm_eps", decimal(eps)),
+        Norm::Layer { eps } => put("layer_norm_epsilon", decimal(eps)),
+    }
+    if spec.family == Family::Gpt2 {
+        put("n_embd", json!(spec.hidden));
+        put("n_layer", json!(spec.layers));
+        put("n_head", json!(spec.heads));
+        put("n_inner", json!(spec.intermediate));
+        put("n_positions", json!(spec.context));
+        put("activation_function", json!(activation));
+        put("scale_attn_weights", json!(spec.attention_scale != 1.0 || spec.head_dim == 1));
+        map.extend(ids(generation));
+        return Ok(map);
+    }
+    put("hidden_size", json!(spec.hidden));
+    put("num_hidden_layers", json!(spec.layers));
+    put("num_attention_heads", json!(spec.heads));
+    put("num_key_value_heads", json!(spec.kv_heads));
+    put("intermediate_size", json!(spec.intermediate));
+    put("max_position_embeddings", json!(spec.context));
+    if spec.family != Family::Phi3 {
+        put("head_dim", json!(spec.head_dim));
+    } else if spec.heads * spec.head_dim != spec.hidden {
+        return Err("Phi-3 heads that do not divide the hidden size cannot be said in config.json".to_owned());
+    }
+    let is_gemma = matches!(spec.family, Family::Gemma2 | Family::Gemma3);
+    put(if is_gemma { "hidden_activation" } else { "hidden_act" }, json!(activation));
+    match spec.family {
+        Family::Llama => {
+            put("attention_bias", json!(spec.biases.qkv));
+            put("mlp_bias", json!(spec.biases.mlp));
+        }
+        Family::Qwen3 | Family::Gemma2 | Family::Gemma3 => put("attention_bias", json!(spec.biases.qkv)),
+        _ => {}
+    }
+    let with_output_bias =
+        matches!(spec.family, Family::Llama | Family::Qwen3 | Family::Gemma2 | Family::Gemma3);
+    if spec.biases.attention_output != (with_output_bias && spec.biases.qkv) {
+        return Err("biases on some attention projections only cannot be said in config.json".to_owned());
+    }
+    if is_gemma {
+        put("query_pre_attn_scalar", whole_or_decimal(1.0 / f64::from(spec.attention_scale).powi(2)));
+        put("attn_logit_softcapping", spec.attention_softcap.map_or(Value::Null, decimal));
+        put("final_logit_softcapping", spec.logit_softcap.map_or(Value::Null, decimal));
+    }
+    for (key, value) in windows(spec)? {
+        put(key, value);
+    }
+    if let Positions::Rope(rope) = &spec.positions {
+        for (key, value) in rotary(rope, spec)? {
+            put(key, value);
+        }
+    }
+    map.extend(ids(generation));
+    Ok(map)
+}
+
+/// The scalar under the root; always a whole number in published files, and the root lost only a rounding.
+fn whole_or_decimal(value: f64) -> Value {
+    if (value - value.round()).abs() < 1e-3 { json!(value.round() as u64) } else { json!(value) }
+}
+
+type Pairs = Vec<(&'static str, Value)>;
+
+fn windows(spec: &Spec) -> std::result::Result<Pairs, String> {
+    let window = spec.windows.iter().flatten().next();
+    if spec.windows.iter().flatten().any(|other| Some(other) != window) {
+        return Err("windows of different sizes cannot be said in config.json".to_owned());
+    }
+    let types: Vec<&str> = spec
+        .windows
+        .iter()
+        .map(|window| if window.is_some() { "sliding_attention" } else { "full_attention" })
+        .collect();
+    Ok(match spec.family {
+        Family::Mistral | Family::Phi3 => {
+            if window.is_some() && spec.windows.contains(&None) {
+                return Err(
+                    "windows on some layers only cannot be said in this family's config.json".to_owned()
+                );
+            }
+            vec![("sliding_window", json!(window))]
+        }
+        Family::Qwen2 | Family::Qwen3 => vec![
+            ("use_sliding_window", json!(window.is_some())),
+            ("sliding_window", json!(window)),
+            (
+                "max_window_layers",
+                json!(spec.windows.iter().position(Option::is_some).unwrap_or(spec.layers)),
+            ),
+            ("layer_types", json!(types)),
+        ],
+        Family::Gemma2 | Family::Gemma3 => {
+            let mut pairs = vec![("layer_types", json!(types))];
+            if let Some(window) = window {
+                pairs.push(("sliding_window", json!(window)));
+            }
+            pairs
+        }
+        Family::Llama if window.is_some() => {
+            return Err("a Llama with sliding windows cannot be said in config.json".to_owned());
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn rotary(rope: &Rope, spec: &Spec) -> std::result::Result<Pairs, String> {
+    let mut pairs: Pairs = vec![("rope_theta", decimal(rope.global.theta))];
+    if rope.dims != spec.head_dim {
+        if spec.family != Family::Phi3 {
+            return Err("partial rotation cannot be said in this family's config.json".to_owned());
+        }
+        pairs.push(("partial_rotary_factor", json!(rope.dims as f64 / spec.head_dim as f64)));
+    }
+    let scaling = scaling(&rope.global, spec)?;
+    match (&rope.local, spec.family) {
+        (Some(local), Family::Gemma3) if local.scaling == RopeScaling::None => {
+            pairs.push(("rope_local_base_freq", decimal(local.theta)));
+        }
+        (Some(_), _) => return Err("its local rotation cannot be said in config.json".to_owned()),
+        (None, Family::Gemma3) => pairs.push(("rope_local_base_freq", decimal(rope.global.theta))),
+        (None, _) => {}
+    }
+    if let (Family::Phi3, RopeScaling::Factors { original_context, .. }) = (spec.family, &rope.global.scaling)
+    {
+        pairs.push(("original_max_position_embeddings", json!(original_context)));
+    }
+    pairs.push(("rope_scaling", scaling));
+    Ok(pairs)
+}
+
+fn scaling(frequencies: &RopeFrequencies, spec: &Spec) -> std::result::Result<Value, String> {
+    let list = |values: &[f32]| Value::Array(values.iter().map(|value| decimal(*value)).collect());
+    Ok(match &frequencies.scaling {
+        RopeScaling::None => Value::Null,
+        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": decimal(*factor)}),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
+            "rope_type": "llama3",
+            "factor": decimal(*factor),
+            "low_freq_factor": decimal(*low_freq_factor),
+            "high_freq_factor": decimal(*high_freq_factor),
+            "original_max_position_embeddings": original_context,
+        }),
+        RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, attention_factor } => json!({
+            "rope_type": "yarn",
+            "factor": decimal(*factor),
+            "beta_fast": decimal(*beta_fast),
+            "beta_slow": decimal(*beta_slow),
+            "original_max_position_embeddings": original_context,
+            "attention_factor": decimal(*attention_factor),
+        }),
+        RopeScaling::Factors { short, long, original_context, attention_factor } => {
+            let mut map = Map::new();
+            map.insert("rope_type".to_owned(), json!("longrope"));
+            map.insert("short_factor".to_owned(), list(short));
+            map.insert("long_factor".to_owned(), list(long));
+            if spec.family != Family::Phi3 {
+                map.insert("factor".to_owned(), json!(1.0));
+                map.insert("original_max_position_embeddings".to_owned(), json!(original_context));
+            }
+            map.insert("attention_factor".to_owned(), decimal(*attention_factor));
+            Value::Object(map)
+        }
+    })
+}

@@ -1,0 +1,437 @@
+//! Tokenizers as GGUF's `tokenizer.ggml.*` keys.
+//!
+//! Byte-level BPE becomes model `gpt2` (tokens, merges, the name of the split); SentencePiece, llama2.c and
+//! Llama-like `tokenizer.json` files become model `llama` (tokens, scores, kinds).
+
+use serde_json::{Map, Value};
+
+use super::{Notice, Notify, protobuf};
+use crate::checkpoint::{Checkpoint, TokenizerSource};
+use crate::error::{Error, Result};
+use crate::gguf::{Array, Metadata, Value as GgufValue};
+use crate::huggingface::json::parse_object;
+use crate::llama2c;
+
+/// Kinds of tokens, as in `tokenizer.ggml.token_type`.
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+
+/// Writes the checkpoint's tokenizer, chat template and special ids into `metadata`.
+///
+/// # Errors
+/// If the tokenizer's files are damaged or of a kind GGUF does not have.
+pub fn tokenizer_metadata(
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let file = format!("{} (tokenizer)", checkpoint.source.name);
+    match &checkpoint.tokenizer {
+        TokenizerSource::None => {
+            notify(Notice::Warning(
+                "the model has no tokenizer files; the new file will have none".to_owned(),
+            ));
+        }
+        TokenizerSource::Gguf(source) => {
+            for (key, value) in source.iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
+                metadata.insert(key, value.clone());
+            }
+        }
+        TokenizerSource::Json(bytes) => from_json(&file, bytes, checkpoint, metadata, notify)?,
+        TokenizerSource::Gpt2 { vocab, merges } => {
+            from_gpt2(&file, vocab, merges, checkpoint, metadata, notify)?
+        }
+        TokenizerSource::SentencePiece(bytes) => {
+            from_sentencepiece(&file, bytes, checkpoint, metadata, notify)?
+        }
+        TokenizerSource::Llama2c(bytes) => from_llama2c(&file, bytes, checkpoint, metadata, notify)?,
+    }
+    let generation = &checkpoint.generation;
+    let eos_keys = ["eos_token_id", "eot_token_id", "eom_token_id"];
+    for (key, id) in eos_keys.into_iter().zip(&generation.eos) {
+        metadata.insert(&format!("tokenizer.ggml.{key}"), *id);
+    }
+    if generation.eos.len() > eos_keys.len() {
+        let what = format!("only {} of {} ids that end an answer fit", eos_keys.len(), generation.eos.len());
+        notify(Notice::Warning(what));
+    }
+    for (key, id) in [("bos_token_id", generation.bos), ("padding_token_id", generation.pad)] {
+        if let Some(id) = id {
+            metadata.insert(&format!("tokenizer.ggml.{key}"), id);
+        }
+    }
+    for (key, flag) in [("add_bos_token", generation.add_bos), ("add_eos_token", generation.add_eos)] {
+        if let Some(flag) = flag {
+            metadata.insert(&format!("tokenizer.ggml.{key}"), flag);
+        }
+    }
+    if let Some(template) = &checkpoint.chat_template {
+        metadata.insert("tokenizer.chat_template", template.as_str());
+    }
+    Ok(())
+}
+
+/// Tokens by id with their kinds, padded to the rows of the embedding.
+struct Tokens {
+    texts: Vec<Option<String>>,
+    kinds: Vec<i32>,
+}
+
+impl Tokens {
+    fn new(checkpoint: &Checkpoint) -> Tokens {
+        let rows = checkpoint.spec.vocab;
+        Tokens { texts: vec![None; rows], kinds: vec![UNUSED; rows] }
+    }
+
+    /// Sets token `id`; false if the embedding has no row for it.
+    fn set(&mut self, id: usize, text: &str, kind: i32) -> bool {
+        match (self.texts.get_mut(id), self.kinds.get_mut(id)) {
+            (Some(slot), Some(kind_slot)) => {
+                *slot = Some(text.to_owned());
+                *kind_slot = kind;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn write(self, metadata: &mut Metadata) {
+        let texts: Vec<String> = self
+            .texts
+            .into_iter()
+            .enumerate()
+            .map(|(id, text)| text.unwrap_or_else(|| format!("[PAD{id}]")))
+            .collect();
+        metadata.insert("tokenizer.ggml.tokens", texts);
+        metadata.insert("tokenizer.ggml.token_type", self.kinds);
+    }
+}
+
+fn warn_beyond(beyond: usize, notify: Notify<'_>) {
+    if beyond > 0 {
+        let what = format!("{beyond} tokens lie beyond the rows of the embedding and were left out");
+        notify(Notice::Warning(what));
+    }
+}
+
+fn from_json(
+    file: &str,
+    bytes: &[u8],
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let json = parse_object(file, bytes)?;
+    let bad = |what: &str| {
+        Error::file(file, what).with_hint("export as a Hugging Face folder, which keeps the file")
+    };
+    let model = json.get("model").and_then(Value::as_object).ok_or_else(|| bad("has no `model`"))?;
+    let kind = model.get("type").and_then(Value::as_str).unwrap_or("BPE");
+    if kind != "BPE" {
+        return Err(bad(&format!(
+            "tokenizers of type {} cannot be written to GGUF",
+            crate::error::shown(kind)
+        )));
+    }
+    let vocab = model.get("vocab").and_then(Value::as_object).ok_or_else(|| bad("has no vocabulary"))?;
+    let merges = merges(model).ok_or_else(|| bad("has merges of an unknown form"))?;
+    let byte_fallback = model.get("byte_fallback").and_then(Value::as_bool).unwrap_or(false);
+    let unknown = model.get("unk_token").and_then(Value::as_str);
+
+    let mut tokens = Tokens::new(checkpoint);
+    let mut beyond = 0;
+    for (text, id) in vocab {
+        let id = id
+            .as_u64()
+            .and_then(|id| usize::try_from(id).ok())
+            .ok_or_else(|| bad("has an id that is no number"))?;
+        let kind = match text.as_str() {
+            text if Some(text) == unknown => UNKNOWN,
+            text if byte_fallback && is_byte(text) => BYTE,
+            _ => NORMAL,
+        };
+        beyond += usize::from(!tokens.set(id, text, kind));
+    }
+    for added in json.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
+        let (Some(id), Some(text)) =
+            (added.get("id").and_then(Value::as_u64), added.get("content").and_then(Value::as_str))
+        else {
+            return Err(bad("has an added token without id or content"));
+        };
+        let special = added.get("special").and_then(Value::as_bool).unwrap_or(false);
+        let kind = match special {
+            _ if Some(text) == unknown => UNKNOWN,
+            true => CONTROL,
+            false => USER_DEFINED,
+        };
+        beyond += usize::from(!tokens.set(usize::try_from(id).unwrap_or(usize::MAX), text, kind));
+    }
+    warn_beyond(beyond, notify);
+
+    if byte_fallback || !is_byte_level(&json) {
+        metadata.insert("tokenizer.ggml.model", "llama");
+        metadata.insert("tokenizer.ggml.pre", "default");
+        metadata.insert("tokenizer.ggml.scores", scores_of_merges(&tokens, &merges));
+        metadata.insert("tokenizer.ggml.add_space_prefix", adds_space(&json));
+    } else {
+        let pre = split_name(&json);
+        metadata.insert("tokenizer.ggml.model", "gpt2");
+        metadata.insert("tokenizer.ggml.pre", pre.unwrap_or("default"));
+        let lines: Vec<String> = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
+        metadata.insert("tokenizer.ggml.merges", lines);
+        if pre.is_none() {
+            notify(Notice::Warning(
+                "the way words are cut is none of gpt-2, llama-bpe, qwen2; other programs will cut as `default`".to_owned(),
+            ));
+            if let Ok(text) = std::str::from_utf8(bytes) {
+                metadata.insert("tokenizer.huggingface.json", text);
+            }
+        }
+    }
+    if let Some(id) = unknown.and_then(|text| vocab.get(text)).and_then(Value::as_u64) {
+        metadata.insert("tokenizer.ggml.unknown_token_id", u32::try_from(id).unwrap_or_default());
+    }
+    tokens.write(metadata);
+    if checkpoint.generation.add_bos.is_none() {
+        let first = first_special(&json);
+        metadata.insert("tokenizer.ggml.add_bos_token", first.is_some());
+        if let (Some(id), None) = (first, checkpoint.generation.bos) {
+            metadata.insert("tokenizer.ggml.bos_token_id", id);
+        }
+    }
+    Ok(())
+}
+
+/// Pairs to merge, in order: `"a b"` in older files, `["a", "b"]` in newer ones.
+fn merges(model: &Map<String, Value>) -> Option<Vec<(&str, &str)>> {
+    let list = model.get("merges")?.as_array()?;
+    list.iter()
+        .map(|merge| match merge {
+            Value::String(line) => line.split_once(' '),
+            Value::Array(pair) => match pair.as_slice() {
+                [Value::String(left), Value::String(right)] => Some((left.as_str(), right.as_str())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect()
+}
+
+/// Scores under which SentencePiece's rule, the best-scored pair first, merges in the order of `merges`.
+fn scores_of_merges(tokens: &Tokens, merges: &[(&str, &str)]) -> Vec<f32> {
+    let mut rank = std::collections::HashMap::with_capacity(merges.len());
+    for (number, (left, right)) in merges.iter().enumerate() {
+        rank.entry(format!("{left}{right}")).or_insert(number);
+    }
+    let last = merges.len();
+    let score = |text: &Option<String>| {
+        let number = text.as_ref().and_then(|text| rank.get(text)).copied().unwrap_or(last);
+        -(number as f32) - 1.0
+    };
+    let kinds = tokens.kinds.iter();
+    tokens
+        .texts
+        .iter()
+        .zip(kinds)
+        .map(|(text, kind)| if *kind == NORMAL { score(text) } else { 0.0 })
+        .collect()
+}
+
+fn is_byte(text: &str) -> bool {
+    let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+}
+
+/// The steps of a pre-tokenizer, normalizer or post-processor, with `Sequence`s opened.
+fn steps<'a>(json: &'a Map<String, Value>, key: &str, inner: &str) -> Vec<&'a Map<String, Value>> {
+    fn open<'a>(value: &'a Value, inner: &str, depth: usize, out: &mut Vec<&'a Map<String, Value>>) {
+        let Some(map) = value.as_object() else { return };
+        match map.get(inner).and_then(Value::as_array) {
+            Some(list) if depth < 8 => list.iter().for_each(|value| open(value, inner, depth + 1, out)),
+            _ => out.push(map),
+        }
+    }
+    let mut out = Vec::new();
+    if let Some(value) = json.get(key) {
+        open(value, inner, 0, &mut out);
+    }
+    out
+}
+
+fn kind_of(step: &Map<String, Value>) -> &str {
+    step.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_byte_level(json: &Map<String, Value>) -> bool {
+    steps(json, "pre_tokenizer", "pretokenizers").into_iter().any(|step| kind_of(step) == "ByteLevel")
+}
+
+/// Whether a space is put in front of texts: by a normalizer that prepends one, or by a Metaspace step.
+fn adds_space(json: &Map<String, Value>) -> bool {
+    let normalizes =
+        steps(json, "normalizer", "normalizers").into_iter().any(|step| kind_of(step) == "Prepend");
+    let splits = steps(json, "pre_tokenizer", "pretokenizers").into_iter().any(|step| {
+        kind_of(step) == "Metaspace"
+            && match step.get("prepend_scheme").and_then(Value::as_str) {
+                Some(scheme) => scheme != "never",
+                None => step.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(true),
+            }
+    });
+    normalizes || splits
+}
+
+/// Splits llama.cpp has a name for.
+const SPLITS: [(&str, &str); 2] = [
+    (
+        "llama-bpe",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    (
+        "qwen2",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+];
+
+/// llama.cpp's name for the way words are cut; `None` if it has none.
+fn split_name(json: &Map<String, Value>) -> Option<&'static str> {
+    let steps = steps(json, "pre_tokenizer", "pretokenizers");
+    match steps.as_slice() {
+        [bytes] if kind_of(bytes) == "ByteLevel" => {
+            let flag = |key: &str, default: bool| bytes.get(key).and_then(Value::as_bool).unwrap_or(default);
+            (flag("use_regex", true) && !flag("add_prefix_space", true)).then_some("gpt-2")
+        }
+        [split, bytes] if kind_of(split) == "Split" && kind_of(bytes) == "ByteLevel" => {
+            let regex = split.get("pattern")?.get("Regex")?.as_str()?;
+            SPLITS.iter().find(|(_, known)| *known == regex).map(|(name, _)| *name)
+        }
+        _ => None,
+    }
+}
+
+/// The id a template puts in front of every text.
+fn first_special(json: &Map<String, Value>) -> Option<u32> {
+    let steps = steps(json, "post_processor", "processors");
+    let template = steps.into_iter().find(|step| kind_of(step) == "TemplateProcessing")?;
+    let name = template.get("single")?.as_array()?.first()?.get("SpecialToken")?.get("id")?.as_str()?;
+    let id = template.get("special_tokens")?.get(name)?.get("ids")?.as_array()?.first()?.as_u64()?;
+    u32::try_from(id).ok()
+}
+
+fn from_gpt2(
+    file: &str,
+    vocab: &[u8],
+    merges: &[u8],
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let vocab = parse_object(file, vocab)?;
+    let merges = std::str::from_utf8(merges).map_err(|_| Error::file(file, "merges.txt is not UTF-8"))?;
+    let mut tokens = Tokens::new(checkpoint);
+    let mut beyond = 0;
+    for (text, id) in &vocab {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
+        let id = id.ok_or_else(|| Error::key(file, text, "should be a token id"))?;
+        let kind = if text == "<|endoftext|>" { CONTROL } else { NORMAL };
+        beyond += usize::from(!tokens.set(id, text, kind));
+    }
+    warn_beyond(beyond, notify);
+    let lines: Vec<String> = merges
+        .lines()
+        .enumerate()
+        .filter(|(number, line)| !line.is_empty() && !(*number == 0 && line.starts_with("#version")))
+        .map(|(_, line)| line.to_owned())
+        .collect();
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("tokenizer.ggml.pre", "gpt-2");
+    metadata.insert("tokenizer.ggml.merges", lines);
+    if checkpoint.generation.add_bos.is_none() {
+        metadata.insert("tokenizer.ggml.add_bos_token", false);
+    }
+    tokens.write(metadata);
+    Ok(())
+}
+
+fn from_sentencepiece(
+    file: &str,
+    bytes: &[u8],
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let model = protobuf::read(bytes)
+        .filter(|model| !model.pieces.is_empty())
+        .ok_or_else(|| Error::file(file, "is not a SentencePiece model").with_hint(crate::error::DAMAGED))?;
+    if model.model_type != 2 {
+        return Err(Error::file(
+            file,
+            "is a SentencePiece model of another kind than BPE, which GGUF keeps for encoders",
+        )
+        .with_hint("export as a Hugging Face folder, which keeps the file"));
+    }
+    let pieces = model.pieces.iter().map(|(text, score, kind)| (text.clone(), *score, *kind));
+    scored(pieces, checkpoint, metadata, notify);
+    metadata.insert("tokenizer.ggml.add_space_prefix", model.add_dummy_prefix);
+    metadata.insert("tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_whitespaces);
+    if checkpoint.generation.add_bos.is_none() {
+        metadata.insert("tokenizer.ggml.add_bos_token", true);
+    }
+    Ok(())
+}
+
+fn from_llama2c(
+    file: &str,
+    bytes: &[u8],
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) -> Result<()> {
+    let tokenizer = llama2c::Tokenizer::read(file, bytes)?;
+    let mut pieces = Vec::with_capacity(tokenizer.pieces.len());
+    for (id, (piece, score)) in tokenizer.pieces.iter().zip(&tokenizer.scores).enumerate() {
+        let text =
+            std::str::from_utf8(piece).map_err(|_| Error::file(file, format!("piece {id} is not UTF-8")))?;
+        // Pieces are stored as shown: with plain spaces, and line breaks around the names of the specials.
+        pieces.push(match id {
+            0 => ("<unk>".to_owned(), *score, UNKNOWN),
+            1 => ("<s>".to_owned(), *score, CONTROL),
+            2 => ("</s>".to_owned(), *score, CONTROL),
+            _ if is_byte(text) => (text.to_owned(), *score, BYTE),
+            _ => (text.replace(' ', "\u{2581}"), *score, NORMAL),
+        });
+    }
+    scored(pieces.into_iter(), checkpoint, metadata, notify);
+    metadata.insert("tokenizer.ggml.add_space_prefix", true);
+    Ok(())
+}
+
+/// Model `llama` from pieces with scores.
+fn scored(
+    pieces: impl Iterator<Item = (String, f32, i32)>,
+    checkpoint: &Checkpoint,
+    metadata: &mut Metadata,
+    notify: Notify<'_>,
+) {
+    let mut tokens = Tokens::new(checkpoint);
+    let mut scores = vec![0.0f32; checkpoint.spec.vocab];
+    let mut beyond = 0;
+    for (id, (text, score, kind)) in pieces.enumerate() {
+        beyond += usize::from(!tokens.set(id, &text, kind));
+        if let Some(slot) = scores.get_mut(id) {
+            *slot = score;
+        }
+    }
+    warn_beyond(beyond, notify);
+    metadata.insert("tokenizer.ggml.model", "llama");
+    metadata.insert("tokenizer.ggml.pre", "default");
+    metadata.insert("tokenizer.ggml.scores", scores);
+    if let Some(id) = tokens.kinds.iter().position(|kind| *kind == UNKNOWN) {
+        metadata.insert("tokenizer.ggml.unknown_token_id", id as u32);
+    }
+    tokens.write(metadata);
+    debug_assert!(matches!(metadata.get("tokenizer.ggml.tokens"), Some(GgufValue::Array(Array::String(_)))));
+}
