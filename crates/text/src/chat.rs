@@ -51,7 +51,7 @@ pub struct ChatTemplate {
 }
 
 /// Steps of the template engine that one conversation may take.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 5_000_000;
 const NAME: &str = "chat";
 
 impl ChatTemplate {
@@ -109,7 +109,7 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses these messages or fails; the error names the line.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let flags: Value = self.flags.iter().map(|(name, value)| (name.clone(), Value::from(*value))).collect();
+        let flags = Value::from_pairs(self.flags.iter().map(|(name, value)| (name.as_str(), *value)));
         let variables = context! {
             messages => messages.iter().map(value).collect::<Vec<Value>>(),
             add_generation_prompt,
@@ -199,8 +199,8 @@ fn without_generation_blocks(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(open) = rest.find("{%") {
-        let Some(len) = rest[open..].find("%}") else { break };
-        let (tag, after) = (&rest[open..open + len + 2], &rest[open + len + 2..]);
+        let Some(len) = rest[open + 2..].find("%}") else { break };
+        let (tag, after) = rest[open..].split_at(len + 4);
         let word = tag[2..tag.len() - 2].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         out.push_str(&rest[..open]);
         match word {

@@ -92,14 +92,17 @@ impl Normalizer {
                 after_space = self.trim_spaces && piece.ends_with(' ');
             }
         }
+        // The vocabulary keeps `▁` as the space it stands for.
+        if out.contains('▁') {
+            out = out.replace('▁', " ");
+        }
         if self.trim_spaces {
             out.truncate(out.trim_end_matches(' ').len());
         }
         if self.dummy_prefix && self.space_as_suffix {
             out.push(' ');
         }
-        // The vocabulary keeps `▁` as the space it stands for.
-        if out.contains('▁') { out.replace('▁', " ") } else { out }
+        out
     }
 }
 
@@ -120,6 +123,8 @@ struct File<'a> {
 
 const UNIGRAM: i64 = 1;
 const BPE: i64 = 2;
+/// Type of a piece.
+const USER_DEFINED: i64 = 4;
 
 impl<'a> File<'a> {
     fn parse(bytes: &'a [u8]) -> Result<File<'a>> {
@@ -218,12 +223,17 @@ impl<'a> File<'a> {
                 1 => Kind::Normal,
                 2 => Kind::Unknown,
                 3 => Kind::Control,
-                4 => Kind::UserDefined,
+                USER_DEFINED => Kind::UserDefined,
                 5 => Kind::Unused,
                 6 => Kind::Byte,
                 other => return Err(bad(format!("piece {id}, {piece:?}, has the unknown type {other}"))),
             };
-            vocab.push(piece, kind)?;
+            if piece.contains(' ') && matches!(kind, Kind::Normal | Kind::UserDefined) {
+                // Texts are matched with `▁` for every space, so a piece with a real one is never found.
+                vocab.push_unfindable(piece.replace('▁', " ").as_bytes())?;
+            } else {
+                vocab.push(piece, kind)?;
+            }
         }
         Ok(vocab)
     }
@@ -256,9 +266,11 @@ impl Tokenizer {
                 });
             }
         };
+        let defined = file.pieces.iter().filter(|&&(_, _, kind)| kind == USER_DEFINED);
+        let protected = defined.zip(0..).map(|(&(piece, ..), index)| (piece.as_bytes(), index));
         let normalizer = Normalizer {
             rules: if file.rules.is_empty() { None } else { Some(Charsmap::parse(file.rules)?) },
-            protected: Prefixes::new(pieces_of(Kind::UserDefined)),
+            protected: Prefixes::new(protected),
             dummy_prefix: file.dummy_prefix,
             space_as_suffix: file.space_as_suffix,
             trim_spaces: file.trim_spaces,

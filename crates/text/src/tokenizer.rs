@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crayon_formats::TokenizerSource;
+use serde::Deserialize;
 
 use crate::bpe::{Bpe, Scratch};
 use crate::cutter::{Cutter, Part, Swallow};
@@ -32,6 +33,8 @@ pub struct Tokenizer {
     parse: OnceLock<Cutter>,
     /// Cuts out user-defined tokens.
     plain: OnceLock<Cutter>,
+    /// Finds control and unknown tokens alone, for shielding.
+    control: OnceLock<Cutter>,
     swallow: Vec<(u32, Swallow)>,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -97,18 +100,18 @@ impl Tokenizer {
         ends.sort_unstable();
         ends.dedup();
         let add_bos = add_bos && bos.is_some();
-        let (parse, plain) = (OnceLock::new(), OnceLock::new());
-        Tokenizer { vocab, algorithm, parse, plain, swallow, bos, eos, add_bos, ends, leading }
+        let (parse, plain, control) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Tokenizer { vocab, algorithm, parse, plain, control, swallow, bos, eos, add_bos, ends, leading }
     }
 
     /// The tokenizer in a model's files.
     ///
-    /// `config` is the text of `tokenizer_config.json` where there is one; it says which tokens start and end a
+    /// `config` is `tokenizer_config.json` where there is one; it says which tokens start and end a
     /// text, and whether a start is put in front.
     ///
     /// # Errors
     /// When there is no tokenizer, or it is damaged or of an unknown kind.
-    pub fn from_source(source: &TokenizerSource, config: Option<&[u8]>) -> Result<Tokenizer> {
+    pub fn from_source(source: &TokenizerSource, config: Option<&serde_json::Value>) -> Result<Tokenizer> {
         let mut tokenizer = match source {
             TokenizerSource::Json(json) => Tokenizer::from_json(json)?,
             TokenizerSource::Gpt2 { vocab, merges } => Tokenizer::from_gpt2(vocab, merges)?,
@@ -189,14 +192,12 @@ impl Tokenizer {
 
     /// `text` with `shield` inside every name of a control token, for [`Tokenizer::encode_shielded`].
     pub(crate) fn shield(&self, text: &str, shield: char) -> String {
-        // User-defined names are shielded too, which changes nothing: shields vanish before they are looked for
-        // only if the text is cut again. So shield control tokens alone.
-        Cutter::new(
-            &self.vocab,
-            |_| Swallow::default(),
-            |kind| matches!(kind, Kind::Control | Kind::Unknown),
-        )
-        .shield(text, shield)
+        self.control
+            .get_or_init(|| {
+                let control = |kind| matches!(kind, Kind::Control | Kind::Unknown);
+                Cutter::new(&self.vocab, |_| Swallow::default(), control)
+            })
+            .shield(text, shield)
     }
 
     /// Text of token ids. Special tokens put nothing into it; bytes that are not UTF-8 become U+FFFD; the space
@@ -280,9 +281,9 @@ impl Tokenizer {
     /// Takes over `bos_token`, `eos_token` and `add_bos_token` of a tokenizer_config.json.
     ///
     /// # Errors
-    /// When it is not JSON.
-    pub fn configure(&mut self, config: &[u8]) -> Result<()> {
-        let config: crate::json::Config = serde_json::from_slice(config)
+    /// When one of these has the wrong type.
+    pub fn configure(&mut self, config: &serde_json::Value) -> Result<()> {
+        let config = crate::json::Config::deserialize(config)
             .map_err(|e| TextError::malformed("tokenizer_config.json", e.to_string()))?;
         let id = |token: Option<crate::json::Name>| token.and_then(|token| self.vocab.id(token.content()));
         let (bos, eos) = (id(config.bos_token), id(config.eos_token));

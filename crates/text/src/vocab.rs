@@ -101,7 +101,13 @@ impl Vocab {
         self.finish(start, kind)
     }
 
-    fn finish(&mut self, start: usize, kind: Kind) -> Result<u32> {
+    /// Adds the next token, which no text becomes, by the bytes it puts into the text.
+    pub(crate) fn push_unfindable(&mut self, bytes: &[u8]) -> Result<u32> {
+        self.bytes.extend_from_slice(bytes);
+        self.append(Kind::Unused)
+    }
+
+    fn append(&mut self, kind: Kind) -> Result<u32> {
         let id = self.ends.len() as u32;
         let end = u32::try_from(self.bytes.len()).ok().filter(|_| self.ends.len() < MAX_TOKENS);
         let Some(end) = end else {
@@ -109,6 +115,11 @@ impl Vocab {
         };
         self.ends.push(end);
         self.kinds.push(kind);
+        Ok(id)
+    }
+
+    fn finish(&mut self, start: usize, kind: Kind) -> Result<u32> {
+        let id = self.append(kind)?;
         let token = &self.bytes[start..];
         match kind {
             Kind::Byte => self.byte_ids[usize::from(*token.first().unwrap_or(&0))] = Some(id),

@@ -77,13 +77,13 @@ fn llama2c_tokenizer() {
 fn tinystories_json() {
     let Some(json) = data("tinystories656k/tokenizer.json") else { return };
     let mut tokenizer = Tokenizer::from_json(&json).unwrap();
-    tokenizer.configure(&data("tinystories656k/tokenizer_config.json").unwrap()).unwrap();
+    tokenizer.configure(&serde_json::from_slice(&data("tinystories656k/tokenizer_config.json").unwrap()).unwrap()).unwrap();
     assert_eq!(tokenizer.len(), 2048);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(2)));
     assert!(tokenizer.add_bos());
     let text = "Once upon a time, there was a girl named Zoe.";
     assert_eq!(tokenizer.decode(&tokenizer.encode(text, Special::Plain).unwrap()), text);
-    let marked = "<|start_story|>Once<|end_story|>";
+    let marked = "<|start_story|>Once <|end_story|>";
     let ids = tokenizer.encode(marked, Special::Parse).unwrap();
     assert!(ids.contains(&1) && ids.contains(&2));
     let ids = tokenizer.encode(marked, Special::Plain).unwrap();
