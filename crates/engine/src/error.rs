@@ -93,8 +93,8 @@ impl EngineError {
             EngineError::NotFound { .. } => {
                 Some("a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file".to_string())
             }
-            EngineError::Format(error) => error.hint(),
-            EngineError::Text(error) => error.hint(),
+            EngineError::Format(error) => error.hint().map(str::to_string),
+            EngineError::Text(error) => error.hint().map(str::to_string),
             EngineError::Model(_) => None,
             EngineError::NoTokenizer { .. } => Some(
                 "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights".to_string(),

@@ -107,7 +107,7 @@ impl Session<'_> {
         let engine = self.engine();
         let ends = if options.ignore_end { Vec::new() } else { engine.end_tokens() };
         let mut sampler = Sampler::new(options.sampling.clone())?;
-        let mut stream = Stream::new(engine.tokenizer()?);
+        let mut stream = Stream::after(engine.tokenizer()?, self.tokens());
         let mut filter = StopFilter::new(&options.stop);
         let started = Instant::now();
         let prompt = self.tokens().len();

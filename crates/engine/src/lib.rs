@@ -2,10 +2,10 @@
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
-//! use crayon_engine::{Engine, Event, Message, ModelSource, Options, Settings};
+//! use crayon_engine::{Engine, Event, Message, ModelSource, Options, Role, Settings};
 //!
 //! let engine = Engine::open(&ModelSource::embedded("mini")?, &Settings::default())?;
-//! let prompt = engine.chat_prompt(&[Message::user("Why is the sky blue?")])?;
+//! let prompt = engine.chat_prompt(&[Message::new(Role::User, "Why is the sky blue?")])?;
 //! let mut session = engine.session(prompt.len() + 128)?;
 //! session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
 //! let answer = session.generate(&Options::default(), &mut |event| {

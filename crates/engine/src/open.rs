@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crayon_formats::{Bytes, Checkpoint};
+use crayon_formats::spec::Spec;
+use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Pool};
 use crayon_model::{Decoder, FullMemory, KvType};
-use crayon_formats::spec::Spec;
 use crayon_text::{ChatTemplate, Tokenizer};
 
 use crate::{EngineError, ModelSource, Session};
@@ -52,7 +52,10 @@ impl Engine {
         let started = Instant::now();
         let mode = if settings.exact { Mode::Exact } else { Mode::Fast };
         let decoder = Decoder::open(&checkpoint, mode)?;
-        let tokenizer = Tokenizer::from_source(&checkpoint.tokenizer)?;
+        let tokenizer = match &checkpoint.tokenizer {
+            TokenizerSource::None => None,
+            source => Some(Tokenizer::from_source(source, checkpoint.tokenizer_config.as_ref())?),
+        };
         if let Some(tokenizer) = &tokenizer
             && tokenizer.len() > checkpoint.spec.vocab
         {
@@ -138,7 +141,9 @@ impl Engine {
     /// Ids that end an answer.
     pub fn end_tokens(&self) -> Vec<u32> {
         let mut ids = self.checkpoint.generation.eos.clone();
-        ids.extend(self.tokenizer.as_ref().and_then(Tokenizer::eos));
+        if let Some(tokenizer) = &self.tokenizer {
+            ids.extend(tokenizer.end_tokens());
+        }
         ids.sort_unstable();
         ids.dedup();
         ids

@@ -128,6 +128,9 @@ impl<'e> Session<'e> {
         step.adapter = self.adapter.as_deref();
         let decoder = self.engine.decoder();
         let logits = decoder.forward(self.engine.pool(), &mut [step], want, &mut self.scratch)?;
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(self.engine.not_finite());
+        }
         self.logits.clear();
         self.logits.extend_from_slice(logits);
         self.tokens.extend_from_slice(tokens);

@@ -4,17 +4,27 @@
 //! attention, projection, MLP, then the output layer. Buffers are `[rows, width]`, where the rows of all
 //! sequences of a pass stand one after the other, so that every product reads its weights once.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crayon_formats::spec::{Activation, Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, AttentionShape, Matrix, Mode, Pool, Product, attend, dequantize, matmul, ops};
+use crayon_kernels::ops::{self, Act};
+use crayon_kernels::{Activations, AttentionShape, Matrix, Mode, Pool, Product, attend, dequantize, matmul};
 
 use crate::adapter::{Adapter, Site};
 use crate::layers::{Block, Linear, Normalise, matrix, view};
 use crate::memory::{KvMemory, ScoreTap};
 use crate::rope::{Rotation, Rotations};
 use crate::ModelError;
+
+/// Values of one task in elementwise work: large enough that a single row stays on one thread.
+const ELEMENTS: usize = 16 * 1024;
+
+thread_local! {
+    /// Scores of the head a thread works on, kept from call to call.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A network with its weights, shared by all sequences.
 pub struct Decoder {
@@ -305,7 +315,9 @@ impl Decoder {
                 None => None,
             };
             let past = kv.slots - rows;
-            attend(&shape, &q[head * dim..], stride, rows, past, kv.keys, kv.values, out, dim, tap);
+            SCORES.with_borrow_mut(|scores| {
+                attend(&shape, &q[head * dim..], stride, rows, past, kv.keys, kv.values, out, dim, scores, tap);
+            });
         });
     }
 
@@ -319,17 +331,24 @@ impl Decoder {
     ) {
         block.mlp_norm.apply(&scratch.hidden, &mut scratch.normed);
         let activations = &mut scratch.activations;
+        let act = match self.spec.activation {
+            Activation::Silu => Act::Silu,
+            Activation::GeluTanh => Act::GeluTanh,
+            Activation::Gelu => Act::Gelu,
+        };
         match &block.gate {
             Some(gate) => {
                 let mut layers = [(gate, &mut scratch.gate), (&block.up, &mut scratch.up)];
                 self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
-                activate(pool, self.spec.activation, &mut scratch.gate);
-                ops::mul(&mut scratch.gate, &scratch.up);
+                let up = &scratch.up;
+                pool.for_each_chunk(&mut scratch.gate, ELEMENTS, |i, gate| {
+                    ops::gate_mul(act, gate, &up[i * ELEMENTS..][..gate.len()]);
+                });
             }
             None => {
                 let mut layers = [(&block.up, &mut scratch.gate)];
                 self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
-                activate(pool, self.spec.activation, &mut scratch.gate);
+                pool.for_each_chunk(&mut scratch.gate, ELEMENTS, |_, x| act.apply(x));
             }
         }
         let mut layers = [(&block.down, &mut scratch.delta)];
@@ -447,14 +466,4 @@ fn add_residual(norm: Option<&Normalise>, scratch: &mut Scratch) {
         }
         None => ops::add(&mut scratch.hidden, &scratch.delta),
     }
-}
-
-fn activate(pool: &Pool, activation: Activation, x: &mut [f32]) {
-    // Large enough that a one-row pass stays on one thread.
-    const CHUNK: usize = 16 * 1024;
-    pool.for_each_chunk(x, CHUNK, |_, x| match activation {
-        Activation::Silu => ops::silu(x),
-        Activation::GeluTanh => ops::gelu_tanh(x),
-        Activation::Gelu => ops::gelu(x),
-    });
 }

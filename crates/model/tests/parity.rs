@@ -1,0 +1,106 @@
+//! Logits and attention of every family against the reference implementation's.
+
+mod common;
+
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor};
+use common::{Case, cases, data, json, relative_difference};
+use crayon_formats::Checkpoint;
+use crayon_kernels::{Mode, Pool};
+use crayon_model::plain::{PlainDecoder, PlainPass, Train};
+use crayon_model::{Decoder, FullMemory, KvType, ScoreTap, Scratch, Step, Want};
+
+const TOLERANCE: f32 = 1e-4;
+
+fn logits(checkpoint: &Checkpoint, tokens: &[u32], tap: Option<&dyn ScoreTap>) -> Vec<f32> {
+    let decoder = Decoder::open(checkpoint, Mode::Exact).unwrap();
+    let mut memory = FullMemory::new(decoder.spec(), tokens.len(), KvType::F32);
+    let mut step = Step::new(tokens, &mut memory);
+    step.tap = tap;
+    let mut scratch = Scratch::new();
+    decoder.forward(&Pool::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
+}
+
+fn check(case: &Case, found: &[f32], form: &str) {
+    let expected: Vec<f32> = case.logits.concat();
+    let difference = relative_difference(found, &expected);
+    assert!(difference < TOLERANCE, "{} ({form}): {difference}", case.name);
+}
+
+#[test]
+fn the_decoder_computes_the_reference_logits() {
+    for case in cases() {
+        check(&case, &logits(&case.checkpoint, &case.tokens, None), "decoder");
+    }
+}
+
+#[test]
+fn the_plain_decoder_computes_the_reference_logits() {
+    for case in cases() {
+        let plain = PlainDecoder::open(&case.checkpoint, &Device::Cpu, Train::Nothing).unwrap();
+        let tokens = Tensor::new(&case.tokens[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let found = plain.forward(&tokens, PlainPass::default()).unwrap();
+        check(&case, &found.flatten_all().unwrap().to_vec1::<f32>().unwrap(), "plain");
+    }
+}
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<(usize, usize, usize, usize, Vec<f32>)>>);
+
+impl ScoreTap for Recorder {
+    fn scores(&self, layer: usize, head: usize, row: usize, first: usize, probabilities: &[f32]) {
+        self.0.lock().unwrap().push((layer, head, row, first, probabilities.to_vec()));
+    }
+}
+
+#[test]
+fn the_score_tap_sees_the_reference_attention() {
+    let mut compared = 0;
+    for case in cases() {
+        let recorder = Recorder::default();
+        logits(&case.checkpoint, &case.tokens, Some(&recorder));
+        for (layer, head, row, first, found) in recorder.0.into_inner().unwrap() {
+            let Some((_, heads)) = case.attention.iter().find(|(recorded, _)| *recorded == layer) else { continue };
+            let expected = &heads[head][row];
+            assert!(expected[..first].iter().all(|&p| p == 0.0), "{}: window", case.name);
+            for (found, expected) in found.iter().zip(&expected[first..]) {
+                assert!((found - expected).abs() < 1e-4, "{} {layer} {head} {row}: {found} {expected}", case.name);
+            }
+            compared += found.len();
+        }
+    }
+    assert!(compared > 10_000, "only {compared} probabilities compared");
+}
+
+#[test]
+fn a_published_model_computes_the_reference_logits() {
+    let Some(data) = data("a_published_model_computes_the_reference_logits") else { return };
+    let checkpoint = Checkpoint::open(&data.join("tinystories656k")).unwrap();
+    let expected = json(&common::fixtures().join("tinystories656k.json"));
+    let ids = |value: &serde_json::Value| -> Vec<u32> {
+        value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    };
+    let prompts = expected["sequences"].as_array().expect("sequences");
+    assert_eq!(prompts.len(), 2);
+    for prompt in prompts {
+        let tokens = ids(&prompt["token_ids"]);
+        let found = logits(&checkpoint, &tokens, None);
+        let last: Vec<f32> =
+            prompt["last_logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect();
+        let difference = relative_difference(&found[found.len() - last.len()..], &last);
+        assert!(difference < TOLERANCE, "{difference}");
+    }
+    let window = &expected["window"];
+    let tokens = ids(&window["token_ids"]);
+    let found = logits(&checkpoint, &tokens, None);
+    let vocab = checkpoint.spec.vocab;
+    let nll = |(row, target): (&[f32], &u32)| {
+        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f64 = row.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        sum.ln() - f64::from(row[*target as usize] - largest)
+    };
+    let total: f64 = found.chunks(vocab).zip(&tokens[1..]).map(nll).sum();
+    let mean = total / (tokens.len() - 1) as f64;
+    assert!((mean - window["nll"].as_f64().unwrap()).abs() < 1e-4, "{mean}");
+}
