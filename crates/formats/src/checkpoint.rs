@@ -32,7 +32,7 @@ pub struct Checkpoint {
     pub chat_template: Option<String>,
     /// Special ids and sampling settings the model's makers suggest.
     pub generation: Generation,
-    /// Name the file gives itself, if any.
+    /// Name of the model: what a GGUF file calls itself, else that of the folder or file.
     pub name: Option<String>,
     weights: Arc<Store>,
 }
@@ -220,7 +220,7 @@ impl Checkpoint {
             chat_template: huggingface::chat_template(folder, tokenizer_config.as_ref())?,
             tokenizer_config,
             generation,
-            name: map.get("_name_or_path").and_then(|name| name.as_str()).map(str::to_owned),
+            name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
             weights: Store::new(Stored::HuggingFace(Weights::open(folder)?)),
         };
         checkpoint.validate()
@@ -289,8 +289,7 @@ impl Checkpoint {
     /// SHA-256, in hexadecimal, over the description of the network, names, formats and shapes of its tensors
     /// and a few samples of the data of each: tells one model from another without reading it whole.
     pub fn fingerprint(&self) -> String {
-        /// Samples of a tensor and bytes of each.
-        const SAMPLES: usize = 4;
+        /// Bytes of a sample, of which there are two in a tensor: each may cost a page read from the disk.
         const SAMPLE: usize = 64;
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", self.spec));
@@ -298,9 +297,8 @@ impl Checkpoint {
             let Ok((location, stored)) = self.find_shaped(&name, &shape) else { continue };
             hash.update(format!("{name} {} {shape:?} {:?}", stored.format, location.rows));
             let data: &[u8] = &stored.data;
-            let last = data.len().saturating_sub(SAMPLE);
-            for sample in 0..SAMPLES {
-                let start = last / (SAMPLES - 1) * sample;
+            for third in [1, 2] {
+                let start = data.len() / 3 * third;
                 hash.update(data.get(start..data.len().min(start + SAMPLE)).unwrap_or_default());
             }
         }

@@ -302,7 +302,7 @@ fn place(file: &str, rows: Vec<(String, Row)>, data: usize, length: usize) -> Re
         }
         entries.push(Entry { name, dtype: row.dtype, shape: row.shape, range });
     }
-    entries.sort_by(|a, b| (a.range.start, a.range.end).cmp(&(b.range.start, b.range.end)));
+    entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
     let mut at = data;
     for entry in &entries {
         if entry.range.start != at {

@@ -112,7 +112,7 @@ impl Tensor {
             self.name,
             self.shape
         );
-        let row_bytes = if rows == 0 { 0 } else { self.data.len() / rows };
+        let row_bytes = self.data.len().checked_div(rows).unwrap_or(0);
         assert!(row_bytes * rows == self.data.len(), "rows of a block-quantised vector");
         let mut shape = self.shape.clone();
         if let Some(first) = shape.first_mut() {

@@ -55,10 +55,6 @@ fn gguf_in_f32_and_back_to_a_folder_is_the_same_network() {
             assert_eq!(rope.layout == RopeLayout::Interleaved, is_llama, "{name}");
         }
         let back = tempfile::tempdir().unwrap();
-        // Llama 3's scaling became divisors, which config.json cannot say for every family.
-        if name == "llama-llama3" {
-            continue;
-        }
         write_huggingface(&gguf, back.path(), Format::F32, &mut |_| ())
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let back = Checkpoint::open(back.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -236,4 +232,96 @@ fn gpt2_vocabulary_files_become_byte_level_bpe() {
             .iter()
             .any(|notice| matches!(notice, Notice::Warning(what) if what.contains("beyond the rows")))
     );
+}
+
+/// The fixture `llama` with a tokenizer file beside it.
+fn with_tokenizer(name: &str, bytes: &[u8]) -> (tempfile::TempDir, Checkpoint) {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture("llama").join(file), folder.path().join(file)).unwrap();
+    }
+    std::fs::write(folder.path().join(name), bytes).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    (folder, checkpoint)
+}
+
+fn byte_level(regex: &str) -> String {
+    serde_json::json!({
+        "added_tokens": [
+            {"id": 0, "content": "<end>", "special": true},
+            {"id": 5, "content": "<tool>", "special": false},
+        ],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"},
+            {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
+        ]},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<end>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<end>": {"id": "<end>", "ids": [0], "tokens": ["<end>"]}},
+        },
+        "model": {"type": "BPE", "vocab": {"<end>": 0, "a": 1, "b": 2, "\u{120}": 3, "ab": 4}, "merges": [["a", "b"]]},
+    })
+    .to_string()
+}
+
+#[test]
+fn a_byte_level_tokenizer_json_keeps_tokens_kinds_merges_and_split() {
+    const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let (_source, checkpoint) = with_tokenizer("tokenizer.json", byte_level(QWEN2).as_bytes());
+    let (_folder, gguf, _) = exported(&checkpoint, Options::default());
+    let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
+    assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("gpt2"));
+    assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("qwen2"));
+    assert_eq!(metadata.strings("tokenizer.ggml.merges").unwrap(), Some(["a b".to_owned()].as_slice()));
+    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap();
+    assert_eq!(tokens.len(), gguf.spec.vocab, "padded to the rows of the embedding");
+    assert_eq!(tokens[..7], ["<end>", "a", "b", "\u{120}", "ab", "<tool>", "[PAD6]"]);
+    assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap().unwrap()[..7], [3, 1, 1, 1, 1, 4, 5]);
+    assert_eq!(gguf.generation.add_bos, Some(true));
+
+    let (_source, checkpoint) = with_tokenizer("tokenizer.json", byte_level(r"\w+|\W+").as_bytes());
+    let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+    let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
+    assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("default"));
+    assert!(metadata.str("tokenizer.huggingface.json").unwrap().is_some());
+    assert!(
+        notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Warning(what) if what.contains("words are cut")))
+    );
+}
+
+#[test]
+fn a_sentencepiece_model_keeps_pieces_scores_and_kinds() {
+    let piece = |text: &str, score: f32, kind: u8| {
+        let mut inner = vec![0x0a, text.len() as u8];
+        inner.extend_from_slice(text.as_bytes());
+        inner.push(0x15);
+        inner.extend_from_slice(&score.to_le_bytes());
+        inner.extend_from_slice(&[0x18, kind]);
+        [[0x0a, inner.len() as u8].as_slice(), &inner].concat()
+    };
+    // Pieces, then a trainer of type BPE, then a normalizer without a space in front.
+    let mut model = [piece("<unk>", 0.0, 2), piece("<0x41>", 0.0, 6), piece("\u{2581}a", -1.5, 1)].concat();
+    model.extend_from_slice(&[0x12, 2, 0x18, 2, 0x1a, 2, 0x18, 0]);
+    let (_source, checkpoint) = with_tokenizer("tokenizer.model", &model);
+    let (_folder, gguf, _) = exported(&checkpoint, Options::default());
+    let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
+    assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("llama"));
+    assert_eq!(
+        metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap()[..3],
+        ["<unk>", "<0x41>", "\u{2581}a"]
+    );
+    assert_eq!(metadata.f32s("tokenizer.ggml.scores").unwrap().unwrap()[..3], [0.0, 0.0, -1.5]);
+    assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap().unwrap()[..3], [2, 6, 1]);
+    assert_eq!(metadata.bool("tokenizer.ggml.add_space_prefix").unwrap(), Some(false));
+    assert_eq!(metadata.u32("tokenizer.ggml.unknown_token_id").unwrap(), Some(0));
+
+    let (_source, checkpoint) = with_tokenizer("tokenizer.model", b"not one");
+    let path = tempfile::tempdir().unwrap();
+    let path = path.path().join("model.gguf");
+    let error = write_gguf(&checkpoint, &path, Options::default(), &mut |_| ()).unwrap_err();
+    assert!(error.to_string().contains("not a SentencePiece model"), "{error}");
+    assert!(!path.exists());
 }

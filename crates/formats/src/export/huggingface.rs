@@ -79,9 +79,8 @@ fn tokenizer_files(checkpoint: &Checkpoint, folder: &Path, notify: Notify<'_>) -
         )),
         TokenizerSource::None => {}
     }
-    match (&checkpoint.tokenizer_config, &checkpoint.chat_template) {
-        (Some(Value::Object(config)), _) => write_json(&folder.join("tokenizer_config.json"), config)?,
-        _ => {}
+    if let Some(Value::Object(config)) = &checkpoint.tokenizer_config {
+        write_json(&folder.join("tokenizer_config.json"), config)?;
     }
     let inside =
         checkpoint.tokenizer_config.as_ref().is_some_and(|config| config.get("chat_template").is_some());

@@ -117,3 +117,21 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::read;
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(model) = read(&bytes) {
+                prop_assert!(model.pieces.len() <= bytes.len());
+            }
+            let nested = [&[0x0a, bytes.len().min(127) as u8], bytes.as_slice()].concat();
+            let _ = read(&nested);
+        }
+    }
+}

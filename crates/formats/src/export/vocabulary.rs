@@ -343,7 +343,7 @@ fn from_gpt2(
     let lines: Vec<String> = merges
         .lines()
         .enumerate()
-        .filter(|(number, line)| !line.is_empty() && !(*number == 0 && line.starts_with("#version")))
+        .filter(|(number, line)| !line.is_empty() && (*number > 0 || !line.starts_with("#version")))
         .map(|(_, line)| line.to_owned())
         .collect();
     metadata.insert("tokenizer.ggml.model", "gpt2");
