@@ -1,0 +1,426 @@
+//! What can be asked for on the command line. The comments here are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use crayon_engine::KvType;
+
+/// A language model of your own, on your own device.
+///
+/// Questions are answered by a model that runs here: nothing is sent anywhere. A small model, `mini`, is built in;
+/// larger ones come from the Hugging Face Hub with `crayon pull`.
+#[derive(Debug, Parser)]
+#[command(name = "crayon", version, propagate_version = true, max_term_width = 100, after_help = "\
+Examples:
+  crayon ask \"Why do leaves fall?\"           one answer from the built-in model
+  cat letter.txt | crayon ask -c - \"Who wrote it?\"
+  crayon chat                                a conversation
+  crayon pull Qwen/Qwen2.5-0.5B-Instruct     a larger model, once
+  crayon ask -m Qwen/Qwen2.5-0.5B-Instruct \"Why do leaves fall?\"
+
+A MODEL is the name of a built-in model (mini, small, mini-gpt2), a folder in Hugging Face layout,
+a .gguf file, a llama2.c .bin file, or org/name of a model that was pulled.
+
+Exit codes: 0 done, 1 a fault, 2 a mistake in what was asked (a hint says what to do), 130 stopped by Ctrl-C.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Global {
+    /// Print exactly one JSON object on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No notes and no progress on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say on stderr how the work was done: kernels, threads, memory, speed
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One answer, written as it comes
+    Ask(AskArgs),
+    /// A conversation
+    Chat(ChatArgs),
+    /// Download a model from the Hugging Face Hub
+    Pull(PullArgs),
+    /// List the models that are here; show or remove one
+    Models(ModelsArgs),
+    /// Write a model in another format or number type
+    Convert(ConvertArgs),
+    /// Measure a model: perplexity, logits, multiple choice
+    Eval(EvalArgs),
+    /// Measure this machine: tokens a second, kernels
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  crayon completions bash > ~/.local/share/bash-completion/completions/crayon")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which model, and how it runs.
+#[derive(Debug, Group)]
+pub(crate) struct ModelArgs {
+    /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+    #[arg(short, long, default_value = "mini")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+/// How a model runs.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Running")]
+pub(crate) struct RunArgs {
+    /// Threads [default: the machine's cores]; any number gives the same text
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Compute in f32 throughout: slower, for comparisons
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// How keys and values are stored [default: f16 beside quantised weights, else f32]
+    #[arg(long, value_enum)]
+    pub(crate) kv: Option<Kv>,
+}
+
+/// Storage of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    /// Half the memory
+    F16,
+    /// Exact
+    F32,
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> KvType {
+        match kv {
+            Kv::F16 => KvType::F16,
+            Kv::F32 => KvType::F32,
+        }
+    }
+}
+
+/// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Answer")]
+pub(crate) struct AnswerArgs {
+    /// Longest answer in tokens [default: 256, or what fits]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// 0 takes the likeliest token each time; 1 draws by the model's own probabilities
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f32>,
+    /// Draw among the K likeliest tokens; 0 for all
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw among the likeliest tokens that reach this probability together; 1 for all
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f32>,
+    /// Leave out tokens less likely than this share of the likeliest; 0 for none
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f32>,
+    /// Make tokens of the text so far less likely; 1 for no [default: 1.1]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// Subtract this from the logits of tokens already in the answer
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Same seed, same answer [default: another each time, told by --verbose and --json]
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Examples:
+  crayon ask \"Why do leaves fall?\"
+  crayon ask -c report.txt -c notes.txt \"What was decided?\"
+  cat letter.txt | crayon ask --context - \"Who wrote this letter?\"
+  echo \"Why do leaves fall?\" | crayon ask
+  crayon ask --temperature 0.8 --seed 7 \"Tell me a story about a fox.\"
+  crayon ask --raw \"Once upon a time\"        go on with a text
+
+A document that does not fit the model's context is refused with the numbers, never cut.")]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A text to answer about, `-` for stdin; may be given several times
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) context: Vec<PathBuf>,
+    /// Instructions for the model
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub(crate) system: Option<String>,
+    /// Go on with the text as it is, without the chat format
+    #[arg(long)]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+    /// The question; read from stdin when absent
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Inside the conversation /help lists the commands. Ctrl-C stops an answer; at the prompt it clears the line, twice it
+leaves. A line that ends in \\ goes on in the next one; pasted lines stay together.
+
+Examples:
+  crayon chat
+  crayon chat -m Qwen/Qwen2.5-0.5B-Instruct --system \"Answer in one sentence.\"
+  printf 'Hello!\\nWhat did I say?\\n' | crayon chat      one message a line")]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Instructions for the model
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Go on with a conversation written by /save
+    #[arg(long, value_name = "FILE")]
+    pub(crate) load: Option<PathBuf>,
+    /// Keep no history of what was typed
+    #[arg(long)]
+    pub(crate) no_history: bool,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Ctrl-C keeps what has arrived; the next pull goes on from there. Every file is checked against the hub's checksum.
+HF_TOKEN is sent for private models; HF_ENDPOINT names another hub; CRAYON_HOME says where models are kept.
+
+Examples:
+  crayon pull Qwen/Qwen2.5-0.5B-Instruct
+  crayon pull Qwen/Qwen2.5-0.5B-Instruct-GGUF:q4_k_m
+  crayon pull org/name@v1.0")]
+pub(crate) struct PullArgs {
+    /// org/name, org/name@revision, or org/name:FILE.gguf
+    #[arg(value_name = "MODEL")]
+    pub(crate) reference: String,
+}
+
+#[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true, after_help = "\
+Examples:
+  crayon models
+  crayon models show mini
+  crayon models remove Qwen/Qwen2.5-0.5B-Instruct")]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<ModelsAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsAction {
+    /// Describe one model: network, tokenizer, size by number type, fingerprint
+    Show {
+        /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+        model: String,
+    },
+    /// Delete a pulled model from this device
+    Remove {
+        /// org/name, or org/name@revision for one revision
+        #[arg(value_name = "MODEL")]
+        reference: String,
+    },
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Examples:
+  crayon convert stories260K.bin -o stories.gguf
+  crayon convert Qwen/Qwen2.5-0.5B-Instruct -o qwen.gguf --type q8_0
+  crayon convert mini -o mini-folder --format safetensors --type f32
+
+Small tensors (norms, biases) keep full precision; a tensor whose rows do not divide into the type's blocks is
+written in another type, which is reported.")]
+pub(crate) struct ConvertArgs {
+    /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+    #[arg(value_name = "MODEL")]
+    pub(crate) source: String,
+    /// File (GGUF) or folder (safetensors) to write
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Format [default: gguf if OUT ends in .gguf, else safetensors]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FileFormat>,
+    /// Number type of the large tensors [default: as they are]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Replace what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Format of a model on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// One GGUF file
+    Gguf,
+    /// A folder in Hugging Face layout
+    Safetensors,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    pub(crate) what: EvalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// How well a model predicts a text
+    #[command(after_help = "\
+The text is cut into windows of W tokens that are scored alone; the first token of each is not scored.
+
+Examples:
+  crayon eval perplexity --text book.txt
+  crayon eval perplexity --text book.txt -m qwen.gguf --window 1024")]
+    Perplexity(PerplexityArgs),
+    /// The logits after the last token of a sequence, or after every token
+    #[command(after_help = "\
+A file of token ids is a JSON list, or numbers with blanks or commas between them.
+
+Example:
+  echo '[1, 5, 9]' > ids.json && crayon eval logits --token-ids ids.json --json")]
+    Logits(LogitsArgs),
+    /// Multiple choice by the likelihood of each choice
+    #[command(after_help = "\
+A task is JSON lines: {\"prompt\": str, \"choices\": [str], \"answer\": int}, the first choice being 0. MMLU's csv,
+CLINC150's data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read too.
+
+Example:
+  crayon eval choice --task questions.jsonl")]
+    Choice(ChoiceArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PerplexityArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A text in UTF-8, `-` for stdin
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub(crate) text: Option<PathBuf>,
+    /// Token ids instead of a text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_ids: Option<PathBuf>,
+    /// Tokens a window [default: the model's context]
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) window: Option<u32>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Token ids
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_ids: PathBuf,
+    /// Of every position, not only the last
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ChoiceArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Questions with their choices
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Solved examples put in front of every question
+    #[arg(long, value_name = "FILE")]
+    pub(crate) examples: Option<PathBuf>,
+    /// How questions are put: auto, chat (as a conversation) or plain (as a text to go on with)
+    #[arg(long, default_value = "auto")]
+    pub(crate) framing: String,
+    /// Ask only N of the questions, drawn by --seed
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Which questions --limit draws
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) what: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Tokens a second of a model, beside this machine's limits
+    #[command(after_help = "\
+Examples:
+  crayon bench generate
+  crayon bench generate -m qwen.gguf --prompt 512 --tokens 128
+  crayon bench generate --shape qwen2.5-0.5b --scheme q8_0      made-up weights: speed does not depend on values")]
+    Generate(GenerateArgs),
+    /// What the processor offers, which kernels run on it, and how fast it can be
+    Kernels(KernelsArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Tokens to read
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt: u32,
+    /// Tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens: u32,
+    /// Tokens the session has room for [default: prompt and answer]
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<u32>,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) runs: u16,
+    /// The shape of a known model with made-up weights, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Number type of the made-up weights [default: q8_0]
+    #[arg(long, value_name = "TYPE", requires = "shape")]
+    pub(crate) scheme: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct KernelsArgs {
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn negative_numbers_reach_the_check_that_explains_them() {
+        let args = Args::try_parse_from(["crayon", "ask", "--temperature", "-1", "why", "not"]).unwrap();
+        let Command::Ask(ask) = args.command else { panic!("not ask") };
+        assert_eq!((ask.answer.temperature, ask.prompt.join(" ").as_str()), (Some(-1.0), "why not"));
+    }
+}

@@ -1,0 +1,220 @@
+//! `crayon chat`: a conversation. Answers go to stdout, everything about the conversation to stderr.
+
+mod conversation;
+mod reader;
+mod slash;
+
+use std::path::Path;
+
+use crayon_engine::{Answer, Engine, Finish, Options, Session};
+
+use self::conversation::Conversation;
+use self::reader::{Line, Reader};
+use self::slash::Slash;
+use super::answering::{self, NoRoom, Size, Times};
+use crate::args::ChatArgs;
+use crate::failure::{self, mistake};
+use crate::output::Output;
+use crate::{interrupt, model, show};
+
+/// A conversation in progress.
+struct Chat<'e> {
+    engine: &'e Engine,
+    session: Session<'e>,
+    conversation: Conversation,
+    options: Options,
+    max_tokens: Option<usize>,
+    last: Option<String>,
+}
+
+/// What a line of input led to.
+enum Step {
+    Next,
+    Leave,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
+    if output.json {
+        return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
+    }
+    let engine = model::open(&args.model, output)?;
+    let sampling = answering::sampling(&args.answer, &engine)?;
+    let mut chat = Chat {
+        engine: &engine,
+        session: engine.session(engine.spec().context)?,
+        conversation: Conversation::default(),
+        options: Options { sampling, stop: args.answer.stop.clone(), ..Options::default() },
+        max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
+        last: None,
+    };
+    if let Some(path) = &args.load {
+        chat.load(path, output)?;
+    }
+    if let Some(text) = &args.system {
+        chat.conversation.set_system(text);
+    }
+    let mut reader = Reader::new(!args.no_history)?;
+    if reader.interactive() {
+        let name = engine.name();
+        output.aside(&format!("{name}, context {} tokens. /help lists the commands.", show::count(engine.spec().context)));
+        if engine.template().is_none() {
+            output.note(&format!("{name} has no chat template: it goes on with a text rather than answering"));
+        }
+    }
+    interrupt::watch();
+    let result = chat.talk(&mut reader, output);
+    reader.close(output);
+    result
+}
+
+impl Chat<'_> {
+    /// Line after line until the end. Errors of single lines are told and do not end a conversation; with piped
+    /// input the first of them is what the program ends with.
+    fn talk(&mut self, reader: &mut Reader, output: &Output) -> anyhow::Result<()> {
+        let mut first = None;
+        loop {
+            let step = match reader.next(output)? {
+                Line::Text(text) => self.line(&text, reader.interactive(), output),
+                Line::End => break,
+            };
+            match step {
+                Ok(Step::Next) => {}
+                Ok(Step::Leave) => break,
+                Err(error) if failure::is_closed(&error) => return Err(error),
+                Err(error) if failure::is_interrupt(&error) && !reader.interactive() => return Err(error),
+                Err(error) if reader.interactive() => failure::show(&error, output),
+                Err(error) => {
+                    failure::show(&error, output);
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        match first {
+            Some(_) => Err(mistake("not every line of the input could be used", "the errors above say why")),
+            None => Ok(()),
+        }
+    }
+
+    fn line(&mut self, line: &str, interactive: bool, output: &Output) -> anyhow::Result<Step> {
+        let line = line.trim_end();
+        match Slash::parse(line)? {
+            Some(slash) => self.obey(slash, output),
+            None if line.trim().is_empty() => Ok(Step::Next),
+            None => {
+                self.answer(line.trim(), output)?;
+                if interactive {
+                    output.aside("");
+                }
+                Ok(Step::Next)
+            }
+        }
+    }
+
+    fn obey(&mut self, slash: Slash, output: &Output) -> anyhow::Result<Step> {
+        match slash {
+            Slash::Help => output.aside(slash::HELP),
+            Slash::System(text) if text.is_empty() => match self.conversation.system() {
+                Some(text) => output.aside(&format!("the system text is: {text}")),
+                None => output.aside("there is no system text; /system TEXT sets one"),
+            },
+            Slash::System(text) => {
+                self.conversation.set_system(&text);
+                output.aside("the system text is set");
+            }
+            Slash::Reset => {
+                self.conversation.forget_turns();
+                self.last = None;
+                output.aside("the conversation starts anew");
+            }
+            Slash::Save(path) => {
+                self.conversation.save(&path, self.engine.name())?;
+                output.aside(&format!("saved {} messages to {}", self.conversation.len(), path.display()));
+            }
+            Slash::Load(path) => self.load(&path, output)?,
+            Slash::Temperature(temperature) => {
+                let mut sampling = self.options.sampling.clone();
+                sampling.temperature = temperature;
+                sampling.check()?;
+                self.options.sampling = sampling;
+                output.aside(&format!("the temperature is {temperature}"));
+            }
+            Slash::Stats => self.stats(output),
+            Slash::Quit => return Ok(Step::Leave),
+        }
+        Ok(Step::Next)
+    }
+
+    fn load(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
+        self.conversation = Conversation::load(path)?;
+        self.last = None;
+        output.aside(&format!("loaded {} messages from {}", self.conversation.len(), path.display()));
+        Ok(())
+    }
+
+    /// Adds the question and its answer to the conversation, or neither.
+    fn answer(&mut self, question: &str, output: &Output) -> anyhow::Result<()> {
+        interrupt::forget();
+        self.conversation.ask(question);
+        match self.write(output) {
+            Ok(answer) => {
+                self.conversation.answer(answer.text.trim());
+                answering::explain(&answer, output);
+                Ok(())
+            }
+            Err(error) => {
+                self.conversation.take_back();
+                if failure::is_interrupt(&error) {
+                    output.aside("stopped before the answer began; the message is not kept");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&mut self, output: &Output) -> anyhow::Result<Answer> {
+        let prompt = self.engine.chat_prompt(self.conversation.messages())?;
+        let size = Size { documents: 0, prompt: prompt.len() };
+        let context = self.session.capacity();
+        let max_tokens = answering::room(context, size, self.max_tokens).map_err(|no_room| self.full(no_room))?;
+        let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
+        let options = Options { max_tokens, ..self.options.clone() };
+        let answer = answering::write(&mut self.session, &options, false, output)?;
+        output.piece("\n")?;
+        if answer.finish == Finish::Cancelled {
+            output.aside("stopped; what was said is kept");
+        }
+        let times = Times::new(self.engine, read, reading, &answer);
+        let line = times.line(read, &answer);
+        output.detail(&line);
+        self.last = Some(line);
+        // The next answer draws other random numbers than this one; the first seed still fixes them all.
+        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
+        Ok(answer)
+    }
+
+    fn full(&self, no_room: NoRoom) -> anyhow::Error {
+        if self.conversation.len() <= 1 {
+            return no_room.into_error(self.engine.name());
+        }
+        mistake(
+            format!("the conversation no longer fits: {}", no_room.into_error(self.engine.name())),
+            "/save FILE keeps it, /reset starts anew; nothing was dropped",
+        )
+    }
+
+    fn stats(&self, output: &Output) {
+        let held = self.session.tokens().len();
+        output.aside(&format!(
+            "{}: {} messages, {} of {} tokens in memory, {} for keys and values of a full context",
+            self.engine.name(),
+            self.conversation.len(),
+            show::count(held),
+            show::count(self.session.capacity()),
+            show::bytes(self.session.kv_bytes() as u64),
+        ));
+        if let Some(last) = &self.last {
+            output.aside(&format!("last answer: {last}"));
+        }
+    }
+}

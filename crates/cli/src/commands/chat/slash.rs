@@ -1,0 +1,111 @@
+//! The commands inside a conversation.
+
+use std::path::PathBuf;
+
+use crate::failure::mistake;
+
+/// What `/help` shows.
+pub(super) const HELP: &str = "\
+/system TEXT     instructions for the model; without TEXT, shows them
+/reset           forget the conversation, keep the instructions
+/save FILE       write the conversation to FILE (JSON)
+/load FILE       go on with a saved conversation
+/temperature T   0 takes the likeliest words each time, 1 draws freely
+/stats           tokens, memory and speed
+/quit            leave (Ctrl-D does the same)
+Ctrl-C stops an answer. A line that ends in \\ goes on in the next one. To begin a message with /, put a blank first.";
+
+/// Their names, for completion.
+pub(super) const NAMES: [&str; 8] =
+    ["/help", "/system ", "/reset", "/save ", "/load ", "/temperature ", "/stats", "/quit"];
+
+/// One command.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Slash {
+    Help,
+    System(String),
+    Reset,
+    Save(PathBuf),
+    Load(PathBuf),
+    Temperature(f32),
+    Stats,
+    Quit,
+}
+
+impl Slash {
+    /// The command in `line`; `None` for a message.
+    pub(super) fn parse(line: &str) -> anyhow::Result<Option<Slash>> {
+        if !line.starts_with('/') {
+            return Ok(None);
+        }
+        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let slash = match name {
+            "/help" | "/?" => Slash::Help,
+            "/system" => Slash::System(rest.to_owned()),
+            "/reset" => Slash::Reset,
+            "/save" => Slash::Save(path(name, rest)?),
+            "/load" => Slash::Load(path(name, rest)?),
+            "/stats" => Slash::Stats,
+            "/quit" | "/exit" => Slash::Quit,
+            "/temperature" => Slash::Temperature(rest.parse().map_err(|_| {
+                mistake(format!("/temperature needs a number, not {rest:?}"), "for example /temperature 0.7")
+            })?),
+            other => {
+                return Err(mistake(
+                    format!("there is no command {other}"),
+                    "/help lists them; to begin a message with /, put a blank first",
+                ));
+            }
+        };
+        Ok(Some(slash))
+    }
+}
+
+fn path(name: &str, rest: &str) -> anyhow::Result<PathBuf> {
+    match rest {
+        "" => Err(mistake(format!("{name} needs a file"), format!("for example {name} talk.json"))),
+        rest => Ok(PathBuf::from(rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Option<Slash>) {
+        assert_eq!(Slash::parse(line).unwrap(), expected, "{line}");
+    }
+
+    #[test]
+    fn commands_and_messages_are_told_apart() {
+        check("hello", None);
+        check(" /not a command", None);
+        check("/help", Some(Slash::Help));
+        check("/system be brief ", Some(Slash::System("be brief".into())));
+        check("/system", Some(Slash::System(String::new())));
+        check("/save a b.json", Some(Slash::Save("a b.json".into())));
+        check("/temperature 0.5", Some(Slash::Temperature(0.5)));
+        check("/exit", Some(Slash::Quit));
+    }
+
+    #[test]
+    fn unusable_commands_say_what_they_need() {
+        for (line, message) in [
+            ("/save", "/save needs a file"),
+            ("/temperature warm", "/temperature needs a number, not \"warm\""),
+            ("/usr/bin", "there is no command /usr/bin"),
+        ] {
+            assert_eq!(Slash::parse(line).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn every_name_offered_for_completion_is_known_and_in_the_help() {
+        for name in NAMES {
+            assert!(HELP.contains(name.trim_end()), "{name}");
+            let known = Slash::parse(&format!("{name} 1"));
+            assert!(known.is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! One file per command.
+
+mod answering;
+mod ask;
+mod bench;
+mod chat;
+mod convert;
+mod eval;
+mod models;
+mod pull;
+
+use std::ops::ControlFlow;
+
+use clap::CommandFactory;
+use crayon_eval::EvalError;
+
+use crate::args::{Args, Command};
+use crate::interrupt;
+use crate::output::Output;
+use crate::progress::Counting;
+
+/// Runs one command.
+pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
+    match command {
+        Command::Ask(args) => ask::run(args, output),
+        Command::Chat(args) => chat::run(args, output),
+        Command::Pull(args) => pull::run(args, output),
+        Command::Models(args) => models::run(args, output),
+        Command::Convert(args) => convert::run(args, output),
+        Command::Eval(args) => eval::run(args, output),
+        Command::Bench(args) => bench::run(args, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "crayon", &mut script);
+            Ok(output.piece(&String::from_utf8_lossy(&script))?)
+        }
+    }
+}
+
+/// Runs a measurement with a bar of `unit`s; Ctrl-C stops it.
+fn watched<T>(
+    unit: &'static str,
+    output: &Output,
+    measure: impl FnOnce(&mut dyn FnMut(usize, usize) -> ControlFlow<()>) -> Result<T, EvalError>,
+) -> Result<T, EvalError> {
+    interrupt::watch();
+    let mut bar = Counting::new("measuring", unit, output);
+    let result = measure(&mut |done, total| {
+        bar.at(done, total);
+        interrupt::flow()
+    });
+    bar.finish();
+    result
+}

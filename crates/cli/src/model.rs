@@ -1,0 +1,114 @@
+//! From what `--model` says to an open model.
+
+use std::path::{Path, PathBuf};
+
+use crayon_engine::{Engine, EngineError, ModelSource, Settings};
+use crayon_hub::{Hub, Reference};
+
+use crate::args::{ModelArgs, RunArgs};
+use crate::failure::mistake;
+use crate::output::Output;
+use crate::show;
+
+/// Finds and opens a model. With `--verbose`, says how it runs.
+pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> {
+    let engine = Engine::open(&resolve(&args.model)?, &settings(&args.run))?;
+    let checkpoint = engine.checkpoint();
+    output.detail(&format!(
+        "{}: {} parameters, {} of weights, context {}",
+        engine.name(),
+        show::parameters(engine.spec().parameters()),
+        show::bytes(checkpoint.bytes() as u64),
+        show::count(engine.spec().context),
+    ));
+    output.detail(&format!(
+        "{} kernels{}, {} threads, keys and values in {}, opened in {} ms",
+        crayon_kernels::limits::features().variant,
+        if args.run.exact { ", all in f32" } else { "" },
+        engine.pool().threads(),
+        kv_name(&engine),
+        show::millis(engine.loading()),
+    ));
+    Ok(engine)
+}
+
+/// How the engine should run.
+pub(crate) fn settings(args: &RunArgs) -> Settings {
+    Settings { threads: args.threads.map(usize::from), exact: args.exact, kv: args.kv.map(Into::into) }
+}
+
+fn kv_name(engine: &Engine) -> &'static str {
+    match engine.kv_type() {
+        crayon_engine::KvType::F32 => "f32",
+        crayon_engine::KvType::F16 => "f16",
+    }
+}
+
+/// What a MODEL on the command line means: a built-in name, else a path that exists, else a pulled model.
+/// Nothing is ever downloaded here.
+pub(crate) fn resolve(text: &str) -> anyhow::Result<ModelSource> {
+    if let Ok(source) = ModelSource::embedded(text) {
+        return Ok(source);
+    }
+    let path = expand(text);
+    if path.exists() {
+        return Ok(ModelSource::path(&path)?);
+    }
+    if let Some(reference) = as_reference(text) {
+        return match Hub::from_env()?.find(&reference) {
+            Some(path) => Ok(ModelSource::path(&path)?),
+            None => Err(mistake(
+                format!("{reference} is not on this device"),
+                format!("`crayon pull {reference}` downloads it; `crayon models` lists what is here"),
+            )),
+        };
+    }
+    if looks_like_a_path(text) {
+        return Err(EngineError::NotFound { path: text.to_owned() }.into());
+    }
+    Err(EngineError::NotEmbedded { name: text.to_owned() }.into())
+}
+
+/// `org/name…`, unless it is written as a path.
+fn as_reference(text: &str) -> Option<Reference> {
+    // `models/x.gguf` is a file that is not there rather than a model of the user "models".
+    let is_file = text.ends_with(".bin") || text.ends_with(".gguf") && !text.contains(':');
+    if is_file || text.starts_with(['.', '/', '~', '\\']) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+fn looks_like_a_path(text: &str) -> bool {
+    text.contains(['/', '\\']) || text.ends_with(".gguf") || text.ends_with(".bin") || text.starts_with('.')
+}
+
+/// `~/` as the home folder, for shells that leave it (`--model=~/x`).
+fn expand(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hub_references_and_paths_are_told_apart() {
+        for text in ["Qwen/Qwen2.5-0.5B", "org/name@v1", "org/name:file.gguf", "org/name:Q4_K_M"] {
+            assert!(as_reference(text).is_some(), "{text}");
+        }
+        for text in ["./org/name", "/org/name", "models/mini.gguf", "a/b/c", "mini", "~/model", "a/model.bin"] {
+            assert!(as_reference(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_model_says_which_kind_was_looked_for() {
+        let message = |text| resolve(text).unwrap_err().to_string();
+        assert_eq!(message("no-such.gguf"), "no model at no-such.gguf");
+        assert_eq!(message("nonsense"), "no model called \"nonsense\" is built in");
+    }
+}
