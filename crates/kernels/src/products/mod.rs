@@ -10,7 +10,7 @@
 pub(crate) mod avx2;
 pub(crate) mod portable;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::marker::PhantomData;
 

@@ -262,11 +262,12 @@ unsafe fn block<const N: usize>(
             *own = sums.add(j * WIDE).cast::<[__m256; 4]>().read();
         }
         for k in 0..eights {
-            let w: [__m256; 4] = std::array::from_fn(|r| F32::load(rows[r].cast::<u8>().add(k * 32)));
-            for (j, own) in own.iter_mut().enumerate() {
-                let x = _mm256_loadu_ps(x.add(j * stride + k * 8));
-                for (own, w) in own.iter_mut().zip(w) {
-                    *own = _mm256_fmadd_ps(w, x, *own);
+            // The `N` inputs stay in registers and weights come one at a time: twelve sums leave room for four.
+            let x: [__m256; N] = std::array::from_fn(|j| _mm256_loadu_ps(x.add(j * stride + k * 8)));
+            for (r, row) in rows.iter().enumerate() {
+                let w = _mm256_loadu_ps(row.add(k * 8));
+                for (own, x) in own.iter_mut().zip(x) {
+                    own[r] = _mm256_fmadd_ps(w, x, own[r]);
                 }
             }
         }
