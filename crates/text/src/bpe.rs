@@ -1,6 +1,7 @@
 //! Byte-level byte-pair encoding, as in GPT-2: words of bytes, merged by rank.
 
 use hashbrown::{DefaultHashBuilder, HashMap};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::{Result, TextError};
 use crate::merge::{Join, Merger, Symbol};
@@ -18,6 +19,8 @@ pub(crate) struct Bpe {
     whole_words: bool,
     /// Put a space in front of a text that does not start with white space.
     space_prefix: bool,
+    /// Compose characters first (Unicode's form C).
+    nfc: bool,
     bytes: Box<[Option<u32>; 256]>,
 }
 
@@ -71,7 +74,7 @@ impl Join for &Merges {
 impl Bpe {
     pub(crate) fn new(vocab: &Vocab, merges: Merges, splitter: Splitter) -> Self {
         let bytes = Box::new(std::array::from_fn(|byte| vocab.piece(&[byte as u8])));
-        Bpe { merges, splitter, whole_words: false, space_prefix: false, bytes }
+        Bpe { merges, splitter, whole_words: false, space_prefix: false, nfc: false, bytes }
     }
 
     pub(crate) fn with_whole_words(self, whole_words: bool) -> Self {
@@ -82,8 +85,37 @@ impl Bpe {
         Bpe { space_prefix, ..self }
     }
 
+    pub(crate) fn with_nfc(self, nfc: bool) -> Self {
+        Bpe { nfc, ..self }
+    }
+
+    /// Whether every byte is a token.
+    pub(crate) fn knows_all_bytes(&self) -> bool {
+        self.bytes.iter().all(Option::is_some)
+    }
+
     /// Appends the ids of `text`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, scratch: &mut Scratch, out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        if self.nfc && is_nfc_quick(text.chars()) != IsNormalized::Yes {
+            let composed: String = text.nfc().collect();
+            return self.encode_prefixed(vocab, &composed, scratch, out);
+        }
+        self.encode_prefixed(vocab, text, scratch, out)
+    }
+
+    fn encode_prefixed(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         if self.space_prefix && !text.starts_with(char::is_whitespace) {
             let prefixed = format!(" {text}");
             return self.encode_words(vocab, &prefixed, scratch, out);
@@ -91,7 +123,13 @@ impl Bpe {
         self.encode_words(vocab, text, scratch, out)
     }
 
-    fn encode_words(&self, vocab: &Vocab, text: &str, scratch: &mut Scratch, out: &mut Vec<u32>) -> Result<()> {
+    fn encode_words(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         // Most words of a text come again: their ids are copied from where they came first.
         let mut seen: HashMap<&str, (usize, usize), DefaultHashBuilder> = HashMap::new();
         let Scratch { merger, caches } = scratch;
@@ -110,7 +148,9 @@ impl Bpe {
     }
 
     fn encode_word(&self, vocab: &Vocab, word: &str, merger: &mut Merger, out: &mut Vec<u32>) -> Result<()> {
-        if self.whole_words && let Some(id) = vocab.piece(word.as_bytes()) {
+        if self.whole_words
+            && let Some(id) = vocab.piece(word.as_bytes())
+        {
             out.push(id);
             return Ok(());
         }
@@ -118,7 +158,8 @@ impl Bpe {
         for &byte in word.as_bytes() {
             merger.push(1, self.bytes[usize::from(byte)], false);
         }
-        for symbol in merger.run(&mut &self.merges) {
+        merger.run(&mut &self.merges);
+        for symbol in merger.symbols() {
             match symbol.id {
                 Some(id) => out.push(id),
                 None => match vocab.unknown() {

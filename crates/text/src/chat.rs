@@ -78,7 +78,9 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", move |format: String| python::strftime(&format, now));
         environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::tojson(&value, kwargs));
-        environment.add_template_owned(NAME, without_generation_blocks(source)).map_err(|e| template_error(&e))?;
+        environment
+            .add_template_owned(NAME, without_generation_blocks(source))
+            .map_err(|e| template_error(&e))?;
         let text = |token: Option<&str>| token.unwrap_or_default().to_owned();
         Ok(ChatTemplate { environment, bos: text(bos), eos: text(eos), flags: Vec::new() })
     }

@@ -112,7 +112,11 @@ mod tests {
         vocab.push("<a><b>", Kind::Control).unwrap();
         vocab.push("x", Kind::Normal).unwrap();
         vocab.push("  ", Kind::UserDefined).unwrap();
-        Cutter::new(&vocab, |id| if id == 0 { swallow } else { Swallow::default() }, |kind| kind != Kind::Normal)
+        Cutter::new(
+            &vocab,
+            |id| if id == 0 { swallow } else { Swallow::default() },
+            |kind| kind != Kind::Normal,
+        )
     }
 
     fn parts(cutter: &Cutter, text: &str, shield: Option<char>) -> Vec<String> {

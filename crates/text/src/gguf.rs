@@ -34,7 +34,8 @@ impl Tokenizer {
                 return Err(TextError::Unsupported {
                     format: FORMAT,
                     what: format!("tokenizer.ggml.model = {other:?}"),
-                    hint: "known are gpt2 and llama; put the model's tokenizer.json beside the file".to_owned(),
+                    hint: "known are gpt2 and llama; put the model's tokenizer.json beside the file"
+                        .to_owned(),
                 });
             }
         };
@@ -52,8 +53,9 @@ impl Tokenizer {
         let turn_ends = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
         let flag = |key: &str| metadata.bool(key).map_err(bad);
         let pre = metadata.str("tokenizer.ggml.pre").map_err(bad)?;
-        let add_bos = flag("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(alphabet == Alphabet::SentencePiece || matches!(pre, Some("llama-bpe" | "llama3" | "tekken")));
+        let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(
+            alphabet == Alphabet::SentencePiece || matches!(pre, Some("llama-bpe" | "llama3" | "tekken")),
+        );
         let space_prefix = flag("tokenizer.ggml.add_space_prefix")?;
         let swallow = swallow(metadata, &vocab);
         let (algorithm, leading) = match alphabet {
@@ -63,7 +65,10 @@ impl Tokenizer {
                 let bpe = Bpe::new(&vocab, merges, family.splitter)
                     .with_whole_words(family.whole_words)
                     .with_space_prefix(space_prefix.unwrap_or(false));
-                (Algorithm::Bpe(bpe), if space_prefix == Some(true) { Leading::DropOne } else { Leading::Keep })
+                (
+                    Algorithm::Bpe(bpe),
+                    if space_prefix == Some(true) { Leading::DropOne } else { Leading::Keep },
+                )
             }
             _ => {
                 let scores = read_scores(metadata, &vocab)?;
@@ -111,7 +116,9 @@ fn read_vocab(metadata: &Metadata, alphabet: Alphabet) -> Result<Vocab> {
             Some(4) => Kind::UserDefined,
             Some(5) => Kind::Unused,
             Some(6) if is_byte => Kind::Byte,
-            Some(6) => return Err(bad(format!("token {id}, {token:?}, has the type of a byte, but names none"))),
+            Some(6) => {
+                return Err(bad(format!("token {id}, {token:?}, has the type of a byte, but names none")));
+            }
             Some(other) => return Err(bad(format!("token {id}, {token:?}, has the unknown type {other}"))),
         };
         if kind == Kind::UserDefined && alphabet == Alphabet::ByteLevel {
@@ -167,5 +174,8 @@ fn swallow(metadata: &Metadata, vocab: &Vocab) -> Vec<(u32, Swallow)> {
     let kept = ["<unk>", "<s>", "<|endoftext|>"];
     let right = Swallow { left: false, right: true };
     let control = vocab.of_kind(Kind::Control).chain(vocab.id("</s>"));
-    control.filter(|&id| vocab.entry(id).is_none_or(|name| !kept.contains(&name.as_str()))).map(|id| (id, right)).collect()
+    control
+        .filter(|&id| vocab.entry(id).is_none_or(|name| !kept.contains(&name.as_str())))
+        .map(|id| (id, right))
+        .collect()
 }

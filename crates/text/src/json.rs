@@ -6,14 +6,15 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
-use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
 use tokenizers::AddedVocabulary;
+use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
 
+use crate::direct::{self, Direct};
 use crate::error::{Result, TextError};
 use crate::tokenizer::{Algorithm, Leading, Parts, Special, Tokenizer};
 use crate::vocab::{Alphabet, Kind, Vocab, parse_byte_entry};
 
-const FORMAT: &str = "tokenizer.json";
+pub(crate) const FORMAT: &str = "tokenizer.json";
 
 fn bad(problem: impl fmt::Display) -> TextError {
     TextError::malformed(FORMAT, problem.to_string())
@@ -47,7 +48,12 @@ impl Pipeline {
         let model = self.tokenizer.get_model();
         text.tokenize(|word| model.tokenize(word.get())).map_err(fail)?;
         let parts = text.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
-        Ok(parts.iter().filter_map(|(_, _, tokens)| tokens.as_ref()).flatten().map(|token| token.id).collect())
+        Ok(parts
+            .iter()
+            .filter_map(|(_, _, tokens)| tokens.as_ref())
+            .flatten()
+            .map(|token| token.id)
+            .collect())
     }
 }
 
@@ -62,11 +68,17 @@ impl Tokenizer {
     /// When the file does not parse or its parts do not fit together.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
         let file: File = serde_json::from_slice(json).map_err(bad)?;
-        let tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(bad)?;
         let decoding = Decoding::of(file.decoder.as_ref());
-        let vocab = pipeline_vocab(&tokenizer, &decoding)?;
-        let mut plain = tokenizer.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
+        let (vocab, algorithm, swallow) = match direct::read(json) {
+            Some(Direct { vocab, bpe, swallow }) => (vocab, Algorithm::Bpe(bpe), swallow),
+            None => {
+                let tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(bad)?;
+                let vocab = pipeline_vocab(&tokenizer, &decoding)?;
+                let mut plain = tokenizer.get_added_vocabulary().clone();
+                plain.set_encode_special_tokens(true);
+                (vocab, Algorithm::Pipeline(Box::new(Pipeline { tokenizer, plain })), Vec::new())
+            }
+        };
         let start = file.post_processor.as_ref().and_then(start_token).and_then(|name| vocab.id(&name));
         let named = |names: &[&str]| names.iter().find_map(|name| vocab.special(name));
         Ok(Tokenizer::new(Parts {
@@ -74,9 +86,9 @@ impl Tokenizer {
             eos: named(&["</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"]),
             add_bos: start.is_some(),
             vocab,
-            algorithm: Algorithm::Pipeline(Box::new(Pipeline { tokenizer, plain })),
+            algorithm,
             leading: decoding.leading,
-            swallow: Vec::new(),
+            swallow,
         }))
     }
 }
@@ -97,7 +109,8 @@ struct Decoding {
 
 impl Decoding {
     fn of(decoder: Option<&Value>) -> Decoding {
-        let mut decoding = Decoding { alphabet: Alphabet::Plain, leading: Leading::Keep, byte_fallback: false };
+        let mut decoding =
+            Decoding { alphabet: Alphabet::Plain, leading: Leading::Keep, byte_fallback: false };
         if let Some(decoder) = decoder {
             decoding.read(decoder);
         }
@@ -145,7 +158,9 @@ fn pipeline_vocab(tokenizer: &tokenizers::Tokenizer, decoding: &Decoding) -> Res
             _ if Some(entry.as_ref()) == unknown.as_deref() => vocab.push(entry, Kind::Unknown)?,
             Some(token) if token.special => vocab.push(entry, Kind::Control)?,
             Some(_) => vocab.push_raw(entry.as_bytes(), Kind::UserDefined)?,
-            None if is_byte && decoding.alphabet == Alphabet::SentencePiece => vocab.push(entry, Kind::Byte)?,
+            None if is_byte && decoding.alphabet == Alphabet::SentencePiece => {
+                vocab.push(entry, Kind::Byte)?
+            }
             None => vocab.push(entry, Kind::Normal)?,
         };
     }
@@ -179,7 +194,7 @@ fn start_token(processor: &Value) -> Option<String> {
 /// A JSON object of vocabulary entries and ids, in file order and without copying.
 pub(crate) struct Entries<'a>(pub(crate) Vec<(Cow<'a, str>, u32)>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
@@ -203,7 +218,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
 
 /// A string, borrowed from the file where it has no escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// Entries by id, from the vocabulary and then the added tokens; holes are `None`.
 pub(crate) fn dense<'a>(

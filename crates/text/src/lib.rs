@@ -12,6 +12,7 @@ mod bytelevel;
 mod charsmap;
 mod chat;
 mod cutter;
+mod direct;
 mod error;
 mod gguf;
 mod gpt2;

@@ -66,8 +66,13 @@ impl Merger {
         self.symbols.push(Symbol { start, len: len as u32, id, frozen, previous, next: NONE });
     }
 
-    /// Joins what can be joined and returns the symbols left, in order.
-    pub(crate) fn run<J: Join>(&mut self, join: &mut J) -> impl Iterator<Item = &Symbol> {
+    /// The symbols left, in order.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = &Symbol> {
+        self.symbols.iter().filter(|symbol| symbol.len > 0)
+    }
+
+    /// Joins what can be joined.
+    pub(crate) fn run<J: Join>(&mut self, join: &mut J) {
         for left in 1..self.symbols.len() {
             self.consider(left as u32 - 1, left as u32, join);
         }
@@ -91,7 +96,6 @@ impl Merger {
                 self.consider(left.previous, candidate.left, join);
             }
         }
-        self.symbols.iter().filter(|symbol| symbol.len > 0)
     }
 
     fn consider<J: Join>(&mut self, left: u32, right: u32, join: &J) {
@@ -139,7 +143,8 @@ mod tests {
         for _ in 0..5 {
             merger.push(1, None, false);
         }
-        let lens: Vec<u32> = merger.run(&mut AnyTwo).map(|symbol| symbol.len).collect();
+        merger.run(&mut AnyTwo);
+        let lens: Vec<u32> = merger.symbols().map(|symbol| symbol.len).collect();
         assert_eq!(lens, [2, 2, 1]);
     }
 
@@ -149,7 +154,8 @@ mod tests {
         for frozen in [false, true, false, false] {
             merger.push(1, None, frozen);
         }
-        let lens: Vec<u32> = merger.run(&mut AnyTwo).map(|symbol| symbol.len).collect();
+        merger.run(&mut AnyTwo);
+        let lens: Vec<u32> = merger.symbols().map(|symbol| symbol.len).collect();
         assert_eq!(lens, [1, 1, 2]);
     }
 }

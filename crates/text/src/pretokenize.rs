@@ -23,14 +23,8 @@ pub(crate) struct Splitter {
 
 const TRAILING_SPACE: &str = r"\s+(?!\S)";
 
-const GPT2: &[&str] = &[
-    r"'s|'t|'re|'ve|'m|'ll|'d",
-    r" ?\p{L}+",
-    r" ?\p{N}+",
-    r" ?[^\s\p{L}\p{N}]+",
-    TRAILING_SPACE,
-    r"\s+",
-];
+const GPT2: &[&str] =
+    &[r"'s|'t|'re|'ve|'m|'ll|'d", r" ?\p{L}+", r" ?\p{N}+", r" ?[^\s\p{L}\p{N}]+", TRAILING_SPACE, r"\s+"];
 const LLAMA3: &[&str] = &[
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
     r"[^\r\n\p{L}\p{N}]?\p{L}+",
@@ -124,7 +118,11 @@ impl Family {
                 what: format!("tokenizer.ggml.pre = {name:?}"),
                 hint: format!(
                     "known are {}; if the model's words are cut like one of these, set the key to that name",
-                    FAMILIES.iter().flat_map(|(names, ..)| names.iter().copied()).collect::<Vec<_>>().join(", ")
+                    FAMILIES
+                        .iter()
+                        .flat_map(|(names, ..)| names.iter().copied())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ),
             });
         };
@@ -184,7 +182,8 @@ fn split<'t>(
     text: &'t str,
     word: &mut dyn FnMut(&'t str) -> Result<()>,
 ) -> Result<()> {
-    let (Some((stage, stages)), Some((cache, caches))) = (stages.split_first(), caches.split_first_mut()) else {
+    let (Some((stage, stages)), Some((cache, caches))) = (stages.split_first(), caches.split_first_mut())
+    else {
         return if text.is_empty() { Ok(()) } else { word(text) };
     };
     let cache = cache.get_or_insert_with(|| stage.regex.create_cache());
@@ -233,11 +232,12 @@ mod tests {
     fn words(family: &str, text: &str) -> Vec<String> {
         let mut words = Vec::new();
         let splitter = Family::named(family).unwrap().splitter;
-        splitter.split(text, &mut Caches::default(), &mut |word| {
-            words.push(word.to_owned());
-            Ok(())
-        })
-        .unwrap();
+        splitter
+            .split(text, &mut Caches::default(), &mut |word| {
+                words.push(word.to_owned());
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(words.concat(), text, "{family}");
         words
     }
@@ -248,10 +248,18 @@ mod tests {
         fn check(family: &str, text: &str, expected: &[&str]) {
             assert_eq!(words(family, text), expected, "{family}");
         }
-        check("gpt-2", "I'll  pay  12345\n\nnow ", &["I", "'ll", " ", " pay", " ", " 12345", "\n", "\n", "now", " "]);
+        check(
+            "gpt-2",
+            "I'll  pay  12345\n\nnow ",
+            &["I", "'ll", " ", " pay", " ", " 12345", "\n", "\n", "now", " "],
+        );
         check("gpt-2", "a   ", &["a", "   "]);
         check("gpt-2", " \u{3000}x", &[" ", "\u{3000}", "x"]);
-        check("llama-bpe", "I'LL pay 12345\n\n  now", &["I", "'LL", " pay", " ", "123", "45", "\n\n", " ", " now"]);
+        check(
+            "llama-bpe",
+            "I'LL pay 12345\n\n  now",
+            &["I", "'LL", " pay", " ", "123", "45", "\n\n", " ", " now"],
+        );
         check("qwen2", "v12 (ok)\n", &["v", "1", "2", " (", "ok", ")\n"]);
         check("smollm", "in 1999", &["in", " ", "1", "9", "9", "9"]);
         check("default", "a+b 12345", &["a", "+", "b", " ", "123", "45"]);

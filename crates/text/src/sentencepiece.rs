@@ -30,7 +30,13 @@ enum Model {
 
 impl SentencePiece {
     /// Appends the ids of `text`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, merger: &mut Merger, out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         let text = self.normalizer.normalize(text);
         match &self.model {
             Model::Bpe(spm) => spm.encode(vocab, &text, merger, out),
@@ -168,7 +174,10 @@ impl<'a> File<'a> {
             let (number, field) = field?;
             match number {
                 1 => piece = field.text().ok_or_else(|| bad(format!("piece {id} is not UTF-8")))?,
-                2 => score = field.float().ok_or_else(|| bad(format!("the score of piece {id} is no float")))?,
+                2 => {
+                    score =
+                        field.float().ok_or_else(|| bad(format!("the score of piece {id} is no float")))?
+                }
                 3 => kind = field.int().ok_or_else(|| bad(format!("the type of piece {id} is no number")))?,
                 _ => {}
             }

@@ -10,6 +10,9 @@ use crate::merge::{Join, Merger, Symbol, priority_of_score};
 use crate::prefixes::Prefixes;
 use crate::vocab::{Kind, Vocab};
 
+/// Words up to this many bytes are remembered within one text.
+const REMEMBERED: usize = 64;
+
 /// Scores of the pieces, as merge priorities.
 pub(crate) struct Spm {
     /// By id; see [`priority_of_score`].
@@ -19,6 +22,8 @@ pub(crate) struct Spm {
     /// A run of unknown characters is one unknown token, as SentencePiece has it.
     fuse_unknown: bool,
     has_unused: bool,
+    /// No piece has a space behind another character, so no merge crosses from a word to the space after it.
+    words_end_at_spaces: bool,
 }
 
 impl Spm {
@@ -28,6 +33,7 @@ impl Spm {
             user_defined: None,
             fuse_unknown: false,
             has_unused: vocab.of_kind(Kind::Unused).next().is_some(),
+            words_end_at_spaces: (0..vocab.len() as u32).all(|id| one_word(vocab, id)),
         }
     }
 
@@ -37,9 +43,49 @@ impl Spm {
     }
 
     /// Appends the ids of `text`, in which spaces stand for `▁`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, merger: &mut Merger, out: &mut Vec<u32>) -> Result<()> {
-        merger.clear();
+    pub(crate) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        let mut after_unknown = false;
+        if !self.words_end_at_spaces {
+            return self.encode_word(vocab, text, merger, &mut after_unknown, out);
+        }
+        // Most words of a text come again: their ids are copied from where they came first.
+        let mut seen: hashbrown::HashMap<&str, (usize, usize)> = hashbrown::HashMap::new();
         let mut rest = text;
+        while !rest.is_empty() {
+            let (word, after) = rest.split_at(word_len(rest));
+            rest = after;
+            if let Some(&(start, end)) = seen.get(word) {
+                out.extend_from_within(start..end);
+                after_unknown = false;
+                continue;
+            }
+            let start = out.len();
+            self.encode_word(vocab, word, merger, &mut after_unknown, out)?;
+            // A run of unknown characters may go on from word to word: such words depend on their neighbours.
+            let unknown = vocab.unknown().is_some_and(|id| start == out.len() || out[start..].contains(&id));
+            if word.len() <= REMEMBERED && !unknown {
+                seen.insert(word, (start, out.len()));
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_word(
+        &self,
+        vocab: &Vocab,
+        word: &str,
+        merger: &mut Merger,
+        after_unknown: &mut bool,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        merger.clear();
+        let mut rest = word;
         while let Some(c) = rest.chars().next() {
             let defined = self.user_defined.as_ref().and_then(|prefixes| prefixes.longest(rest.as_bytes()));
             let (len, id) = match defined {
@@ -49,14 +95,31 @@ impl Spm {
             merger.push(len, id, defined.is_some());
             rest = &rest[len..];
         }
-        let mut pieces = Pieces { spm: self, vocab, text: text.as_bytes(), unused: HashMap::new() };
-        let symbols: Vec<Symbol> = merger.run(&mut pieces).copied().collect();
-        let mut unknown_before = false;
-        for symbol in symbols {
-            unknown_before = pieces.emit(&symbol, text, unknown_before, out)?;
+        let mut pieces = Pieces { spm: self, vocab, text: word.as_bytes(), unused: HashMap::new() };
+        merger.run(&mut pieces);
+        for symbol in merger.symbols() {
+            *after_unknown = pieces.emit(symbol, word, *after_unknown, out)?;
         }
         Ok(())
     }
+}
+
+/// Whether a token has spaces at its front alone, if it is one that text can become.
+fn one_word(vocab: &Vocab, id: u32) -> bool {
+    match (vocab.kind(id), vocab.bytes(id)) {
+        (Some(Kind::Normal | Kind::UserDefined | Kind::Unused), Some(bytes)) => {
+            let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
+            memchr::memchr(b' ', &bytes[spaces..]).is_none()
+        }
+        _ => true,
+    }
+}
+
+/// Bytes of the first word: spaces, then what is none, up to the next space.
+fn word_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
+    spaces + memchr::memchr(b' ', &bytes[spaces..]).unwrap_or(bytes.len() - spaces)
 }
 
 struct Pieces<'a> {

@@ -135,7 +135,12 @@ impl Tokenizer {
     }
 
     /// Like `encode`; `shield` characters keep names of tokens apart and are dropped from the text.
-    pub(crate) fn encode_shielded(&self, text: &str, special: Special, shield: Option<char>) -> Result<Vec<u32>> {
+    pub(crate) fn encode_shielded(
+        &self,
+        text: &str,
+        special: Special,
+        shield: Option<char>,
+    ) -> Result<Vec<u32>> {
         if u32::try_from(text.len()).is_err() {
             return Err(TextError::Encode { message: "a text longer than 4 GiB".to_owned() });
         }
@@ -175,7 +180,10 @@ impl Tokenizer {
         // SentencePiece finds user-defined pieces itself, while normalising.
         let inside = matches!(self.algorithm, Algorithm::SentencePiece(_));
         let swallow = |id| {
-            self.swallow.iter().find(|(other, _)| *other == id).map_or(Swallow::default(), |(_, swallow)| *swallow)
+            self.swallow
+                .iter()
+                .find(|(other, _)| *other == id)
+                .map_or(Swallow::default(), |(_, swallow)| *swallow)
         };
         let (cell, control) = match special {
             Special::Parse => (&self.parse, true),

@@ -58,7 +58,11 @@ impl Unigram {
                     continue;
                 }
                 let score = self.score(vocab, id, &text[start..start + len]);
-                reach(&mut best, start + len, Best { score: here + score, start: start as u32, id: Some(id) });
+                reach(
+                    &mut best,
+                    start + len,
+                    Best { score: here + score, start: start as u32, id: Some(id) },
+                );
                 single |= len == c.len_utf8();
             }
             if !single {

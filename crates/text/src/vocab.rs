@@ -228,7 +228,9 @@ impl Vocab {
                 String::from_utf8_lossy(bytes).into_owned()
             }
             (Alphabet::ByteLevel, _) => bytelevel::entry(bytes),
-            (Alphabet::SentencePiece, Kind::Byte) => format!("<0x{:02X}>", bytes.first().copied().unwrap_or(0)),
+            (Alphabet::SentencePiece, Kind::Byte) => {
+                format!("<0x{:02X}>", bytes.first().copied().unwrap_or(0))
+            }
             (Alphabet::SentencePiece, _) => String::from_utf8_lossy(bytes).replace(' ', "▁"),
         })
     }

@@ -180,7 +180,9 @@ fn gemma() {
     );
     let template = ChatTemplate::new(GEMMA, None, None).unwrap();
     let error = template.render(&conversation(TALK), true).unwrap_err();
-    assert!(matches!(&error, TextError::Template { line: Some(1), message, .. } if message == "System role not supported"));
+    assert!(
+        matches!(&error, TextError::Template { line: Some(1), message, .. } if message == "System role not supported")
+    );
     assert!(error.hint().unwrap().contains("first user message"));
     let error = template.render(&conversation(&[TALK[1], TALK[1]]), true).unwrap_err();
     assert!(error.hint().unwrap().contains("alternate"));
@@ -251,7 +253,8 @@ fn chatml_with_generation_blocks_and_breaks() {
 
 #[test]
 fn json_is_written_as_python_does() {
-    let source = r#"{{ {"a": [1, 2.5, none, true], "b<": "é'\n"} | tojson }}{{ [1, {"x": 2}] | tojson(indent=2) }}"#;
+    let source =
+        r#"{{ {"a": [1, 2.5, none, true], "b<": "é'\n"} | tojson }}{{ [1, {"x": 2}] | tojson(indent=2) }}"#;
     check(source, &[], "{\"a\": [1, 2.5, null, true], \"b<\": \"é'\\n\"}[\n  1,\n  {\n    \"x\": 2\n  }\n]");
 }
 

@@ -21,7 +21,8 @@ fn bytes_gguf() -> Metadata {
 
 /// A vocabulary of pieces with scores: some words, all bytes.
 fn pieces_gguf() -> Metadata {
-    let pieces = ["▁", "a", "b", "e", "h", "l", "o", "▁a", "he", "ll", "hell", "▁hello", "hello", "ab", "é", "▁▁"];
+    let pieces =
+        ["▁", "a", "b", "e", "h", "l", "o", "▁a", "he", "ll", "hell", "▁hello", "hello", "ab", "é", "▁▁"];
     let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned(), "</s>".to_owned()];
     let mut types = vec![2, 3, 3];
     let mut scores = vec![0.0; 3];
@@ -49,7 +50,8 @@ fn pieces_gguf() -> Metadata {
 fn llama2c_file() -> Vec<u8> {
     let mut tokens: Vec<(f32, String)> = ["<unk>", "\n<s>\n", "\n</s>\n"].map(|t| (0.0, t.to_owned())).into();
     tokens.extend((0..=255u8).map(|byte| (0.0, format!("<0x{byte:02X}>"))));
-    tokens.extend([" ", "h", "i", "hi", " hi"].iter().enumerate().map(|(n, t)| (-(n as f32), (*t).to_owned())));
+    tokens
+        .extend([" ", "h", "i", "hi", " hi"].iter().enumerate().map(|(n, t)| (-(n as f32), (*t).to_owned())));
     let mut file = 9i32.to_le_bytes().to_vec();
     for (score, token) in tokens {
         file.extend(score.to_le_bytes());

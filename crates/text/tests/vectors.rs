@@ -11,10 +11,8 @@ fn vectors(name: &str) -> Option<Vec<(String, Vec<u32>)>> {
     let outputs = String::from_utf8(data(&format!("gguf_vocab/{name}.out"))?).unwrap();
     let inputs = inputs.strip_suffix("\n__ggml_vocab_test__\n").unwrap();
     let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
-    let outputs: Vec<Vec<u32>> = outputs
-        .lines()
-        .map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect())
-        .collect();
+    let outputs: Vec<Vec<u32>> =
+        outputs.lines().map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect()).collect();
     assert_eq!(inputs.len(), 46, "{name}");
     assert_eq!(outputs.len(), 46, "{name}");
     Some(inputs.into_iter().map(str::to_owned).zip(outputs).collect())
@@ -40,7 +38,9 @@ fn gguf_vocabularies() {
 
 #[test]
 fn gpt2_files() {
-    let (Some(vocab), Some(merges)) = (data("tok_gpt2/vocab.json"), data("tok_gpt2/merges.txt")) else { return };
+    let (Some(vocab), Some(merges)) = (data("tok_gpt2/vocab.json"), data("tok_gpt2/merges.txt")) else {
+        return;
+    };
     let tokenizer = Tokenizer::from_gpt2(&vocab, &merges).unwrap();
     check(&tokenizer, "ggml-vocab-gpt-2.gguf");
     assert_eq!(tokenizer.len(), 50257);
@@ -77,7 +77,9 @@ fn llama2c_tokenizer() {
 fn tinystories_json() {
     let Some(json) = data("tinystories656k/tokenizer.json") else { return };
     let mut tokenizer = Tokenizer::from_json(&json).unwrap();
-    tokenizer.configure(&serde_json::from_slice(&data("tinystories656k/tokenizer_config.json").unwrap()).unwrap()).unwrap();
+    tokenizer
+        .configure(&serde_json::from_slice(&data("tinystories656k/tokenizer_config.json").unwrap()).unwrap())
+        .unwrap();
     assert_eq!(tokenizer.len(), 2048);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(2)));
     assert!(tokenizer.add_bos());
