@@ -18,10 +18,17 @@ pub(crate) const PANEL_ROWS: usize = 4;
 pub struct Activations {
     pub(crate) m: usize,
     pub(crate) cols: usize,
-    rows: Vec<f32>,
+    /// Whole cache lines, so that vector loads of aligned rows cross none.
+    lines: Vec<Line>,
     pub(crate) small: Quantized,
     pub(crate) large: Quantized,
 }
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+const LINE: usize = 16;
 
 /// One quantised form.
 #[derive(Default)]
@@ -117,8 +124,10 @@ impl Activations {
         assert_eq!(Some(x.len()), m.checked_mul(cols), "activations [{m}, {cols}]");
         self.m = m;
         self.cols = cols;
-        self.rows.clear();
-        self.rows.extend_from_slice(x);
+        self.lines.resize(x.len().div_ceil(LINE), Line([0.0; LINE]));
+        for (line, values) in self.lines.iter_mut().zip(x.chunks(LINE)) {
+            line.0[..values.len()].copy_from_slice(values);
+        }
         for form in [&mut self.small, &mut self.large] {
             form.ready = false;
             form.panel.bytes_ready = false;
@@ -138,11 +147,12 @@ impl Activations {
 
     /// The f32 rows, `[m, cols]`.
     pub fn rows(&self) -> &[f32] {
-        &self.rows
+        // SAFETY: lines are whole floats without padding, and `set` made room for this many.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) }
     }
 
     pub(crate) fn row(&self, i: usize) -> &[f32] {
-        &self.rows[i * self.cols..(i + 1) * self.cols]
+        &self.rows()[i * self.cols..(i + 1) * self.cols]
     }
 
     /// Makes the forms that products with weights of these `formats` read. Forms made since [`Activations::set`]
@@ -201,6 +211,9 @@ impl Activations {
 
     fn quantize<const BLOCK: usize>(&mut self, variant: &Variant, pool: &Pool) {
         let small = BLOCK == SMALL;
+        // SAFETY: as in `rows`, which would borrow the forms too.
+        let rows: &[f32] =
+            unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
         let form = if small { &mut self.small } else { &mut self.large };
         if std::mem::replace(&mut form.ready, true) {
             return;
@@ -211,7 +224,7 @@ impl Activations {
         let codes = Disjoint::new(&mut form.codes);
         let scales = Disjoint::new(&mut form.scales);
         let sums = Disjoint::new(&mut form.sums);
-        let (rows, blocks, parts) = (&self.rows, cols / BLOCK, cols / sum);
+        let (blocks, parts) = (cols / BLOCK, cols / sum);
         pool.run(m.div_ceil(TILE), |tile| {
             for i in tile * TILE..((tile + 1) * TILE).min(m) {
                 // SAFETY: each row's ranges belong to one task, and the buffers hold m of them.

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::products::tests::noise;
 
+/// `(row, first slot, probabilities)`.
+type Tapped = (usize, usize, Vec<f32>);
+
 struct Case {
     dim: usize,
     rows: usize,
@@ -35,12 +38,8 @@ impl Case {
         }
     }
 
-    /// Results `[rows, dim]` and the tapped `(row, first slot, probabilities)`.
-    fn run(
-        &self,
-        variant: &Variant,
-        rows: std::ops::Range<usize>,
-    ) -> (Vec<f32>, Vec<(usize, usize, Vec<f32>)>) {
+    /// Results `[rows, dim]` and what the tap received.
+    fn run(&self, variant: &Variant, rows: std::ops::Range<usize>) -> (Vec<f32>, Vec<Tapped>) {
         let shape = AttentionShape {
             dim: self.dim,
             scale: 0.7,

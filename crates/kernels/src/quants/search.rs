@@ -40,8 +40,8 @@ fn weight(value: f32, mean_square: f32) -> f32 {
 /// one more code then holds it.
 pub(super) fn symmetric<const N: usize>(values: &[f32; N], span: i8) -> Symmetric<N> {
     let size = largest(values);
-    if !(size > 0.0) {
-        // All zero, or NaN: the scale carries it.
+    if size == 0.0 || size.is_nan() {
+        // The scale carries a NaN.
         return Symmetric { scale: size, codes: [0; N] };
     }
     let peak = values.iter().copied().fold(0.0f32, |a, b| if b.abs() > a.abs() { b } else { a });

@@ -20,10 +20,10 @@ const FEW: usize = 3;
 
 #[derive(Default)]
 struct Scratch {
-    /// `[WIDE, CHUNK]`.
-    weights: Vec<f32>,
-    /// `[BATCH, CHUNK]`, for a last chunk that does not fill vectors.
-    inputs: Vec<f32>,
+    /// `[WIDE, CHUNK]`; vectors, so that no load crosses a cache line.
+    weights: Vec<[__m256; CHUNK / 8]>,
+    /// `[BATCH, CHUNK]`, the same for inputs that do not lie like that.
+    inputs: Vec<[__m256; CHUNK / 8]>,
     /// `[BATCH, WIDE]` vectors.
     sums: Vec<__m256>,
 }
@@ -160,7 +160,7 @@ unsafe fn padded<const N: usize>(from: *const u8, len: usize) -> [u8; N] {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn many(tile: &Tile<'_>) {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.weights.resize(WIDE * CHUNK, 0.0);
+        scratch.weights.resize(WIDE, [_mm256_setzero_ps(); _]);
         scratch.sums.resize(BATCH * WIDE, _mm256_setzero_ps());
         for first in (0..tile.weight.rows).step_by(WIDE) {
             let weight = tile.weight.rows(first..(first + WIDE).min(tile.weight.rows));
@@ -183,6 +183,11 @@ fn many(tile: &Tile<'_>) {
     });
 }
 
+fn floats(vectors: &mut [__m256; CHUNK / 8]) -> &mut [f32; CHUNK] {
+    // SAFETY: a vector is eight floats.
+    unsafe { &mut *std::ptr::from_mut(vectors).cast() }
+}
+
 /// Adds the products of one chunk of columns to the sums.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn chunk(
@@ -201,23 +206,24 @@ fn chunk(
     for (r, pointer) in rows.iter_mut().enumerate() {
         // Missing rows repeat the last; their sums are not stored.
         let from = &weight.row(r.min(weight.rows - 1))[at..at + bytes];
-        if format == Format::F32 && width.is_multiple_of(8) {
+        if format == Format::F32 && width.is_multiple_of(8) && from.as_ptr().addr().is_multiple_of(32) {
             *pointer = from.as_ptr().cast();
         } else {
-            let to = &mut scratch.weights[r * CHUNK..][..eights * 8];
+            let to = &mut floats(&mut scratch.weights[r])[..eights * 8];
             to[width..].fill(0.0);
             super::dequantize(format, from, &mut to[..width]);
             *pointer = to.as_ptr();
         }
     }
     let mut inputs = (tile.x.row(batch.start)[column..].as_ptr(), weight.cols);
-    if !width.is_multiple_of(8) {
-        scratch.inputs.resize(BATCH * CHUNK, 0.0);
-        for (i, to) in batch.clone().zip(scratch.inputs.chunks_exact_mut(CHUNK)) {
+    if !(weight.cols.is_multiple_of(8) && inputs.0.addr().is_multiple_of(32)) {
+        scratch.inputs.resize(BATCH, [_mm256_setzero_ps(); _]);
+        for (i, to) in batch.clone().zip(&mut scratch.inputs) {
+            let to = floats(to);
             to[width..eights * 8].fill(0.0);
-            to[..width].copy_from_slice(&tile.x.row(i)[column..]);
+            to[..width].copy_from_slice(&tile.x.row(i)[column..column + width]);
         }
-        inputs = (scratch.inputs.as_ptr(), CHUNK);
+        inputs = (scratch.inputs.as_ptr().cast(), CHUNK);
     }
     let (x, stride) = inputs;
     let m = batch.len();

@@ -9,6 +9,7 @@ mod float;
 mod lanes;
 mod panels;
 mod peak;
+mod read;
 mod rows;
 
 use super::{Mode, Tile};
@@ -57,15 +58,23 @@ fn describe(format: Format) -> &'static str {
     }
 }
 
-/// The portable bodies, compiled for wider vectors: reading blocks needs nothing cleverer.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
     match format {
+        Format::F32 | Format::BF16 => quants::dequantize_portable(format, bytes, out),
         Format::F16 => float::read_f16(bytes, out),
-        _ => quants::dequantize_portable(format, bytes, out),
+        Format::Q8_0 => read::small::<Q8_0>(bytes, out),
+        Format::Q4_0 => read::small::<Q4_0>(bytes, out),
+        Format::Q4_1 => read::small::<Q4_1>(bytes, out),
+        Format::Q5_0 => read::small::<Q5_0>(bytes, out),
+        Format::Q5_1 => read::small::<Q5_1>(bytes, out),
+        Format::Q4K => read::large::<Q4K>(bytes, out),
+        Format::Q5K => read::large::<Q5K>(bytes, out),
+        Format::Q6K => read::large::<Q6K>(bytes, out),
     }
 }
 
+/// The portable body, compiled for wider vectors.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<32, 32>(row, codes);
