@@ -10,7 +10,12 @@ use crayon_engine::KvType;
 /// Questions are answered by a model that runs here: nothing is sent anywhere. A small model, `mini`, is built in;
 /// larger ones come from the Hugging Face Hub with `crayon pull`.
 #[derive(Debug, Parser)]
-#[command(name = "crayon", version, propagate_version = true, max_term_width = 100, after_help = "\
+#[command(
+    name = "crayon",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   crayon ask \"Why do leaves fall?\"           one answer from the built-in model
   cat letter.txt | crayon ask -c - \"Who wrote it?\"
@@ -21,7 +26,8 @@ Examples:
 A MODEL is the name of a built-in model (mini, small, mini-gpt2), a folder in Hugging Face layout,
 a .gguf file, a llama2.c .bin file, or org/name of a model that was pulled.
 
-Exit codes: 0 done, 1 a fault, 2 a mistake in what was asked (a hint says what to do), 130 stopped by Ctrl-C.")]
+Exit codes: 0 done, 1 a fault, 2 a mistake in what was asked (a hint says what to do), 130 stopped by Ctrl-C."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -60,7 +66,9 @@ pub(crate) enum Command {
     /// Measure this machine: tokens a second, kernels
     Bench(BenchArgs),
     /// Print completions for a shell
-    #[command(after_help = "Example:\n  crayon completions bash > ~/.local/share/bash-completion/completions/crayon")]
+    #[command(
+        after_help = "Example:\n  crayon completions bash > ~/.local/share/bash-completion/completions/crayon"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -214,11 +222,14 @@ pub(crate) struct PullArgs {
 }
 
 #[derive(Debug, Group)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   crayon models
   crayon models show mini
-  crayon models remove Qwen/Qwen2.5-0.5B-Instruct")]
+  crayon models remove Qwen/Qwen2.5-0.5B-Instruct"
+)]
 pub(crate) struct ModelsArgs {
     #[command(subcommand)]
     pub(crate) action: Option<ModelsAction>,

@@ -46,16 +46,19 @@ pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
     let (code, hint) = match judge(error) {
         Verdict::Closed => return ExitCode::SUCCESS,
         Verdict::Interrupted => return ExitCode::from(130),
-        Verdict::Mistake(hint) => {
-            (2, hint.or_else(|| Some("`crayon --help` and `crayon COMMAND --help` say what is possible".to_owned())))
-        }
+        Verdict::Mistake(hint) => (
+            2,
+            hint.or_else(|| {
+                Some("`crayon --help` and `crayon COMMAND --help` say what is possible".to_owned())
+            }),
+        ),
         Verdict::Fault(hint) => (1, hint),
     };
     tell(error, hint.as_deref(), output);
     ExitCode::from(code)
 }
 
-/// Shows an error and its hint without ending anything: a conversation goes on. Whether it was worth a word.
+/// Shows an error and its hint without ending anything: a conversation goes on.
 pub(crate) fn show(error: &anyhow::Error, output: &Output) {
     if let Verdict::Mistake(hint) | Verdict::Fault(hint) = judge(error) {
         tell(error, hint.as_deref(), output);
@@ -132,6 +135,9 @@ fn judge(error: &anyhow::Error) -> Verdict {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             return match error.kind() {
                 io::ErrorKind::BrokenPipe => Verdict::Closed,
+                io::ErrorKind::NotFound => {
+                    Verdict::Mistake(Some("check the spelling of the path".to_owned()))
+                }
                 kind => verdict(is_path_mistake(kind), None),
             };
         }
@@ -149,8 +155,13 @@ fn is_mistake(error: &FormatError) -> bool {
 
 /// Whether another path would have worked.
 fn is_path_mistake(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    matches!(kind, NotFound | PermissionDenied | AlreadyExists | NotADirectory | IsADirectory | ReadOnlyFilesystem)
+    use io::ErrorKind::{
+        AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    matches!(
+        kind,
+        NotFound | PermissionDenied | AlreadyExists | NotADirectory | IsADirectory | ReadOnlyFilesystem
+    )
 }
 
 #[cfg(test)]
@@ -167,7 +178,8 @@ mod tests {
         let closed: anyhow::Error = io::Error::from(io::ErrorKind::BrokenPipe).into();
         assert!(is_closed(&closed.context("writing")));
         let missing: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::NotFound).into());
-        assert_eq!(judge(&missing.context("notes.txt").unwrap_err()), Verdict::Mistake(None));
+        let missing = judge(&missing.context("notes.txt").unwrap_err());
+        assert_eq!(missing, Verdict::Mistake(Some("check the spelling of the path".to_owned())));
         assert_eq!(judge(&io::Error::other("disk").into()), Verdict::Fault(None));
     }
 

@@ -41,7 +41,10 @@ fn read(name: &str, source: impl Read) -> anyhow::Result<String> {
 
 fn too_large(name: &str) -> anyhow::Error {
     let limit = crate::show::bytes(LARGEST);
-    mistake(format!("{name} holds more than {limit}"), "no model reads that much at once; give the part that matters")
+    mistake(
+        format!("{name} holds more than {limit}"),
+        "no model reads that much at once; give the part that matters",
+    )
 }
 
 /// `bytes` as text, without a byte order mark.

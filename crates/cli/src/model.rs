@@ -100,7 +100,8 @@ mod tests {
         for text in ["Qwen/Qwen2.5-0.5B", "org/name@v1", "org/name:file.gguf", "org/name:Q4_K_M"] {
             assert!(as_reference(text).is_some(), "{text}");
         }
-        for text in ["./org/name", "/org/name", "models/mini.gguf", "a/b/c", "mini", "~/model", "a/model.bin"] {
+        for text in ["./org/name", "/org/name", "models/mini.gguf", "a/b/c", "mini", "~/model", "a/model.bin"]
+        {
             assert!(as_reference(text).is_none(), "{text}");
         }
     }

@@ -95,7 +95,9 @@ impl Output {
 
     /// Whether progress can be drawn: somebody watches a terminal that can move its cursor.
     pub(crate) fn shows_progress(&self) -> bool {
-        !self.quiet && io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet
+            && io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Whether labels may be coloured.
@@ -105,7 +107,11 @@ impl Output {
 }
 
 fn colour_wanted() -> bool {
-    colour(std::env::var_os("NO_COLOR").as_deref(), std::env::var_os("TERM").as_deref(), io::stderr().is_terminal())
+    colour(
+        std::env::var_os("NO_COLOR").as_deref(),
+        std::env::var_os("TERM").as_deref(),
+        io::stderr().is_terminal(),
+    )
 }
 
 /// Colour on a terminal, unless `NO_COLOR` (any value that is not empty) or a dumb terminal forbids it.

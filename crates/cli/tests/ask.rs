@@ -38,17 +38,32 @@ fn the_number_of_threads_changes_nothing() {
 fn json_is_one_object_with_the_keys_of_the_contract() {
     let place = Place::new();
     let value = place.json(&["ask", "--max-tokens", "8", "--seed", "3", "What is a dog?"]);
-    for key in ["text", "where", "reason", "confidence", "scope", "tokens", "timing", "peak_rss_mb", "finish", "model", "seed"]
-    {
+    for key in [
+        "text",
+        "where",
+        "reason",
+        "confidence",
+        "scope",
+        "tokens",
+        "timing",
+        "peak_rss_mb",
+        "finish",
+        "model",
+        "seed",
+    ] {
         assert!(keys(&value).contains(&key), "{key} is missing: {value}");
     }
     assert_eq!(keys(&value["tokens"]), ["read", "kept", "evicted", "generated"]);
     assert_eq!(keys(&value["timing"]), ["load_ms", "ttft_ms", "prefill_tok_s", "decode_tok_s"]);
-    assert_eq!((&value["where"], &value["model"], &value["seed"]), (&"device".into(), &"mini".into(), &3.into()));
+    assert_eq!(
+        (&value["where"], &value["model"], &value["seed"]),
+        (&"device".into(), &"mini".into(), &3.into())
+    );
     assert!(value["scope"].is_null());
     assert_eq!(value["tokens"]["evicted"], 0);
     assert_eq!(value["tokens"]["read"], value["tokens"]["kept"]);
-    let (read, written) = (value["tokens"]["read"].as_u64().unwrap(), value["tokens"]["generated"].as_u64().unwrap());
+    let (read, written) =
+        (value["tokens"]["read"].as_u64().unwrap(), value["tokens"]["generated"].as_u64().unwrap());
     assert!(read > 3 && (1..=8).contains(&written), "{value}");
     let confidence = value["confidence"].as_f64().unwrap();
     assert!(confidence > 0.0 && confidence <= 1.0, "{value}");
@@ -105,7 +120,10 @@ fn stop_strings_and_limits_end_an_answer() {
 #[test]
 fn verbose_says_how_it_ran_and_colours_stay_out_of_pipes() {
     let place = Place::new();
-    let output = place.crayon(&["ask", "-v", "--threads", "2", "--kv", "f32", "--max-tokens", "4", "Hi"]).output().unwrap();
+    let output = place
+        .crayon(&["ask", "-v", "--threads", "2", "--kv", "f32", "--max-tokens", "4", "Hi"])
+        .output()
+        .unwrap();
     let text = stderr(&output);
     for part in ["kernels", "2 threads", "keys and values in f32", "read ", "peak memory"] {
         assert!(text.contains(part), "{part} is missing: {text}");
@@ -120,7 +138,12 @@ fn verbose_says_how_it_ran_and_colours_stay_out_of_pipes() {
 #[test]
 fn a_closed_stdout_is_no_fault() {
     let place = Place::new();
-    for arguments in [&["ask", "--max-tokens", "64", "Tell me a story."][..], &["models"], &["--help"], &["ask", "--json", "Hi"]] {
+    for arguments in [
+        &["ask", "--max-tokens", "64", "Tell me a story."][..],
+        &["models"],
+        &["--help"],
+        &["ask", "--json", "Hi"],
+    ] {
         let mut child = Command::new(binary())
             .args(arguments)
             .env("CRAYON_HOME", place.path("home"))
@@ -140,8 +163,11 @@ fn a_closed_stdout_is_no_fault() {
 #[test]
 fn ctrl_c_ends_an_answer_and_keeps_what_was_written() {
     let place = Place::new();
-    // Slow and without an end: the signal comes in the middle.
-    let arguments = ["ask", "--raw", "--exact", "--threads", "1", "--temperature", "4", "--max-tokens", "1500", "Once"];
+    // As slow and long as it gets: the signal comes in the middle.
+    let context = place.json(&["models", "show", "mini"])["context"].as_u64().unwrap();
+    let tokens = (context - 20).to_string();
+    let arguments =
+        ["ask", "--raw", "--exact", "--threads", "1", "--temperature", "4", "--max-tokens", &tokens, "Once"];
     let mut child = Command::new(binary())
         .args(arguments)
         .env("CRAYON_HOME", place.path("home"))

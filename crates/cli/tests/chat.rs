@@ -23,8 +23,11 @@ fn saved(place: &Place, name: &str) -> Vec<(String, String)> {
 #[test]
 fn only_answers_are_printed_and_the_conversation_is_kept() {
     let place = Place::new();
-    let (answers, asides) =
-        chat(&place, &[], "/system Be kind.\nHello!\n\nWhat is a cat?\n/stats\n/save talk.json\n/quit\nnever read\n");
+    let (answers, asides) = chat(
+        &place,
+        &[],
+        "/system Be kind.\nHello!\n\nWhat is a cat?\n/stats\n/save talk.json\n/quit\nnever read\n",
+    );
     let messages = saved(&place, "talk.json");
     let roles: Vec<&str> = messages.iter().map(|(role, _)| role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
@@ -51,7 +54,11 @@ fn a_loaded_conversation_goes_on_where_it_was() {
 fn reset_forgets_the_turns_and_keeps_the_system_text() {
     let place = Place::new();
     let (fresh, _) = chat(&place, &["--system", "Be kind."], "What is a cat?\n");
-    let (reset, _) = chat(&place, &["--system", "Be kind."], "My name is Tom.\n/reset\nWhat is a cat?\n/save after.json\n");
+    let (reset, _) = chat(
+        &place,
+        &["--system", "Be kind."],
+        "My name is Tom.\n/reset\nWhat is a cat?\n/save after.json\n",
+    );
     assert!(reset.ends_with(&fresh), "{reset:?} does not end with {fresh:?}");
     assert_eq!(saved(&place, "after.json").len(), 3);
 }

@@ -71,7 +71,8 @@ fn nothing_is_overwritten_or_left_behind() {
     place.mistake(&["convert", "mini", "-o", "no/such/place.gguf"], "no/such/place.gguf", "");
     place.mistake(&["convert", "there.gguf", "-o", "y.gguf"], "there.gguf", "");
     assert_eq!(std::fs::read(place.path("there.gguf")).unwrap(), b"precious");
-    let names: Vec<_> = std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["there.gguf"], "something was left behind");
     place.text(&["convert", "mini", "-o", "there.gguf", "--force"]);
     assert!(std::fs::metadata(place.path("there.gguf")).unwrap().len() > 1000);
@@ -87,7 +88,10 @@ fn stories260k_reproduces_its_recorded_text_word_for_word() {
     let place = Place::new();
     let source = folder.join("stories260K.bin");
     for (target, kind) in [("stories.gguf", "f32"), ("stories", "f32")] {
-        let output = place.crayon(&["convert", source.to_str().unwrap(), "-o", target, "--type", kind]).output().unwrap();
+        let output = place
+            .crayon(&["convert", source.to_str().unwrap(), "-o", target, "--type", kind])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     }
     let source = source.to_str().unwrap();

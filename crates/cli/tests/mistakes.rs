@@ -99,7 +99,10 @@ fn help_and_version_are_results() {
     assert!(place.text(&["--version"]).starts_with("crayon "));
     let help = place.text(&["--help"]);
     for command in ["ask", "chat", "pull", "models", "convert", "eval", "bench"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in --help");
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{command} is not in --help"
+        );
         let text = place.text(&[command, "--help"]);
         let lists_commands = text.contains("Commands:");
         assert!(text.contains("Example") || lists_commands, "{command} --help has no example");

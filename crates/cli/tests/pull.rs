@@ -57,10 +57,20 @@ fn the_list_holds_the_built_in_models() {
 fn one_model_is_described() {
     let place = Place::new();
     let value = place.json(&["models", "show", "mini"]);
-    for key in ["parameters", "bytes", "bytes_by_type", "context", "vocabulary", "tokenizer", "chat_template", "fingerprint"] {
+    for key in [
+        "parameters",
+        "bytes",
+        "bytes_by_type",
+        "context",
+        "vocabulary",
+        "tokenizer",
+        "chat_template",
+        "fingerprint",
+    ] {
         assert!(keys(&value).contains(&key), "{key} is missing: {value}");
     }
-    let sum: u64 = value["bytes_by_type"].as_object().unwrap().values().filter_map(|bytes| bytes.as_u64()).sum();
+    let sum: u64 =
+        value["bytes_by_type"].as_object().unwrap().values().filter_map(|bytes| bytes.as_u64()).sum();
     assert_eq!(Some(sum), value["bytes"].as_u64());
     assert_eq!(value["chat_template"], true);
     assert!(place.text(&["models", "show", "mini"]).contains("fingerprint"));

@@ -97,7 +97,10 @@ impl NoRoom {
         );
         let longest_document = fits.saturating_sub(size.prompt - size.documents);
         let hint = match (size.documents, longest_document) {
-            (0, _) => format!("{} tokens fit: ask with fewer words, or keep less free (--max-tokens)", show::count(fits)),
+            (0, _) => format!(
+                "{} tokens fit: ask with fewer words, or keep less free (--max-tokens)",
+                show::count(fits)
+            ),
             (_, 0) => "the question alone does not fit; shorten it".to_owned(),
             (_, tokens) => format!(
                 "documents of {} tokens fit beside this question: give the part that matters, or a model with a longer \

@@ -120,7 +120,9 @@ impl Request {
         }
         // A text to go on with keeps its blanks, but for the line end that `echo` adds.
         let question = match args.raw {
-            true if args.prompt.is_empty() => question.strip_suffix('\n').map(str::to_owned).unwrap_or(question),
+            true if args.prompt.is_empty() => {
+                question.strip_suffix('\n').map(str::to_owned).unwrap_or(question)
+            }
             true => question,
             false => question.trim().to_owned(),
         };
@@ -132,7 +134,10 @@ impl Request {
             let text =
                 if is_stdin(path) { input::stdin("the document", output)? } else { input::file(path)? };
             if text.trim().is_empty() {
-                output.note(&format!("{} is empty", if is_stdin(path) { "stdin".into() } else { path.display().to_string() }));
+                output.note(&format!(
+                    "{} is empty",
+                    if is_stdin(path) { "stdin".into() } else { path.display().to_string() }
+                ));
                 continue;
             }
             documents.push(text.trim().to_owned());

@@ -40,24 +40,41 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
     let range = |[low, high]: [f64; 2]| format!("{low:.1} to {high:.1}");
     let mut rows = vec![
         ("model", format!("{} {}, {}", bench.model, bench.scheme, show::bytes(bench.weight_bytes as u64))),
-        ("run", format!(
-            "{} tokens read, {} written, {} threads, {} runs",
-            show::count(bench.prompt), show::count(bench.tokens), bench.threads, bench.runs,
-        )),
+        (
+            "run",
+            format!(
+                "{} tokens read, {} written, {} threads, median of {}",
+                show::count(bench.prompt),
+                show::count(bench.tokens),
+                bench.threads,
+                bench.runs,
+            ),
+        ),
         ("prefill", format!("{:.1} tokens a second ({})", bench.prefill_tok_s, range(spread.prefill_tok_s))),
-        ("", format!(
-            "{:.0} % of this machine's {:.0} Gop/s in {}",
-            100.0 * limit.prefill_share,
-            if limit.prefill_unit == "int8" { limit.int8_gops } else { limit.f32_gflops },
-            limit.prefill_unit,
-        )),
+        (
+            "",
+            format!(
+                "{:.0} % of this machine's {:.0} Gop/s in {}",
+                100.0 * limit.prefill_share,
+                if limit.prefill_unit == "int8" { limit.int8_gops } else { limit.f32_gflops },
+                limit.prefill_unit,
+            ),
+        ),
         ("decode", format!("{:.1} tokens a second ({})", bench.decode_tok_s, range(spread.decode_tok_s))),
-        ("", format!(
-            "{:.0} % of this machine's {:.1} GB/s of memory", 100.0 * limit.decode_share, limit.bandwidth_gb_s,
-        )),
+        (
+            "",
+            format!(
+                "{:.0} % of this machine's {:.1} GB/s of memory",
+                100.0 * limit.decode_share,
+                limit.bandwidth_gb_s,
+            ),
+        ),
         ("first token", format!("{:.1} ms ({})", bench.ttft_ms, range(spread.ttft_ms))),
         ("load", format!("{:.1} ms", bench.load_ms)),
-        ("keys and values", format!("{} for {} tokens", show::bytes(bench.kv_bytes as u64), show::count(bench.context))),
+        (
+            "keys and values",
+            format!("{} for {} tokens", show::bytes(bench.kv_bytes as u64), show::count(bench.context)),
+        ),
     ];
     if let Some(peak) = bench.peak_rss_mb {
         rows.push(("peak memory", format!("{peak:.1} MB")));
@@ -75,8 +92,11 @@ fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
     let limits = limits::measure(&pool);
     let round = |value: f64| (value * 10.0).round() / 10.0;
     if output.json {
-        let kernels: serde_json::Map<String, serde_json::Value> =
-            features.kernels.iter().map(|(format, kernel)| (format.name().to_owned(), json!(kernel))).collect();
+        let kernels: serde_json::Map<String, serde_json::Value> = features
+            .kernels
+            .iter()
+            .map(|(format, kernel)| (format.name().to_owned(), json!(kernel)))
+            .collect();
         return output.object(&json!({
             "processor": features.processor,
             "variant": features.variant,

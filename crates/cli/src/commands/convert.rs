@@ -146,11 +146,13 @@ fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> anyhow::
         (Ok(there), FileFormat::Gguf) if there.is_dir() => {
             Err(mistake(format!("{shown} is a folder"), "a GGUF model is one file: name it OUT.gguf"))
         }
-        (Ok(there), FileFormat::Safetensors) if !there.is_dir() => {
-            Err(mistake(format!("{shown} is a file"), "safetensors are written into a folder; .gguf makes a file"))
-        }
+        (Ok(there), FileFormat::Safetensors) if !there.is_dir() => Err(mistake(
+            format!("{shown} is a file"),
+            "safetensors are written into a folder; .gguf makes a file",
+        )),
         (Ok(there), _) => {
-            let empty = there.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+            let empty =
+                there.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
             if empty || force {
                 return Ok(());
             }
@@ -273,7 +275,8 @@ mod tests {
         let staging = Staging::new(&target).unwrap();
         fs::write(staging.folder.join("model.safetensors"), b"new!").unwrap();
         assert_eq!(staging.publish(FileFormat::Safetensors).unwrap(), 4);
-        let mut names: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["model.safetensors", "notes.txt"]);
     }

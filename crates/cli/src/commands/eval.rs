@@ -28,8 +28,11 @@ fn perplexity(args: &PerplexityArgs, output: &Output) -> anyhow::Result<()> {
     let window = args.window.map(|window| window as usize);
     let result = match (&args.text, &args.token_ids) {
         (Some(path), _) => {
-            let text = if path == Path::new("-") { input::stdin("the text", output)? } else { input::file(path)? };
-            watched("tokens", output, |progress| crayon_eval::perplexity_of_text(&engine, &text, window, progress))?
+            let text =
+                if path == Path::new("-") { input::stdin("the text", output)? } else { input::file(path)? };
+            watched("tokens", output, |progress| {
+                crayon_eval::perplexity_of_text(&engine, &text, window, progress)
+            })?
         }
         (None, Some(path)) => {
             let ids = crayon_eval::read_token_ids(path, engine.spec().vocab)?;
@@ -66,7 +69,8 @@ fn logits(args: &LogitsArgs, output: &Output) -> anyhow::Result<()> {
     for (offset, row) in result.logits.iter().enumerate() {
         let mut best: Vec<(usize, f32)> = row.iter().copied().enumerate().collect();
         best.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let best: Vec<String> = best.iter().take(SHOWN).map(|(id, logit)| format!("{id}: {logit:.4}")).collect();
+        let best: Vec<String> =
+            best.iter().take(SHOWN).map(|(id, logit)| format!("{id}: {logit:.4}")).collect();
         output.line(&format!("after token {}: {}", first + offset + 1, best.join(", ")))?;
     }
     output.note(&format!("the {SHOWN} largest are shown; --json prints all"));
@@ -84,7 +88,10 @@ fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
         crayon_eval::choice(&engine, &args.task, args.examples.as_deref(), &options, progress)
     })?;
     if result.skipped > 0 {
-        output.note(&format!("{} questions do not fit the context and are left out", show::count(result.skipped)));
+        output.note(&format!(
+            "{} questions do not fit the context and are left out",
+            show::count(result.skipped)
+        ));
     }
     if output.json {
         return output.object(&result);
@@ -93,8 +100,14 @@ fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
     output.line(&line("accuracy", result.accuracy, result.accuracy_stderr))?;
     output.line(&line("accuracy, per byte", result.accuracy_norm, result.accuracy_norm_stderr))?;
     output.line(&format!("{:<20} {:.4}", "guessing", result.chance))?;
-    let examples = if result.examples > 0 { format!(" after {} examples", result.examples) } else { String::new() };
-    output.line(&format!("{:<20} {}, framed {}{examples}", "questions", show::count(result.n), result.framing))?;
+    let examples =
+        if result.examples > 0 { format!(" after {} examples", result.examples) } else { String::new() };
+    output.line(&format!(
+        "{:<20} {}, framed {}{examples}",
+        "questions",
+        show::count(result.n),
+        result.framing
+    ))?;
     output.line(&format!("{:<20} {:.1}", "seconds", result.seconds))?;
     Ok(())
 }

@@ -188,11 +188,16 @@ fn describe(text: &str, output: &Output) -> anyhow::Result<()> {
         (
             "vocabulary",
             match tokenizer {
-                Some(tokens) => format!("{} rows, tokenizer of {}", show::count(spec.vocab), show::count(tokens)),
+                Some(tokens) => {
+                    format!("{} rows, tokenizer of {}", show::count(spec.vocab), show::count(tokens))
+                }
                 None => format!("{} rows, no tokenizer", show::count(spec.vocab)),
             },
         ),
-        ("chat template", if engine.template().is_some() { "yes" } else { "no: it goes on with a text" }.to_owned()),
+        (
+            "chat template",
+            if engine.template().is_some() { "yes" } else { "no: it goes on with a text" }.to_owned(),
+        ),
         ("network", network(spec)),
         ("attention", attention(spec)),
         ("positions", positions(spec)),
@@ -230,7 +235,8 @@ fn network(spec: &Spec) -> String {
 }
 
 fn attention(spec: &Spec) -> String {
-    let mut text = format!("{} heads of {}, {} for keys and values", spec.heads, spec.head_dim, spec.kv_heads);
+    let mut text =
+        format!("{} heads of {}, {} for keys and values", spec.heads, spec.head_dim, spec.kv_heads);
     let windows: Vec<usize> = spec.windows.iter().flatten().copied().collect();
     if let Some(window) = windows.first() {
         text.push_str(&format!(", {} layers see the last {} tokens", windows.len(), show::count(*window)));

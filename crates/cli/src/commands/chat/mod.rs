@@ -57,9 +57,13 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
     let mut reader = Reader::new(!args.no_history)?;
     if reader.interactive() {
         let name = engine.name();
-        output.aside(&format!("{name}, context {} tokens. /help lists the commands.", show::count(engine.spec().context)));
+        output.aside(&format!(
+            "{name}, context {} tokens. /help lists the commands.",
+            show::count(engine.spec().context)
+        ));
         if engine.template().is_none() {
-            output.note(&format!("{name} has no chat template: it goes on with a text rather than answering"));
+            output
+                .note(&format!("{name} has no chat template: it goes on with a text rather than answering"));
         }
     }
     interrupt::watch();
@@ -176,7 +180,8 @@ impl Chat<'_> {
         let prompt = self.engine.chat_prompt(self.conversation.messages())?;
         let size = Size { documents: 0, prompt: prompt.len() };
         let context = self.session.capacity();
-        let max_tokens = answering::room(context, size, self.max_tokens).map_err(|no_room| self.full(no_room))?;
+        let max_tokens =
+            answering::room(context, size, self.max_tokens).map_err(|no_room| self.full(no_room))?;
         let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
         let options = Options { max_tokens, ..self.options.clone() };
         let answer = answering::write(&mut self.session, &options, false, output)?;
