@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Measurements: how well a model predicts, how often it picks the right answer, how fast it runs.
+//!
+//! Every function returns a serialisable value whose keys are the ones `crayon eval … --json` and
+//! `crayon bench … --json` print. Nothing here prints.
+//!
+//! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
+//! - [`logits`]: what the network computes, for comparison with other implementations;
+//! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
+//! - [`bench`]: speed and memory, beside the limits of the machine.
+
+pub mod bench;
+mod choice;
+mod error;
+mod input;
+mod logits;
+mod perplexity;
+mod score;
+pub mod tasks;
+
+pub use choice::{Choice, ChoiceOptions, Framing, choice, log_likelihoods};
+pub use error::EvalError;
+pub use input::{read_text, read_token_ids};
+pub use logits::{Logits, logits};
+pub use perplexity::{Perplexity, perplexity, perplexity_of_text};
+
+/// Told after every piece of work how much is done of how much; may stop it.
+pub type Progress<'a> = dyn FnMut(usize, usize) -> std::ops::ControlFlow<()> + 'a;

@@ -1,0 +1,16 @@
+//! Speed and memory, each beside what the machine can do at most.
+//!
+//! Speed does not depend on the values of weights, so named shapes with made-up weights stand in for models that
+//! are not at hand: [`Shape`] describes them, [`MadeUp`] writes one as a GGUF file that is opened like any other.
+
+mod blocks;
+mod generate;
+mod limit;
+mod made_up;
+mod memory;
+mod shape;
+
+pub use generate::{Bench, GenerateOptions, Spread, Subject, generate, prompt_ids};
+pub use limit::Limit;
+pub use made_up::MadeUp;
+pub use shape::{SCHEMES, Scheme, Shape};

@@ -1,0 +1,122 @@
+//! What can go wrong in a measurement, with file and line where one is to blame.
+
+use crayon_engine::EngineError;
+use crayon_formats::Error as FormatError;
+use crayon_text::TextError;
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The model failed or refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file could not be read or written.
+    #[error("{file}: cannot {action}: {source}")]
+    Io {
+        /// Path as given.
+        file: String,
+        /// "read", "write", …
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{file}{}: {what}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+    Content {
+        /// Path as given.
+        file: String,
+        /// Line, from 1, where the fault is on one.
+        line: Option<usize>,
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: Option<&'static str>,
+    },
+    /// An option that does not fit the model or the file.
+    #[error("{name} {what}")]
+    Option {
+        /// The option as users know it.
+        name: &'static str,
+        /// What is wrong with it.
+        what: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+    /// Not enough tokens to score one.
+    #[error("{found} tokens are too few: the first of a window is not scored, so at least 2 are needed")]
+    TooShort {
+        /// Tokens there are.
+        found: usize,
+    },
+    /// No question fits the model's context.
+    #[error(
+        "none of {questions} questions fits the context of {context} tokens; the shortest takes {shortest}"
+    )]
+    AllTooLong {
+        /// Questions in the file.
+        questions: usize,
+        /// Tokens of the shortest, with its longest choice.
+        shortest: usize,
+        /// What the model can hold.
+        context: usize,
+    },
+}
+
+impl EvalError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            EvalError::Engine(error) => error.hint(),
+            EvalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Some("check the spelling of the path".to_owned())
+            }
+            EvalError::Io { .. } => None,
+            EvalError::Content { hint, .. } => hint.map(str::to_owned),
+            EvalError::Option { hint, .. } => hint.clone(),
+            EvalError::TooShort { .. } => Some("give a longer text".to_owned()),
+            EvalError::AllTooLong { .. } => {
+                Some("take a model with a longer context, or fewer --examples".to_owned())
+            }
+        }
+    }
+
+    /// Whether the input is to blame rather than the program or the machine.
+    pub fn is_user_mistake(&self) -> bool {
+        match self {
+            EvalError::Engine(error) => error.is_user_mistake(),
+            EvalError::Io { action, .. } => *action == "read",
+            _ => true,
+        }
+    }
+
+    pub(crate) fn io(file: &std::path::Path, action: &'static str, source: std::io::Error) -> EvalError {
+        EvalError::Io { file: file.display().to_string(), action, source }
+    }
+
+    pub(crate) fn content(file: &str, line: impl Into<Option<usize>>, what: impl Into<String>) -> EvalError {
+        EvalError::Content { file: file.to_owned(), line: line.into(), what: what.into(), hint: None }
+    }
+
+    pub(crate) fn with_hint(mut self, text: &'static str) -> EvalError {
+        if let EvalError::Content { hint, .. } = &mut self {
+            *hint = Some(text);
+        }
+        self
+    }
+
+    pub(crate) fn option(name: &'static str, what: impl Into<String>, hint: impl Into<String>) -> EvalError {
+        EvalError::Option { name, what: what.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl From<TextError> for EvalError {
+    fn from(error: TextError) -> EvalError {
+        EvalError::Engine(error.into())
+    }
+}
+
+impl From<FormatError> for EvalError {
+    fn from(error: FormatError) -> EvalError {
+        EvalError::Engine(error.into())
+    }
+}
