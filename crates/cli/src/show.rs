@@ -15,6 +15,11 @@ pub(crate) fn count(number: usize) -> String {
     out
 }
 
+/// `1 window`, `1,234 windows`.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// Bytes in decimal units: `12.3 MB`.
 pub(crate) fn bytes(number: u64) -> String {
     scaled(number as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
@@ -89,6 +94,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped_and_scaled() {
         assert_eq!([count(0), count(999), count(1000), count(1234567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "window"), counted(1200, "token")], ["1 window", "1,200 tokens"]);
         assert_eq!([bytes(0), bytes(999), bytes(12_345_678)], ["0 B", "999 B", "12.3 MB"]);
         assert_eq!(bytes(999_999), "1.0 MB");
         assert_eq!([parameters(260_000), parameters(494_032_768)], ["260.0k", "494.0M"]);

@@ -105,7 +105,7 @@ fn a_conversation_that_no_longer_fits_is_told_and_nothing_is_dropped() {
     assert!(text.contains("the conversation starts anew"), "{text}");
     // What fitted is whole; the message that did not fit is not part of it.
     let messages = saved(&place, "full.json");
-    assert!(messages.len() % 2 == 0 && messages.len() >= 2, "{}", messages.len());
+    assert!(messages.len().is_multiple_of(2) && messages.len() >= 2, "{}", messages.len());
 }
 
 #[test]

@@ -44,10 +44,14 @@ fn tensors_that_stay_at_another_type_are_named() {
     let report = place.json(&["convert", "mini-gpt2", "-o", "k.gguf", "--type", "q4_k"]);
     let spec = place.json(&["models", "show", "mini-gpt2"]);
     let fallbacks = report["fallbacks"].as_array().unwrap();
-    let whole_blocks = ["hidden", "intermediate"].iter().all(|key| spec[key].as_u64().unwrap() % 256 == 0);
+    let whole_blocks =
+        ["hidden", "intermediate"].iter().all(|key| spec[key].as_u64().unwrap().is_multiple_of(256));
     assert_eq!(fallbacks.is_empty(), whole_blocks, "{report}");
     for fallback in fallbacks {
-        assert!(fallback["cols"].as_u64().unwrap() % 256 != 0 && fallback["wanted"] == "q4_k", "{fallback}");
+        assert!(
+            !fallback["cols"].as_u64().unwrap().is_multiple_of(256) && fallback["wanted"] == "q4_k",
+            "{fallback}"
+        );
     }
     // What was written opens and answers.
     assert!(!place.text(&["ask", "-m", "k.gguf", "--max-tokens", "4", "Hi"]).is_empty());

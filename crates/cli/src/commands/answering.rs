@@ -156,7 +156,10 @@ pub(crate) fn write(
 pub(crate) fn explain(answer: &Answer, output: &Output) {
     match answer.finish {
         Finish::Length => {
-            output.note(&format!("stopped after {} tokens (--max-tokens)", show::count(answer.tokens.len())));
+            output.note(&format!(
+                "stopped after {} (--max-tokens)",
+                show::counted(answer.tokens.len(), "token")
+            ));
         }
         Finish::Full => output.note("stopped: the model's context is full"),
         Finish::End if answer.text.trim().is_empty() => output.note("the model ended its answer at once"),

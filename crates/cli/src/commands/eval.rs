@@ -49,8 +49,11 @@ fn perplexity(args: &PerplexityArgs, output: &Output) -> anyhow::Result<()> {
     if let Some(bits) = result.bits_per_byte {
         output.line(&format!("bits per byte   {bits:.4}"))?;
     }
-    let (tokens, windows, window) = (show::count(result.tokens), show::count(result.windows), result.window);
-    output.line(&format!("tokens scored   {tokens}, in {windows} windows of {window}"))?;
+    let (tokens, windows) = (show::count(result.tokens), show::counted(result.windows, "window"));
+    output.line(&format!(
+        "tokens scored   {tokens}, in {windows} of up to {}",
+        show::counted(result.window, "token")
+    ))?;
     output.line(&format!("seconds         {:.2}", result.seconds))?;
     if result.dropped > 0 {
         output.note("the last token makes a window of its own and is not scored");

@@ -1,6 +1,7 @@
 //! Runs of the built binary, away from the user's own files and from any network.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

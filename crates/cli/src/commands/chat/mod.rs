@@ -133,7 +133,7 @@ impl Chat<'_> {
             }
             Slash::Save(path) => {
                 self.conversation.save(&path, self.engine.name())?;
-                output.aside(&format!("saved {} messages to {}", self.conversation.len(), path.display()));
+                output.aside(&format!("saved {} to {}", self.messages(), path.display()));
             }
             Slash::Load(path) => self.load(&path, output)?,
             Slash::Temperature(temperature) => {
@@ -152,7 +152,7 @@ impl Chat<'_> {
     fn load(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
         self.conversation = Conversation::load(path)?;
         self.last = None;
-        output.aside(&format!("loaded {} messages from {}", self.conversation.len(), path.display()));
+        output.aside(&format!("loaded {} from {}", self.messages(), path.display()));
         Ok(())
     }
 
@@ -208,12 +208,16 @@ impl Chat<'_> {
         )
     }
 
+    fn messages(&self) -> String {
+        show::counted(self.conversation.len(), "message")
+    }
+
     fn stats(&self, output: &Output) {
         let held = self.session.tokens().len();
         output.aside(&format!(
-            "{}: {} messages, {} of {} tokens in memory, {} for keys and values of a full context",
+            "{}: {}, {} of {} tokens in memory, {} for keys and values of a full context",
             self.engine.name(),
-            self.conversation.len(),
+            self.messages(),
             show::count(held),
             show::count(self.session.capacity()),
             show::bytes(self.session.kv_bytes() as u64),
