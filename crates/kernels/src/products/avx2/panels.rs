@@ -270,14 +270,16 @@ pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
 #[target_feature(enable = "avx2")]
 unsafe fn wide_block(w: *const __m256i, x: *const i16) -> [[__m256i; 2]; TILE] {
     let mut totals = [[_mm256_setzero_si256(); 2]; TILE];
-    for step in 0..16 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
-            for (j, totals) in totals.iter_mut().enumerate() {
-                let x = broadcast(x.add(j * SMALL + step * 2));
-                totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(a, x));
-                totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(b, x));
+    for four in 0..4 {
+        for step in four * 4..four * 4 + 4 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
+                for (j, totals) in totals.iter_mut().enumerate() {
+                    let x = broadcast(x.add(j * SMALL + step * 2));
+                    totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(a, x));
+                    totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(b, x));
+                }
             }
         }
     }
