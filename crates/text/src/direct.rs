@@ -4,7 +4,7 @@
 //! library, and encode faster. Everything else is left to [`crate::json::Pipeline`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::bpe::{Bpe, Merges};
 use crate::bytelevel;
 use crate::cutter::Swallow;
-use crate::error::Result;
+use crate::error::{Result, TextError};
 use crate::json::{Entries, FORMAT, Text, dense};
 use crate::pretokenize::Splitter;
 use crate::vocab::{Alphabet, Kind, Vocab};
@@ -105,11 +105,44 @@ pub(crate) struct Direct {
     pub(crate) swallow: Vec<(u32, Swallow)>,
 }
 
-/// Reads the file if all its parts are known here; `None` leaves it, and what may be wrong with it, to the
-/// library.
-pub(crate) fn read(json: &[u8]) -> Option<Direct> {
-    let file: File<'_> = serde_json::from_slice(json).ok()?;
-    let model = file.model;
+/// Reads the file if all its parts are known here; `None` leaves it to the library.
+///
+/// # Errors
+/// When merges do not fit the vocabulary, which the library does not always survive.
+pub(crate) fn read(json: &[u8]) -> Result<Option<Direct>> {
+    // A file of another shape may be fine for the library, and if not, it says why.
+    let Ok(file) = serde_json::from_slice::<File<'_>>(json) else { return Ok(None) };
+    let direct = known(&file);
+    if direct.is_none() {
+        check_merges(&file.model)?;
+    }
+    Ok(direct)
+}
+
+fn check_merges(model: &Model<'_>) -> Result<()> {
+    let entries: HashSet<&str> = model.vocab.0.iter().map(|(entry, _)| entry.as_ref()).collect();
+    let prefix = model.continuing_subword_prefix.as_deref().unwrap_or_default();
+    let mut joined = String::new();
+    for (index, Pair(left, right)) in model.merges.iter().enumerate() {
+        joined.clear();
+        joined.push_str(left);
+        joined.push_str(right.strip_prefix(prefix).unwrap_or(right));
+        if let Some(missing) =
+            [left, right, &joined as &str].into_iter().find(|entry| !entries.contains(entry))
+        {
+            let problem = format!("merge {} names {missing:?}, which is not in the vocabulary", index + 1);
+            return Err(TextError::malformed(FORMAT, problem));
+        }
+        if !right.starts_with(prefix) {
+            let problem = format!("merge {} joins {right:?}, which does not continue a word", index + 1);
+            return Err(TextError::malformed(FORMAT, problem));
+        }
+    }
+    Ok(())
+}
+
+fn known(file: &File<'_>) -> Option<Direct> {
+    let model = &file.model;
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
     let plain = model.r#type.as_deref().is_none_or(|kind| kind == "BPE")
         && model.dropout.unwrap_or(0.0) == 0.0
@@ -117,7 +150,7 @@ pub(crate) fn read(json: &[u8]) -> Option<Direct> {
         && is_empty(&model.end_of_word_suffix)
         && !model.byte_fallback
         && file.added_tokens.iter().all(|token| !token.single_word && !token.content.0.is_empty());
-    if !plain || file.decoder?["type"] != "ByteLevel" {
+    if !plain || file.decoder.as_ref()?["type"] != "ByteLevel" {
         return None;
     }
     let nfc = match &file.normalizer {
@@ -125,11 +158,11 @@ pub(crate) fn read(json: &[u8]) -> Option<Direct> {
         Some(normalizer) if normalizer["type"] == "NFC" => true,
         Some(_) => return None,
     };
-    let (splitter, space_prefix) = splitter(&file.pre_tokenizer?)?;
+    let (splitter, space_prefix) = splitter(file.pre_tokenizer.as_ref()?)?;
 
     let added: HashMap<u32, &Added<'_>> = file.added_tokens.iter().map(|token| (token.id, token)).collect();
     let named: Vec<_> = file.added_tokens.iter().map(|token| (token.content.0.clone(), token.id)).collect();
-    let entries = dense(FORMAT, model.vocab.0, &named).ok()?;
+    let entries = dense(FORMAT, model.vocab.0.clone(), &named).ok()?;
     let mut vocab = Vocab::new(Alphabet::ByteLevel, entries.len());
     for (id, entry) in entries.iter().enumerate() {
         match (entry, added.get(&(id as u32))) {

@@ -69,10 +69,10 @@ impl Tokenizer {
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
         let file: File = serde_json::from_slice(json).map_err(bad)?;
         let decoding = Decoding::of(file.decoder.as_ref());
-        let (vocab, algorithm, swallow) = match direct::read(json) {
+        let (vocab, algorithm, swallow) = match direct::read(json)? {
             Some(Direct { vocab, bpe, swallow }) => (vocab, Algorithm::Bpe(bpe), swallow),
             None => {
-                let tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(bad)?;
+                let tokenizer = load(json)?;
                 let vocab = pipeline_vocab(&tokenizer, &decoding)?;
                 let mut plain = tokenizer.get_added_vocabulary().clone();
                 plain.set_encode_special_tokens(true);
@@ -91,6 +91,13 @@ impl Tokenizer {
             swallow,
         }))
     }
+}
+
+/// Has the library read the file. It panics on some files that contradict themselves: that, too, is an error.
+fn load(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
+        .map_err(|_| bad("its parts contradict each other"))?
+        .map_err(bad)
 }
 
 /// The parts of the file looked at here; the library reads it whole.

@@ -70,36 +70,71 @@ const DEEPSEEK3: &[&str] = &[
     r"\s+",
 ];
 
-/// Names that GGUF files give in `tokenizer.ggml.pre`, the expressions they stand for, and whether a word that
-/// is a token as a whole skips merging.
-const FAMILIES: &[(&[&str], &[&[&str]], bool)] = &[
-    (
-        &["gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de"],
-        &[GPT2],
-        false,
-    ),
-    (
-        &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0"],
-        &[LLAMA3],
-        true,
-    ),
-    (&["dbrx", "smaug-bpe"], &[LLAMA3], false),
-    (&["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "kormo"], &[QWEN2], false),
-    (
-        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
-        &[&[r"\p{N}"], GPT2],
-        false,
-    ),
-    (&["gpt-4o", "llama4"], &[GPT4O], false),
-    (&["tekken"], &[TEKKEN], true),
-    (
-        &["deepseek-coder"],
-        &[&[r"[\r\n]"], &[r"\s?\p{L}+"], &[r"\s?\p{P}+"], &["[一-龥ࠀ-一가-\u{d7ff}]+"], &[r"\p{N}"]],
-        false,
-    ),
-    (&["deepseek-v3"], &[&[r"\p{N}{1,3}"], &["[一-龥\u{3040}-ゟ゠-ヿ]+"], DEEPSEEK3], false),
-    (&["falcon"], &[&[r"[\p{P}\$\+<=>\^~\|`]+"], GPT2, &["[0-9][0-9][0-9]"]], false),
-    (&["default"], &[&[r"[\p{P}\$\+<=>\^~\|]+"], GPT2, &[r"\p{N}+"], &["[0-9][0-9][0-9]"]], false),
+/// What GGUF files name in `tokenizer.ggml.pre`.
+struct Known {
+    names: &'static [&'static str],
+    /// The alternatives of each expression.
+    stages: &'static [&'static [&'static str]],
+    /// Whether a word that is a token as a whole skips merging.
+    whole_words: bool,
+}
+
+const FAMILIES: &[Known] = &[
+    Known {
+        names: &[
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+        ],
+        stages: &[GPT2],
+        whole_words: false,
+    },
+    Known {
+        names: &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0"],
+        stages: &[LLAMA3],
+        whole_words: true,
+    },
+    Known { names: &["dbrx", "smaug-bpe"], stages: &[LLAMA3], whole_words: false },
+    Known {
+        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "kormo"],
+        stages: &[QWEN2],
+        whole_words: false,
+    },
+    Known {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        stages: &[&[r"\p{N}"], GPT2],
+        whole_words: false,
+    },
+    Known { names: &["gpt-4o", "llama4"], stages: &[GPT4O], whole_words: false },
+    Known { names: &["tekken"], stages: &[TEKKEN], whole_words: true },
+    Known {
+        names: &["deepseek-coder"],
+        stages: &[&[r"[\r\n]"], &[r"\s?\p{L}+"], &[r"\s?\p{P}+"], &["[一-龥ࠀ-一가-\u{d7ff}]+"], &[r"\p{N}"]],
+        whole_words: false,
+    },
+    Known {
+        names: &["deepseek-v3"],
+        stages: &[&[r"\p{N}{1,3}"], &["[一-龥\u{3040}-ゟ゠-ヿ]+"], DEEPSEEK3],
+        whole_words: false,
+    },
+    Known {
+        names: &["falcon"],
+        stages: &[&[r"[\p{P}\$\+<=>\^~\|`]+"], GPT2, &["[0-9][0-9][0-9]"]],
+        whole_words: false,
+    },
+    // What llama.cpp takes where a file names nothing.
+    Known {
+        names: &["default"],
+        stages: &[&[r"[\p{P}\$\+<=>\^~\|]+"], GPT2, &[r"\p{N}+"], &["[0-9][0-9][0-9]"]],
+        whole_words: false,
+    },
 ];
 
 /// How a family cuts text into words.
@@ -112,7 +147,7 @@ pub(crate) struct Family {
 impl Family {
     /// The family a GGUF file calls `name`.
     pub(crate) fn named(name: &str) -> Result<Family> {
-        let Some((_, stages, whole_words)) = FAMILIES.iter().find(|(names, ..)| names.contains(&name)) else {
+        let Some(known) = FAMILIES.iter().find(|known| known.names.contains(&name)) else {
             return Err(TextError::Unsupported {
                 format: "GGUF vocabulary",
                 what: format!("tokenizer.ggml.pre = {name:?}"),
@@ -120,13 +155,13 @@ impl Family {
                     "known are {}; if the model's words are cut like one of these, set the key to that name",
                     FAMILIES
                         .iter()
-                        .flat_map(|(names, ..)| names.iter().copied())
+                        .flat_map(|known| known.names.iter().copied())
                         .collect::<Vec<_>>()
                         .join(", ")
                 ),
             });
         };
-        Ok(Family { splitter: Splitter::new(stages)?, whole_words: *whole_words })
+        Ok(Family { splitter: Splitter::new(known.stages)?, whole_words: known.whole_words })
     }
 }
 
@@ -273,8 +308,8 @@ mod tests {
     #[test]
     fn every_family_compiles_and_loses_nothing() {
         let text = "Ünï 中文 12\t\r\n\n  'S x'll …🦙\u{200d} \u{a0} \u{0}end  ";
-        for (names, ..) in FAMILIES {
-            for name in *names {
+        for known in FAMILIES {
+            for name in known.names {
                 words(name, text);
             }
         }
