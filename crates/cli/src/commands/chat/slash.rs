@@ -6,6 +6,7 @@ use crate::failure::mistake;
 
 /// What `/help` shows.
 pub(super) const HELP: &str = "\
+/help            this list
 /system TEXT     instructions for the model; without TEXT, shows them
 /reset           forget the conversation, keep the instructions
 /save FILE       write the conversation to FILE (JSON)
