@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{checkpoint, engine, go_on, ids, log_softmax, plain_logits};
 use crayon_engine::Message;
 use crayon_eval::{Choice, ChoiceOptions, EvalError, Framing, choice, log_likelihoods};
-use crayon_text::Special;
+use crayon_text::{Role, Special};
 
 /// `ln p(choice | prompt)` from one pass over both.
 fn direct(prompt: &[u32], choice: &[u32]) -> f64 {
@@ -87,7 +87,7 @@ fn both_framings_ask_what_they_say() {
     let engine = engine(1, true);
     let folder = Folder::new();
     let question = "what is it?";
-    let chat = engine.chat_prompt(&[Message::user(question)]).unwrap();
+    let chat = engine.chat_prompt(&[Message::new(Role::User, question)]).unwrap();
     let plain = engine.text_prompt(question).unwrap();
     for (framing, prompt, before) in [(Framing::Chat, chat, ""), (Framing::Plain, plain, " ")] {
         let (best, best_norm) = expected(&prompt, before);

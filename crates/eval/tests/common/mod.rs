@@ -9,7 +9,7 @@ use crayon_formats::gguf::{Array, Metadata, TensorInfo, Value, to_bytes};
 use crayon_formats::{Checkpoint, Format};
 use crayon_model::plain::{PlainDecoder, PlainPass, Train};
 
-pub const CONTEXT: usize = 64;
+pub(crate) const CONTEXT: usize = 64;
 const HIDDEN: usize = 32;
 const LAYERS: usize = 2;
 const HEADS: usize = 4;
@@ -35,7 +35,7 @@ fn alphabet() -> Vec<String> {
 }
 
 /// The network in f32; `seed` decides the weights.
-pub fn checkpoint(seed: u64, with_template: bool) -> Checkpoint {
+pub(crate) fn checkpoint(seed: u64, with_template: bool) -> Checkpoint {
     made(seed, with_template, CONTEXT)
 }
 
@@ -108,19 +108,19 @@ fn made(seed: u64, with_template: bool, context: usize) -> Checkpoint {
     Checkpoint::from_gguf("tiny", to_bytes("tiny", &metadata, &tensors).unwrap().into()).unwrap()
 }
 
-pub fn engine(seed: u64, with_template: bool) -> Engine {
+pub(crate) fn engine(seed: u64, with_template: bool) -> Engine {
     let settings = Settings { threads: Some(2), exact: true, kv: None };
     Engine::from_checkpoint("tiny".to_owned(), checkpoint(seed, with_template), &settings).unwrap()
 }
 
 /// The same with room for 1,024 tokens.
-pub fn long_engine() -> Engine {
+pub(crate) fn long_engine() -> Engine {
     let settings = Settings { threads: Some(2), exact: true, kv: None };
     Engine::from_checkpoint("tiny".to_owned(), made(1, false, 1024), &settings).unwrap()
 }
 
 /// Logits of every position by the network's plain form, `[position][vocab]`.
-pub fn plain_logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<Vec<f32>> {
+pub(crate) fn plain_logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<Vec<f32>> {
     let decoder = PlainDecoder::open(checkpoint, &Device::Cpu, Train::Nothing).unwrap();
     let tokens = Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let logits = decoder.forward(&tokens, PlainPass::default()).unwrap();
@@ -128,22 +128,22 @@ pub fn plain_logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<Vec<f32>> {
 }
 
 /// `ln softmax(logits)[target]`, written out.
-pub fn log_softmax(logits: &[f32], target: u32) -> f64 {
+pub(crate) fn log_softmax(logits: &[f32], target: u32) -> f64 {
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
     f64::from(logits[target as usize]) - total.ln()
 }
 
 /// Ids that repeat nothing for a while.
-pub fn ids(count: usize) -> Vec<u32> {
+pub(crate) fn ids(count: usize) -> Vec<u32> {
     (0..count as u32).map(|i| (i * 37 + i * i * 5 + 11) % 250).collect()
 }
 
-pub fn go_on(_: usize, _: usize) -> std::ops::ControlFlow<()> {
+pub(crate) fn go_on(_: usize, _: usize) -> std::ops::ControlFlow<()> {
     std::ops::ControlFlow::Continue(())
 }
 
 /// The folder of public data, or `None` with a note on stderr.
-pub fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("CRAYON_DATA").map_or(default, PathBuf::from);
     if folder.is_dir() {
