@@ -1,5 +1,7 @@
 //! From logits to the next token.
 
+use std::cmp::Ordering;
+
 use crate::EngineError;
 
 /// How the next token is drawn. The steps run in this order: penalties, temperature, top-k, top-p, min-p.
@@ -70,6 +72,7 @@ pub struct Sampler {
     sampling: Sampling,
     state: u64,
     candidates: Vec<(u32, f32)>,
+    seen: Vec<bool>,
 }
 
 impl Sampler {
@@ -77,7 +80,7 @@ impl Sampler {
     pub fn new(sampling: Sampling) -> Result<Sampler, EngineError> {
         sampling.check()?;
         let state = sampling.seed;
-        Ok(Sampler { sampling, state, candidates: Vec::new() })
+        Ok(Sampler { sampling, state, candidates: Vec::new(), seen: Vec::new() })
     }
 
     /// Draws from `logits`. `text` is everything read and written so far, `answer` its written end. `None` when a
@@ -92,19 +95,26 @@ impl Sampler {
     }
 
     fn penalise(&mut self, text: &[u32], answer: &[u32]) {
-        let penalty = self.sampling.repetition_penalty;
-        if penalty != 1.0 {
-            for id in unique(text) {
-                if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
-                    *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-                }
-            }
+        let (repetition, presence) = (self.sampling.repetition_penalty, self.sampling.presence_penalty);
+        if repetition != 1.0 {
+            self.each_once(text, |logit| if logit > 0.0 { logit / repetition } else { logit * repetition });
         }
-        if self.sampling.presence_penalty != 0.0 {
-            for id in unique(answer) {
-                if let Some((_, logit)) = self.candidates.get_mut(id as usize) {
-                    *logit -= self.sampling.presence_penalty;
-                }
+        if presence != 0.0 {
+            self.each_once(answer, |logit| logit - presence);
+        }
+    }
+
+    /// Changes the logit of every token that occurs in `ids`, once each.
+    fn each_once(&mut self, ids: &[u32], change: impl Fn(f32) -> f32) {
+        self.seen.clear();
+        self.seen.resize(self.candidates.len(), false);
+        for &id in ids {
+            if let Some(seen) = self.seen.get_mut(id as usize)
+                && !*seen
+            {
+                *seen = true;
+                let logit = &mut self.candidates[id as usize].1;
+                *logit = change(*logit);
             }
         }
     }
@@ -121,33 +131,25 @@ impl Sampler {
     }
 
     fn sample(&mut self) -> Option<u32> {
-        let by_logit = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         let keep = self.sampling.top_k;
         if keep > 0 && keep < self.candidates.len() {
-            self.candidates.select_nth_unstable_by(keep - 1, by_logit);
+            self.candidates.select_nth_unstable_by(keep - 1, descending);
             self.candidates.truncate(keep);
         }
-        self.candidates.sort_unstable_by(by_logit);
-        let largest = self.candidates.first()?.1;
+        let largest = self.candidates.iter().map(|&(_, logit)| logit).reduce(f32::max)?;
         for (_, logit) in &mut self.candidates {
             *logit = ((*logit - largest) / self.sampling.temperature).exp();
         }
-        let total: f32 = self.candidates.iter().map(|(_, weight)| weight).sum();
-        let mut kept = self.candidates.len();
+        let sum = |candidates: &[(u32, f32)]| candidates.iter().map(|(_, weight)| weight).sum::<f32>();
+        let total = sum(&self.candidates);
+        // The largest weight is 1 by construction, so a share of it is the weight itself.
+        let min_p = self.sampling.min_p;
+        self.candidates.retain(|&(_, weight)| weight >= min_p);
         if self.sampling.top_p < 1.0 {
-            let mut sum = 0.0;
-            let reached = |(_, weight): &(u32, f32)| {
-                sum += weight;
-                sum >= self.sampling.top_p * total
-            };
-            kept = self.candidates.iter().position(reached).map_or(kept, |last| last + 1);
+            self.keep_sum(self.sampling.top_p * total);
         }
-        // The largest weight is 1 by construction.
-        let probable = self.candidates.partition_point(|(_, weight)| *weight >= self.sampling.min_p);
-        self.candidates.truncate(kept.min(probable).max(1));
 
-        let total: f32 = self.candidates.iter().map(|(_, weight)| weight).sum();
-        let mut left = self.uniform() * total;
+        let mut left = self.uniform() * sum(&self.candidates);
         for &(id, weight) in &self.candidates {
             left -= weight;
             if left < 0.0 {
@@ -155,6 +157,28 @@ impl Sampler {
             }
         }
         self.candidates.last().map(|&(id, _)| id)
+    }
+
+    /// Keeps the fewest candidates whose weights reach `wanted`. Sorts no more of a large vocabulary than needed.
+    fn keep_sum(&mut self, wanted: f32) {
+        let mut sorted = 0;
+        let mut sum = 0.0;
+        while sorted < self.candidates.len() {
+            let rest = &mut self.candidates[sorted..];
+            let next = (sorted + 64).min(rest.len());
+            if next < rest.len() {
+                rest.select_nth_unstable_by(next - 1, descending);
+            }
+            rest[..next].sort_unstable_by(descending);
+            for (_, weight) in &rest[..next] {
+                sum += weight;
+                sorted += 1;
+                if sum >= wanted {
+                    self.candidates.truncate(sorted);
+                    return;
+                }
+            }
+        }
     }
 
     /// A number in [0, 1): splitmix64, whose sequence is fixed by its seed on every platform.
@@ -178,11 +202,9 @@ pub(crate) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
     sum.is_finite().then(|| largest + sum.ln() as f32)
 }
 
-fn unique(ids: &[u32]) -> impl Iterator<Item = u32> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids.dedup();
-    ids.into_iter()
+/// Largest first; equal ones by id, so that the order is the same everywhere.
+fn descending(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 #[cfg(test)]
@@ -219,7 +241,18 @@ mod tests {
         assert_eq!(cut(Sampling { top_k: 2, ..base.clone() }), 1);
         assert_eq!(cut(Sampling { top_p: 0.6, ..base.clone() }), 0);
         assert_eq!(cut(Sampling { min_p: 0.2, ..base.clone() }), 1);
-        assert_eq!(cut(base), 2.max(cut(Sampling { temperature: 1.0, seed: 1, ..Sampling::default() })));
+        assert!(cut(base) >= 2);
+    }
+
+    #[test]
+    fn top_p_keeps_the_fewest_tokens_that_reach_it() {
+        // A flat vocabulary larger than one sorting step: the first tenth must be exactly the ids drawn.
+        let logits = vec![1.0; 1000];
+        let sampling = Sampling { temperature: 1.0, top_p: 0.1, seed: 9, ..Sampling::default() };
+        let mut ids = drawn(sampling, &logits, 4000);
+        ids.sort_unstable();
+        ids.dedup();
+        assert!((98..=101).contains(&ids.len()) && *ids.last().unwrap() <= 100, "{ids:?}");
     }
 
     #[test]
