@@ -18,7 +18,10 @@ const SIDE: usize = 8;
 /// Pointers to eight rows; beyond the last row, the last row again.
 #[inline]
 fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
-    std::array::from_fn(|r| weight.row((first + r).min(weight.rows - 1)).as_ptr())
+    let row = weight.row_bytes();
+    // One check for all: the last row lies inside.
+    assert!(first < weight.rows && weight.data.len() == weight.rows * row);
+    std::array::from_fn(|r| weight.data.as_ptr().wrapping_add((first + r).min(weight.rows - 1) * row))
 }
 
 #[inline]
@@ -53,7 +56,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
                     for (row, codes) in rows.iter().zip(&mut codes) {
                         let block = row.add(at);
                         if i == 0 {
-                            _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(ahead).cast());
+                            _mm_prefetch::<_MM_HINT_T1>(block.wrapping_add(ahead).cast());
                         }
                         let w = K::codes(block);
                         let pairs = if K::SIGNED {
@@ -124,7 +127,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
                     if i == 0 {
                         for row in rows {
                             for line in (0..K::Block::BYTES).step_by(64) {
-                                _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(at + line + ahead).cast());
+                                _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(at + line + ahead).cast());
                             }
                         }
                     }
