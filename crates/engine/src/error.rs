@@ -45,7 +45,9 @@ pub enum EngineError {
         network: usize,
     },
     /// The prompt and the answer do not fit the model's context.
-    #[error("{tokens} tokens do not fit the context of {context} tokens ({prompt} to read, {answer} for the answer)")]
+    #[error(
+        "{tokens} tokens do not fit the context of {context} tokens ({prompt} to read, {answer} for the answer)"
+    )]
     TooLong {
         /// Sum of both.
         tokens: usize,
@@ -90,14 +92,16 @@ impl EngineError {
                 let names: Vec<&str> = crate::EMBEDDED.iter().map(|model| model.name).collect();
                 Some(format!("built-in models: {}", names.join(", ")))
             }
-            EngineError::NotFound { .. } => {
-                Some("a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file".to_string())
-            }
+            EngineError::NotFound { .. } => Some(
+                "a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file"
+                    .to_string(),
+            ),
             EngineError::Format(error) => error.hint().map(str::to_string),
             EngineError::Text(error) => error.hint().map(str::to_string),
             EngineError::Model(_) => None,
             EngineError::NoTokenizer { .. } => Some(
-                "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights".to_string(),
+                "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights"
+                    .to_string(),
             ),
             EngineError::VocabularyMismatch { .. } => {
                 Some("the tokenizer files probably belong to another model".to_string())

@@ -119,7 +119,8 @@ impl Session<'_> {
                 break Finish::Length;
             }
             let all = self.tokens();
-            let drawn = sampler.draw(self.logits(), all, &all[prompt..]).ok_or_else(|| engine.not_finite())?;
+            let drawn =
+                sampler.draw(self.logits(), all, &all[prompt..]).ok_or_else(|| engine.not_finite())?;
             if written == 0 {
                 first = started.elapsed();
             }

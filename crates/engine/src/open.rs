@@ -39,7 +39,9 @@ impl Engine {
     pub fn open(source: &ModelSource, settings: &Settings) -> Result<Engine, EngineError> {
         let started = Instant::now();
         let checkpoint = match source {
-            ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
+            ModelSource::Embedded(model) => {
+                Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?
+            }
             ModelSource::Path(path) => Checkpoint::open(path)?,
         };
         let mut engine = Engine::from_checkpoint(source.to_string(), checkpoint, settings)?;
@@ -48,7 +50,11 @@ impl Engine {
     }
 
     /// Runs a checkpoint that is already in hand.
-    pub fn from_checkpoint(name: String, checkpoint: Checkpoint, settings: &Settings) -> Result<Engine, EngineError> {
+    pub fn from_checkpoint(
+        name: String,
+        checkpoint: Checkpoint,
+        settings: &Settings,
+    ) -> Result<Engine, EngineError> {
         let started = Instant::now();
         let mode = if settings.exact { Mode::Exact } else { Mode::Fast };
         let decoder = Decoder::open(&checkpoint, mode)?;
@@ -88,7 +94,12 @@ impl Engine {
     /// A conversation that may grow to `tokens` tokens in all.
     pub fn session(&self, tokens: usize) -> Result<Session<'_>, EngineError> {
         if tokens > self.spec().context {
-            return Err(EngineError::TooLong { tokens, prompt: tokens, answer: 0, context: self.spec().context });
+            return Err(EngineError::TooLong {
+                tokens,
+                prompt: tokens,
+                answer: 0,
+                context: self.spec().context,
+            });
         }
         Ok(Session::new(self, FullMemory::new(self.spec(), tokens, self.kv)))
     }

@@ -260,7 +260,10 @@ mod tests {
         let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
         let sampling = Sampling { temperature: 1.3, seed: 42, ..Sampling::default() };
         assert_eq!(drawn(sampling.clone(), &logits, 50), drawn(sampling.clone(), &logits, 50));
-        assert_ne!(drawn(sampling.clone(), &logits, 50), drawn(Sampling { seed: 43, ..sampling }, &logits, 50));
+        assert_ne!(
+            drawn(sampling.clone(), &logits, 50),
+            drawn(Sampling { seed: 43, ..sampling }, &logits, 50)
+        );
     }
 
     #[test]

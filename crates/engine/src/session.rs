@@ -31,7 +31,14 @@ pub struct Fed {
 
 impl<'e> Session<'e> {
     pub(crate) fn new(engine: &'e Engine, memory: FullMemory) -> Session<'e> {
-        Session { engine, memory, tokens: Vec::new(), logits: Vec::new(), scratch: Scratch::new(), adapter: None }
+        Session {
+            engine,
+            memory,
+            tokens: Vec::new(),
+            logits: Vec::new(),
+            scratch: Scratch::new(),
+            adapter: None,
+        }
     }
 
     /// Answers through `adapter` from now on. What was read with another adapter is forgotten.

@@ -27,7 +27,10 @@ fn a_tensor_of_nan_is_named() {
     let engine = Engine::open(&ModelSource::path(folder.path()).unwrap(), &Settings::default()).unwrap();
     let mut session = engine.session(8).unwrap();
     let error = session.feed(&[1, 2, 3], &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(&error, EngineError::NotFinite { tensor: Some(name), .. } if name == "blk.1.ffn_up.weight"), "{error}");
+    assert!(
+        matches!(&error, EngineError::NotFinite { tensor: Some(name), .. } if name == "blk.1.ffn_up.weight"),
+        "{error}"
+    );
     assert!(error.to_string().contains("blk.1.ffn_up.weight"));
     assert!(error.hint().is_some() && error.is_user_mistake());
 }

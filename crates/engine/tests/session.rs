@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use crayon_engine::{
-    Engine, EngineError, Event, Finish, KvType, Message, ModelSource, Options, Role, Sampling, Session, Settings,
+    Engine, EngineError, Event, Finish, KvType, Message, ModelSource, Options, Role, Sampling, Session,
+    Settings,
 };
 
 fn engine(settings: &Settings) -> Engine {
@@ -53,7 +54,8 @@ fn threads_and_repetition_do_not_change_the_answer() {
         .into_iter()
         .map(|threads| {
             let engine = engine(&Settings { threads: Some(threads), ..Settings::default() });
-            let sampling = Sampling { temperature: 0.9, top_k: 50, top_p: 0.95, seed: 11, ..Sampling::default() };
+            let sampling =
+                Sampling { temperature: 0.9, top_k: 50, top_p: 0.95, seed: 11, ..Sampling::default() };
             let options = Options { sampling, ..options(48) };
             let mut session = read(&engine, "Write about the sea.", 200);
             session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().text
@@ -70,7 +72,8 @@ fn a_stop_string_ends_the_answer_before_itself() {
     let whole = { whole }.generate(&options(40), &mut |_| ControlFlow::Continue(())).unwrap().text;
     let word = whole.split_whitespace().nth(6).expect("seven words").to_string();
     let stop = Options { stop: vec![word.clone()], ..options(40) };
-    let answer = read(&engine, "Tell me a story.", 200).generate(&stop, &mut |_| ControlFlow::Continue(())).unwrap();
+    let answer =
+        read(&engine, "Tell me a story.", 200).generate(&stop, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(answer.finish, Finish::Stop);
     assert_eq!(answer.text, whole[..whole.find(&word).unwrap()]);
 }

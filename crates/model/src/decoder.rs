@@ -10,13 +10,15 @@ use std::ops::Range;
 use crayon_formats::spec::{Activation, Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::ops::{self, Act};
-use crayon_kernels::{Activations, AttentionShape, Matrix, Mode, Pool, Product, attend, dequantize, matmul};
+use crayon_kernels::{
+    Activations, AttentionShape, Matrix, Mode, Pool, Product, Tap, attend, dequantize, matmul,
+};
 
+use crate::ModelError;
 use crate::adapter::{Adapter, Site};
 use crate::layers::{Block, Linear, Normalise, matrix, view};
 use crate::memory::{KvMemory, ScoreTap};
 use crate::rope::{Rotation, Rotations};
-use crate::ModelError;
 
 /// Values of one task in elementwise work: large enough that a single row stays on one thread.
 const ELEMENTS: usize = 16 * 1024;
@@ -171,7 +173,12 @@ impl Decoder {
         Ok(spans)
     }
 
-    fn embed(&self, steps: &[Step<'_>], spans: &[Range<usize>], scratch: &mut Scratch) -> Result<(), ModelError> {
+    fn embed(
+        &self,
+        steps: &[Step<'_>],
+        spans: &[Range<usize>],
+        scratch: &mut Scratch,
+    ) -> Result<(), ModelError> {
         let width = self.spec.hidden;
         let rows = spans.last().map_or(0, |span| span.end);
         scratch.hidden.resize(rows * width, 0.0);
@@ -196,7 +203,12 @@ impl Decoder {
     }
 
     /// Fills the cos and sin tables of this pass, `[rows, dims / 2]`, for global and for local layers.
-    fn rotations(&self, steps: &[Step<'_>], spans: &[Range<usize>], scratch: &mut Scratch) -> Option<Rotations> {
+    fn rotations(
+        &self,
+        steps: &[Step<'_>],
+        spans: &[Range<usize>],
+        scratch: &mut Scratch,
+    ) -> Option<Rotations> {
         let Positions::Rope(rope) = &self.spec.positions else { return None };
         for table in scratch.cos.iter_mut().chain(&mut scratch.sin) {
             table.clear();
@@ -304,19 +316,27 @@ impl Decoder {
                 window,
                 key_bias: kv.key_bias,
             };
-            let mut report;
-            let tap: Option<&mut dyn FnMut(usize, usize, &[f32])> = match step.tap {
-                Some(tap) => {
-                    report = move |row: usize, first: usize, probabilities: &[f32]| {
-                        tap.scores(layer, head, row, first, probabilities);
-                    };
-                    Some(&mut report)
+            let mut report = step.tap.map(|tap| {
+                move |row: usize, first: usize, probabilities: &[f32]| {
+                    tap.scores(layer, head, row, first, probabilities);
                 }
-                None => None,
-            };
+            });
+            let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
             let past = kv.slots - rows;
             SCORES.with_borrow_mut(|scores| {
-                attend(&shape, &q[head * dim..], stride, rows, past, kv.keys, kv.values, out, dim, scores, tap);
+                attend(
+                    &shape,
+                    &q[head * dim..],
+                    stride,
+                    rows,
+                    past,
+                    kv.keys,
+                    kv.values,
+                    out,
+                    dim,
+                    scores,
+                    tap,
+                );
             });
         });
     }

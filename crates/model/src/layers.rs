@@ -4,8 +4,8 @@ use crayon_formats::spec::{Norm, Spec};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::{Matrix, ops};
 
-use crate::adapter::{Projection, Site};
 use crate::ModelError;
+use crate::adapter::{Projection, Site};
 
 /// `y = x Wᵀ + b`, weights left in their file.
 pub(crate) struct Linear {
@@ -15,7 +15,12 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
-    fn open(checkpoint: &Checkpoint, layer: usize, projection: Projection, bias: bool) -> Result<Linear, ModelError> {
+    fn open(
+        checkpoint: &Checkpoint,
+        layer: usize,
+        projection: Projection,
+        bias: bool,
+    ) -> Result<Linear, ModelError> {
         let site = Site { layer, projection };
         let weight = matrix(checkpoint, &format!("{site}.weight"))?;
         let bias = if bias { Some(checkpoint.tensor(&format!("{site}.bias"))?.to_f32()) } else { None };

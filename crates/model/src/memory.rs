@@ -87,7 +87,14 @@ impl FullMemory {
             KvType::F32 => Store::F32 { keys: vec![0.0; values], values: vec![0.0; values] },
             KvType::F16 => Store::F16 { keys: vec![f16::ZERO; values], values: vec![f16::ZERO; values] },
         };
-        FullMemory { store, kv_heads: spec.kv_heads, head_dim: spec.head_dim, capacity, filled: 0, pending: 0 }
+        FullMemory {
+            store,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            capacity,
+            filled: 0,
+            pending: 0,
+        }
     }
 
     /// Tokens held.

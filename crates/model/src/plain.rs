@@ -10,9 +10,9 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, RopeLayout, Spec};
 
+use crate::ModelError;
 use crate::adapter::{Projection, Site};
 use crate::rope::{Rotation, Rotations};
-use crate::ModelError;
 
 /// Which weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,11 @@ pub struct PlainPass<'a> {
     /// Added to linear layers.
     pub adapter: Option<&'a dyn PlainAdapter>,
     /// Sees attention probabilities `[batch, heads, rows, rows]` of each layer.
-    pub tap: Option<&'a mut dyn FnMut(usize, &Tensor)>,
+    pub tap: Option<&'a mut PlainTap<'a>>,
 }
+
+/// Receives a layer's index and its attention probabilities.
+pub type PlainTap<'a> = dyn FnMut(usize, &Tensor) + 'a;
 
 /// The network as candle tensors under their canonical names.
 pub struct PlainDecoder {
@@ -76,8 +79,12 @@ impl PlainDecoder {
     /// Reads `checkpoint` into f32 tensors on `device`.
     pub fn open(checkpoint: &Checkpoint, device: &Device, train: Train) -> Result<PlainDecoder, ModelError> {
         let spec = checkpoint.spec.clone();
-        let mut decoder =
-            PlainDecoder { parameters: BTreeMap::new(), variables: BTreeMap::new(), device: device.clone(), spec };
+        let mut decoder = PlainDecoder {
+            parameters: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            device: device.clone(),
+            spec,
+        };
         for name in parameter_names(&decoder.spec) {
             let tensor = checkpoint.tensor(&name)?;
             let mut values = tensor.to_f32();
@@ -181,7 +188,8 @@ impl PlainDecoder {
         if let Some(tap) = pass.tap.as_mut() {
             tap(layer, &probabilities);
         }
-        let mixed = probabilities.matmul(&v)?.transpose(1, 2)?.reshape((batch, rows, spec.heads * spec.head_dim))?;
+        let mixed =
+            probabilities.matmul(&v)?.transpose(1, 2)?.reshape((batch, rows, spec.heads * spec.head_dim))?;
         self.linear(layer, Projection::O, &mixed, pass)
     }
 
@@ -256,7 +264,9 @@ impl PlainDecoder {
     }
 
     fn angles(&self, rows: usize) -> Candle<Angles> {
-        let Positions::Rope(rope) = &self.spec.positions else { return Ok(Angles { global: None, local: None }) };
+        let Positions::Rope(rope) = &self.spec.positions else {
+            return Ok(Angles { global: None, local: None });
+        };
         let rotations = Rotations::new(rope, rows);
         let table = |rotation: &Rotation| -> Candle<(Tensor, Tensor)> {
             let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -292,8 +302,10 @@ impl PlainDecoder {
             };
             head * dim + from
         };
-        let reordered: Vec<f32> =
-            (0..shape[0]).flat_map(|row| &values[source(row) * width..(source(row) + 1) * width]).copied().collect();
+        let reordered: Vec<f32> = (0..shape[0])
+            .flat_map(|row| &values[source(row) * width..(source(row) + 1) * width])
+            .copied()
+            .collect();
         *values = reordered;
     }
 }

@@ -21,11 +21,14 @@ impl Rotation {
             RopeScaling::None => scaled(plain),
             RopeScaling::Linear { factor } => scaled(plain.iter().map(|f| f / factor).collect()),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
-                let ramp = |f: f32| llama3(f, *factor, *low_freq_factor, *high_freq_factor, *original_context as f32);
+                let ramp = |f: f32| {
+                    llama3(f, *factor, *low_freq_factor, *high_freq_factor, *original_context as f32)
+                };
                 scaled(plain.into_iter().map(ramp).collect())
             }
             RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, attention_factor } => {
-                let inverse_frequencies = yarn(&plain, theta, *factor, *beta_fast, *beta_slow, *original_context);
+                let inverse_frequencies =
+                    yarn(&plain, theta, *factor, *beta_fast, *beta_slow, *original_context);
                 Rotation { inverse_frequencies, magnitude: *attention_factor }
             }
             RopeScaling::Factors { short, long, original_context, attention_factor } => {
@@ -123,8 +126,12 @@ mod tests {
 
     #[test]
     fn llama3_keeps_fast_pairs_and_divides_slow_ones() {
-        let scaling =
-            RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 64,
+        };
         let plain = Rotation::new(16, &frequencies(RopeScaling::None), 16).inverse_frequencies;
         let scaled = Rotation::new(16, &frequencies(scaling), 16).inverse_frequencies;
         assert_eq!(plain[0], scaled[0]);

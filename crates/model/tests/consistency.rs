@@ -8,8 +8,8 @@ use common::{cases, named, relative_difference};
 use crayon_kernels::{Mode, Pool};
 use crayon_model::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 use crayon_model::{
-    Adapter, Decoder, FullMemory, KvMemory, KvType, LowRank, LowRankPair, ModelError, Projection, Scratch, Site, Step,
-    Want,
+    Adapter, Decoder, FullMemory, KvMemory, KvType, LowRank, LowRankPair, ModelError, Projection, Scratch,
+    Site, Step, Want,
 };
 
 fn run(decoder: &Decoder, pool: &Pool, chunks: &[&[u32]], capacity: usize, kv: KvType) -> Vec<f32> {
@@ -33,7 +33,8 @@ fn stepping_equals_a_full_prefill() {
             let single: Vec<&[u32]> = tokens.chunks(1).collect();
             let stepped = run(&decoder, &pool, &single, tokens.len(), KvType::F32);
             assert!(relative_difference(&stepped, &whole) < 1e-5, "{}", case.name);
-            let uneven = run(&decoder, &pool, &[&tokens[..7], &tokens[7..8], &tokens[8..]], tokens.len(), KvType::F32);
+            let uneven =
+                run(&decoder, &pool, &[&tokens[..7], &tokens[7..8], &tokens[8..]], tokens.len(), KvType::F32);
             assert!(relative_difference(&uneven, &whole) < 1e-5, "{}", case.name);
         }
     }
@@ -46,7 +47,12 @@ fn threads_do_not_change_a_bit() {
         let tokens = &case.tokens[..];
         let one = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvType::F16);
         for threads in [2, 3] {
-            assert_eq!(one, run(&decoder, &Pool::new(threads), &[tokens], tokens.len(), KvType::F16), "{}", case.name);
+            assert_eq!(
+                one,
+                run(&decoder, &Pool::new(threads), &[tokens], tokens.len(), KvType::F16),
+                "{}",
+                case.name
+            );
         }
     }
 }
@@ -130,10 +136,12 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
     let (pool, mut scratch) = (Pool::new(1), Scratch::new());
     let mut memory = FullMemory::new(decoder.spec(), 4, KvType::F32);
-    let full = decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], Want::Last, &mut scratch);
+    let full =
+        decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], Want::Last, &mut scratch);
     assert!(matches!(full, Err(ModelError::MemoryFull { needed: 5, capacity: 4 })));
     let vocab = decoder.spec().vocab;
-    let unknown = decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], Want::Last, &mut scratch);
+    let unknown =
+        decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], Want::Last, &mut scratch);
     assert!(matches!(unknown, Err(ModelError::Token { .. })));
     let context = decoder.spec().context;
     let mut memory = FullMemory::new(decoder.spec(), context + 1, KvType::F32);
@@ -175,7 +183,8 @@ fn adapters_attach_to_every_linear_layer() {
             beside.insert(site, var(a, (rank, input)), var(b, (output, rank)), f64::from(scale));
             let tokens = Tensor::new(&case.tokens[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
             let pass = PlainPass { adapter: Some(&beside), tap: None };
-            let expected = plain.forward(&tokens, pass).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let expected =
+                plain.forward(&tokens, pass).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(relative_difference(&adapted, &expected) < 1e-4, "{name} {site}");
         }
     }
@@ -213,10 +222,12 @@ fn every_variable_of_every_family_gets_a_gradient() {
         let gradients = loss(&plain, &case.tokens, PlainPass::default()).backward().unwrap();
         assert!(!plain.variables().is_empty());
         for (name, variable) in plain.variables() {
-            let gradient = gradients.get(variable).unwrap_or_else(|| panic!("{}: none for {name}", case.name));
+            let gradient =
+                gradients.get(variable).unwrap_or_else(|| panic!("{}: none for {name}", case.name));
             let size = largest(gradient);
             // A bias on all keys moves every score of a query alike, which softmax does not see.
-            let shift_of_keys = name.ends_with("attn_k.bias") && case.checkpoint.spec.positions == crayon_formats::spec::Positions::Learned;
+            let shift_of_keys = name.ends_with("attn_k.bias")
+                && case.checkpoint.spec.positions == crayon_formats::spec::Positions::Learned;
             assert!(size.is_finite() && (size > 0.0 || shift_of_keys), "{}: {name} {size}", case.name);
         }
     }

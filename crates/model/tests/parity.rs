@@ -61,11 +61,17 @@ fn the_score_tap_sees_the_reference_attention() {
         let recorder = Recorder::default();
         logits(&case.checkpoint, &case.tokens, Some(&recorder));
         for (layer, head, row, first, found) in recorder.0.into_inner().unwrap() {
-            let Some((_, heads)) = case.attention.iter().find(|(recorded, _)| *recorded == layer) else { continue };
+            let Some((_, heads)) = case.attention.iter().find(|(recorded, _)| *recorded == layer) else {
+                continue;
+            };
             let expected = &heads[head][row];
             assert!(expected[..first].iter().all(|&p| p == 0.0), "{}: window", case.name);
             for (found, expected) in found.iter().zip(&expected[first..]) {
-                assert!((found - expected).abs() < 1e-4, "{} {layer} {head} {row}: {found} {expected}", case.name);
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{} {layer} {head} {row}: {found} {expected}",
+                    case.name
+                );
             }
             compared += found.len();
         }
@@ -86,8 +92,12 @@ fn a_published_model_computes_the_reference_logits() {
     for prompt in prompts {
         let tokens = ids(&prompt["token_ids"]);
         let found = logits(&checkpoint, &tokens, None);
-        let last: Vec<f32> =
-            prompt["last_logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect();
+        let last: Vec<f32> = prompt["last_logits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|logit| logit.as_f64().unwrap() as f32)
+            .collect();
         let difference = relative_difference(&found[found.len() - last.len()..], &last);
         assert!(difference < TOLERANCE, "{difference}");
     }

@@ -50,7 +50,12 @@ fn case(entry: &Value) -> Case {
     });
     Case {
         name: entry["name"].as_str().unwrap().to_string(),
-        tokens: expected["token_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+        tokens: expected["token_ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_u64().unwrap() as u32)
+            .collect(),
         logits: rows(&expected["logits"]),
         attention: attention.unwrap_or_default(),
         checkpoint,
@@ -60,7 +65,10 @@ fn case(entry: &Value) -> Case {
 
 fn open(model: &Path, config: &Path) -> (Checkpoint, Option<tempfile::TempDir>) {
     if config.file_name().unwrap() == "config.json" {
-        return (Checkpoint::open(model).unwrap_or_else(|error| panic!("{}: {error}", model.display())), None);
+        return (
+            Checkpoint::open(model).unwrap_or_else(|error| panic!("{}: {error}", model.display())),
+            None,
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(model).unwrap() {
