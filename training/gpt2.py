@@ -42,6 +42,8 @@ class GPT2Config:
 
 
 class Block(nn.Module):
+    keep = False  # whether queries and keys stay readable in `kept`, `[batch, head, token, head_dim]`
+
     def __init__(self, c):
         super().__init__()
         self.heads = c.heads
@@ -58,7 +60,10 @@ class Block(nn.Module):
         b, t, d = x.shape
         split = lambda y: y.view(b, t, self.heads, d // self.heads).transpose(1, 2)
         h = self.ln_1(x)
-        y = F.scaled_dot_product_attention(split(self.q(h)), split(self.k(h)), split(self.v(h)), is_causal=True)
+        q, k = split(self.q(h)), split(self.k(h))
+        if self.keep:
+            self.kept = q, k
+        y = F.scaled_dot_product_attention(q, k, split(self.v(h)), is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, d))
         return x + self.down(F.gelu(self.up(self.ln_2(x)), approximate="tanh"))
 
@@ -84,6 +89,9 @@ class GPT2(nn.Module):
         for block in self.h:
             x = block(x)
         return F.linear(self.ln_f(x), self.wte.weight)
+
+    def attentions(self):
+        return list(self.h)
 
     def hidden_matrices(self):
         """The 2-D weights inside the blocks, which Muon trains."""

@@ -73,6 +73,8 @@ def rotate(x, cos, sin):
 
 
 class Attention(nn.Module):
+    keep = False  # whether queries and keys stay readable in `kept`, `[batch, head, token, head_dim]`
+
     def __init__(self, c):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = c.heads, c.kv_heads, c.dim // c.heads
@@ -89,6 +91,8 @@ class Attention(nn.Module):
         v = split(self.v_proj(x), self.kv_heads)
         group = self.heads // self.kv_heads
         k, v = (y[:, :, None].expand(-1, -1, group, -1, -1).reshape(b, self.heads, t, self.head_dim) for y in (k, v))
+        if self.keep:
+            self.kept = q, k
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.o_proj(out.transpose(1, 2).reshape(b, t, -1))
 
@@ -143,6 +147,9 @@ class Llama(nn.Module):
 
     def forward(self, ids):
         return F.linear(self.hidden(ids), self.model.embed_tokens.weight)
+
+    def attentions(self):
+        return [layer.self_attn for layer in self.model.layers]
 
     def hidden_matrices(self):
         """The 2-D weights inside the layers, which Muon trains."""

@@ -14,6 +14,7 @@ class Group:
     def __init__(self, path, seed):
         file = np.load(path)
         self.ids, self.weights, self.starts = file["ids"], file["weights"], file["starts"]
+        self.back = file["back"] if "back" in file else np.zeros_like(self.ids)
         self.seed, self.epoch, self.at = seed, 0, 0
         self.shuffle()
 
@@ -35,18 +36,19 @@ class Packer:
     def __init__(self, folder, seed):
         paths = sorted(p for p in folder.glob("*.npz") if not p.stem.startswith("valid_"))
         self.groups = {p.stem: Group(p, [seed, i]) for i, p in enumerate(paths)}
-        self.used = {name: 0.0 for name in self.groups}  # tokens served, each group against its share
+        self.mix = {}
+        self.used = {}  # tokens served since the mix last changed, each group against its share
         self.rest = {}  # the unread part of a prose document, by group
 
     def state(self):
-        return {"used": self.used, "rest": self.rest, "at": {n: (g.epoch, g.at) for n, g in self.groups.items()}}
+        return {"used": self.used, "mix": self.mix, "rest": self.rest, "at": {n: (g.epoch, g.at) for n, g in self.groups.items()}}
 
     def restore(self, state):
-        self.used.update(state["used"])
-        self.rest = dict(state["rest"])
+        self.used, self.mix = dict(state["used"]), state.get("mix", {})
+        self.rest = {n: span for n, span in state["rest"].items() if span[1] <= len(self.groups[n].ids)}
         for name, (epoch, at) in state["at"].items():
             group = self.groups[name]
-            group.epoch, group.at = epoch, at
+            group.epoch, group.at = epoch, min(at, len(group.starts) - 2)
             group.shuffle()
 
     def take(self, name, room):
@@ -67,8 +69,8 @@ class Packer:
         return group, start, end
 
     def window(self, length, mix):
-        """`length` token ids and weights."""
-        ids, weights = [], []
+        """`length` token ids, weights and copy distances."""
+        ids, weights, back = [], [], []
         room = length
         while room:
             # the group that lags most behind its share comes next; prose fills what is left
@@ -81,14 +83,19 @@ class Packer:
             group, start, end = taken
             ids.append(group.ids[start:end])
             weights.append(group.weights[start:end])
+            back.append(group.back[start:end])
             self.used[name] += end - start
             room -= end - start
-        return np.concatenate(ids), np.concatenate(weights)
+        return np.concatenate(ids), np.concatenate(weights), np.concatenate(back)
 
     def batch(self, count, length, mix):
-        """Inputs, targets `[count, length]` and loss weights."""
+        """Inputs, targets `[count, length]`, loss weights, and the position each target is copied from (-1: from nowhere)."""
         mix = {n: share for n, share in mix.items() if n in self.groups}
+        if mix != self.mix:
+            self.mix, self.used = mix, dict.fromkeys(mix, 0.0)
         windows = [self.window(length + 1, mix) for _ in range(count)]
         ids = np.stack([w[0] for w in windows]).astype(np.int64)
         weights = np.stack([w[1] for w in windows]).astype(np.float32) / 10
-        return ids[:, :-1], ids[:, 1:], weights[:, 1:]
+        back = np.stack([w[2] for w in windows]).astype(np.int64)[:, 1:]
+        source = np.where(back > 0, np.arange(1, length + 1) - back, -1)
+        return ids[:, :-1], ids[:, 1:], weights[:, 1:], source

@@ -232,29 +232,30 @@ def repeats(rng, size):
     once = [pseudo_word(rng) if pool is None else rng.choice(pool) for _ in range(rng.randint(5, max(6, min(40, size // 12))))]
     joint = rng.choice([" ", ", ", "\n"])
     first = joint.join(once) + joint
-    return [(first, 0), (first * rng.randint(1, 2), 6)]
+    return [(first, 0), (first * rng.randint(1, 2), 6, ("", first))]
 
 
 GENERATORS = [(needles, 6), (key_values, 4), (moves, 1.5), (variables, 1), (quotations, 1), (items, 1), (copy, 1.5)]
 
 
-def document(rng, size, prose):
-    """One training document of about `size` characters."""
-    if rng.random() < 0.1:
+def document(rng, size, prose, many=False):
+    """One training document of about `size` characters; with `many`, more questions about it."""
+    if rng.random() < (0.2 if many else 0.1):
         return repeats(rng, size)
     generator = rng.choices([g for g, _ in GENERATORS], [w for _, w in GENERATORS])[0]
     context, facts = generator(rng, size, prose)
-    asked = rng.sample(facts, min(len(facts), rng.choice([1, 2, 3, 4])))
+    asked = rng.sample(facts, min(len(facts), rng.choice([3, 5, 8] if many else [1, 2, 3, 4])))
     if rng.random() < 0.25:  # plain text: the passage, then sentences that state the facts again
         pieces = [(context + rng.choice(["\n", "\n\n", " "]), 1)]
-        for _, question, answer, start in asked:
-            pieces += [(rng.choice([start, f"Question: {question}\nAnswer:"]), 1), (f" {answer}", 20), (".\n", 3)]
+        for statement, question, answer, start in asked:
+            pieces += [(rng.choice([start, f"Question: {question}\nAnswer:"]), 1), (f" {answer}", 20, (statement, answer)), (".\n", 3)]
         return pieces
     turns = []
-    for i, (_, question, answer, start) in enumerate(asked):
+    for i, (statement, question, copied, start) in enumerate(asked):
+        answer = copied
         if rng.random() < 0.12 and not start.endswith((":", "=")):
             question, answer = f"{question} Answer in a sentence.", f"{start} {answer}."
         if i == 0:
             question = rng.choice([f"{context}\n\n{question}", f"{context}\n\n{question}", f"{context}\n{question}\nAnswer:", f"{context}\nQuestion: {question}\nAnswer:", f"{question}\n\n{context}"])
-        turns.append((question, answer))
+        turns.append((question, answer, (statement, copied)))
     return dialogue(turns, asked=1, answered=20)

@@ -2,7 +2,7 @@
 
     python train.py mini                      # on the CPU, f32
     python train.py mini --processes 2        # one thread each; on a busy machine faster than two threads
-    python train.py mini --device cuda --tokens 400e6 --batch-scale 16 --compile
+    python train.py mini --long --device cuda --batch-scale 8 --compile --no-pointing
 """
 
 import argparse
@@ -20,7 +20,8 @@ import torch.nn.functional as F
 import grow
 from muon import Muon
 from packing import PROSE, Packer
-from recipes import RECIPES
+from pointing import Pointing
+from recipes import LONG, RECIPES
 
 WARMUP = 0.01
 
@@ -80,6 +81,8 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-scale", type=int, default=1, help="multiplies the tokens of a step; learning rates follow its square root")
     parser.add_argument("--micro-tokens", type=int, default=65536, help="tokens that go through the network at once")
+    parser.add_argument("--long", action="store_true", help="the recipe for when there is time")
+    parser.add_argument("--no-pointing", action="store_true", help="leave the copying heads to themselves")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
@@ -102,7 +105,7 @@ def train(rank, args):
         dist.init_process_group("gloo", rank=rank, world_size=args.processes)
         args.threads = 1
     first = rank == 0
-    recipe = RECIPES[args.model]
+    recipe = (LONG if args.long else RECIPES)[args.model]
     total = int(args.tokens or recipe.tokens)
     folder = args.out / (args.name or args.model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +125,7 @@ def train(rank, args):
         torch.optim.AdamW(rest, lr=min(0.008, recipe.adam * larger), betas=(0.9, 0.97), weight_decay=0.0, fused=cuda),
     ]
     peaks = [o.param_groups[0]["lr"] for o in optimizers]
+    pointing = None if args.no_pointing else Pointing(model.attentions())
     packer = Packer(args.out / "tokens", args.seed)
     validate = Validation(args.out / "tokens", args.device)
 
@@ -159,19 +163,22 @@ def train(rank, args):
         progress = seen / total
         phase = next(p for p in recipe.phases if progress < p.until)
         count = max(1, phase.tokens * args.batch_scale // phase.window)
-        ids, targets, weights = (torch.from_numpy(x).to(args.device) for x in packer.batch(count, phase.window, phase.mix))
+        ids, targets, weights, source = (torch.from_numpy(x).to(args.device) for x in packer.batch(count, phase.window, phase.mix))
         scale = schedule(progress, recipe.decay_from)
         for optimizer, peak, rate in zip(optimizers, peaks, (phase.rate, 1.0)):
             optimizer.param_groups[0]["lr"] = peak * scale * rate
         optimizers[0].param_groups[0]["momentum"] = 0.85 + 0.1 * min(1, progress / 0.05)
 
-        total_weight, loss_sum, size = weights.sum(), 0.0, ids.numel()
+        total_weight, loss_sum, missed, size = weights.sum(), 0.0, 0.0, ids.numel()
         mine = slice(rank * count // args.processes, (rank + 1) * count // args.processes)
         parts = max(1, size // args.processes // args.micro_tokens)
-        for part in zip(ids[mine].chunk(parts), targets[mine].chunk(parts), weights[mine].chunk(parts)):
+        for *part, origin in zip(*(x[mine].chunk(parts) for x in (ids, targets, weights, source))):
             with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=cuda):
                 loss = run(model, *part) * (part[2].sum() / total_weight)
-            loss.backward()
+            hint, miss = pointing.loss(origin) if pointing else (0.0, 0.0)
+            share = len(origin) / count
+            (loss + hint * share).backward()
+            missed += float(miss) * share
             loss_sum += loss.detach()
         if args.processes > 1:
             loss_sum, stop = add_up([*matrices, *rest], loss_sum, stop)
@@ -186,7 +193,7 @@ def train(rank, args):
             held = validate(model) if step % 100 == 0 else {}
             log.writerow([step, seen, phase.window, f"{scale:.3f}", f"{value:.4f}", *(f"{held[n]:.4f}" if held else "" for n in PROSE[:2]), f"{time.time() - began:.0f}"])
             curve.flush()
-            print(f"{step} {seen / 1e6:.3f}M window {phase.window} rate {scale:.3f} loss {smooth:.3f} {held or ''} {time.time() - began:.0f}s", flush=True)
+            print(f"{step} {seen / 1e6:.3f}M window {phase.window} rate {scale:.3f} loss {smooth:.3f} pointer {missed * args.processes:.3f} {held or ''} {time.time() - began:.0f}s", flush=True)
         if first and time.time() - last_save > 180:
             save()
             last_save = time.time()
