@@ -66,6 +66,22 @@ fn the_converted_model_answers_like_the_first() {
 }
 
 #[test]
+fn a_folder_made_from_a_gguf_file_reads_and_writes_text() {
+    let place = Place::new();
+    place.text(&["convert", "mini", "-o", "folder", "--type", "f32"]);
+    let ask =
+        |model: &str| place.text(&["ask", "-m", model, "--exact", "--max-tokens", "24", "What is a dog?"]);
+    assert_eq!(ask("mini"), ask("./folder"));
+    let story = place
+        .write("story.txt", "Anna's 2 dogs ran 1,024 steps.\n\n  \"Oh no!\" <|end|> caf\u{e9} \u{1f600}\n");
+    let story = story.to_str().unwrap();
+    let scored = |model: &str| {
+        place.json(&["eval", "perplexity", "--exact", "-m", model, "--text", story])["tokens"].clone()
+    };
+    assert_eq!(scored("mini"), scored("./folder"));
+}
+
+#[test]
 fn nothing_is_overwritten_or_left_behind() {
     let place = Place::new();
     place.write("there.gguf", b"precious");

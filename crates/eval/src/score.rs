@@ -21,7 +21,7 @@ pub(crate) fn log_likelihood(logits: &[f32], target: u32) -> Option<f64> {
 pub(crate) fn feed_rows(
     session: &mut Session<'_>,
     inputs: &[u32],
-    row: &mut dyn FnMut(usize, &[f32]) -> Result<(), EvalError>,
+    mut row: impl FnMut(usize, &[f32]) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let vocab = session.engine().spec().vocab;
     let rows = (VALUES / vocab.max(1)).max(1);

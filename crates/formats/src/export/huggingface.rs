@@ -7,6 +7,7 @@ use crayon_kernels::Format;
 use serde_json::{Map, Value, json};
 
 use super::pieces::{assemble, pieces};
+use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Notice, Notify};
 use crate::atomic::write_file;
 use crate::checkpoint::{Checkpoint, Generation, TokenizerSource};
@@ -20,7 +21,8 @@ use crate::spec::{
 /// Writes `checkpoint` into `folder` (made if needed) as `config.json`, `model.safetensors`,
 /// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`.
 ///
-/// Tokenizers of GGUF and llama2.c files have no counterpart here; that is told as a [`Notice::Warning`].
+/// A byte-level BPE vocabulary of a GGUF file becomes a `tokenizer.json`; other vocabularies of GGUF and llama2.c files
+/// have no counterpart here, which is told as a [`Notice::Warning`].
 ///
 /// # Errors
 /// If `format` is not f32, f16 or bf16, a tensor cannot be read, or the disk does not take the files.
@@ -65,6 +67,19 @@ fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
 
 fn tokenizer_files(checkpoint: &Checkpoint, folder: &Path, notify: Notify<'_>) -> Result<()> {
     let write = |name: &str, bytes: &[u8]| write_file(&folder.join(name), bytes);
+    let from_gguf = match &checkpoint.tokenizer {
+        TokenizerSource::Gguf(metadata) => tokenizer_json(metadata)?.map(|json| (metadata, json)),
+        _ => None,
+    };
+    if let Some((metadata, json)) = from_gguf {
+        write("tokenizer.json", json.to_string().as_bytes())?;
+        let context = checkpoint.spec.context;
+        write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(metadata, context)?)?;
+        return match &checkpoint.chat_template {
+            Some(template) => write("chat_template.jinja", template.as_bytes()),
+            None => Ok(()),
+        };
+    }
     match &checkpoint.tokenizer {
         TokenizerSource::Json(json) => write("tokenizer.json", json)?,
         TokenizerSource::Gpt2 { vocab, merges } => {

@@ -6,6 +6,7 @@ mod gguf_keys;
 mod huggingface;
 mod pieces;
 mod protobuf;
+mod tokenizer_json;
 mod vocabulary;
 
 use crayon_kernels::Format;

@@ -13,11 +13,11 @@ use crate::huggingface::json::parse_object;
 use crate::llama2c;
 
 /// Kinds of tokens, as in `tokenizer.ggml.token_type`.
-const NORMAL: i32 = 1;
+pub(super) const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
+pub(super) const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
+pub(super) const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
 /// Writes the checkpoint's tokenizer, chat template and special ids into `metadata`.
@@ -285,7 +285,7 @@ fn adds_space(json: &Map<String, Value>) -> bool {
 }
 
 /// Splits llama.cpp has a name for.
-const SPLITS: [(&str, &str); 2] = [
+pub(super) const SPLITS: [(&str, &str); 2] = [
     (
         "llama-bpe",
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",

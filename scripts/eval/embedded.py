@@ -1,0 +1,73 @@
+"""The embedded models' figures, by `crayon eval` itself, as a Markdown table.
+
+    cargo build --release && python3 scripts/eval/embedded.py --data DIR > docs/results/embedded-models.md
+
+Texts and test splits only; nothing here was trained on. Perplexities are of windows of 512 tokens. Questions are a seeded draw.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ["mini", "small", "mini-gpt2"]
+TEXTS = {
+    "TinyStories, cased sample": "tinystories_sample/tinystories_cased_197KB.txt",
+    "FairytaleQA stories, test": "text/fairytaleqa_stories/test.txt",
+    "Alice in Wonderland": "gutenberg/alice_11.txt",
+    "WikiText-2, validation": "wikitext2/valid.txt",
+}
+TASKS = {
+    "SNIPS intents": "tasks/snips_intent/test.jsonl",
+    "CLINC150, intents of a domain": "clinc150/data_full.json",
+    "AG News topics": "tasks/agnews/test.jsonl",
+    "ARC-Easy": "llm_adapters/dataset/ARC-Easy/test.json",
+    "OpenBookQA": "llm_adapters/dataset/openbookqa/test.json",
+    "CommonsenseQA, dev": "commonsenseqa/dev_rand_split.jsonl",
+    "BoolQ": "llm_adapters/dataset/boolq/test.json",
+}
+
+
+def crayon(binary, *arguments):
+    run = subprocess.run([binary, "--json", "-q", *arguments], capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(f"{' '.join(arguments)}: {run.stderr}")
+    return json.loads(run.stdout)
+
+
+def table(title, head, rows):
+    print(f"\n## {title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
+    parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--limit", type=int, default=500, help="questions of each task")
+    args = parser.parse_args()
+
+    print("# The embedded models in figures\n\nPrinted by `python3 scripts/eval/embedded.py`, which calls `crayon eval`. Held-out data only.")
+
+    def perplexities():
+        for name, file in TEXTS.items():
+            found = [crayon(args.binary, "eval", "perplexity", "-m", m, "--text", str(args.data / file), "--window", "512") for m in args.models]
+            yield [name, *(f"{f['perplexity']:.2f} ({f['bits_per_byte']:.3f})" for f in found)]
+
+    def accuracies():
+        for name, file in TASKS.items():
+            found = [crayon(args.binary, "eval", "choice", "-m", m, "--task", str(args.data / file), "--limit", str(args.limit), "--seed", "1") for m in args.models]
+            best = lambda f: f"{100 * f['accuracy']:.1f} / {100 * f['accuracy_norm']:.1f} ± {100 * f['accuracy_stderr']:.1f}"
+            skipped = f", {found[0]['skipped']} too long" if found[0]["skipped"] else ""
+            yield [f"{name} ({found[0]['n']}{skipped})", f"{100 * found[0]['chance']:.1f}", *(best(f) for f in found)]
+
+    table("Perplexity per token (bits per byte)", ["text", *args.models], perplexities())
+    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", ["task (questions)", "guessing", *args.models], accuracies())
+
+
+if __name__ == "__main__":
+    main()
