@@ -220,7 +220,7 @@ pub fn log_likelihoods(
         };
         let mut score = log_likelihood(&first, head).ok_or_else(|| not_finite(engine))?;
         // The last token is predicted, not read.
-        feed_rows(session, &choice[..choice.len() - 1], &mut |row, logits| {
+        feed_rows(session, &choice[..choice.len() - 1], |row, logits| {
             score += log_likelihood(logits, tail[row]).ok_or_else(|| not_finite(engine))?;
             Ok(())
         })?;

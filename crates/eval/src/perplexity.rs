@@ -93,7 +93,7 @@ pub fn perplexity(
             }
             session.rewind(0);
             // The last token is predicted, not read.
-            feed_rows(&mut session, &part[..part.len() - 1], &mut |row, logits| {
+            feed_rows(&mut session, &part[..part.len() - 1], |row, logits| {
                 let value = log_likelihood(logits, part[row + 1]).ok_or_else(|| not_finite(engine))?;
                 sum -= value;
                 tokens += 1;
