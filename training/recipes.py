@@ -50,11 +50,11 @@ class Recipe:
 
 RECIPES = {
     "mini": Recipe(
-        Llama, LlamaConfig(), 2_850_000,
+        Llama, LlamaConfig(), 2_800_000,
         [
-            Phase(0.25, 256, 2048, EARLY, rate=2.0), Phase(0.38, 256, 2048, EARLY), Phase(0.58, 256, 4096, EARLY, rate=0.9),
-            Phase(0.65, 512, 4096, MIDDLE, rate=0.5), Phase(0.88, 256, 2048, COPYING), Phase(1.0, 1024, 4096, FINAL),
-        ], decay_from=0.8,
+            Phase(0.26, 256, 2048, EARLY, rate=2.0), Phase(0.39, 256, 2048, EARLY), Phase(0.59, 256, 4096, EARLY, rate=0.9),
+            Phase(0.66, 512, 4096, MIDDLE, rate=0.5), Phase(0.94, 256, 2048, COPYING), Phase(1.0, 1024, 4096, FINAL),
+        ], decay_from=0.87,
     ),
     "small": Recipe(
         Llama, LlamaConfig(layers=14), 120_000,
