@@ -23,7 +23,7 @@ Examples:
   crayon pull Qwen/Qwen2.5-0.5B-Instruct     a larger model, once
   crayon ask -m Qwen/Qwen2.5-0.5B-Instruct \"Why do leaves fall?\"
 
-A MODEL is the name of a built-in model (mini, small, mini-gpt2), a folder in Hugging Face layout,
+A MODEL is the name of a built-in model (mini, mini-gpt2), a folder in Hugging Face layout,
 a .gguf file, a llama2.c .bin file, or org/name of a model that was pulled.
 
 Exit codes: 0 done, 1 a fault, 2 a mistake in what was asked (a hint says what to do), 130 stopped by Ctrl-C."

@@ -12,16 +12,11 @@ pub struct Embedded {
 }
 
 /// All embedded models, the default first.
-pub static EMBEDDED: [Embedded; 3] = [
+pub static EMBEDDED: [Embedded; 2] = [
     Embedded {
         name: "mini",
         summary: "the default: a small Llama-like model for simple English, intents and short questions",
         bytes: include_bytes!("../../../models/mini.gguf"),
-    },
-    Embedded {
-        name: "small",
-        summary: "mini's larger sibling, same vocabulary",
-        bytes: include_bytes!("../../../models/small.gguf"),
     },
     Embedded {
         name: "mini-gpt2",

@@ -221,9 +221,9 @@ fn streams_after_a_prompt_keep_the_space() {
     assert_eq!(Stream::new(pieces).push(first[0]).as_deref(), Some("a"));
 }
 
-/// Time in proportion to the text: each of these is a megabyte.
+/// A megabyte of each: work that grows with the square of the length would not end in a test's time.
 #[test]
-fn long_texts_take_no_time() {
+fn long_texts_without_borders_are_encoded_whole() {
     let texts = [
         "a".repeat(1 << 20),
         " ".repeat(1 << 20),
@@ -235,12 +235,12 @@ fn long_texts_take_no_time() {
     ];
     for (name, tokenizer) in TOKENIZERS.iter() {
         for text in &texts {
-            let start = std::time::Instant::now();
             let ids = tokenizer.encode(text, Special::Parse).unwrap();
-            let took = start.elapsed();
-            assert!(took.as_secs() < 8, "{name}: {:?}... took {took:?}", text.chars().next());
+            if ["bytes", "split", "plain"].contains(name) {
+                assert_eq!(tokenizer.decode(&ids), *text, "{name}");
+            }
             // The unigram fixture removes extra spaces.
-            assert!(!ids.is_empty() || name == &"unigram");
+            assert!(!ids.is_empty() || *name == "unigram", "{name}");
         }
     }
 }
