@@ -1,6 +1,6 @@
 """What is trained, on which mix, for how long. Every phase is a share of the run, so `--tokens` alone makes a run longer.
 
-`RECIPES` are the runs that made the models shipped, with the order in which things were learned there: copying came late. `LONG` is the
+`RECIPES` come nearest to the runs that made the models shipped, which were steered by hand: copying came late. `LONG` is the
 order to use when there is more time (`train.py --long`): copying first, then everything.
 """
 
@@ -16,6 +16,9 @@ EARLY = {
 }
 COPYING = {
     "stories": 18, "tales": 4, "storytasks": 8, "intents": 9, "questions": 6, "reading": 5, "words": 5, "smalltalk": 2, "recall256": 20, "copies": 23,
+}
+POLISH = {
+    "stories": 32, "tales": 5, "storytasks": 14, "intents": 10, "questions": 8, "reading": 6, "words": 5, "smalltalk": 3, "recall256": 17,
 }
 MIDDLE = {
     "stories": 22, "tales": 6, "books": 3, "news": 3, "storytasks": 10, "intents": 9, "questions": 8, "reading": 7, "words": 5, "smalltalk": 2,
@@ -50,11 +53,12 @@ class Recipe:
 
 RECIPES = {
     "mini": Recipe(
-        Llama, LlamaConfig(), 2_800_000,
+        Llama, LlamaConfig(), 3_700_000,
         [
-            Phase(0.26, 256, 2048, EARLY, rate=2.0), Phase(0.39, 256, 2048, EARLY), Phase(0.59, 256, 4096, EARLY, rate=0.9),
-            Phase(0.66, 512, 4096, MIDDLE, rate=0.5), Phase(0.94, 256, 2048, COPYING), Phase(1.0, 1024, 4096, FINAL),
-        ], decay_from=0.87,
+            Phase(0.197, 256, 2048, EARLY, rate=2.0), Phase(0.295, 256, 2048, EARLY), Phase(0.446, 256, 4096, EARLY, rate=0.9),
+            Phase(0.5, 512, 4096, MIDDLE, rate=0.5), Phase(0.711, 256, 2048, COPYING), Phase(0.757, 1024, 4096, FINAL),
+            Phase(1.0, 256, 4096, POLISH, rate=0.9),
+        ], decay_from=0.72,
     ),
     "small": Recipe(
         Llama, LlamaConfig(layers=14), 120_000,

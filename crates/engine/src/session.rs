@@ -7,8 +7,9 @@ use crayon_model::{Adapter, FullMemory, KvMemory, Scratch, Step, Want};
 
 use crate::{Engine, EngineError};
 
-/// Rows of one prefill pass: enough to read weights seldom, few enough to report progress and to stop soon.
-const PREFILL_ROWS: usize = 512;
+/// Rows of one prefill pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
+/// progress is reported and that a stop comes soon.
+const PREFILL_ROWS: usize = 256;
 
 /// A conversation with a model.
 pub struct Session<'e> {

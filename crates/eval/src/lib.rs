@@ -6,7 +6,7 @@
 //! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
 //! - [`logits`]: what the network computes, for comparison with other implementations;
 //! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
-//! - [`bench`]: speed and memory, beside the limits of the machine.
+//! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
 pub mod bench;
 mod choice;

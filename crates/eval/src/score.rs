@@ -1,6 +1,6 @@
 //! Log-likelihoods from logits.
 
-use crayon_engine::{Engine, EngineError, Session};
+use crayon_engine::{Engine, Session};
 
 use crate::EvalError;
 
@@ -36,7 +36,7 @@ pub(crate) fn feed_rows(
 
 /// The error for logits that are not numbers.
 pub(crate) fn not_finite(engine: &Engine) -> EvalError {
-    EvalError::Engine(EngineError::NotFinite { model: engine.name().to_owned(), tensor: None })
+    EvalError::Engine(engine.not_finite())
 }
 
 #[cfg(test)]

@@ -46,11 +46,21 @@ fn the_plain_decoder_computes_the_reference_logits() {
 }
 
 #[derive(Default)]
-struct Recorder(Mutex<Vec<(usize, usize, usize, usize, Vec<f32>)>>);
+struct Recorder(Mutex<Vec<Seen>>);
+
+/// One call of the tap.
+struct Seen {
+    layer: usize,
+    head: usize,
+    row: usize,
+    first: usize,
+    probabilities: Vec<f32>,
+}
 
 impl ScoreTap for Recorder {
     fn scores(&self, layer: usize, head: usize, row: usize, first: usize, probabilities: &[f32]) {
-        self.0.lock().unwrap().push((layer, head, row, first, probabilities.to_vec()));
+        let probabilities = probabilities.to_vec();
+        self.0.lock().unwrap().push(Seen { layer, head, row, first, probabilities });
     }
 }
 
@@ -60,7 +70,7 @@ fn the_score_tap_sees_the_reference_attention() {
     for case in cases() {
         let recorder = Recorder::default();
         logits(&case.checkpoint, &case.tokens, Some(&recorder));
-        for (layer, head, row, first, found) in recorder.0.into_inner().unwrap() {
+        for Seen { layer, head, row, first, probabilities: found } in recorder.0.into_inner().unwrap() {
             let Some((_, heads)) = case.attention.iter().find(|(recorded, _)| *recorded == layer) else {
                 continue;
             };

@@ -103,6 +103,7 @@ pub(crate) fn relative_difference(found: &[f32], expected: &[f32]) -> f32 {
 }
 
 /// The workspace's evaluation data, or `None` after saying that the test skips.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn data(test: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let path = std::env::var_os("CRAYON_DATA").map_or(default, PathBuf::from);
