@@ -137,7 +137,7 @@ pub(crate) struct AnswerArgs {
     /// Leave out tokens less likely than this share of the likeliest; 0 for none
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
-    /// Make tokens of the text so far less likely; 1 for no [default: 1.1]
+    /// Make tokens already in the answer less likely; 1 for no [default: 1.1]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
     /// Subtract this from the logits of tokens already in the answer

@@ -26,12 +26,12 @@ fn only_answers_are_printed_and_the_conversation_is_kept() {
     let (answers, asides) = chat(
         &place,
         &[],
-        "/system Be kind.\nHello!\n\nWhat is a cat?\n/stats\n/save talk.json\n/quit\nnever read\n",
+        "/system Be kind.\nHello, q7z!\n\nWhat is a cat?\n/stats\n/save talk.json\n/quit\nnever read\n",
     );
     let messages = saved(&place, "talk.json");
     let roles: Vec<&str> = messages.iter().map(|(role, _)| role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
-    assert_eq!((messages[0].1.as_str(), messages[1].1.as_str()), ("Be kind.", "Hello!"));
+    assert_eq!((messages[0].1.as_str(), messages[1].1.as_str()), ("Be kind.", "Hello, q7z!"));
     for (role, content) in &messages {
         assert_eq!(answers.contains(content.as_str()), role == "assistant", "{role}: {content} in {answers}");
     }

@@ -118,9 +118,8 @@ impl Session<'_> {
             if written == options.max_tokens {
                 break Finish::Length;
             }
-            let all = self.tokens();
-            let drawn =
-                sampler.draw(self.logits(), all, &all[prompt..]).ok_or_else(|| engine.not_finite())?;
+            let answer = &self.tokens()[prompt..];
+            let drawn = sampler.draw(self.logits(), answer).ok_or_else(|| engine.not_finite())?;
             if written == 0 {
                 first = started.elapsed();
             }

@@ -15,8 +15,8 @@ pub struct Sampling {
     pub top_p: f32,
     /// Drop tokens less probable than this share of the most probable one; 0 keeps all.
     pub min_p: f32,
-    /// Logits of tokens already in the text are divided (or, when negative, multiplied) by this; 1 is neutral
-    /// (CTRL, arXiv 1909.05858).
+    /// Logits of tokens already in the answer are divided (or, when negative, multiplied) by this; 1 is neutral
+    /// (CTRL, arXiv 1909.05858). The prompt does not count, so that an answer may quote it.
     pub repetition_penalty: f32,
     /// Subtracted from the logits of tokens already in the answer; 0 is neutral.
     pub presence_penalty: f32,
@@ -83,21 +83,21 @@ impl Sampler {
         Ok(Sampler { sampling, state, candidates: Vec::new(), seen: Vec::new() })
     }
 
-    /// Draws from `logits`. `text` is everything read and written so far, `answer` its written end. `None` when a
-    /// logit is not a number or none is finite.
-    pub fn draw(&mut self, logits: &[f32], text: &[u32], answer: &[u32]) -> Option<Drawn> {
+    /// Draws from `logits`; `answer` is what was written so far. `None` when a logit is not a number or none is
+    /// finite.
+    pub fn draw(&mut self, logits: &[f32], answer: &[u32]) -> Option<Drawn> {
         let log_sum = log_sum_exp(logits)?;
         self.candidates.clear();
         self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
-        self.penalise(text, answer);
+        self.penalise(answer);
         let id = if self.sampling.temperature == 0.0 { self.most_probable()? } else { self.sample()? };
         Some(Drawn { id, logprob: logits[id as usize] - log_sum })
     }
 
-    fn penalise(&mut self, text: &[u32], answer: &[u32]) {
+    fn penalise(&mut self, answer: &[u32]) {
         let (repetition, presence) = (self.sampling.repetition_penalty, self.sampling.presence_penalty);
         if repetition != 1.0 {
-            self.each_once(text, |logit| if logit > 0.0 { logit / repetition } else { logit * repetition });
+            self.each_once(answer, |logit| if logit > 0.0 { logit / repetition } else { logit * repetition });
         }
         if presence != 0.0 {
             self.each_once(answer, |logit| logit - presence);
@@ -213,7 +213,7 @@ mod tests {
 
     fn drawn(sampling: Sampling, logits: &[f32], times: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling).unwrap();
-        (0..times).map(|_| sampler.draw(logits, &[], &[]).unwrap().id).collect()
+        (0..times).map(|_| sampler.draw(logits, &[]).unwrap().id).collect()
     }
 
     #[test]
@@ -270,17 +270,17 @@ mod tests {
     fn penalties_push_tokens_away() {
         let logits = [2.0, 1.9, -1.0];
         let mut sampler = Sampler::new(Sampling { repetition_penalty: 1.5, ..Sampling::default() }).unwrap();
-        assert_eq!(sampler.draw(&logits, &[0], &[]).unwrap().id, 1);
+        assert_eq!(sampler.draw(&logits, &[0]).unwrap().id, 1);
         let mut sampler = Sampler::new(Sampling { presence_penalty: 0.5, ..Sampling::default() }).unwrap();
-        assert_eq!(sampler.draw(&logits, &[0], &[]).unwrap().id, 0);
-        assert_eq!(sampler.draw(&logits, &[0], &[0]).unwrap().id, 1);
+        assert_eq!(sampler.draw(&logits, &[]).unwrap().id, 0);
+        assert_eq!(sampler.draw(&logits, &[0]).unwrap().id, 1);
     }
 
     #[test]
     fn the_reported_logprob_is_the_models_own() {
         let logits = [1.0, 2.0];
         let sampling = Sampling { temperature: 5.0, seed: 3, ..Sampling::default() };
-        let drawn = Sampler::new(sampling).unwrap().draw(&logits, &[], &[]).unwrap();
+        let drawn = Sampler::new(sampling).unwrap().draw(&logits, &[]).unwrap();
         let expected = logits[drawn.id as usize] - (1f32.exp() + 2f32.exp()).ln();
         assert!((drawn.logprob - expected).abs() < 1e-6);
     }
@@ -288,8 +288,8 @@ mod tests {
     #[test]
     fn not_a_number_is_refused() {
         let mut sampler = Sampler::new(Sampling::default()).unwrap();
-        assert_eq!(sampler.draw(&[0.0, f32::NAN], &[], &[]), None);
-        assert_eq!(sampler.draw(&[f32::NEG_INFINITY; 2], &[], &[]), None);
+        assert_eq!(sampler.draw(&[0.0, f32::NAN], &[]), None);
+        assert_eq!(sampler.draw(&[f32::NEG_INFINITY; 2], &[]), None);
         assert!(Sampler::new(Sampling { top_p: 0.0, ..Sampling::default() }).is_err());
         assert!(Sampler::new(Sampling { temperature: f32::NAN, ..Sampling::default() }).is_err());
     }

@@ -204,7 +204,7 @@ const WARM_UP: usize = 4;
 fn run(session: &mut Session<'_>, prompt: &[u32], tokens: usize) -> Result<Run, EvalError> {
     let mut sampler = Sampler::new(Sampling::default())?;
     let mut draw = |session: &Session<'_>| {
-        let drawn = sampler.draw(session.logits(), &[], &[]);
+        let drawn = sampler.draw(session.logits(), &[]);
         drawn.map(|drawn| drawn.id).ok_or_else(|| not_finite(session.engine()))
     };
     let started = Instant::now();
