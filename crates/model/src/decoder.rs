@@ -425,7 +425,7 @@ impl Decoder {
         }
     }
 
-    /// The tensors whose values are read as they are, for diagnosis of non-finite logits.
+    /// Every linear layer of the blocks, in the order they run: where an adapter can attach.
     pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
         self.blocks.iter().flat_map(|block| {
             let all = [Some(&block.q), Some(&block.k), Some(&block.v), Some(&block.o), block.gate.as_ref()];
