@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from recase import Recaser
+
 VALIDATION = 0.02
 STORY_START = re.compile(r"\n+(?=Once upon a time|Once, |Once there |There once |One day, an? |One day, there |In a (?:big|small|far))")
 
@@ -28,12 +30,17 @@ def sentences(text):
     return [s.strip() for s in re.split(r'(?<=[.!?])["\']?\s+', text) if len(s.strip()) > 20]
 
 
+def key(sentence):
+    """What two copies of a sentence have in common whatever their case and punctuation."""
+    return re.sub(r"[^a-z]+", "", sentence.lower())
+
+
 def held_out_sentences(data):
-    """Sentences of the evaluation texts, so that no training paragraph repeats them."""
+    """Keys of the sentences of the evaluation texts, so that no training paragraph repeats them."""
     files = ["tinystories_sample/tinystories_cased_197KB.txt", "text/fairytaleqa_stories/test.txt", "text/fairytaleqa_stories/val.txt", "gutenberg/alice_11.txt"]
     found = set()
     for file in files:
-        found.update(s for s in sentences(plain((data / file).read_text(encoding="utf-8"))) if len(s) > 40)
+        found.update(key(s) for s in sentences(plain((data / file).read_text(encoding="utf-8"))) if len(s) > 40)
     return found
 
 
@@ -41,7 +48,7 @@ def clean(documents, forbidden):
     """Drops documents of which a fifth or more of the long sentences are held out."""
     for document in documents:
         long = [s for s in sentences(document) if len(s) > 40]
-        if sum(s in forbidden for s in long) * 5 <= len(long) and len(document) > 60:
+        if sum(key(s) in forbidden for s in long) * 5 <= len(long) and len(document) > 60:
             yield document
 
 
@@ -63,16 +70,27 @@ def stories(text):
     return [piece for story in STORY_START.split(text) for piece in chapters(story, 2000)]
 
 
+LOWER_START = re.compile(r"\n(?=once upon a time|once, |once there |there once |one day, an? |in a (?:big|small|far))")
+
+
+def recased(lower, cased):
+    """The stories of a lower-cased file that no cased story repeats, with capital letters."""
+    known = {key(s) for text in cased for s in sentences(text) if len(s) > 40}
+    recase = Recaser(cased)
+    for story in LOWER_START.split(lower):
+        long = [s for s in sentences(story) if len(s) > 40]
+        if sum(key(s) in known for s in long) * 3 <= len(long):
+            yield from chapters(recase(story), 2000)
+
+
 def load(data: Path):
     """Returns `{group: (training documents, validation documents)}`."""
     forbidden = held_out_sentences(data)
     read = lambda file: plain((data / "text" / file).read_text(encoding="utf-8"))
+    cased = [read(f"tinystories_cased/{name}.txt") for name in ("mines_10k", "smallgpt", "moe_val")]
+    lower = plain((data / "tinystories_sample/tinystories_lower_4MB.txt").read_text(encoding="utf-8"))
     sources = {
-        "stories": [
-            re.split(r"\n\n+", read("tinystories_cased/mines_10k.txt")),
-            stories(read("tinystories_cased/smallgpt.txt")),
-            stories(read("tinystories_cased/moe_val.txt")),
-        ],
+        "stories": [re.split(r"\n\n+", cased[0]), stories(cased[1]), stories(cased[2]), list(recased(lower, cased))],
         "tales": [list(chapters(read(f))) for f in ("fairytaleqa_stories/train.txt", "fairy_tales_misc/andersen_prakash.txt", "fairy_tales_misc/fairy_tales_val.txt")],
         "books": [list(chapters(read(f"gutenberg_simple/{name}.txt"))) for name in BOOKS],
         "news": [list(chapters(read(f"onestop_english/{name}-Txt.txt"), 2500)) for name in ("Ele", "Int")],

@@ -71,10 +71,10 @@ RECIPES = {
 }
 
 LONG_PHASES = [
-    Phase(0.1, 256, 2048, COPYING, rate=2.0), Phase(0.45, 256, 4096, EARLY), Phase(0.75, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL),
+    Phase(0.12, 256, 2048, COPYING, rate=2.0), Phase(0.55, 256, 4096, EARLY), Phase(0.82, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL),
 ]
 LONG = {
-    "mini": Recipe(Llama, LlamaConfig(), 60_000_000, LONG_PHASES, decay_from=0.5),
+    "mini": Recipe(Llama, LlamaConfig(), 11_000_000, LONG_PHASES, decay_from=0.75),
     "small": Recipe(Llama, LlamaConfig(layers=14), 60_000_000, LONG_PHASES[2:], muon=0.005, adam=0.0015, decay_from=0.3, grow_from="mini"),
     "mini-gpt2": Recipe(GPT2, GPT2Config(), 40_000_000, LONG_PHASES, decay_from=0.5, grow_from="mini"),
 }

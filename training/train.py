@@ -144,15 +144,15 @@ def train(rank, args):
     if first:
         print(f"{args.model}: {sum(p.numel() for p in model.parameters())} parameters, {total} tokens")
 
-    def save():
+    def save(to=checkpoint):
         state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "packer": packer.state(), "step": step, "seen": seen, "seconds": time.time() - began}
-        torch.save(state | {"describe": model.describe()}, checkpoint.with_suffix(".tmp"))
-        os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        torch.save(state | {"describe": model.describe()}, to.with_suffix(".tmp"))
+        os.replace(to.with_suffix(".tmp"), to)
 
     run = torch.compile(loss_of) if args.compile else loss_of
     curve, log = open_curve(folder / "loss.csv", step) if first else (None, None)
     began, smooth, last_save = time.time() - seconds, None, time.time()
-    stop = False
+    stop, trunk = False, folder / "before-decay.pt"
 
     def leave(*_):  # save first
         nonlocal stop
@@ -162,6 +162,8 @@ def train(rank, args):
     while seen < min(total, args.stop_at) and not stop:
         progress = seen / total
         phase = next(p for p in recipe.phases if progress < p.until)
+        if first and progress >= recipe.decay_from and not trunk.exists():
+            save(trunk)  # from here a longer run can go on at the full rate
         count = max(1, phase.tokens * args.batch_scale // phase.window)
         ids, targets, weights, source = (torch.from_numpy(x).to(args.device) for x in packer.batch(count, phase.window, phase.mix))
         scale = schedule(progress, recipe.decay_from)

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use crayon_engine::KvType;
+use crayon_engine::KvStorage;
+
+use crate::commands::long::{self, PotSize};
 
 /// A language model of your own, on your own device.
 ///
@@ -107,13 +109,16 @@ pub(crate) enum Kv {
     F16,
     /// Exact
     F32,
+    /// A quarter of the memory
+    I8,
 }
 
-impl From<Kv> for KvType {
-    fn from(kv: Kv) -> KvType {
+impl From<Kv> for KvStorage {
+    fn from(kv: Kv) -> KvStorage {
         match kv {
-            Kv::F16 => KvType::F16,
-            Kv::F32 => KvType::F32,
+            Kv::F16 => KvStorage::F16,
+            Kv::F32 => KvStorage::F32,
+            Kv::I8 => KvStorage::I8,
         }
     }
 }
@@ -151,6 +156,34 @@ pub(crate) struct AnswerArgs {
     pub(crate) stop: Vec<String>,
 }
 
+/// Context of any length in fixed memory.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Long texts")]
+pub(crate) struct PotArgs {
+    /// Read through a memory of fixed size: entries (4096) or memory (64MiB) [default: the model's window, once a
+    /// text outgrows it]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) pot: Option<PotSize>,
+    /// What to keep when the pot is full
+    #[arg(long, value_name = "P", default_value = "infinipot", value_parser = clap::builder::PossibleValuesParser::new(long::policy_names()))]
+    pub(crate) policy: String,
+    /// Entries that stay when the pot is distilled [default: half the pot]
+    #[arg(long, value_name = "C")]
+    pub(crate) keep: Option<usize>,
+    /// Share of them that InfiniPot chooses because the past did not predict them, 0 to 1 [default: 0.5]
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) novelty: Option<f32>,
+    /// What the text is searched for when the pot is distilled: `question`, `general`, or a prompt of your own
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) catalyst: Option<String>,
+    /// First tokens that always stay [default: 4]
+    #[arg(long, value_name = "K")]
+    pub(crate) sinks: Option<usize>,
+    /// Latest tokens that always stay [default: 4]
+    #[arg(long, value_name = "K")]
+    pub(crate) recent: Option<usize>,
+}
+
 #[derive(Debug, Group)]
 #[command(after_help = "\
 Examples:
@@ -161,7 +194,10 @@ Examples:
   crayon ask --temperature 0.8 --seed 7 \"Tell me a story about a fox.\"
   crayon ask --raw \"Once upon a time\"        go on with a text
 
-A document that does not fit the model's context is refused with the numbers, never cut.")]
+  crayon ask -c novel.txt --pot 512 \"Who wrote the letter?\"     any length, in fixed memory
+
+A document that outgrows the model's window is read through a pot: what matters for the question is kept, the rest is
+distilled away, and the numbers are told. With --policy full it is refused instead; nothing is ever cut silently.")]
 pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -174,6 +210,14 @@ pub(crate) struct AskArgs {
     /// Go on with the text as it is, without the chat format
     #[arg(long)]
     pub(crate) raw: bool,
+    /// A text that is never distilled away, in front of the others; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin: Vec<PathBuf>,
+    /// Keep what was read of the documents on this device, so that the next question about them starts at once
+    #[arg(long)]
+    pub(crate) cache: bool,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
     /// The question; read from stdin when absent
@@ -199,9 +243,14 @@ pub(crate) struct ChatArgs {
     /// Go on with a conversation written by /save
     #[arg(long, value_name = "FILE")]
     pub(crate) load: Option<PathBuf>,
+    /// Go on with this session, and keep it there: conversation, keys and values
+    #[arg(long, value_name = "FILE", conflicts_with = "load")]
+    pub(crate) session: Option<PathBuf>,
     /// Keep no history of what was typed
     #[arg(long)]
     pub(crate) no_history: bool,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
 }
@@ -332,6 +381,8 @@ pub(crate) struct PerplexityArgs {
     /// Tokens a window [default: the model's context]
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) window: Option<u32>,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
 }
 
 #[derive(Debug, Group)]

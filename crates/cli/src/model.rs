@@ -26,7 +26,7 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> 
         crayon_kernels::limits::features().variant,
         if args.run.exact { ", all in f32" } else { "" },
         engine.pool().threads(),
-        kv_name(&engine),
+        engine.kv_type().name(),
         show::millis(engine.loading()),
     ));
     Ok(engine)
@@ -35,13 +35,6 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> 
 /// How the engine should run.
 pub(crate) fn settings(args: &RunArgs) -> Settings {
     Settings { threads: args.threads.map(usize::from), exact: args.exact, kv: args.kv.map(Into::into) }
-}
-
-fn kv_name(engine: &Engine) -> &'static str {
-    match engine.kv_type() {
-        crayon_engine::KvType::F32 => "f32",
-        crayon_engine::KvType::F16 => "f16",
-    }
 }
 
 /// What a MODEL on the command line means: a built-in name, else a path that exists, else a pulled model.

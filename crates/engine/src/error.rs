@@ -2,6 +2,7 @@
 
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
+use crayon_pot::PotError;
 use crayon_text::TextError;
 
 /// What can go wrong, with a hint where the user can act.
@@ -28,6 +29,9 @@ pub enum EngineError {
     /// The network failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The key-value memory refused.
+    #[error(transparent)]
+    Pot(PotError),
     /// The checkpoint brings no tokenizer.
     #[error("{model} has no tokenizer, so text cannot be read or written")]
     NoTokenizer {
@@ -84,6 +88,16 @@ pub enum EngineError {
     Cancelled,
 }
 
+impl From<PotError> for EngineError {
+    fn from(error: PotError) -> EngineError {
+        match error {
+            PotError::Model(error) => EngineError::Model(error),
+            PotError::Format(error) => EngineError::Format(error),
+            error => EngineError::Pot(error),
+        }
+    }
+}
+
 impl EngineError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
@@ -99,6 +113,7 @@ impl EngineError {
             EngineError::Format(error) => error.hint().map(str::to_string),
             EngineError::Text(error) => error.hint().map(str::to_string),
             EngineError::Model(_) => None,
+            EngineError::Pot(error) => error.hint(),
             EngineError::NoTokenizer { .. } => Some(
                 "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights"
                     .to_string(),

@@ -126,7 +126,7 @@ impl Session<'_> {
             if ends.contains(&drawn.id) {
                 break Finish::End;
             }
-            if self.tokens().len() == self.capacity() {
+            if self.limit() == Some(self.tokens().len()) {
                 break Finish::Full;
             }
             logprobs += f64::from(drawn.logprob);

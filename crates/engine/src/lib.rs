@@ -18,6 +18,7 @@
 mod embedded;
 mod error;
 mod generate;
+mod long;
 mod open;
 mod prompt;
 mod sampler;
@@ -26,11 +27,13 @@ mod source;
 mod stop;
 mod usage;
 
-pub use crayon_model::{Adapter, KvType};
+pub use crayon_model::Adapter;
+pub use crayon_pot::{GENERAL_CATALYST, KvStorage, POLICIES, PotOptions, PrefixCache, Saved, distillable};
 pub use crayon_text::{Message, Role};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, Options, Timing};
+pub use long::stays;
 pub use open::{Engine, Settings};
 pub use sampler::{Sampler, Sampling};
 pub use session::{Fed, Session};

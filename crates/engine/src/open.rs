@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Pool};
-use crayon_model::{Decoder, FullMemory, KvType};
+use crayon_model::Decoder;
+use crayon_pot::{KvStorage, Pot};
 use crayon_text::{ChatTemplate, Tokenizer};
 
 use crate::{EngineError, ModelSource, Session};
@@ -19,7 +20,7 @@ pub struct Settings {
     pub exact: bool,
     /// Storage of keys and values. When `None`: f32 beside float weights, f16 beside quantised ones, so that the
     /// memory never rounds more coarsely than the weights.
-    pub kv: Option<KvType>,
+    pub kv: Option<KvStorage>,
 }
 
 /// An open model, shared by its sessions.
@@ -30,7 +31,7 @@ pub struct Engine {
     tokenizer: Option<Tokenizer>,
     template: Option<ChatTemplate>,
     pool: Pool,
-    kv: KvType,
+    kv: KvStorage,
     loading: Duration,
 }
 
@@ -78,7 +79,7 @@ impl Engine {
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let quantised = !checkpoint.tensor("blk.0.attn_q.weight")?.format.is_float();
-        let default_kv = if quantised && !settings.exact { KvType::F16 } else { KvType::F32 };
+        let default_kv = if quantised && !settings.exact { KvStorage::F16 } else { KvStorage::F32 };
         Ok(Engine {
             name,
             decoder,
@@ -101,7 +102,7 @@ impl Engine {
                 context: self.spec().context,
             });
         }
-        Ok(Session::new(self, FullMemory::new(self.spec(), tokens, self.kv)))
+        Ok(Session::new(self, Pot::full(self.spec(), tokens, self.kv)))
     }
 
     /// The name it was opened by.
@@ -130,7 +131,7 @@ impl Engine {
     }
 
     /// Storage of keys and values.
-    pub fn kv_type(&self) -> KvType {
+    pub fn kv_type(&self) -> KvStorage {
         self.kv
     }
 

@@ -1,22 +1,20 @@
 //! One conversation: the tokens read so far, their keys and values, and the logits that follow them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crayon_model::{Adapter, FullMemory, KvMemory, Scratch, Step, Want};
+use crayon_model::{Adapter, Scratch};
+use crayon_pot::{Network, Owner, Pot, PotError};
 
 use crate::{Engine, EngineError};
-
-/// Rows of one prefill pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
-/// progress is reported and that a stop comes soon.
-const PREFILL_ROWS: usize = 256;
 
 /// A conversation with a model.
 pub struct Session<'e> {
     engine: &'e Engine,
-    memory: FullMemory,
-    tokens: Vec<u32>,
-    logits: Vec<f32>,
+    pub(crate) pot: Pot,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) logits: Vec<f32>,
+    pub(crate) pins: Vec<Range<u32>>,
     scratch: Scratch,
     adapter: Option<Arc<dyn Adapter>>,
 }
@@ -31,12 +29,13 @@ pub struct Fed {
 }
 
 impl<'e> Session<'e> {
-    pub(crate) fn new(engine: &'e Engine, memory: FullMemory) -> Session<'e> {
+    pub(crate) fn new(engine: &'e Engine, pot: Pot) -> Session<'e> {
         Session {
             engine,
-            memory,
+            pot,
             tokens: Vec::new(),
             logits: Vec::new(),
+            pins: Vec::new(),
             scratch: Scratch::new(),
             adapter: None,
         }
@@ -44,7 +43,7 @@ impl<'e> Session<'e> {
 
     /// Answers through `adapter` from now on. What was read with another adapter is forgotten.
     pub fn set_adapter(&mut self, adapter: Option<Arc<dyn Adapter>>) {
-        self.rewind(0);
+        self.forget();
         self.adapter = adapter;
     }
 
@@ -58,9 +57,9 @@ impl<'e> Session<'e> {
         &self.tokens
     }
 
-    /// Tokens this session can hold.
-    pub fn capacity(&self) -> usize {
-        self.memory.capacity()
+    /// Tokens this session can hold; `None` when a pot makes room again and again.
+    pub fn limit(&self) -> Option<usize> {
+        self.pot.limit()
     }
 
     /// Logits after the last token, `[vocab]`; empty before anything was read.
@@ -68,16 +67,68 @@ impl<'e> Session<'e> {
         &self.logits
     }
 
-    /// Bytes taken by keys and values.
-    pub fn kv_bytes(&self) -> usize {
-        self.memory.bytes()
+    /// The key-value memory: what is kept of what was read.
+    pub fn pot(&self) -> &Pot {
+        &self.pot
     }
 
-    /// Forgets everything after the first `len` tokens.
+    /// Bytes taken by keys and values.
+    pub fn kv_bytes(&self) -> usize {
+        self.pot.slab().bytes()
+    }
+
+    /// Whose keys and values these are.
+    pub(crate) fn owner(&self) -> Owner {
+        self.engine.owner(self.adapter.as_ref().map(|adapter| adapter.fingerprint()))
+    }
+
+    /// Forgets everything read; what is pinned stays so.
+    pub fn forget(&mut self) {
+        self.pot.clear();
+        self.tokens.clear();
+        self.logits.clear();
+    }
+
+    /// Forgets everything after the first `len` tokens. A text that was distilled beyond that place is forgotten whole.
     pub fn rewind(&mut self, len: usize) {
-        self.memory.truncate(len);
+        if !self.pot.rewind(len) {
+            return self.forget();
+        }
         self.tokens.truncate(len);
         self.logits.clear();
+    }
+
+    /// Makes the tokens at these places stay in the memory, instead of those pinned before.
+    ///
+    /// # Errors
+    /// When the pot is too small for them.
+    pub fn pin(&mut self, places: Vec<Range<u32>>) -> Result<(), EngineError> {
+        self.pot.pin(self.engine.spec(), places.clone())?;
+        self.pins = places;
+        Ok(())
+    }
+
+    /// Lets `catalyst` say what matters when the memory is distilled: token ids, for example of the question.
+    ///
+    /// # Errors
+    /// When the pot is too small for it.
+    pub fn set_catalyst(&mut self, catalyst: Vec<u32>) -> Result<(), EngineError> {
+        Ok(self.pot.set_catalyst(self.engine.spec(), catalyst)?)
+    }
+
+    /// Distills now if fewer than `tokens` tokens fit before the next distillation, so that they can be read and taken
+    /// back again. Without a pot nothing happens.
+    ///
+    /// # Errors
+    /// When the network fails.
+    pub fn make_room(&mut self, tokens: usize) -> Result<(), EngineError> {
+        let mut network = Network {
+            decoder: self.engine.decoder(),
+            pool: self.engine.pool(),
+            adapter: self.adapter.as_deref(),
+            scratch: &mut self.scratch,
+        };
+        self.pot.make_room(&mut network, tokens).map_err(|error| self.engine.pot_error(error))
     }
 
     /// Makes `prompt` the whole text of this session, reading only what it does not share with what was read
@@ -89,8 +140,8 @@ impl<'e> Session<'e> {
     ) -> Result<usize, EngineError> {
         let shared = self.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // The last token is read again, because its logits are wanted.
-        let kept = shared.min(prompt.len().saturating_sub(1));
-        self.rewind(kept);
+        self.rewind(shared.min(prompt.len().saturating_sub(1)));
+        let kept = self.tokens.len();
         self.feed(&prompt[kept..], watch)?;
         Ok(prompt.len() - kept)
     }
@@ -101,47 +152,68 @@ impl<'e> Session<'e> {
         tokens: &[u32],
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
+        self.read(tokens, None, watch)
+    }
+
+    /// Reads `tokens` and appends `-ln p` of each to `surprise`, but for the first token of a text.
+    pub fn feed_scored(
+        &mut self,
+        tokens: &[u32],
+        surprise: &mut Vec<f32>,
+        watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        self.read(tokens, Some(surprise), watch)
+    }
+
+    fn read(
+        &mut self,
+        tokens: &[u32],
+        surprise: Option<&mut Vec<f32>>,
+        watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
         let needed = self.tokens.len() + tokens.len();
-        if needed > self.memory.capacity() {
-            let context = self.memory.capacity();
+        if let Some(context) = self.limit().filter(|limit| needed > *limit) {
             return Err(EngineError::TooLong { tokens: needed, prompt: needed, answer: 0, context });
         }
-        let mut done = 0;
-        for chunk in tokens.chunks(PREFILL_ROWS) {
-            let last = done + chunk.len() == tokens.len();
-            self.pass(chunk, if last { Want::Last } else { Want::Nothing })?;
-            done += chunk.len();
-            if watch(Fed { done, total: tokens.len() }).is_break() {
-                return Err(EngineError::Cancelled);
-            }
-        }
-        Ok(())
+        let mut stopped = false;
+        let mut network = Network {
+            decoder: self.engine.decoder(),
+            pool: self.engine.pool(),
+            adapter: self.adapter.as_deref(),
+            scratch: &mut self.scratch,
+        };
+        let done = self.pot.read(&mut network, tokens, &mut self.logits, surprise, &mut |done| {
+            let flow = watch(Fed { done, total: tokens.len() });
+            stopped = flow.is_break();
+            flow
+        });
+        let done = done.map_err(|error| self.engine.pot_error(error))?;
+        self.tokens.extend_from_slice(&tokens[..done]);
+        if stopped { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
-    /// Reads `tokens` and returns the logits of each, `[tokens, vocab]`.
+    /// Reads `tokens` and returns the logits of each, `[tokens, vocab]`. Not for sessions with a pot.
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
-        let mut all = Vec::with_capacity(tokens.len() * self.engine.spec().vocab);
-        for chunk in tokens.chunks(PREFILL_ROWS) {
-            self.pass(chunk, Want::All)?;
-            all.extend_from_slice(&self.logits);
-        }
-        let vocab = self.engine.spec().vocab;
-        self.logits.drain(..self.logits.len().saturating_sub(vocab));
+        let mut network = Network {
+            decoder: self.engine.decoder(),
+            pool: self.engine.pool(),
+            adapter: self.adapter.as_deref(),
+            scratch: &mut self.scratch,
+        };
+        let all = self.pot.read_all(&mut network, tokens).map_err(|error| self.engine.pot_error(error))?;
+        self.tokens.extend_from_slice(tokens);
+        self.logits.clear();
+        self.logits.extend_from_slice(&all[all.len().saturating_sub(self.engine.spec().vocab)..]);
         Ok(all)
     }
+}
 
-    fn pass(&mut self, tokens: &[u32], want: Want) -> Result<(), EngineError> {
-        let memory: &mut dyn KvMemory = &mut self.memory;
-        let mut step = Step::new(tokens, memory);
-        step.adapter = self.adapter.as_deref();
-        let decoder = self.engine.decoder();
-        let logits = decoder.forward(self.engine.pool(), &mut [step], want, &mut self.scratch)?;
-        if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(self.engine.not_finite());
+impl Engine {
+    /// An error of the memory, with the broken tensor where the weights are to blame.
+    fn pot_error(&self, error: PotError) -> EngineError {
+        match error {
+            PotError::NotFinite => self.not_finite(),
+            error => error.into(),
         }
-        self.logits.clear();
-        self.logits.extend_from_slice(logits);
-        self.tokens.extend_from_slice(tokens);
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crayon_engine::{
-    Engine, EngineError, Event, Finish, KvType, Message, ModelSource, Options, Role, Sampling, Session,
+    Engine, EngineError, Event, Finish, KvStorage, Message, ModelSource, Options, Role, Sampling, Session,
     Settings,
 };
 
@@ -134,7 +134,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
 
 #[test]
 fn exact_and_fast_agree_closely() {
-    let exact = engine(&Settings { exact: true, kv: Some(KvType::F32), ..Settings::default() });
+    let exact = engine(&Settings { exact: true, kv: Some(KvStorage::F32), ..Settings::default() });
     let fast = engine(&Settings::default());
     let text = "Once upon a time, there was a little girl who lived near the forest with her dog.";
     let logits = |engine: &Engine| {

@@ -6,6 +6,7 @@
 //! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
 //! - [`logits`]: what the network computes, for comparison with other implementations;
 //! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
+//! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
 pub mod bench;
@@ -13,7 +14,9 @@ mod choice;
 mod error;
 mod input;
 mod logits;
+pub mod long;
 mod perplexity;
+pub mod pots;
 mod score;
 pub mod tasks;
 

@@ -88,7 +88,7 @@ pub fn perplexity(
     for part in ids.chunks(window) {
         read += part.len();
         if part.len() >= 2 {
-            if part.len() != session.capacity() {
+            if session.limit() != Some(part.len()) {
                 session = engine.session(part.len())?;
             }
             session.rewind(0);

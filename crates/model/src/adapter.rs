@@ -5,6 +5,7 @@ use std::fmt;
 
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, matmul};
+use sha2::{Digest, Sha256};
 
 use crate::ModelError;
 
@@ -85,6 +86,10 @@ pub trait Adapter: Send + Sync {
     /// Adds this adapter's contribution for `site` to `out`: `x` is `[rows, in]`, `out` is `[rows, out]`. Sites it
     /// does not adapt are left as they are.
     fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool);
+
+    /// Text that differs between adapters that answer differently: keys and values computed through one are never
+    /// used with another.
+    fn fingerprint(&self) -> String;
 }
 
 /// `scale * B A` for one layer: `a` is `[rank, in]`, `b` is `[out, rank]`.
@@ -155,6 +160,19 @@ impl Adapter for LowRank {
         for (out, delta) in out.iter_mut().zip(&delta) {
             *out += pair.scale * delta;
         }
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut sites: Vec<&Site> = self.pairs.keys().collect();
+        sites.sort_unstable_by_key(|site| site.to_string());
+        let mut hash = Sha256::new();
+        for site in sites {
+            let pair = &self.pairs[site];
+            hash.update(format!("{site} {} {} {} {} ", pair.rank, pair.input, pair.output, pair.scale));
+            hash.update(&pair.a);
+            hash.update(&pair.b);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

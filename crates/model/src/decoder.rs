@@ -186,11 +186,7 @@ impl Decoder {
         for step in steps {
             let first = step.memory.position();
             for ((offset, &id), row) in step.tokens.iter().enumerate().zip(&mut out) {
-                let embedding = view(&self.embedding);
-                dequantize(embedding.format, embedding.row(id as usize), row);
-                if self.spec.embedding_scale != 1.0 {
-                    ops::scale(row, self.spec.embedding_scale);
-                }
+                self.embedding(id, row);
                 if let Some(positions) = &self.learned_positions {
                     let positions = view(positions);
                     let mut vector = vec![0.0; width];
@@ -422,6 +418,35 @@ impl Decoder {
         matmul(pool, &scratch.activations, &mut [Product { weight, out }], self.mode);
         if let Some(cap) = self.spec.logit_softcap {
             ops::softcap(&mut scratch.logits, cap);
+        }
+    }
+
+    /// Log-likelihoods of `targets[i]` after row `i` of the pass that `scratch` was last used for, `[targets]`. Takes
+    /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
+    pub fn log_likelihoods(&self, pool: &Pool, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
+        /// Logits held at a time.
+        const LOGITS: usize = 1 << 22;
+        assert_eq!(targets.len(), out.len(), "one result for each target");
+        let vocab = self.spec.vocab;
+        let rows = (LOGITS / vocab).clamp(1, 256);
+        for (block, (targets, out)) in targets.chunks(rows).zip(out.chunks_mut(rows)).enumerate() {
+            let wanted: Vec<usize> = (block * rows..block * rows + targets.len()).collect();
+            self.logits(pool, &wanted, scratch);
+            pool.for_each_chunk(&mut scratch.logits, vocab, |row, logits| {
+                logits[0] = ops::log_probability(logits, targets[row] as usize);
+            });
+            for (out, logits) in out.iter_mut().zip(scratch.logits.chunks_exact(vocab)) {
+                *out = logits[0];
+            }
+        }
+    }
+
+    /// The embedding of a token as it enters the first block, without positions, `[hidden]`.
+    pub fn embedding(&self, token: u32, out: &mut [f32]) {
+        let embedding = view(&self.embedding);
+        dequantize(embedding.format, embedding.row(token as usize), out);
+        if self.spec.embedding_scale != 1.0 {
+            ops::scale(out, self.spec.embedding_scale);
         }
     }
 

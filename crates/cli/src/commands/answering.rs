@@ -1,9 +1,10 @@
 //! What `ask` and `chat` share: settings of an answer, its room in the context, reading and writing.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{Answer, Engine, Event, Finish, Options, Sampling, Session};
+use crayon_engine::{Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session};
 use serde::Serialize;
 
 use crate::args::AnswerArgs;
@@ -17,6 +18,8 @@ use crate::show;
 pub(crate) const LONGEST: usize = 256;
 /// With less room than this an answer is not worth starting, unless a shorter one is asked for.
 const SHORTEST: usize = 32;
+/// Bytes of all documents that were read and are kept for later questions.
+pub(crate) const CACHE_BYTES: u64 = 1 << 30;
 /// Against the loops that small models fall into when they take the likeliest token each time.
 const REPETITION_PENALTY: f32 = 1.1;
 
@@ -126,6 +129,34 @@ pub(crate) fn read(
     });
     let time = progress.finish();
     Ok((result?, time))
+}
+
+/// The same, with the first `stable` tokens from the cache of documents, or kept there.
+pub(crate) fn read_cached(
+    session: &mut Session<'_>,
+    prompt: &[u32],
+    stable: usize,
+    output: &Output,
+) -> anyhow::Result<(usize, Duration)> {
+    let cache = PrefixCache::new(cache_folder()?, CACHE_BYTES);
+    let mut progress = Counting::new("reading", "tokens", output);
+    let result = session.set_text_cached(prompt, stable, &cache, &mut |fed| {
+        progress.at(fed.done, fed.total);
+        interrupt::flow()
+    });
+    let time = progress.finish();
+    let read = result?;
+    if read < prompt.len() {
+        let known = show::count(prompt.len() - read);
+        output.detail(&format!("{known} tokens were read before and came from the cache"));
+    }
+    Ok((read, time))
+}
+
+/// Where documents that were read are kept.
+pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
+    let models = crayon_hub::Settings::from_env()?.cache;
+    Ok(models.parent().unwrap_or(&models).join("cache"))
 }
 
 /// Writes an answer, to stdout as it comes unless `silent`. Ctrl-C ends it; a closed stdout is an error.

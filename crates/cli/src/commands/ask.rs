@@ -1,13 +1,14 @@
 //! `crayon ask`: one question, perhaps about documents, one answer.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crayon_engine::{Answer, Engine, EngineError, Finish, Options};
+use crayon_engine::{Answer, Engine, EngineError, Finish, Options, Session};
 use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
 use super::answering::{self, Size, Times};
+use super::long;
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -16,6 +17,8 @@ use crate::{input, interrupt, model, show};
 /// What is asked, once files and stdin are read.
 #[derive(Debug)]
 struct Request {
+    /// Documents that are never distilled away.
+    pinned: Vec<String>,
     documents: Vec<String>,
     question: String,
 }
@@ -53,23 +56,24 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     let seed = sampling.seed;
     let prompt = request.tokens(args, &engine)?;
 
-    let size = Size { documents: request.document_tokens(&engine)?, prompt: prompt.len() };
     let wanted = args.answer.max_tokens.map(|tokens| tokens as usize);
-    let max_tokens = answering::room(engine.spec().context, size, wanted)
-        .map_err(|no_room| no_room.into_error(engine.name()))?;
-    if wanted.is_none() && max_tokens < answering::LONGEST {
-        output.note(&format!("{} tokens of the context are left for the answer", show::count(max_tokens)));
-    }
-
     interrupt::watch();
-    let mut session = engine.session(prompt.len() + max_tokens)?;
-    let (read, reading) = answering::read(&mut session, &prompt, output)?;
+    let (mut session, max_tokens) = request.session(args, &engine, &prompt, wanted, output)?;
+    let (read, reading) = match args.cache {
+        true => {
+            answering::read_cached(&mut session, &prompt, request.stable(args, &engine, &prompt)?, output)?
+        }
+        false => answering::read(&mut session, &prompt, output)?,
+    };
+    long::explain(&session, output);
+    let (told, kept) = (session.pot().tokens_read(), session.pot().kept());
     let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
     let answer = answering::write(&mut session, &options, output.json, output)?;
     let times = Times::new(&engine, read, reading, &answer);
 
     if output.json {
-        output.object(&report(&engine, &answer, seed, read, times))?;
+        let tokens = Tokens { read: told, kept, evicted: told - kept, generated: answer.tokens.len() };
+        output.object(&report(&engine, &answer, seed, tokens, times))?;
     } else {
         output.piece("\n")?;
     }
@@ -84,7 +88,13 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn report<'a>(engine: &'a Engine, answer: &'a Answer, seed: u64, read: usize, timing: Times) -> Report<'a> {
+fn report<'a>(
+    engine: &'a Engine,
+    answer: &'a Answer,
+    seed: u64,
+    tokens: Tokens,
+    timing: Times,
+) -> Report<'a> {
     Report {
         text: &answer.text,
         finish: answer.finish.name(),
@@ -94,7 +104,7 @@ fn report<'a>(engine: &'a Engine, answer: &'a Answer, seed: u64, read: usize, ti
         confidence: answer.confidence,
         scope: None,
         seed,
-        tokens: Tokens { read, kept: read, evicted: 0, generated: answer.tokens.len() },
+        tokens,
         timing,
         peak_rss_mb: show::peak_rss_mb(),
     }
@@ -129,25 +139,14 @@ impl Request {
         if question.is_empty() && !args.raw {
             return Err(EngineError::EmptyPrompt.into());
         }
-        let mut documents = Vec::new();
-        for path in &args.context {
-            let text =
-                if is_stdin(path) { input::stdin("the document", output)? } else { input::file(path)? };
-            if text.trim().is_empty() {
-                output.note(&format!(
-                    "{} is empty",
-                    if is_stdin(path) { "stdin".into() } else { path.display().to_string() }
-                ));
-                continue;
-            }
-            documents.push(text.trim().to_owned());
-        }
-        Ok(Request { documents, question })
+        let documents = documents(&args.context, output)?;
+        Ok(Request { pinned: documents_pinned(args, output)?, documents, question })
     }
 
-    /// Documents, then a blank line, then the question.
+    /// Pinned documents, the others, then the question, with blank lines between.
     fn text(&self) -> String {
-        let parts: Vec<&str> = self.documents.iter().chain([&self.question]).map(String::as_str).collect();
+        let parts: Vec<&str> =
+            self.pinned.iter().chain(&self.documents).chain([&self.question]).map(String::as_str).collect();
         parts.join("\n\n")
     }
 
@@ -161,14 +160,85 @@ impl Request {
         engine.chat_prompt(&messages)
     }
 
+    /// The prompt without what may be distilled: where it agrees with the whole prompt, tokens stay.
+    fn frame(&self, args: &AskArgs, engine: &Engine) -> Result<Vec<u32>, EngineError> {
+        // Without documents it is the question that is too long to stay whole.
+        let question = if self.documents.is_empty() { "?".to_owned() } else { self.question.clone() };
+        Request { pinned: self.pinned.clone(), documents: Vec::new(), question }.tokens(args, engine)
+    }
+
+    /// Tokens at the beginning of the prompt that another question leaves as they are.
+    fn stable(&self, args: &AskArgs, engine: &Engine, prompt: &[u32]) -> Result<usize, EngineError> {
+        let other = Request {
+            pinned: self.pinned.clone(),
+            documents: self.documents.clone(),
+            question: format!("?{}", self.question),
+        };
+        let other = other.tokens(args, engine)?;
+        Ok(prompt.iter().zip(&other).take_while(|(a, b)| a == b).count())
+    }
+
+    /// A session with room for the prompt and the answer, or one with a pot, and the longest answer.
+    fn session<'e>(
+        &self,
+        args: &AskArgs,
+        engine: &'e Engine,
+        prompt: &[u32],
+        wanted: Option<usize>,
+        output: &Output,
+    ) -> anyhow::Result<(Session<'e>, usize)> {
+        let window = if args.long.given() { args.long.entries(engine) } else { engine.spec().context };
+        let size = Size { documents: self.document_tokens(engine)?, prompt: prompt.len() };
+        let pot = match answering::room(window.min(engine.spec().context), size, wanted) {
+            Ok(max_tokens) => {
+                if wanted.is_none() && max_tokens < answering::LONGEST {
+                    let left = show::count(max_tokens);
+                    output.note(&format!("{left} tokens of the context are left for the answer"));
+                }
+                return Ok((engine.session(prompt.len() + max_tokens)?, max_tokens));
+            }
+            Err(no_room) => no_room,
+        };
+        if !long::possible(engine, &args.long) {
+            return Err(pot.into_error(engine.name()));
+        }
+        let [head, tail] = crayon_engine::stays(prompt, &self.frame(args, engine)?);
+        let question = (!self.documents.is_empty()).then_some(self.question.as_str());
+        // A cached document must not depend on the question.
+        let options = args.long.options(engine, question, !args.cache)?;
+        let session = long::session(engine, options, vec![head, tail])?;
+        Ok((session, wanted.unwrap_or(answering::LONGEST)))
+    }
+
     fn document_tokens(&self, engine: &Engine) -> Result<usize, EngineError> {
         let tokenizer = engine.tokenizer()?;
         let mut tokens = 0;
-        for document in &self.documents {
+        for document in self.pinned.iter().chain(&self.documents) {
             tokens += tokenizer.encode(document, Special::Plain)?.len();
         }
         Ok(tokens)
     }
+}
+
+fn documents(paths: &[PathBuf], output: &Output) -> anyhow::Result<Vec<String>> {
+    let mut documents = Vec::new();
+    for path in paths {
+        let text = if is_stdin(path) { input::stdin("the document", output)? } else { input::file(path)? };
+        if text.trim().is_empty() {
+            let name = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
+            output.note(&format!("{name} is empty"));
+            continue;
+        }
+        documents.push(text.trim().to_owned());
+    }
+    Ok(documents)
+}
+
+fn documents_pinned(args: &AskArgs, output: &Output) -> anyhow::Result<Vec<String>> {
+    if args.pin.iter().any(|path| is_stdin(path)) {
+        return Err(mistake("--pin reads files, not stdin", "save the text to a file"));
+    }
+    documents(&args.pin, output)
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -181,8 +251,13 @@ mod tests {
 
     #[test]
     fn documents_come_before_the_question_with_blank_lines_between() {
-        let request = Request { documents: vec!["one".into(), "two".into()], question: "which?".into() };
-        assert_eq!(request.text(), "one\n\ntwo\n\nwhich?");
-        assert_eq!(Request { documents: vec![], question: "which?".into() }.text(), "which?");
+        let request = Request {
+            pinned: vec!["zero".into()],
+            documents: vec!["one".into(), "two".into()],
+            question: "which?".into(),
+        };
+        assert_eq!(request.text(), "zero\n\none\n\ntwo\n\nwhich?");
+        let alone = Request { pinned: vec![], documents: vec![], question: "which?".into() };
+        assert_eq!(alone.text(), "which?");
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod chat;
 mod convert;
 mod eval;
+pub(crate) mod long;
 mod models;
 mod pull;
 

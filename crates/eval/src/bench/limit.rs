@@ -52,7 +52,7 @@ impl Load {
         let row = stored_bytes(embedding.format, &[spec.hidden]).unwrap_or(0);
         let unread = if spec.tied { 0 } else { embedding.data.len() - row };
         let weights = checkpoint.bytes() - unread;
-        let kv = mean_kv_bytes(spec, engine.kv_type().bytes(), prompt, tokens);
+        let kv = mean_kv_bytes(spec, engine.kv_type().slot_bytes(spec.head_dim), prompt, tokens);
 
         let matrices =
             spec.tensors().into_iter().filter(|(name, shape)| name.starts_with("blk.") && shape.len() == 2);
@@ -86,8 +86,8 @@ impl Load {
 }
 
 /// Bytes of keys and values read for one token, the mean over an answer of `tokens` after `prompt`.
-fn mean_kv_bytes(spec: &Spec, value_bytes: usize, prompt: usize, tokens: usize) -> f64 {
-    let per_slot = 2 * spec.kv_heads * spec.head_dim * value_bytes;
+fn mean_kv_bytes(spec: &Spec, slot_bytes: usize, prompt: usize, tokens: usize) -> f64 {
+    let per_slot = spec.kv_heads * slot_bytes;
     let mean_past = prompt as f64 + (tokens as f64 - 1.0) / 2.0;
     let layers = spec.windows.iter().map(|window| match window {
         Some(window) => mean_past.min(*window as f64),

@@ -10,8 +10,16 @@ pub(super) fn forget_peak() {
 
 /// Peak since [`forget_peak`] in 10^6 bytes. Pages of mapped files count once they are touched, so a model's
 /// weights are part of it although they take no memory of the process's own.
-pub(super) fn peak_mb() -> Option<f64> {
+pub(crate) fn peak_mb() -> Option<f64> {
     peak_rss_bytes().map(|bytes| bytes as f64 / 1e6)
+}
+
+/// What the process has resident now, in 10^6 bytes; `None` where the system does not say.
+pub(super) fn resident_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024.0 / 1e6)
 }
 
 #[cfg(test)]

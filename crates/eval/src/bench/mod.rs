@@ -8,9 +8,12 @@ mod generate;
 mod limit;
 mod made_up;
 mod memory;
+mod pot;
 mod shape;
 
 pub use generate::{Bench, GenerateOptions, Spread, Subject, generate, prompt_ids};
 pub use limit::Limit;
 pub use made_up::MadeUp;
+pub(crate) use memory::peak_mb;
+pub use pot::{PotBench, PotBenchOptions, pot};
 pub use shape::{SCHEMES, Scheme, Shape};

@@ -113,6 +113,14 @@ pub(crate) fn softmax_with(exp_sum: fn(&mut [f32], f32) -> f32, x: &mut [f32]) {
     scale(x, 1.0 / sum);
 }
 
+/// `ln` of the softmax of `x` at `index`. Leaves nothing usable in `x`.
+pub fn log_probability(x: &mut [f32], index: usize) -> f32 {
+    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let chosen = x[index] - largest;
+    let sum = (variant::chosen().exp_sum)(x, largest);
+    chosen - sum.ln()
+}
+
 /// `x * sigmoid(x)` in place.
 pub fn silu(x: &mut [f32]) {
     (variant::chosen().silu)(x);

@@ -75,32 +75,42 @@ impl Conversation {
 
     /// Writes the conversation; a file that is something else is not replaced.
     pub(super) fn save(&self, path: &Path, model: &str) -> anyhow::Result<()> {
-        if path.exists() && parse(path).is_err() {
+        let known = || input::file(path).and_then(|text| parse(&path.display().to_string(), &text)).is_ok();
+        if path.exists() && !known() {
             return Err(mistake(
                 format!("{} exists and is not a saved conversation", path.display()),
                 "choose another name",
             ));
         }
+        let mut text = self.to_json(model)?;
+        text.push('\n');
+        atomic::write_file(path, text.as_bytes()).context("cannot save the conversation")
+    }
+
+    /// The conversation as the file holds it.
+    pub(super) fn to_json(&self, model: &str) -> anyhow::Result<String> {
         let saved = Saved {
             format: FORMAT.to_owned(),
             version: VERSION,
             model: Some(model.to_owned()),
             messages: self.messages.clone(),
         };
-        let mut text = serde_json::to_string_pretty(&saved)?;
-        text.push('\n');
-        atomic::write_file(path, text.as_bytes()).context("cannot save the conversation")
+        Ok(serde_json::to_string_pretty(&saved)?)
     }
 
     /// Reads a saved conversation.
     pub(super) fn load(path: &Path) -> anyhow::Result<Conversation> {
-        let saved = parse(path)?;
-        let conversation = Conversation { messages: saved.messages };
+        Conversation::from_json(&path.display().to_string(), &input::file(path)?)
+    }
+
+    /// Reads what [`to_json`](Self::to_json) made; `name` is told in errors.
+    pub(super) fn from_json(name: &str, text: &str) -> anyhow::Result<Conversation> {
+        let conversation = Conversation { messages: parse(name, text)?.messages };
         match conversation.problem() {
             None => Ok(conversation),
             Some(problem) => {
                 let hint = "after a system text, messages of user and assistant take turns, user first";
-                Err(mistake(format!("{}: {problem}", path.display()), hint))
+                Err(mistake(format!("{name}: {problem}"), hint))
             }
         }
     }
@@ -120,11 +130,9 @@ impl Conversation {
     }
 }
 
-fn parse(path: &Path) -> anyhow::Result<Saved> {
-    let text = input::file(path)?;
-    let name = path.display();
+fn parse(name: &str, text: &str) -> anyhow::Result<Saved> {
     let hint = "/load reads what /save wrote";
-    let saved: Saved = serde_json::from_str(&text)
+    let saved: Saved = serde_json::from_str(text)
         .map_err(|error| mistake(format!("{name} is not a saved conversation: {error}"), hint))?;
     if saved.format != FORMAT {
         return Err(mistake(format!("{name} is not a saved conversation but {:?}", saved.format), hint));

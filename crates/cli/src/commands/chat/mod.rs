@@ -7,12 +7,14 @@ mod slash;
 use std::path::Path;
 
 use crayon_engine::{Answer, Engine, Finish, Options, Session};
+use crayon_text::{Message, Role};
 
 use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
 use super::answering::{self, NoRoom, Size, Times};
-use crate::args::ChatArgs;
+use super::long;
+use crate::args::{ChatArgs, PotArgs};
 use crate::failure::{self, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
@@ -25,6 +27,9 @@ struct Chat<'e> {
     options: Options,
     max_tokens: Option<usize>,
     last: Option<String>,
+    long: &'e PotArgs,
+    /// Where the conversation is kept with its memory.
+    file: Option<&'e Path>,
 }
 
 /// What a line of input led to.
@@ -40,16 +45,25 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
     }
     let engine = model::open(&args.model, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
+    let session = match args.long.given() && !args.long.keeps_everything() {
+        true => engine.pot_session(args.long.options(&engine, None, false)?, 0)?,
+        false => engine.session(args.long.entries(&engine))?,
+    };
     let mut chat = Chat {
         engine: &engine,
-        session: engine.session(engine.spec().context)?,
+        session,
         conversation: Conversation::default(),
         options: Options { sampling, stop: args.answer.stop.clone(), ..Options::default() },
         max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
         last: None,
+        long: &args.long,
+        file: args.session.as_deref(),
     };
     if let Some(path) = &args.load {
         chat.load(path, output)?;
+    }
+    if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
+        chat.resume(path, output)?;
     }
     if let Some(text) = &args.system {
         chat.conversation.set_system(text);
@@ -131,10 +145,15 @@ impl Chat<'_> {
                 self.last = None;
                 output.aside("the conversation starts anew");
             }
+            Slash::Save(path) if is_session(&path) => {
+                self.keep(&path)?;
+                output.aside(&format!("saved {} and its memory to {}", self.messages(), path.display()));
+            }
             Slash::Save(path) => {
                 self.conversation.save(&path, self.engine.name())?;
                 output.aside(&format!("saved {} to {}", self.messages(), path.display()));
             }
+            Slash::Load(path) if is_session(&path) => self.resume(&path, output)?,
             Slash::Load(path) => self.load(&path, output)?,
             Slash::Temperature(temperature) => {
                 let mut sampling = self.options.sampling.clone();
@@ -156,6 +175,27 @@ impl Chat<'_> {
         Ok(())
     }
 
+    /// Writes the conversation with its keys and values.
+    fn keep(&mut self, path: &Path) -> anyhow::Result<()> {
+        let note = self.conversation.to_json(self.engine.name())?;
+        Ok(self.session.save(path, &note)?)
+    }
+
+    /// Goes on with what [`keep`](Self::keep) wrote.
+    fn resume(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
+        let (session, saved) = self.engine.resume(path)?;
+        self.conversation = Conversation::from_json(&path.display().to_string(), &saved.note)?;
+        self.session = session;
+        self.last = None;
+        output.aside(&format!(
+            "goes on with {} from {}, {} tokens read",
+            self.messages(),
+            path.display(),
+            show::count(saved.tokens),
+        ));
+        Ok(())
+    }
+
     /// Adds the question and its answer to the conversation, or neither.
     fn answer(&mut self, question: &str, output: &Output) -> anyhow::Result<()> {
         interrupt::forget();
@@ -164,7 +204,10 @@ impl Chat<'_> {
             Ok(answer) => {
                 self.conversation.answer(answer.text.trim());
                 answering::explain(&answer, output);
-                Ok(())
+                match self.file {
+                    Some(path) => self.keep(path),
+                    None => Ok(()),
+                }
             }
             Err(error) => {
                 self.conversation.take_back();
@@ -179,9 +222,26 @@ impl Chat<'_> {
     fn write(&mut self, output: &Output) -> anyhow::Result<Answer> {
         let prompt = self.engine.chat_prompt(self.conversation.messages())?;
         let size = Size { documents: 0, prompt: prompt.len() };
-        let context = self.session.capacity();
-        let max_tokens =
-            answering::room(context, size, self.max_tokens).map_err(|no_room| self.full(no_room))?;
+        let max_tokens = match self.session.limit() {
+            Some(context) => match answering::room(context, size, self.max_tokens) {
+                Ok(max_tokens) => max_tokens,
+                Err(no_room) if !long::possible(self.engine, self.long) => return Err(self.full(no_room)),
+                Err(_) => {
+                    let entries = show::count(self.long.entries(self.engine));
+                    output.note(&format!(
+                        "the conversation outgrows the model's window: from here on it is read through a pot of {entries} \
+                         entries, and older parts are distilled"
+                    ));
+                    self.session =
+                        self.engine.pot_session(self.long.options(self.engine, None, false)?, 0)?;
+                    self.max_tokens.unwrap_or(answering::LONGEST)
+                }
+            },
+            None => self.max_tokens.unwrap_or(answering::LONGEST),
+        };
+        if self.session.limit().is_none() {
+            self.pin(&prompt, output)?;
+        }
         let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
         let options = Options { max_tokens, ..self.options.clone() };
         let answer = answering::write(&mut self.session, &options, false, output)?;
@@ -196,6 +256,27 @@ impl Chat<'_> {
         // The next answer draws other random numbers than this one; the first seed still fixes them all.
         self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
         Ok(answer)
+    }
+
+    /// Makes the system text and the newest question stay in the pot.
+    fn pin(&mut self, prompt: &[u32], output: &Output) -> anyhow::Result<()> {
+        let messages = self.conversation.messages();
+        let with_last = |content: &str, rest: &[Message]| {
+            let mut messages = rest.to_vec();
+            messages.push(Message::new(Role::User, content));
+            self.engine.chat_prompt(&messages)
+        };
+        let system: Vec<Message> = messages.iter().filter(|m| m.role == Role::System).cloned().collect();
+        let common = |other: &[u32]| prompt.iter().zip(other).take_while(|(a, b)| a == b).count() as u32;
+        let head = common(&with_last("?", &system)?);
+        let before = messages.len().saturating_sub(1);
+        let question = common(&with_last("?", &messages[..before])?).max(head);
+        let whole = vec![0..head, question..prompt.len() as u32];
+        if self.session.pin(whole).is_err() {
+            output.note("the message is too long to stay in the pot whole");
+            self.session.pin(std::iter::once(0..head).collect())?;
+        }
+        Ok(())
     }
 
     fn full(&self, no_room: NoRoom) -> anyhow::Error {
@@ -214,16 +295,30 @@ impl Chat<'_> {
 
     fn stats(&self, output: &Output) {
         let held = self.session.tokens().len();
+        let pot = self.session.pot();
+        let memory = match (pot.limit(), pot.options()) {
+            (Some(limit), _) => format!("{} of {} tokens in memory", show::count(held), show::count(limit)),
+            (None, options) => format!(
+                "{} tokens read, {} kept in a pot of {}, distilled {}",
+                show::count(held),
+                show::count(pot.kept()),
+                show::count(options.map_or(0, |options| options.entries)),
+                show::counted(pot.distillations(), "time"),
+            ),
+        };
         output.aside(&format!(
-            "{}: {}, {} of {} tokens in memory, {} for keys and values of a full context",
+            "{}: {}, {memory}, {} for keys and values",
             self.engine.name(),
             self.messages(),
-            show::count(held),
-            show::count(self.session.capacity()),
             show::bytes(self.session.kv_bytes() as u64),
         ));
         if let Some(last) = &self.last {
             output.aside(&format!("last answer: {last}"));
         }
     }
+}
+
+/// Whether /save and /load mean a session with its memory rather than the messages alone.
+fn is_session(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "pot")
 }

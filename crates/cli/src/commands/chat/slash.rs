@@ -9,7 +9,7 @@ pub(super) const HELP: &str = "\
 /help            this list
 /system TEXT     instructions for the model; without TEXT, shows them
 /reset           forget the conversation, keep the instructions
-/save FILE       write the conversation to FILE (JSON)
+/save FILE       write the conversation to FILE (JSON); FILE.pot keeps the model's memory too
 /load FILE       go on with a saved conversation
 /temperature T   0 takes the likeliest words each time, 1 draws freely
 /stats           tokens, memory and speed

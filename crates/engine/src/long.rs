@@ -1,0 +1,164 @@
+//! Texts longer than a model's window: sessions whose memory is a pot.
+
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
+
+use crayon_model::Scratch;
+use crayon_pot::{GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
+use crayon_text::Special;
+
+use crate::{Engine, EngineError, Session};
+
+/// Text whose reading shows how much each layer needs of the past. Any plain English does.
+const PROBE: &str = "\
+The old harbour lay at the end of a long street of stone houses. In the morning the boats came back with their nets, \
+and the people of the town walked down to the water to see what the night had brought. A girl sold bread from a basket. \
+Her brother counted the boats and wrote their names in a small book, because their grandmother, who could no longer walk \
+so far, wanted to know which of them had come home. When the last boat was in, the two children climbed the hill again. \
+The grandmother sat at her window. She listened to the names, one after the other, and nodded at each of them. One name \
+was missing that day. Nobody spoke of it while they ate. But in the evening there was a light far out at sea, and the \
+boy ran down the long street once more, past the stone houses, to the end of the harbour, and called the missing name \
+into the dark until somebody answered.";
+
+/// The parts of `prompt` that have to stay when its documents are distilled: what it begins and ends with in common
+/// with `frame`, the same prompt without documents.
+pub fn stays(prompt: &[u32], frame: &[u32]) -> [Range<u32>; 2] {
+    let head = prompt.iter().zip(frame).take_while(|(a, b)| a == b).count();
+    let most = prompt.len().min(frame.len()) - head;
+    let tail = prompt.iter().rev().zip(frame.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    [0..head as u32, (prompt.len() - tail) as u32..prompt.len() as u32]
+}
+
+impl Engine {
+    /// A pot of `entries` with InfiniPot and the general catalyst prompt; the storage is the engine's.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    pub fn pot_options(&self, entries: usize) -> Result<PotOptions, EngineError> {
+        let mut options = PotOptions::new(entries, self.catalyst(GENERAL_CATALYST)?);
+        options.storage = self.kv_type();
+        Ok(options)
+    }
+
+    /// Token ids of a catalyst prompt.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    pub fn catalyst(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.tokenizer()?.encode(&format!("\n\n{text}"), Special::Plain)?)
+    }
+
+    /// A session that reads any length into a pot. `pinned` tokens are going to be pinned.
+    ///
+    /// # Errors
+    /// When the pot is too small or too large, or the model's positions cannot be moved.
+    pub fn pot_session(&self, options: PotOptions, pinned: usize) -> Result<Session<'_>, EngineError> {
+        options.check(self.spec(), pinned)?;
+        let wants = named(&options.policy).is_some_and(|policy| policy.make(options.novelty).needs().budgets);
+        let budgets = if wants { Some(self.sensitivity(options.entries)?) } else { None };
+        Ok(Session::new(self, Pot::new(self.spec(), options, pinned, budgets.as_deref())?))
+    }
+
+    /// Goes on with a session saved to `path`; its pot has the shape it was saved with.
+    ///
+    /// # Errors
+    /// When the file is damaged or belongs to another model.
+    pub fn resume(&self, path: &Path) -> Result<(Session<'_>, Saved), EngineError> {
+        let saved = Saved::open(path)?;
+        saved.check_owner(path, &self.owner(None))?;
+        let mut session = match &saved.options {
+            Some(options) => self.pot_session(options.clone(), 0)?,
+            None => self.session(self.spec().context)?,
+        };
+        session.load(path)?;
+        Ok((session, saved))
+    }
+
+    /// Whose keys and values those of this model are.
+    pub(crate) fn owner(&self, adapter: Option<String>) -> Owner {
+        Owner { model: self.checkpoint().fingerprint(), adapter }
+    }
+
+    fn sensitivity(&self, entries: usize) -> Result<Vec<f32>, EngineError> {
+        let mut probe = self.tokenizer()?.encode(PROBE, Special::Plain)?;
+        probe.truncate(entries.min(self.spec().context));
+        let mut network = Network {
+            decoder: self.decoder(),
+            pool: self.pool(),
+            adapter: None,
+            scratch: &mut Scratch::new(),
+        };
+        Ok(budget::sensitivity(&mut network, &probe)?)
+    }
+}
+
+impl Session<'_> {
+    /// Writes everything this session holds to `path`, with a `note` of the caller's.
+    ///
+    /// # Errors
+    /// When the disk does not take it; what was there before stays.
+    pub fn save(&mut self, path: &Path, note: &str) -> Result<(), EngineError> {
+        let owner = self.owner();
+        Ok(self.pot.save(path, &owner, &self.tokens, &self.logits, note)?)
+    }
+
+    /// Replaces what this session holds by what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When the file is damaged, or was saved with another model, adapter or pot. The session is then empty.
+    pub fn load(&mut self, path: &Path) -> Result<(), EngineError> {
+        self.forget();
+        let owner = self.owner();
+        (self.tokens, self.logits) = self.pot.load(path, &owner)?;
+        Ok(())
+    }
+
+    /// Like [`set_text`](Self::set_text); the first `stable` tokens come from `cache` where it has them, and are kept
+    /// there otherwise. Returns how many tokens were read anew.
+    ///
+    /// # Errors
+    /// As [`set_text`](Self::set_text); a cache that cannot be written is an error too.
+    pub fn set_text_cached(
+        &mut self,
+        prompt: &[u32],
+        stable: usize,
+        cache: &crayon_pot::PrefixCache,
+        watch: &mut dyn FnMut(crate::Fed) -> ControlFlow<()>,
+    ) -> Result<usize, EngineError> {
+        // The last token is always read, because its logits are wanted.
+        let stable = stable.min(prompt.len().saturating_sub(1));
+        if stable == 0 {
+            return self.set_text(prompt, watch);
+        }
+        self.forget();
+        let owner = self.owner();
+        match cache.find(&mut self.pot, &owner, &prompt[..stable]) {
+            Some(logits) => {
+                self.tokens.extend_from_slice(&prompt[..stable]);
+                self.logits = logits;
+                self.pin(self.pins.clone())?;
+                self.feed(&prompt[stable..], watch)?;
+                Ok(prompt.len() - stable)
+            }
+            None => {
+                self.feed(&prompt[..stable], watch)?;
+                cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits)?;
+                self.feed(&prompt[stable..], watch)?;
+                Ok(prompt.len())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_frames_the_documents_stays() {
+        assert_eq!(stays(&[1, 2, 9, 9, 3, 4], &[1, 2, 3, 4]), [0..2, 4..6]);
+        // A document that looks like the frame does not make the parts overlap.
+        assert_eq!(stays(&[1, 1, 1, 1], &[1, 1]), [0..2, 4..4]);
+        assert_eq!(stays(&[1, 2], &[1, 2]), [0..2, 2..2]);
+    }
+}

@@ -1,0 +1,167 @@
+//! What reading through a pot costs: against the same reading without evidence, and as the text grows.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crayon_engine::{Engine, EngineError, PotOptions, Session};
+use serde::Serialize;
+
+use super::generate::prompt_ids;
+use super::memory::resident_mb;
+use crate::{EvalError, Progress};
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct PotBenchOptions {
+    /// The pot.
+    pub pot: PotOptions,
+    /// Tokens of the long text.
+    pub tokens: usize,
+    /// Tokens written for decoding speed.
+    pub decode: usize,
+    /// Timed runs of the comparison of prefill; medians are told.
+    pub runs: usize,
+}
+
+/// Costs of a pot. Speeds in tokens a second.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PotBench {
+    /// Model.
+    pub model: String,
+    /// Policy.
+    pub policy: String,
+    /// Entries of the pot.
+    pub pot: usize,
+    /// Entries kept by a distillation.
+    pub keep: usize,
+    /// Bytes of keys and values.
+    pub kv_bytes: usize,
+    /// Reading through the same pot with the `streaming` policy, which needs no evidence.
+    pub plain_tok_s: f64,
+    /// Reading with the policy, novelty left out where it has any.
+    pub distill_tok_s: f64,
+    /// Reading with the whole policy.
+    pub policy_tok_s: f64,
+    /// Share of the plain reading's time that distillation adds.
+    pub distill_share: f64,
+    /// Share that novelty (the output layer for every token) adds on top.
+    pub novelty_share: f64,
+    /// Decoding after as many tokens as the pot holds.
+    pub decode_at_pot_tok_s: f64,
+    /// Decoding after the whole text.
+    pub decode_at_end_tok_s: f64,
+    /// Tokens of the whole text.
+    pub tokens: usize,
+    /// Reading speed of the first and of the last tenth of the text.
+    pub first_tenth_tok_s: f64,
+    /// See above.
+    pub last_tenth_tok_s: f64,
+    /// Resident memory after the first tenth and after the whole text, in 10^6 bytes.
+    pub rss_first_tenth_mb: Option<f64>,
+    /// See above.
+    pub rss_end_mb: Option<f64>,
+}
+
+/// Measures `options.pot` on a text without meaning, which costs the same as any other.
+///
+/// # Errors
+/// When the pot is refused, the network fails, or `progress` stops the measurement.
+pub fn pot(
+    engine: &Engine,
+    options: &PotBenchOptions,
+    progress: &mut Progress<'_>,
+) -> Result<PotBench, EvalError> {
+    let spec = engine.spec();
+    let keep = options.pot.check(spec, 0).map_err(EngineError::from)?;
+    let entries = options.pot.entries;
+    // Several distillations in a comparison; the same tokens for each side, by turns.
+    let sample = prompt_ids(entries * 6, spec.vocab);
+    let sides = [
+        PotOptions { policy: "streaming".to_owned(), keep: Some(keep), ..options.pot.clone() },
+        PotOptions { novelty: 0.0, ..options.pot.clone() },
+        options.pot.clone(),
+    ];
+    let total = options.runs * sides.len() + 12;
+    let mut done = 0;
+    let mut tick = |done: &mut usize| {
+        *done += 1;
+        match progress(*done, total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EvalError::from(EngineError::Cancelled)),
+        }
+    };
+    let mut seconds: [Vec<f64>; 3] = Default::default();
+    for _ in 0..options.runs {
+        for (side, times) in sides.iter().zip(&mut seconds) {
+            let mut session = engine.pot_session(side.clone(), 0)?;
+            // The first pot full has nothing to distil.
+            feed(&mut session, &sample[..entries])?;
+            let began = Instant::now();
+            feed(&mut session, &sample[entries..])?;
+            times.push(began.elapsed().as_secs_f64());
+            tick(&mut done)?;
+        }
+    }
+    let [plain, distill, whole] = seconds.map(median);
+    let rate = |seconds: f64| (sample.len() - entries) as f64 / seconds;
+
+    let mut session = engine.pot_session(options.pot.clone(), 0)?;
+    let kv_bytes = session.kv_bytes();
+    feed(&mut session, &sample[..entries])?;
+    let decode_at_pot_tok_s = decode(&mut session, options.decode)?;
+    tick(&mut done)?;
+    session.forget();
+    let tenth = (options.tokens / 10).max(1);
+    let (mut tenths, mut resident) = (Vec::with_capacity(10), Vec::with_capacity(10));
+    for _ in 0..10 {
+        let began = Instant::now();
+        let mut left = tenth;
+        while left > 0 {
+            let part = left.min(sample.len());
+            feed(&mut session, &sample[..part])?;
+            left -= part;
+        }
+        tenths.push(tenth as f64 / began.elapsed().as_secs_f64());
+        resident.push(resident_mb());
+        tick(&mut done)?;
+    }
+    let decode_at_end_tok_s = decode(&mut session, options.decode)?;
+    tick(&mut done)?;
+    Ok(PotBench {
+        model: engine.name().to_owned(),
+        policy: options.pot.policy.clone(),
+        pot: entries,
+        keep,
+        kv_bytes,
+        plain_tok_s: rate(plain),
+        distill_tok_s: rate(distill),
+        policy_tok_s: rate(whole),
+        distill_share: distill / plain - 1.0,
+        novelty_share: (whole - distill) / plain,
+        decode_at_pot_tok_s,
+        decode_at_end_tok_s,
+        tokens: tenth * 10,
+        first_tenth_tok_s: tenths[0],
+        last_tenth_tok_s: tenths[9],
+        rss_first_tenth_mb: resident[0],
+        rss_end_mb: resident[9],
+    })
+}
+
+fn feed(session: &mut Session<'_>, tokens: &[u32]) -> Result<(), EvalError> {
+    Ok(session.feed(tokens, &mut |_| ControlFlow::Continue(()))?)
+}
+
+/// Tokens a second, one token at a time.
+fn decode(session: &mut Session<'_>, tokens: usize) -> Result<f64, EvalError> {
+    let began = Instant::now();
+    for token in 0..tokens as u32 {
+        feed(session, &[token % 100])?;
+    }
+    Ok(tokens as f64 / began.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,261 @@
+//! All policies at equal memory, on the same questions.
+
+use std::time::Instant;
+
+use crayon_engine::{Engine, EngineError, PotOptions};
+use crayon_text::Special;
+use serde::Serialize;
+
+use super::{Reading, answer};
+use crate::long::metrics::Mean;
+use crate::long::{Filler, Kind, LongQuestion, Rng, Task, needle};
+use crate::{EvalError, Progress};
+
+/// A way to read: a policy with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Variant {
+    /// Name in tables.
+    pub name: &'static str,
+    policy: &'static str,
+    novelty: f32,
+    question: bool,
+}
+
+const fn variant(name: &'static str, policy: &'static str, novelty: f32, question: bool) -> Variant {
+    Variant { name, policy, novelty, question }
+}
+
+/// Everything that is compared: InfiniPot with its ablations, then the rivals.
+pub const VARIANTS: [Variant; 17] = [
+    variant("infinipot", "infinipot", 0.5, false),
+    variant("infinipot, question", "infinipot", 0.5, true),
+    variant("infinipot, α = 0 (CaP only)", "infinipot", 0.0, false),
+    variant("infinipot, α = 0, question", "infinipot", 0.0, true),
+    variant("infinipot, α = 0.25", "infinipot", 0.25, false),
+    variant("infinipot, α = 0.75", "infinipot", 0.75, false),
+    variant("infinipot, α = 1 (NuC only)", "infinipot", 1.0, false),
+    variant("truncate", "truncate", 0.0, false),
+    variant("streaming", "streaming", 0.0, false),
+    variant("h2o", "h2o", 0.0, false),
+    variant("tova", "tova", 0.0, false),
+    variant("snapkv", "snapkv", 0.0, false),
+    variant("keydiff", "keydiff", 0.0, false),
+    variant("sirllm", "sirllm", 0.0, false),
+    variant("kvzip", "kvzip", 0.0, false),
+    variant("episodic", "episodic", 0.0, false),
+    variant("full", "full", 0.0, false),
+];
+
+/// What is compared on what.
+#[derive(Clone, Debug)]
+pub struct PoliciesOptions {
+    /// Sizes of pots, in entries.
+    pub pots: Vec<usize>,
+    /// Tokens of a text.
+    pub length: usize,
+    /// Questions of a task for each seed.
+    pub questions: usize,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Only variants whose name begins so; all when empty.
+    pub only: Vec<String>,
+    /// Only these tasks; all when empty.
+    pub tasks: Vec<String>,
+}
+
+/// One variant, pot and task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Name of the variant.
+    pub policy: &'static str,
+    /// Entries of the pot; `None` for the full cache.
+    pub pot: Option<usize>,
+    /// Task, or `mean` over all of them.
+    pub task: String,
+    /// Share of what was asked that the answers say.
+    pub accuracy: f64,
+    /// Of the accuracy, over seeds.
+    pub standard_error: Option<f64>,
+    /// Share of questions whose right choice was the likeliest, where there are choices.
+    pub choice_accuracy: Option<f64>,
+    /// Of the choice accuracy, over seeds.
+    pub choice_standard_error: Option<f64>,
+    /// Questions.
+    pub n: usize,
+    /// Bytes of keys and values.
+    pub kv_bytes: usize,
+    /// Tokens read a second, answers included.
+    pub tok_s: f64,
+}
+
+/// The whole comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoliciesTable {
+    /// By pot, variant, task.
+    pub rows: Vec<Row>,
+    /// Tokens of a text.
+    pub length: usize,
+    /// Time taken.
+    pub seconds: f64,
+}
+
+/// Names of the tasks.
+const NEEDLE: &str = "needle";
+
+fn question(
+    task: &str,
+    seed: u64,
+    number: usize,
+    length: usize,
+    count: &dyn Fn(&str) -> usize,
+) -> LongQuestion {
+    let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64);
+    match Task::from_name(task) {
+        Some(task) => task.make(&mut rng, length, count),
+        None => {
+            let fact = Kind::ALL[number % Kind::ALL.len()].fact(&mut rng);
+            let depth = rng.uniform();
+            needle(&mut rng, &Filler::Prose, &fact, depth, length, count)
+        }
+    }
+}
+
+/// Asks the same questions through every policy and pot.
+///
+/// # Errors
+/// When a name is unknown, a pot is too small, the network fails, or `progress` stops the measurement.
+pub fn policies(
+    engine: &Engine,
+    options: &PoliciesOptions,
+    progress: &mut Progress<'_>,
+) -> Result<PoliciesTable, EvalError> {
+    let started = Instant::now();
+    let tasks: Vec<&str> = [NEEDLE].into_iter().chain(Task::ALL.map(Task::name)).collect();
+    if let Some(unknown) = options.tasks.iter().find(|task| !tasks.contains(&task.as_str())) {
+        return Err(EvalError::option(
+            "--tasks",
+            format!("has no task {unknown:?}"),
+            format!("tasks are {}", tasks.join(", ")),
+        ));
+    }
+    let tasks: Vec<&str> = tasks
+        .into_iter()
+        .filter(|task| options.tasks.is_empty() || options.tasks.iter().any(|t| t == task))
+        .collect();
+    let variants: Vec<&Variant> = VARIANTS
+        .iter()
+        .filter(|v| {
+            options.only.is_empty() || options.only.iter().any(|name| v.name.starts_with(name.as_str()))
+        })
+        .collect();
+    let tokenizer = engine.tokenizer()?;
+    let count = |text: &str| tokenizer.encode(text, Special::Plain).map_or(0, |ids| ids.len());
+    let mut questions = Vec::new();
+    for task in &tasks {
+        let of_seed = |seed: &u64| -> Vec<LongQuestion> {
+            (0..options.questions)
+                .map(|number| question(task, *seed, number, options.length, &count))
+                .collect()
+        };
+        questions.push(options.seeds.iter().map(of_seed).collect::<Vec<_>>());
+    }
+    // The full cache has no pot to vary, and only reads what fits the window.
+    let fits = options.length + options.length / 10 + 64 <= engine.spec().context;
+    let mut jobs = Vec::new();
+    for &pot in &options.pots {
+        jobs.extend(
+            variants.iter().filter(|variant| variant.policy != "full").map(|variant| (Some(pot), **variant)),
+        );
+    }
+    jobs.extend(
+        variants.iter().filter(|variant| variant.policy == "full" && fits).map(|variant| (None, **variant)),
+    );
+    let total = jobs.len() * tasks.len() * options.seeds.len() * options.questions;
+    let (mut rows, mut done) = (Vec::new(), 0);
+    for (pot, variant) in jobs {
+        let reading = match pot {
+            Some(entries) => Reading {
+                pot: Some(PotOptions {
+                    policy: variant.policy.to_owned(),
+                    novelty: variant.novelty,
+                    ..engine.pot_options(entries)?
+                }),
+                question_catalyst: variant.question,
+            },
+            None => Reading { pot: None, question_catalyst: false },
+        };
+        let (mut means, mut choice_means) =
+            (vec![Vec::new(); options.seeds.len()], vec![Vec::new(); options.seeds.len()]);
+        let (mut all_tokens, mut all_seconds, mut kv_bytes, mut asked) = (0, 0.0, 0, 0);
+        for (task, by_seed) in tasks.iter().zip(&questions) {
+            let (mut scores, mut choices, mut tokens, began) = (Vec::new(), Vec::new(), 0, Instant::now());
+            for (seed, questions) in by_seed.iter().enumerate() {
+                let (mut said, mut chosen) = (Vec::new(), Vec::new());
+                for question in questions {
+                    let found = answer(engine, question, &reading)?;
+                    said.push(found.score);
+                    chosen.extend(found.chosen.map(|right| f64::from(u8::from(right))));
+                    tokens += found.tokens;
+                    kv_bytes = kv_bytes.max(found.kv_bytes);
+                    done += 1;
+                    if progress(done, total).is_break() {
+                        return Err(EngineError::Cancelled.into());
+                    }
+                }
+                scores.push(Mean::of(&said).mean);
+                means[seed].push(Mean::of(&said).mean);
+                if !chosen.is_empty() {
+                    choices.push(Mean::of(&chosen).mean);
+                    choice_means[seed].push(Mean::of(&chosen).mean);
+                }
+            }
+            let seconds = began.elapsed().as_secs_f64();
+            let n = options.questions * options.seeds.len();
+            rows.push(row(variant.name, pot, task, &scores, &choices, n, kv_bytes, tokens as f64 / seconds));
+            all_tokens += tokens;
+            all_seconds += seconds;
+            asked += n;
+        }
+        let over_tasks = |by_seed: &[Vec<f64>]| -> Vec<f64> {
+            by_seed.iter().filter(|values| !values.is_empty()).map(|values| Mean::of(values).mean).collect()
+        };
+        let (scores, choices) = (over_tasks(&means), over_tasks(&choice_means));
+        rows.push(row(
+            variant.name,
+            pot,
+            "mean",
+            &scores,
+            &choices,
+            asked,
+            kv_bytes,
+            all_tokens as f64 / all_seconds,
+        ));
+    }
+    Ok(PoliciesTable { rows, length: options.length, seconds: started.elapsed().as_secs_f64() })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the columns of a table")]
+fn row(
+    policy: &'static str,
+    pot: Option<usize>,
+    task: &str,
+    scores: &[f64],
+    choices: &[f64],
+    n: usize,
+    kv_bytes: usize,
+    tok_s: f64,
+) -> Row {
+    let (scores, choice) = (Mean::of(scores), (!choices.is_empty()).then(|| Mean::of(choices)));
+    Row {
+        policy,
+        pot,
+        task: task.to_owned(),
+        accuracy: scores.mean,
+        standard_error: scores.standard_error,
+        choice_accuracy: choice.map(|choice| choice.mean),
+        choice_standard_error: choice.and_then(|choice| choice.standard_error),
+        n,
+        kv_bytes,
+        tok_s,
+    }
+}

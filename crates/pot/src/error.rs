@@ -1,0 +1,137 @@
+//! What can go wrong with a pot.
+
+use crayon_formats::Error as FormatError;
+use crayon_model::ModelError;
+
+/// Errors of making, filling, saving and loading a pot.
+#[derive(Debug, thiserror::Error)]
+pub enum PotError {
+    /// No policy of this name.
+    #[error("there is no policy {name:?}")]
+    Policy {
+        /// What was asked for.
+        name: String,
+    },
+    /// The pot cannot hold what has to stay.
+    #[error(
+        "a pot of {entries} entries is too small: {forced} have to stay (sinks, system prompt, question and other pinned \
+         text, the latest tokens) and {catalyst} are taken while distilling"
+    )]
+    TooSmall {
+        /// Size asked for.
+        entries: usize,
+        /// Entries that may never go.
+        forced: usize,
+        /// Entries of the catalyst prompt.
+        catalyst: usize,
+        /// The smallest size that works.
+        smallest: usize,
+    },
+    /// The pot is larger than the positions the network knows.
+    #[error("a pot of {entries} entries is larger than the model's context of {context} tokens")]
+    BeyondContext {
+        /// Size asked for.
+        entries: usize,
+        /// The model's window.
+        context: usize,
+    },
+    /// Entries kept leave no room to read.
+    #[error(
+        "keeping {keep} of {entries} entries leaves no room to read on beside {catalyst} of the catalyst"
+    )]
+    Keep {
+        /// Entries to keep.
+        keep: usize,
+        /// Size of the pot.
+        entries: usize,
+        /// Entries of the catalyst prompt.
+        catalyst: usize,
+        /// The most that works.
+        most: usize,
+    },
+    /// The share of novelty is no share.
+    #[error("the share kept for novelty must be between 0 and 1, not {found}")]
+    Novelty {
+        /// What was given.
+        found: f32,
+    },
+    /// Entries with learned positions cannot be moved.
+    #[error(
+        "this model has learned positions: they are part of every key and value and cannot be moved, so its context \
+         cannot be distilled"
+    )]
+    LearnedPositions,
+    /// The text is longer than places are counted.
+    #[error("a text of more than {} tokens", u32::MAX)]
+    TextTooLong,
+    /// A pass gave something that is no number.
+    #[error("the network computed something that is not a number")]
+    NotFinite,
+    /// The network refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A file could not be read.
+    #[error("{file}: cannot read: {source}")]
+    Io {
+        /// Its path.
+        file: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file is not a saved session, or is damaged.
+    #[error("{file}: {what}")]
+    File {
+        /// Its path.
+        file: String,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A session of another model, adapter or pot.
+    #[error("{file} was saved with another {what}: {saved}, now {now}")]
+    Other {
+        /// Its path.
+        file: String,
+        /// What differs.
+        what: &'static str,
+        /// As saved.
+        saved: String,
+        /// As it is.
+        now: String,
+    },
+}
+
+impl PotError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            PotError::Policy { .. } => {
+                let names: Vec<&str> = crate::POLICIES.iter().map(|policy| policy.name).collect();
+                Some(format!("policies are full, {}", names.join(", ")))
+            }
+            PotError::TooSmall { smallest, .. } => {
+                Some(format!("the smallest pot that works here has {smallest} entries"))
+            }
+            PotError::BeyondContext { context, .. } => Some(format!(
+                "--pot {context} is the largest: no entry may stand beyond the positions the model knows"
+            )),
+            PotError::Keep { most, .. } => {
+                Some(format!("keep {most} or fewer (--keep), or take a larger pot"))
+            }
+            PotError::LearnedPositions => Some(
+                "give the part of the text that matters, or a model with rotary positions such as mini"
+                    .to_owned(),
+            ),
+            PotError::File { hint, .. } => Some((*hint).to_owned()),
+            PotError::Other { .. } => Some(
+                "go on with the model and settings it was saved with, or start anew with another file"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}

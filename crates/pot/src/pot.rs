@@ -1,0 +1,350 @@
+//! Reading a text of any length into fixed memory: fill, score, keep, go on.
+//!
+//! [`Pot::read`] is the loop of continual context distillation (InfiniPot, arXiv 2410.01518, section 3.1). A pot
+//! without a policy keeps everything and refuses what does not fit.
+
+use std::ops::{ControlFlow, Range};
+
+use crayon_formats::spec::{Positions, Spec};
+use crayon_kernels::Pool;
+use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
+
+use crate::distill::{Distiller, Medoids};
+use crate::policy::{Attention, Needs, Policy};
+use crate::watch::Watch;
+use crate::{KvStorage, PotError, PotOptions, Slab, named};
+
+/// Rows of one pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
+/// progress is reported and that a stop comes soon.
+const PASS_ROWS: usize = 256;
+
+/// A network at work: what a pot needs to read.
+pub struct Network<'a> {
+    /// The network.
+    pub decoder: &'a Decoder,
+    /// Its threads.
+    pub pool: &'a Pool,
+    /// Added to its linear layers.
+    pub adapter: Option<&'a dyn Adapter>,
+    /// Buffers of passes.
+    pub scratch: &'a mut Scratch,
+}
+
+/// Keys and values of one text, in memory that does not grow.
+pub struct Pot {
+    pub(crate) slab: Slab,
+    pub(crate) distiller: Option<Distiller>,
+    pub(crate) distillations: usize,
+    /// Tokens read when the last distillation happened: what came after can be taken back.
+    pub(crate) settled: usize,
+    pub(crate) pinned: Vec<Range<u32>>,
+}
+
+impl Pot {
+    /// A pot that keeps every token and refuses more than `capacity`.
+    pub fn full(spec: &Spec, capacity: usize, storage: KvStorage) -> Pot {
+        let slab = Slab::new(spec, capacity, storage);
+        Pot { slab, distiller: None, distillations: 0, settled: 0, pinned: Vec::new() }
+    }
+
+    /// A pot that forgets by a policy. `pinned` tokens are going to be pinned; `budgets`, one weight for each layer,
+    /// sizes the layers for policies that want it.
+    ///
+    /// # Errors
+    /// As [`PotOptions::check`].
+    pub fn new(
+        spec: &Spec,
+        options: PotOptions,
+        pinned: usize,
+        budgets: Option<&[f32]>,
+    ) -> Result<Pot, PotError> {
+        let keep = options.check(spec, pinned)?;
+        // `check` knows the policy.
+        let policy =
+            named(&options.policy).ok_or_else(|| PotError::Policy { name: options.policy.clone() })?;
+        let policy = policy.make(options.novelty);
+        let needs = policy.needs();
+        let floor = options.sinks + options.recent + pinned + 1;
+        let keeps = match budgets.filter(|_| needs.budgets) {
+            Some(weights) => crate::budget::shares(weights, keep, floor.max(keep / 2)),
+            None => vec![keep; spec.layers],
+        };
+        let chunk = options.entries - keep;
+        let slab = Slab::with_layers(spec, keeps.iter().map(|keep| keep + chunk).collect(), options.storage);
+        let watched = needs.attention != Attention::None;
+        let watch = watched.then(|| Watch::new(&slab, spec.heads));
+        let reserve = options.reserve(needs.attention);
+        let distiller = Distiller {
+            policy,
+            needs,
+            options,
+            keeps,
+            reserve,
+            watch,
+            chunk: Vec::new(),
+            medoids: Medoids::default(),
+        };
+        Ok(Pot { slab, distiller: Some(distiller), distillations: 0, settled: 0, pinned: Vec::new() })
+    }
+
+    /// What is held.
+    pub fn slab(&self) -> &Slab {
+        &self.slab
+    }
+
+    /// Its shape and policy; `None` for a pot that keeps everything.
+    pub fn options(&self) -> Option<&PotOptions> {
+        self.distiller.as_ref().map(|distiller| &distiller.options)
+    }
+
+    /// Tokens read so far.
+    pub fn tokens_read(&self) -> usize {
+        self.slab.read()
+    }
+
+    /// Mean number of entries of a head.
+    pub fn kept(&self) -> usize {
+        self.slab.kept()
+    }
+
+    /// How often the pot was distilled.
+    pub fn distillations(&self) -> usize {
+        self.distillations
+    }
+
+    /// Tokens a pot without policy holds at most; with one there is no end.
+    pub fn limit(&self) -> Option<usize> {
+        match self.distiller {
+            Some(_) => None,
+            None => Some(self.slab.capacity(0)),
+        }
+    }
+
+    /// Makes the tokens at these places of the text stay in every head, instead of those pinned before.
+    ///
+    /// # Errors
+    /// When the pot is too small for them.
+    pub fn pin(&mut self, spec: &Spec, places: Vec<Range<u32>>) -> Result<(), PotError> {
+        if let Some(distiller) = &mut self.distiller {
+            let sinks = distiller.options.sinks as u32;
+            let pinned: u32 =
+                places.iter().map(|place| place.end - place.start.max(sinks).min(place.end)).sum();
+            let keep = distiller.options.check(spec, pinned as usize)?;
+            if distiller.keeps.iter().all(|&own| own < keep) {
+                distiller.keeps.fill(keep);
+            }
+        }
+        self.pinned = places;
+        Ok(())
+    }
+
+    /// Takes the catalyst prompt from here on, for example the user's question.
+    ///
+    /// # Errors
+    /// When the pot is too small for it.
+    pub fn set_catalyst(&mut self, spec: &Spec, catalyst: Vec<u32>) -> Result<(), PotError> {
+        if let Some(distiller) = &mut self.distiller {
+            let options = PotOptions { catalyst, ..distiller.options.clone() };
+            options.check(spec, 0)?;
+            distiller.reserve = options.reserve(distiller.needs.attention);
+            distiller.options = options;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything after the first `len` tokens and says whether that was possible: a distilled text can only
+    /// be taken back as far as its last distillation.
+    pub fn rewind(&mut self, len: usize) -> bool {
+        let read = self.tokens_read();
+        if len >= read {
+            return true;
+        }
+        if len == 0 {
+            self.clear();
+            return true;
+        }
+        if len < self.settled {
+            return false;
+        }
+        self.slab.pop(read - len);
+        if let Some(distiller) = &mut self.distiller {
+            distiller.chunk.truncate(len - self.settled);
+            let first = self.slab.kept();
+            if let Some(watch) = &mut distiller.watch {
+                watch.forget_from(first);
+            }
+        }
+        true
+    }
+
+    /// Forgets everything read; what is pinned stays so.
+    pub fn clear(&mut self) {
+        self.slab.clear();
+        (self.distillations, self.settled) = (0, 0);
+        if let Some(distiller) = &mut self.distiller {
+            distiller.chunk.clear();
+            distiller.medoids = Medoids::default();
+            if let Some(watch) = &mut distiller.watch {
+                watch.clear(crate::watch::Reduce::Sum);
+            }
+        }
+    }
+
+    /// Reads `tokens`, distilling as often as the pot is full. `logits` holds those after the token before, if any,
+    /// and then those after the last one. `surprise` receives `-ln p` of every token but the first of a text. `watch`
+    /// is told after each pass how many tokens were read and may end the reading; returns how many were.
+    ///
+    /// # Errors
+    /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
+    pub fn read(
+        &mut self,
+        network: &mut Network<'_>,
+        tokens: &[u32],
+        logits: &mut Vec<f32>,
+        mut surprise: Option<&mut Vec<f32>>,
+        watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<usize, PotError> {
+        if self.tokens_read() + tokens.len() > u32::MAX as usize {
+            return Err(PotError::TextTooLong);
+        }
+        let mut done = 0;
+        while done < tokens.len() {
+            let room = match &self.distiller {
+                Some(distiller) => self.slab.room().saturating_sub(distiller.reserve),
+                // Nothing is read of a text that does not fit.
+                None if tokens.len() - done > self.slab.room() => {
+                    let (needed, capacity) =
+                        (self.tokens_read() + tokens.len() - done, self.slab.capacity(0));
+                    return Err(crayon_model::ModelError::MemoryFull { needed, capacity }.into());
+                }
+                None => self.slab.room(),
+            };
+            if room == 0 {
+                self.distill(network)?;
+                continue;
+            }
+            let rows = room.min(PASS_ROWS).min(tokens.len() - done);
+            let last = done + rows == tokens.len();
+            self.pass(network, &tokens[done..done + rows], room, last, logits, surprise.as_deref_mut())?;
+            done += rows;
+            if watch(done).is_break() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads `tokens` and returns the logits after each, `[tokens, vocab]`. Only for pots without a policy.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_all(&mut self, network: &mut Network<'_>, tokens: &[u32]) -> Result<Vec<f32>, PotError> {
+        assert!(self.distiller.is_none(), "a pot with a policy reads with `read`");
+        let mut all = Vec::with_capacity(tokens.len() * network.decoder.spec().vocab);
+        for chunk in tokens.chunks(PASS_ROWS) {
+            let mut step = Step::new(chunk, &mut self.slab);
+            step.adapter = network.adapter;
+            let rows = network.decoder.forward(network.pool, &mut [step], Want::All, network.scratch)?;
+            all.extend_from_slice(rows);
+        }
+        if all.iter().any(|logit| !logit.is_finite()) {
+            return Err(PotError::NotFinite);
+        }
+        Ok(all)
+    }
+
+    fn pass(
+        &mut self,
+        network: &mut Network<'_>,
+        tokens: &[u32],
+        room: usize,
+        last: bool,
+        logits: &mut Vec<f32>,
+        surprise: Option<&mut Vec<f32>>,
+    ) -> Result<(), PotError> {
+        let began = self.slab.is_empty();
+        let needs = self.distiller.as_ref().map_or(Needs::default(), |distiller| distiller.needs);
+        let scored = needs.novelty || surprise.is_some();
+        let mut novelty = Vec::new();
+        if scored {
+            novelty.push(if began || logits.is_empty() {
+                f32::NAN
+            } else {
+                -log_likelihood(logits, tokens[0])
+            });
+        }
+        let mut step = Step::new(tokens, &mut self.slab);
+        step.adapter = network.adapter;
+        if let Some(Distiller { watch: Some(watch), .. }) = &mut self.distiller {
+            let from = match needs.attention {
+                Attention::Every => Some(0),
+                // The last tokens before the pot is full: `room` says how far away that is.
+                Attention::Last(count) => Some(room.saturating_sub(count)).filter(|row| *row < tokens.len()),
+                _ => None,
+            };
+            if let Some(from) = from {
+                watch.from_row(from);
+                step.tap = Some(watch);
+            }
+        }
+        let want = if last || scored { Want::Last } else { Want::Nothing };
+        let found = network.decoder.forward(network.pool, &mut [step], want, network.scratch)?;
+        logits.clear();
+        logits.extend_from_slice(found);
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(PotError::NotFinite);
+        }
+        if scored {
+            let mut rest = vec![0.0; tokens.len() - 1];
+            network.decoder.log_likelihoods(network.pool, &tokens[1..], &mut rest, network.scratch);
+            novelty.extend(rest.iter().map(|value| -value));
+            if let Some(surprise) = surprise {
+                surprise.extend(novelty.iter().skip(usize::from(began)));
+            }
+            if novelty[0].is_nan() {
+                novelty[0] = 0.0;
+            }
+            self.slab.set_novelty(&novelty);
+        }
+        if let Some(distiller) = &mut self.distiller {
+            distiller.chunk.extend_from_slice(tokens);
+        }
+        Ok(())
+    }
+
+    /// Distills now if fewer than `tokens` tokens fit before the next distillation. Without a policy nothing happens.
+    ///
+    /// # Errors
+    /// When the network fails.
+    pub fn make_room(&mut self, network: &mut Network<'_>, tokens: usize) -> Result<(), PotError> {
+        match &self.distiller {
+            Some(distiller) if self.slab.room() < distiller.reserve + tokens => self.distill(network),
+            _ => Ok(()),
+        }
+    }
+
+    fn distill(&mut self, network: &mut Network<'_>) -> Result<(), PotError> {
+        let Some(distiller) = &mut self.distiller else { return Ok(()) };
+        distiller.distill(network, &mut self.slab, &self.pinned, self.distillations == 0)?;
+        self.distillations += 1;
+        self.settled = self.slab.read();
+        Ok(())
+    }
+}
+
+/// Whether this network's context can be distilled: its positions can be moved.
+pub fn distillable(spec: &Spec) -> bool {
+    spec.positions != Positions::Learned
+}
+
+/// `ln p(token)` under a row of logits.
+fn log_likelihood(logits: &[f32], token: u32) -> f32 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
+    logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - most - sum.ln() as f32)
+}
+
+const _: () = {
+    const fn assert_send<T: Send + Sync>() {}
+    assert_send::<Box<dyn Policy>>();
+};

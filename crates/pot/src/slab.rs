@@ -1,0 +1,382 @@
+//! The memory itself: a fixed number of slots for each layer, each with what its policy wants to know.
+//!
+//! Layout is `[layer][kv_head][slot]`, keys and values `[.., dim]` behind it. All heads of a layer hold equally many
+//! entries, but each head its own. Entries stand in the order of the text. An entry's rotary position is its slot,
+//! shifted so that the newest entries of all layers share a position: layers may differ in size.
+
+use crayon_formats::spec::{Positions, Spec};
+use crayon_model::rope::{Rotation, Rotations};
+use crayon_model::{HeadView, KvMemory, ModelError};
+
+use crate::storage::{KvStorage, Pairing, Place, Store, floats, take};
+
+/// Keys and values in fixed memory. See the module's text for the layout.
+pub struct Slab {
+    store: Store,
+    /// Place of the entry's token in the whole text, `[layer][kv_head][slot]`.
+    origins: Vec<u32>,
+    /// `-ln p` of the entry's token when it was read, same shape.
+    novelty: Vec<f32>,
+    /// Evidence a policy carries with an entry, same shape.
+    carried: Vec<f32>,
+    /// Slots of each layer.
+    capacity: Vec<usize>,
+    /// First slot of each layer in the whole slab.
+    first: Vec<usize>,
+    /// Entries of each layer, the same in all its heads.
+    filled: Vec<usize>,
+    /// Rows of the pass under way.
+    pending: usize,
+    /// Rotary position of the next token.
+    position: usize,
+    /// Place in the text of the next token.
+    origin: u32,
+    kv_heads: usize,
+    dim: usize,
+    turns: Turns,
+}
+
+/// Angles by which keys turn when their positions change, by distance.
+struct Turns {
+    pairing: Pairing,
+    /// Per kind of layer (all positions, sliding window): cos and sin `[distance, dims / 2]`.
+    tables: Vec<(Vec<f32>, Vec<f32>)>,
+    /// Which table a layer uses.
+    kind: Vec<usize>,
+}
+
+impl Turns {
+    fn new(spec: &Spec, span: usize) -> Turns {
+        let Positions::Rope(rope) = &spec.positions else {
+            let pairing = Pairing { dims: 0, interleaved: false };
+            return Turns { pairing, tables: Vec::new(), kind: Vec::new() };
+        };
+        let rotations = Rotations::new(rope, span);
+        let table = |rotation: &Rotation| {
+            let (mut cos, mut sin) = (Vec::new(), Vec::new());
+            for distance in 0..span {
+                for frequency in &rotation.inverse_frequencies {
+                    // Entries only ever move down: the angle is negative.
+                    let (s, c) = (distance as f32 * frequency).sin_cos();
+                    cos.push(c);
+                    sin.push(-s);
+                }
+            }
+            (cos, sin)
+        };
+        let local = rotations.local.as_ref();
+        let windowed = |layer| spec.windows.get(layer).copied().flatten().is_some();
+        Turns {
+            pairing: Pairing { dims: rotations.dims, interleaved: rotations.interleaved },
+            tables: [Some(&rotations.global), local].into_iter().flatten().map(table).collect(),
+            kind: (0..spec.layers).map(|layer| usize::from(local.is_some() && windowed(layer))).collect(),
+        }
+    }
+
+    fn by(&self, layer: usize, distance: usize) -> Option<(&[f32], &[f32], Pairing)> {
+        let (cos, sin) = self.tables.get(*self.kind.get(layer)?)?;
+        let half = self.pairing.dims / 2;
+        let at = distance * half..(distance + 1) * half;
+        (distance > 0).then(|| (&cos[at.clone()], &sin[at], self.pairing))
+    }
+}
+
+impl Slab {
+    /// A slab with `capacity` slots for each head of every layer.
+    pub fn new(spec: &Spec, capacity: usize, storage: KvStorage) -> Slab {
+        Slab::with_layers(spec, vec![capacity; spec.layers], storage)
+    }
+
+    /// A slab whose layers have `capacity[layer]` slots for each head.
+    pub fn with_layers(spec: &Spec, capacity: Vec<usize>, storage: KvStorage) -> Slab {
+        assert_eq!(capacity.len(), spec.layers, "one capacity for each layer");
+        let mut first = Vec::with_capacity(spec.layers);
+        let mut slots = 0;
+        for capacity in &capacity {
+            first.push(slots);
+            slots += capacity * spec.kv_heads;
+        }
+        let span = capacity.iter().copied().max().unwrap_or(0);
+        Slab {
+            store: Store::new(storage, spec.layers * spec.kv_heads, slots, spec.head_dim),
+            origins: vec![0; slots],
+            novelty: vec![0.0; slots],
+            carried: vec![0.0; slots],
+            filled: vec![0; spec.layers],
+            pending: 0,
+            position: 0,
+            origin: 0,
+            kv_heads: spec.kv_heads,
+            dim: spec.head_dim,
+            turns: Turns::new(spec, span),
+            capacity,
+            first,
+        }
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.capacity.len()
+    }
+
+    /// Key and value heads of a layer.
+    pub fn kv_heads(&self) -> usize {
+        self.kv_heads
+    }
+
+    /// Width of a head.
+    pub fn head_dim(&self) -> usize {
+        self.dim
+    }
+
+    /// How keys and values are stored.
+    pub fn storage(&self) -> KvStorage {
+        self.store.kind()
+    }
+
+    /// Entries of each head of `layer`.
+    pub fn len(&self, layer: usize) -> usize {
+        self.filled[layer]
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.origin == 0
+    }
+
+    /// Slots of each head of `layer`.
+    pub fn capacity(&self, layer: usize) -> usize {
+        self.capacity[layer]
+    }
+
+    /// Tokens that fit into every layer before something has to go.
+    pub fn room(&self) -> usize {
+        self.capacity.iter().zip(&self.filled).map(|(capacity, filled)| capacity - filled).min().unwrap_or(0)
+    }
+
+    /// Tokens read so far, kept or not.
+    pub fn read(&self) -> usize {
+        self.origin as usize
+    }
+
+    /// Mean number of entries of a head.
+    pub fn kept(&self) -> usize {
+        self.filled.iter().sum::<usize>() / self.filled.len().max(1)
+    }
+
+    /// Bytes taken by keys, values and what goes with the entries.
+    pub fn bytes(&self) -> usize {
+        self.store.bytes() + self.origins.len() * 12
+    }
+
+    /// Bytes of a slab of `entries` slots in every layer.
+    pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage) -> usize {
+        let heads = spec.layers * spec.kv_heads;
+        let scales = if storage == KvStorage::I8 { heads * spec.head_dim * 4 } else { 0 };
+        heads * entries * (storage.slot_bytes(spec.head_dim) + 12) + scales
+    }
+
+    fn place(&self, layer: usize, kv_head: usize) -> Place {
+        Place {
+            head: layer * self.kv_heads + kv_head,
+            first: self.first[layer] + kv_head * self.capacity[layer],
+            filled: self.filled[layer],
+        }
+    }
+
+    fn slots(&self, layer: usize, kv_head: usize) -> std::ops::Range<usize> {
+        let place = self.place(layer, kv_head);
+        place.first..place.first + place.filled
+    }
+
+    /// Places in the text of a head's entries, ascending.
+    pub fn origins(&self, layer: usize, kv_head: usize) -> &[u32] {
+        &self.origins[self.slots(layer, kv_head)]
+    }
+
+    /// Novelty of a head's entries.
+    pub fn novelty(&self, layer: usize, kv_head: usize) -> &[f32] {
+        &self.novelty[self.slots(layer, kv_head)]
+    }
+
+    /// What a policy carries with a head's entries.
+    pub fn carried(&self, layer: usize, kv_head: usize) -> &[f32] {
+        &self.carried[self.slots(layer, kv_head)]
+    }
+
+    /// The same, to be changed.
+    pub fn carried_mut(&mut self, layer: usize, kv_head: usize) -> &mut [f32] {
+        let slots = self.slots(layer, kv_head);
+        &mut self.carried[slots]
+    }
+
+    /// Sets the novelty of the newest `novelty.len()` tokens in every head.
+    pub fn set_novelty(&mut self, novelty: &[f32]) {
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let slots = self.slots(layer, kv_head);
+                let newest = slots.end - novelty.len().min(slots.len())..slots.end;
+                let skip = novelty.len() - newest.len();
+                self.novelty[newest].copy_from_slice(&novelty[skip..]);
+            }
+        }
+    }
+
+    /// Raises the novelty of the oldest token read since `origin` to the largest of those after it: nothing could
+    /// predict the first token of a text.
+    pub fn first_novelty(&mut self, value: f32, origin: u32) {
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let slots = self.slots(layer, kv_head);
+                if let Ok(at) = self.origins[slots.clone()].binary_search(&origin) {
+                    self.novelty[slots.start + at] = value;
+                }
+            }
+        }
+    }
+
+    /// The key of an entry at its present position.
+    pub fn key(&self, layer: usize, kv_head: usize, slot: usize, out: &mut [f32]) {
+        let place = self.place(layer, kv_head);
+        self.store.key(place.head, place.first + slot, out);
+    }
+
+    /// Rotary position of the first entry of `layer`.
+    pub fn offset(&self, layer: usize) -> usize {
+        self.position - self.filled[layer]
+    }
+
+    /// Forgets the newest `count` tokens, which every head must still hold.
+    pub fn pop(&mut self, count: usize) {
+        for filled in &mut self.filled {
+            assert!(count <= *filled, "fewer entries than tokens to forget");
+            *filled -= count;
+        }
+        self.pending = 0;
+        self.position -= count;
+        self.origin -= count as u32;
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.filled.fill(0);
+        (self.pending, self.position, self.origin) = (0, 0, 0);
+    }
+
+    /// Keeps of head `kv_head` of `layer` the entries `kept` (slots, ascending) and moves them to positions that end
+    /// just below `end`. Every head of a layer has to keep equally many; [`settle`](Self::settle) comes last.
+    pub(crate) fn compact(&mut self, layer: usize, kv_head: usize, kept: &[usize], end: usize) {
+        let place = self.place(layer, kv_head);
+        let (old, new) = (self.offset(layer), end - kept.len());
+        let mut key = vec![0.0; self.dim];
+        for (to, &from) in kept.iter().enumerate() {
+            let distance = (old + from) - (new + to);
+            let (source, target) = (place.first + from, place.first + to);
+            let turn = self.turns.by(layer, distance);
+            self.store.relocate(place.head, source, target, self.dim, turn, &mut key);
+            self.origins[target] = self.origins[source];
+            self.novelty[target] = self.novelty[source];
+            self.carried[target] = self.carried[source];
+        }
+    }
+
+    /// Ends a compaction: layer `l` holds `kept[l]` entries, and the next token takes position `end`.
+    pub(crate) fn settle(&mut self, kept: &[usize], end: usize) {
+        self.filled.copy_from_slice(kept);
+        self.position = end;
+    }
+
+    /// Appends everything that makes up the slab to `out`, but for its sizes.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        out.extend((self.position as u64).to_le_bytes());
+        out.extend(u64::from(self.origin).to_le_bytes());
+        self.filled.iter().for_each(|filled| out.extend((*filled as u64).to_le_bytes()));
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let slots = self.slots(layer, kv_head);
+                self.origins[slots.clone()].iter().for_each(|v| out.extend(v.to_le_bytes()));
+                self.novelty[slots.clone()].iter().for_each(|v| out.extend(v.to_le_bytes()));
+                self.carried[slots].iter().for_each(|v| out.extend(v.to_le_bytes()));
+                self.store.save(self.place(layer, kv_head), self.dim, out);
+            }
+        }
+    }
+
+    /// Reads what [`save`](Self::save) wrote into a slab of the same sizes; `None` when that is impossible.
+    pub(crate) fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        let position = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
+        self.origin = u32::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
+        for layer in 0..self.layers() {
+            let filled = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
+            if filled > self.capacity[layer] || filled > position || position > self.span() {
+                return None;
+            }
+            self.filled[layer] = filled;
+        }
+        (self.position, self.pending) = (position, 0);
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let slots = self.slots(layer, kv_head);
+                for origin in &mut self.origins[slots.clone()] {
+                    *origin = u32::from_le_bytes(take(bytes)?);
+                }
+                floats(&mut self.novelty[slots.clone()], bytes)?;
+                floats(&mut self.carried[slots], bytes)?;
+                let place = self.place(layer, kv_head);
+                self.store.load(place, self.dim, bytes)?;
+            }
+        }
+        Some(())
+    }
+}
+
+impl KvMemory for Slab {
+    fn position(&self) -> usize {
+        self.position
+    }
+
+    fn span(&self) -> usize {
+        self.capacity.iter().copied().max().unwrap_or(0)
+    }
+
+    fn reserve(&mut self, rows: usize) -> Result<(), ModelError> {
+        if rows > self.room() {
+            let capacity = self.filled.iter().max().unwrap_or(&0) + self.room();
+            return Err(ModelError::MemoryFull { needed: capacity - self.room() + rows, capacity });
+        }
+        self.pending = rows;
+        Ok(())
+    }
+
+    fn append(&mut self, layer: usize, keys: &[f32], values: &[f32], rows: usize) {
+        let dim = self.dim;
+        for kv_head in 0..self.kv_heads {
+            let mut place = self.place(layer, kv_head);
+            for row in 0..rows {
+                let from = (row * self.kv_heads + kv_head) * dim..(row * self.kv_heads + kv_head + 1) * dim;
+                self.store.push(place, &keys[from.clone()], &values[from], self.turns.pairing);
+                let slot = place.first + place.filled;
+                self.origins[slot] = self.origin + row as u32;
+                self.novelty[slot] = 0.0;
+                self.carried[slot] = 0.0;
+                place.filled += 1;
+            }
+        }
+    }
+
+    fn head(&self, layer: usize, kv_head: usize) -> HeadView<'_> {
+        let mut place = self.place(layer, kv_head);
+        place.filled += self.pending;
+        let (keys, values) = self.store.slices(place, self.dim);
+        HeadView { keys, values, slots: place.filled, key_bias: None }
+    }
+
+    fn advance(&mut self, rows: usize) {
+        for filled in &mut self.filled {
+            *filled += rows;
+        }
+        self.position += rows;
+        self.origin += rows as u32;
+        self.pending = 0;
+    }
+}
