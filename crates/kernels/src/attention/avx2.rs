@@ -2,6 +2,9 @@
 //!
 //! Four query rows go together, so that a key or value read from memory serves all four. A row's own order never
 //! changes with that: a score is summed in eight lanes along the width, a result goes over the slots one by one.
+//!
+//! The scales of integers stay out of these loops: those of channels go into the query or onto the finished result,
+//! those of slots onto the finished score or into the probability. Either way a row is scaled number by number.
 
 use std::arch::x86_64::*;
 
@@ -50,33 +53,99 @@ impl Kv for f16 {
     }
 }
 
+impl Kv for i8 {
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const i8) -> __m256 {
+        // SAFETY: the caller's promise; the load is of eight bytes.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// Query rows of a group, `stride` apart.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    values: &'a [f32],
+    stride: usize,
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn attend(head: &mut Head<'_, '_>) {
     let mut scratch = std::mem::take(head.scratch);
-    // Room for the scores of a group of rows, each over all slots.
-    let stride = head.past + head.rows;
-    let needed = TOGETHER.min(head.rows) * stride;
-    if scratch.len() < needed {
-        scratch.resize(needed, 0.0);
+    // Room for the scores of a group of rows, each over all slots, and for its queries when they get scales.
+    let (dim, stride, group) = (head.shape.dim, head.past + head.rows, TOGETHER.min(head.rows));
+    let scaled = if matches!(head.keys, KvSlice::I8Channels { .. }) { group * dim } else { 0 };
+    if scratch.len() < group * stride + scaled {
+        scratch.resize(group * stride + scaled, 0.0);
     }
+    let (p, scaled) = scratch.split_at_mut(group * stride);
     for first in (0..head.rows).step_by(TOGETHER) {
         let rows = first..(first + TOGETHER).min(head.rows);
+        let queries = Queries { values: &head.q[first * head.q_stride..], stride: head.q_stride };
         match head.keys {
-            KvSlice::F32(keys) => scores(head, rows.clone(), keys, &mut scratch, stride),
-            KvSlice::F16(keys) => scores(head, rows.clone(), keys, &mut scratch, stride),
+            KvSlice::F32(keys) => scores(head, rows.clone(), queries, keys, p, stride),
+            KvSlice::F16(keys) => scores(head, rows.clone(), queries, keys, p, stride),
+            KvSlice::I8Channels { values, scales } => {
+                for j in 0..rows.len() {
+                    let scaled = &mut scaled[j * dim..][..dim];
+                    scaled.copy_from_slice(&queries.values[j * queries.stride..][..dim]);
+                    multiply(scaled, &scales[..dim]);
+                }
+                scores(head, rows.clone(), Queries { values: scaled, stride: dim }, values, p, stride);
+            }
+            KvSlice::I8Slots { values, scales } => {
+                scores(head, rows.clone(), queries, values, p, stride);
+                scale_slots(head, rows.clone(), scales, p, stride);
+            }
         }
         for row in rows.clone() {
             let (low, end) = head.seen(row);
-            let scores = &mut scratch[(row - first) * stride..][low..end];
+            let scores = &mut p[(row - first) * stride..][low..end];
             // SAFETY: this variant runs where its instructions are available.
             head.probabilities(row, low, scores, |x, shift| ops::avx2::exp_sum(x, shift));
         }
         match head.values {
-            KvSlice::F32(values) => blend(head, rows, values, &scratch, stride),
-            KvSlice::F16(values) => blend(head, rows, values, &scratch, stride),
+            KvSlice::F32(values) => blend(head, rows, values, p, stride),
+            KvSlice::F16(values) => blend(head, rows, values, p, stride),
+            KvSlice::I8Channels { values, scales } => {
+                blend(head, rows.clone(), values, p, stride);
+                for row in rows {
+                    multiply(&mut head.out[row * head.out_stride..][..dim], &scales[..dim]);
+                }
+            }
+            KvSlice::I8Slots { values, scales } => {
+                // The tap has seen the probabilities already.
+                scale_slots(head, rows.clone(), scales, p, stride);
+                blend(head, rows, values, p, stride);
+            }
         }
     }
     *head.scratch = scratch;
+}
+
+/// `x *= y`, elementwise.
+fn multiply(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x *= y;
+    }
+}
+
+/// Multiplies what some query rows hold for each slot they see with its scale.
+fn scale_slots(
+    head: &Head<'_, '_>,
+    rows: std::ops::Range<usize>,
+    scales: &[f32],
+    held: &mut [f32],
+    stride: usize,
+) {
+    for (j, row) in rows.enumerate() {
+        let (low, end) = head.seen(row);
+        multiply(&mut held[j * stride..][low..end], &scales[low..end]);
+    }
 }
 
 /// Scaled products of some query rows with the keys they see, at their slots in rows of `scores`.
@@ -85,18 +154,19 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
 fn scores<T: Kv>(
     head: &Head<'_, '_>,
     rows: std::ops::Range<usize>,
+    queries: Queries<'_>,
     keys: &[T],
     scores: &mut [f32],
     stride: usize,
 ) {
     let (dim, scale) = (head.shape.dim, head.shape.scale);
-    let q = |row: usize| &head.q[row * head.q_stride..][..dim];
+    let q = |j: usize| &queries.values[j * queries.stride..][..dim];
     // Slots that all rows see; the first row ends first, the last row begins last.
     let common = (head.seen(rows.end - 1).0, head.seen(rows.start).1);
     let shared = if rows.len() == TOGETHER && common.0 < common.1 { common } else { (0, 0) };
     for slot in shared.0..shared.1 {
         let key = &keys[slot * dim..][..dim];
-        let dots = dot(std::array::from_fn::<_, TOGETHER, _>(|j| q(rows.start + j)), key);
+        let dots = dot(std::array::from_fn::<_, TOGETHER, _>(q), key);
         for (j, dot) in dots.into_iter().enumerate() {
             scores[j * stride + slot] = dot * scale;
         }
@@ -105,7 +175,7 @@ fn scores<T: Kv>(
         let (low, end) = head.seen(row);
         let slots = if shared.0 < shared.1 { (low..shared.0, shared.1..end) } else { (low..end, 0..0) };
         for slot in slots.0.chain(slots.1) {
-            let [dot] = dot([q(row)], &keys[slot * dim..][..dim]);
+            let [dot] = dot([q(j)], &keys[slot * dim..][..dim]);
             scores[j * stride + slot] = dot * scale;
         }
     }

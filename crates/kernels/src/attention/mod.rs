@@ -20,20 +20,52 @@ pub enum KvSlice<'a> {
     F32(&'a [f32]),
     /// Half precision; widened exactly before use.
     F16(&'a [f16]),
+    /// Integers with one scale per channel, as suits keys: channels differ in size far more than slots do, and the
+    /// scales can move into the query.
+    I8Channels {
+        /// `[slots, dim]`; each stands for `integer * scales[channel]`.
+        values: &'a [i8],
+        /// `[dim]`, in the unit of the numbers they stand for.
+        scales: &'a [f32],
+    },
+    /// Integers with one scale per slot, as suits values: a slot can be quantised when it arrives, and its scale
+    /// can move into its probability.
+    I8Slots {
+        /// `[slots, dim]`; each stands for `integer * scales[slot]`.
+        values: &'a [i8],
+        /// `[slots]`, in the unit of the numbers they stand for.
+        scales: &'a [f32],
+    },
 }
 
 impl KvSlice<'_> {
-    /// Number of values.
+    /// Number of values, scales not counted.
     pub fn len(&self) -> usize {
         match self {
             KvSlice::F32(values) => values.len(),
             KvSlice::F16(values) => values.len(),
+            KvSlice::I8Channels { values, .. } | KvSlice::I8Slots { values, .. } => values.len(),
         }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Panics when there are fewer than `slots * dim` values, or too few scales for them.
+    fn check(&self, what: &str, slots: usize, dim: usize) {
+        let needed = slots.checked_mul(dim);
+        assert!(needed.is_some_and(|n| n <= self.len()), "{what} for {slots} slots of {dim}");
+        match self {
+            KvSlice::F32(_) | KvSlice::F16(_) => {}
+            KvSlice::I8Channels { scales, .. } => {
+                assert!(dim <= scales.len(), "scales of {what} for {dim} channels");
+            }
+            KvSlice::I8Slots { scales, .. } => {
+                assert!(slots <= scales.len(), "scales of {what} for {slots} slots");
+            }
+        }
     }
 }
 
@@ -102,8 +134,8 @@ impl Head<'_, '_> {
 ///
 /// Row `i` of the query is `q[i * q_stride ..][..dim]` and sees slots `lo..=past + i`, where `lo` is 0 or, with a
 /// window, `past + i + 1 - window`; row `i` of the result goes to `out[i * out_stride ..][..dim]`. `tap` receives
-/// `(i, lo, probabilities)` for each row in ascending order, the probabilities over slots `lo..=past + i`. `scratch` grows to a few rows
-/// of scores and can be kept between calls.
+/// `(i, lo, probabilities)` for each row in ascending order, the probabilities over slots
+/// `lo..=past + i`. `scratch` grows to a few rows of scores and queries and can be kept between calls.
 ///
 /// Panics when a slice is too short or the window is 0.
 #[expect(clippy::too_many_arguments, reason = "two strided matrices and where they lie")]
@@ -130,9 +162,8 @@ pub(crate) fn attend_with(variant: &Variant, mut head: Head<'_, '_>) {
     }
     let (dim, last) = (head.shape.dim, head.rows - 1);
     let slots = head.past + head.rows;
-    let needed = slots.checked_mul(dim);
-    assert!(needed.is_some_and(|n| n <= head.keys.len()), "keys for {slots} slots of {dim}");
-    assert!(needed.is_some_and(|n| n <= head.values.len()), "values for {slots} slots of {dim}");
+    head.keys.check("keys", slots, dim);
+    head.values.check("values", slots, dim);
     let end = |stride: usize| last.checked_mul(stride).and_then(|at| at.checked_add(dim));
     assert!(end(head.q_stride).is_some_and(|n| n <= head.q.len()), "queries for {} rows", head.rows);
     assert!(end(head.out_stride).is_some_and(|n| n <= head.out.len()), "output for {} rows", head.rows);

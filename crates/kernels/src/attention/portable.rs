@@ -3,32 +3,55 @@
 use super::{Head, KvSlice};
 use crate::ops;
 
-fn at(slice: KvSlice<'_>, i: usize) -> f32 {
-    match slice {
-        KvSlice::F32(values) => values[i],
-        KvSlice::F16(values) => values[i].to_f32(),
-    }
-}
-
 pub(crate) fn attend(head: &mut Head<'_, '_>) {
     let dim = head.shape.dim;
-    let mut scores = std::mem::take(head.scratch);
+    let mut scratch = std::mem::take(head.scratch);
     for row in 0..head.rows {
-        let (first, end) = head.seen(row);
-        let q = &head.q[row * head.q_stride..][..dim];
-        scores.clear();
-        scores.extend((first..end).map(|slot| {
-            let products = q.iter().enumerate().map(|(i, q)| q * at(head.keys, slot * dim + i));
-            products.sum::<f32>() * head.shape.scale
-        }));
-        head.probabilities(row, first, &mut scores, ops::portable::exp_sum);
-        let out = &mut head.out[row * head.out_stride..][..dim];
-        out.fill(0.0);
-        for (slot, p) in (first..end).zip(&scores) {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out += p * at(head.values, slot * dim + i);
+        // One loop a format: the choice within the loop would be made for every number.
+        match head.keys {
+            KvSlice::F32(keys) => scores(head, row, &mut scratch, |slot, i| keys[slot * dim + i]),
+            KvSlice::F16(keys) => scores(head, row, &mut scratch, |slot, i| keys[slot * dim + i].to_f32()),
+            KvSlice::I8Channels { values, scales } => {
+                scores(head, row, &mut scratch, |slot, i| f32::from(values[slot * dim + i]) * scales[i]);
+            }
+            KvSlice::I8Slots { values, scales } => {
+                scores(head, row, &mut scratch, |slot, i| f32::from(values[slot * dim + i]) * scales[slot]);
+            }
+        }
+        head.probabilities(row, head.seen(row).0, &mut scratch, ops::portable::exp_sum);
+        match head.values {
+            KvSlice::F32(values) => blend(head, row, &scratch, |slot, i| values[slot * dim + i]),
+            KvSlice::F16(values) => blend(head, row, &scratch, |slot, i| values[slot * dim + i].to_f32()),
+            KvSlice::I8Channels { values, scales } => {
+                blend(head, row, &scratch, |slot, i| f32::from(values[slot * dim + i]) * scales[i]);
+            }
+            KvSlice::I8Slots { values, scales } => {
+                blend(head, row, &scratch, |slot, i| f32::from(values[slot * dim + i]) * scales[slot]);
             }
         }
     }
-    *head.scratch = scores;
+    *head.scratch = scratch;
+}
+
+/// Scaled products of a query row with the keys it sees; `key` reads one number, by slot and channel.
+fn scores(head: &Head<'_, '_>, row: usize, scores: &mut Vec<f32>, key: impl Fn(usize, usize) -> f32) {
+    let (first, end) = head.seen(row);
+    let q = &head.q[row * head.q_stride..][..head.shape.dim];
+    scores.clear();
+    scores.extend((first..end).map(|slot| {
+        let products = q.iter().enumerate().map(|(i, q)| q * key(slot, i));
+        products.sum::<f32>() * head.shape.scale
+    }));
+}
+
+/// The sum of the values a row sees, weighted with its probabilities; `value` reads one number likewise.
+fn blend(head: &mut Head<'_, '_>, row: usize, probabilities: &[f32], value: impl Fn(usize, usize) -> f32) {
+    let (first, end) = head.seen(row);
+    let out = &mut head.out[row * head.out_stride..][..head.shape.dim];
+    out.fill(0.0);
+    for (slot, p) in (first..end).zip(probabilities) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out += p * value(slot, i);
+        }
+    }
 }
