@@ -94,8 +94,11 @@ def main():
     if args.processes > 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the processes stop together
-        torch.multiprocessing.spawn(train, (args,), nprocs=args.processes)
+        workers = torch.multiprocessing.spawn(train, (args,), nprocs=args.processes, join=False)
+        # the processes stop together, each after its step
+        signal.signal(signal.SIGTERM, lambda *_: [os.kill(worker.pid, signal.SIGTERM) for worker in workers.processes])
+        while not workers.join():
+            pass
     else:
         train(0, args)
 

@@ -366,6 +366,105 @@ CLINC150's data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read
 Example:
   crayon eval choice --task questions.jsonl")]
     Choice(ChoiceArgs),
+    /// Whether a fact is found again: at every depth of texts of every length
+    #[command(after_help = "\
+Examples:
+  crayon eval needle --pot 256
+  crayon eval needle --lengths 1k,16k,1m --depths 0,0.5,1 --pot 512 --plot needle.svg
+  crayon eval needle --pot 256 --policy snapkv --text novel.txt      a novel as the haystack")]
+    Needle(NeedleArgs),
+    /// All policies at equal memory, on the same questions
+    #[command(after_help = "\
+Tasks are needle, multikey, multivalue, variables, common and distractors (in the manner of RULER). Standard errors
+are over seeds.
+
+Example:
+  crayon eval policies --pots 128,256 --length 1500 --questions 10")]
+    Policies(PoliciesArgs),
+    /// Published sets of questions about long texts: a LongBench file (.jsonl) or LoCoMo's (.json)
+    #[command(after_help = "Example:\n  crayon eval long --task hotpotqa.jsonl --pot 4096 -m qwen.gguf")]
+    Long(LongArgs),
+}
+
+/// Whole numbers with k (1,024) or m (1,048,576) behind them.
+fn tokens(text: &str) -> Result<usize, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, factor) = match (lower.strip_suffix('k'), lower.strip_suffix('m')) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (lower.as_str(), 1),
+    };
+    let number: Option<usize> = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("{text:?} is no number of tokens (like 500 or 16k)"))
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct NeedleArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// Lengths of the texts in tokens
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "1k,2k,4k")]
+    pub(crate) lengths: Vec<usize>,
+    /// Places of the fact: share of the text before it
+    #[arg(long, value_name = "D,…", value_delimiter = ',', default_value = "0,0.25,0.5,0.75,1")]
+    pub(crate) depths: Vec<f64>,
+    /// Questions for each length and depth
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) samples: usize,
+    /// Kinds of facts: passkey, number, word, attribute, hiding, activity, journey, colour [default: all, by turns]
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
+    /// A text to hide the facts in [default: generated prose]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Draw the grid as SVG; a second picture beside it shows the choices
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Everything random follows from it
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoliciesArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Sizes of pots in entries
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "128,256,512")]
+    pub(crate) pots: Vec<usize>,
+    /// Tokens of a text
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "1500")]
+    pub(crate) length: usize,
+    /// Questions of each task for each seed
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) questions: usize,
+    /// Number of seeds
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Only variants whose name begins so
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Only these tasks
+    #[arg(long, value_name = "TASK,…", value_delimiter = ',')]
+    pub(crate) tasks: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LongArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// The file with texts and questions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Ask only the first N questions
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
 }
 
 #[derive(Debug, Group)]
@@ -435,6 +534,32 @@ Examples:
     Generate(GenerateArgs),
     /// What the processor offers, which kernels run on it, and how fast it can be
     Kernels(KernelsArgs),
+    /// What reading through a pot costs, and whether it stays the same as the text grows
+    #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
+    Pot(PotBenchArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PotBenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// Tokens of the long text
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "100k")]
+    pub(crate) tokens: usize,
+    /// Tokens to write for decoding speed
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) decode: usize,
+    /// Timed runs; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) runs: u16,
+    /// The shape of a known model with made-up weights, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Number type of the made-up weights [default: q8_0]
+    #[arg(long, value_name = "TYPE", requires = "shape")]
+    pub(crate) scheme: Option<String>,
 }
 
 #[derive(Debug, Group)]

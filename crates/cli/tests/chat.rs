@@ -93,12 +93,13 @@ fn lines_that_cannot_be_used_are_told_and_the_rest_is_answered() {
 }
 
 #[test]
-fn a_conversation_that_no_longer_fits_is_told_and_nothing_is_dropped() {
+fn with_the_full_policy_a_conversation_that_no_longer_fits_is_told_and_nothing_is_dropped() {
     let place = Place::new();
     let context = place.json(&["models", "show", "mini"])["context"].as_u64().unwrap() as usize;
     let long = "The dog sat on the mat. ".repeat(context / 12);
     let lines = format!("Hello!\n{long}\n{long}\n/save full.json\n/reset\nHello!\n");
-    let output = place.crayon(&["chat", "--max-tokens", "8"]).write_stdin(lines).output().unwrap();
+    let arguments = ["chat", "--policy", "full", "--max-tokens", "8"];
+    let output = place.crayon(&arguments).write_stdin(lines).output().unwrap();
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("the conversation no longer fits") && text.contains("/reset"), "{text}");

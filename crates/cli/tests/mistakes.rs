@@ -74,11 +74,11 @@ fn arguments_that_do_not_exist_or_do_not_parse() {
 }
 
 #[test]
-fn a_context_that_does_not_fit_is_refused_with_every_number() {
+fn with_the_full_policy_a_context_that_does_not_fit_is_refused_with_every_number() {
     let place = Place::new();
     let context = place.json(&["models", "show", "mini"])["context"].as_u64().unwrap();
     let path = place.write("long.txt", "A dog ran over the hill. ".repeat(context as usize));
-    let output = place.crayon(&["ask", "-c", path.to_str().unwrap(), "Who ran?"]).output().unwrap();
+    let output = place.crayon(&["ask", "--policy", "full", "-c", path.to_str().unwrap(), "Who ran?"]).output().unwrap();
     let error = check_mistake(&output, "tokens", "fit beside this question");
     let numbers: Vec<u64> = error
         .split(|c: char| !c.is_ascii_digit() && c != ',')
@@ -90,7 +90,15 @@ fn a_context_that_does_not_fit_is_refused_with_every_number() {
     assert!(documents < prompt && documents > context, "{error}");
     // The prompt fits, but not with the answer that was asked for.
     let tokens = (context - 5).to_string();
-    place.mistake(&["ask", "--max-tokens", &tokens, "What is a dog?"], "kept free", "--max-tokens");
+    place.mistake(
+        &["ask", "--policy", "full", "--max-tokens", &tokens, "What is a dog?"],
+        "kept free",
+        "--max-tokens",
+    );
+    // Learned positions cannot be moved, so nothing can be distilled.
+    let path = path.to_str().unwrap();
+    place.mistake(&["ask", "-m", "mini-gpt2", "-c", path, "Who ran?"], "kept free", "rotary positions");
+    place.mistake(&["ask", "-m", "mini-gpt2", "--pot", "64", "-c", path, "Who ran?"], "kept free", "rotary");
 }
 
 #[test]

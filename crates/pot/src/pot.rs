@@ -43,7 +43,7 @@ pub struct Pot {
 impl Pot {
     /// A pot that keeps every token and refuses more than `capacity`.
     pub fn full(spec: &Spec, capacity: usize, storage: KvStorage) -> Pot {
-        let slab = Slab::new(spec, capacity, storage);
+        let slab = Slab::plain(spec, capacity, storage);
         Pot { slab, distiller: None, distillations: 0, settled: 0, pinned: Vec::new() }
     }
 

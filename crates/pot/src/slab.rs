@@ -39,10 +39,18 @@ pub struct Slab {
 /// Angles by which keys turn when their positions change, by distance.
 struct Turns {
     pairing: Pairing,
-    /// Per kind of layer (all positions, sliding window): cos and sin `[distance, dims / 2]`.
-    tables: Vec<(Vec<f32>, Vec<f32>)>,
+    /// Per kind of layer (all positions, sliding window).
+    tables: Vec<Table>,
     /// Which table a layer uses.
     kind: Vec<usize>,
+}
+
+/// Angles of every distance, `[distance, dims / 2]`.
+struct Table {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    /// `-sin`: the usual case, because a distillation moves entries down.
+    back: Vec<f32>,
 }
 
 impl Turns {
@@ -53,16 +61,14 @@ impl Turns {
         };
         let rotations = Rotations::new(rope, span);
         let table = |rotation: &Rotation| {
-            let (mut cos, mut sin) = (Vec::new(), Vec::new());
-            for distance in 0..span {
-                for frequency in &rotation.inverse_frequencies {
-                    // Entries only ever move down: the angle is negative.
-                    let (s, c) = (distance as f32 * frequency).sin_cos();
-                    cos.push(c);
-                    sin.push(-s);
-                }
-            }
-            (cos, sin)
+            let angles = (0..span).flat_map(|distance| {
+                rotation
+                    .inverse_frequencies
+                    .iter()
+                    .map(move |frequency| (distance as f32 * frequency).sin_cos())
+            });
+            let (sin, cos): (Vec<f32>, Vec<f32>) = angles.unzip();
+            Table { back: sin.iter().map(|sin| -sin).collect(), cos, sin }
         };
         let local = rotations.local.as_ref();
         let windowed = |layer| spec.windows.get(layer).copied().flatten().is_some();
@@ -73,22 +79,30 @@ impl Turns {
         }
     }
 
-    fn by(&self, layer: usize, distance: usize) -> Option<(&[f32], &[f32], Pairing)> {
-        let (cos, sin) = self.tables.get(*self.kind.get(layer)?)?;
+    /// How a key of `layer` turns on its way from one position to another; `None` when it stays as it is.
+    fn between(&self, layer: usize, from: usize, to: usize) -> Option<(&[f32], &[f32], Pairing)> {
+        let table = self.tables.get(*self.kind.get(layer)?)?;
         let half = self.pairing.dims / 2;
+        let distance = from.abs_diff(to);
         let at = distance * half..(distance + 1) * half;
-        (distance > 0).then(|| (&cos[at.clone()], &sin[at], self.pairing))
+        let sin = if to < from { &table.back } else { &table.sin };
+        (distance > 0).then(|| (&table.cos[at.clone()], &sin[at], self.pairing))
     }
 }
 
 impl Slab {
-    /// A slab with `capacity` slots for each head of every layer.
-    pub fn new(spec: &Spec, capacity: usize, storage: KvStorage) -> Slab {
-        Slab::with_layers(spec, vec![capacity; spec.layers], storage)
+    /// A slab with `capacity` slots for each head of every layer and nothing but keys and values, for texts that are
+    /// kept whole.
+    pub fn plain(spec: &Spec, capacity: usize, storage: KvStorage) -> Slab {
+        Slab::make(spec, vec![capacity; spec.layers], storage, false)
     }
 
-    /// A slab whose layers have `capacity[layer]` slots for each head.
+    /// A slab whose layers have `capacity[layer]` slots for each head, with what policies want to know of each entry.
     pub fn with_layers(spec: &Spec, capacity: Vec<usize>, storage: KvStorage) -> Slab {
+        Slab::make(spec, capacity, storage, true)
+    }
+
+    fn make(spec: &Spec, capacity: Vec<usize>, storage: KvStorage, noted: bool) -> Slab {
         assert_eq!(capacity.len(), spec.layers, "one capacity for each layer");
         let mut first = Vec::with_capacity(spec.layers);
         let mut slots = 0;
@@ -97,11 +111,12 @@ impl Slab {
             slots += capacity * spec.kv_heads;
         }
         let span = capacity.iter().copied().max().unwrap_or(0);
+        let notes = if noted { slots } else { 0 };
         Slab {
             store: Store::new(storage, spec.layers * spec.kv_heads, slots, spec.head_dim),
-            origins: vec![0; slots],
-            novelty: vec![0.0; slots],
-            carried: vec![0.0; slots],
+            origins: vec![0; notes],
+            novelty: vec![0.0; notes],
+            carried: vec![0.0; notes],
             filled: vec![0; spec.layers],
             pending: 0,
             position: 0,
@@ -169,7 +184,7 @@ impl Slab {
         self.store.bytes() + self.origins.len() * 12
     }
 
-    /// Bytes of a slab of `entries` slots in every layer.
+    /// Bytes of a slab of `entries` slots in every layer, notes included.
     pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage) -> usize {
         let heads = spec.layers * spec.kv_heads;
         let scales = if storage == KvStorage::I8 { heads * spec.head_dim * 4 } else { 0 };
@@ -184,12 +199,13 @@ impl Slab {
         }
     }
 
+    /// Where the notes on a head's entries are; nowhere in a slab without them.
     fn slots(&self, layer: usize, kv_head: usize) -> std::ops::Range<usize> {
         let place = self.place(layer, kv_head);
-        place.first..place.first + place.filled
+        if self.origins.is_empty() { 0..0 } else { place.first..place.first + place.filled }
     }
 
-    /// Places in the text of a head's entries, ascending.
+    /// Places in the text of a head's entries, ascending; empty, like the next two, in a plain slab.
     pub fn origins(&self, layer: usize, kv_head: usize) -> &[u32] {
         &self.origins[self.slots(layer, kv_head)]
     }
@@ -270,13 +286,14 @@ impl Slab {
         let (old, new) = (self.offset(layer), end - kept.len());
         let mut key = vec![0.0; self.dim];
         for (to, &from) in kept.iter().enumerate() {
-            let distance = (old + from) - (new + to);
             let (source, target) = (place.first + from, place.first + to);
-            let turn = self.turns.by(layer, distance);
+            let turn = self.turns.between(layer, old + from, new + to);
             self.store.relocate(place.head, source, target, self.dim, turn, &mut key);
-            self.origins[target] = self.origins[source];
-            self.novelty[target] = self.novelty[source];
-            self.carried[target] = self.carried[source];
+            if !self.origins.is_empty() {
+                self.origins[target] = self.origins[source];
+                self.novelty[target] = self.novelty[source];
+                self.carried[target] = self.carried[source];
+            }
         }
     }
 
@@ -355,10 +372,12 @@ impl KvMemory for Slab {
             for row in 0..rows {
                 let from = (row * self.kv_heads + kv_head) * dim..(row * self.kv_heads + kv_head + 1) * dim;
                 self.store.push(place, &keys[from.clone()], &values[from], self.turns.pairing);
-                let slot = place.first + place.filled;
-                self.origins[slot] = self.origin + row as u32;
-                self.novelty[slot] = 0.0;
-                self.carried[slot] = 0.0;
+                if !self.origins.is_empty() {
+                    let slot = place.first + place.filled;
+                    self.origins[slot] = self.origin + row as u32;
+                    self.novelty[slot] = 0.0;
+                    self.carried[slot] = 0.0;
+                }
                 place.filled += 1;
             }
         }

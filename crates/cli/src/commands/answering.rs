@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session};
+use crayon_engine::{
+    Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session, distillable,
+};
 use serde::Serialize;
 
 use crate::args::AnswerArgs;
@@ -84,34 +86,43 @@ pub(crate) fn room(context: usize, size: Size, wanted: Option<usize>) -> Result<
 
 impl NoRoom {
     /// All the numbers, and what to do.
-    pub(crate) fn into_error(self, model: &str) -> anyhow::Error {
+    pub(crate) fn into_error(self, engine: &Engine) -> anyhow::Error {
+        let error = self.message(engine.name());
+        match distillable(engine.spec()) {
+            true => mistake(error, self.hint("without --policy full the rest is distilled")),
+            false => mistake(error, self.hint("a model with rotary positions such as mini reads any length")),
+        }
+    }
+
+    fn message(self, model: &str) -> String {
         let NoRoom { size, answer, context } = self;
         let documents = match size.documents {
             0 => String::new(),
             tokens => format!("{} of them the documents, ", show::count(tokens)),
         };
-        let fits = context.saturating_sub(answer);
-        let message = format!(
+        format!(
             "the prompt has {} tokens, {documents}and {} are kept free for the answer: {} in all, but {model} holds {}",
             show::count(size.prompt),
             show::count(answer),
             show::count(size.prompt + answer),
             show::count(context),
-        );
-        let longest_document = fits.saturating_sub(size.prompt - size.documents);
-        let hint = match (size.documents, longest_document) {
+        )
+    }
+
+    fn hint(self, otherwise: &str) -> String {
+        let NoRoom { size, answer, context } = self;
+        let fits = context.saturating_sub(answer);
+        match (size.documents, fits.saturating_sub(size.prompt - size.documents)) {
             (0, _) => format!(
-                "{} tokens fit: ask with fewer words, or keep less free (--max-tokens)",
+                "{} tokens fit: ask with fewer words, or keep less free (--max-tokens); {otherwise}",
                 show::count(fits)
             ),
-            (_, 0) => "the question alone does not fit; shorten it".to_owned(),
+            (_, 0) => format!("the question alone does not fit; shorten it; {otherwise}"),
             (_, tokens) => format!(
-                "documents of {} tokens fit beside this question: give the part that matters, or a model with a longer \
-                 context (`crayon models` lists them)",
+                "documents of {} tokens fit beside this question: give the part that matters; {otherwise}",
                 show::count(tokens)
             ),
-        };
-        mistake(message, hint)
+        }
     }
 }
 
@@ -258,9 +269,8 @@ mod tests {
     #[test]
     fn a_refusal_gives_every_number() {
         let size = Size { documents: 2000, prompt: 2020 };
-        let error = room(512, size, None).unwrap_err().into_error("mini");
         assert_eq!(
-            error.to_string(),
+            room(512, size, None).unwrap_err().message("mini"),
             "the prompt has 2,020 tokens, 2,000 of them the documents, and 32 are kept free for the answer: 2,052 in \
              all, but mini holds 512"
         );

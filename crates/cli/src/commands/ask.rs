@@ -189,7 +189,7 @@ impl Request {
     ) -> anyhow::Result<(Session<'e>, usize)> {
         let window = if args.long.given() { args.long.entries(engine) } else { engine.spec().context };
         let size = Size { documents: self.document_tokens(engine)?, prompt: prompt.len() };
-        let pot = match answering::room(window.min(engine.spec().context), size, wanted) {
+        let no_room = match answering::room(window.min(engine.spec().context), size, wanted) {
             Ok(max_tokens) => {
                 if wanted.is_none() && max_tokens < answering::LONGEST {
                     let left = show::count(max_tokens);
@@ -200,7 +200,7 @@ impl Request {
             Err(no_room) => no_room,
         };
         if !long::possible(engine, &args.long) {
-            return Err(pot.into_error(engine.name()));
+            return Err(no_room.into_error(engine));
         }
         let [head, tail] = crayon_engine::stays(prompt, &self.frame(args, engine)?);
         let question = (!self.documents.is_empty()).then_some(self.question.as_str());

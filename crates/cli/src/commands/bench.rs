@@ -1,11 +1,12 @@
 //! `crayon bench`: speed of a model and of this machine.
 
-use crayon_eval::bench::{self, Bench, GenerateOptions, Scheme, Shape, Subject};
+use crayon_engine::PotOptions;
+use crayon_eval::bench::{self, Bench, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject};
 use crayon_kernels::{Pool, limits};
 use serde_json::json;
 
 use super::watched;
-use crate::args::{BenchArgs, BenchCommand, GenerateArgs, KernelsArgs};
+use crate::args::{BenchArgs, BenchCommand, GenerateArgs, KernelsArgs, PotBenchArgs};
 use crate::output::Output;
 use crate::{model, show};
 
@@ -14,6 +15,7 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<()> {
     match &args.what {
         BenchCommand::Generate(args) => generate(args, output),
         BenchCommand::Kernels(args) => kernels(args, output),
+        BenchCommand::Pot(args) => pot(args, output),
     }
 }
 
@@ -79,6 +81,84 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
     if let Some(peak) = bench.peak_rss_mb {
         rows.push(("peak memory", format!("{peak:.1} MB")));
     }
+    for (name, value) in rows {
+        output.line(&format!("{name:<16} {value}"))?;
+    }
+    Ok(())
+}
+
+fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
+    let subject = match &args.shape {
+        Some(name) => {
+            let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
+            Subject::Shape(Shape::from_name(name)?, scheme)
+        }
+        None => Subject::Model(model::resolve(&args.model.model)?),
+    };
+    let opened = bench::open(&subject, &model::settings(&args.model.run))?;
+    let engine = &opened.engine;
+    let window = engine.spec().context;
+    let options = PotBenchOptions {
+        // Made-up shapes have no tokenizer: any catalyst of the usual length costs the same.
+        pot: match engine.tokenizer() {
+            Ok(_) => args.long.options(engine, None, false)?,
+            Err(_) => PotOptions {
+                policy: args.long.policy.clone(),
+                keep: args.long.keep,
+                storage: engine.kv_type(),
+                ..PotOptions::new(args.long.entries(engine).min(window), (0..13).collect())
+            },
+        },
+        tokens: args.tokens,
+        decode: args.decode,
+        runs: args.runs as usize,
+    };
+    let bench = watched("steps", output, |progress| bench::pot(engine, &options, progress))?;
+    if output.json {
+        return output.object(&bench);
+    }
+    let speed = |value: f64| format!("{value:.1} tokens a second");
+    let memory = |mb: Option<f64>| mb.map_or("unknown".to_owned(), |mb| format!("{mb:.1} MB"));
+    let rows = [
+        (
+            "pot",
+            format!(
+                "{}, {} of {} entries kept",
+                bench.policy,
+                show::count(bench.keep),
+                show::count(bench.pot)
+            ),
+        ),
+        ("keys and values", show::bytes(bench.kv_bytes as u64)),
+        ("prefill", format!("{} without evidence", speed(bench.plain_tok_s))),
+        (
+            "",
+            format!(
+                "{}, distillation adds {:.1} % of the time",
+                speed(bench.distill_tok_s),
+                100.0 * bench.distill_share
+            ),
+        ),
+        ("", format!("{}, novelty adds {:.1} %", speed(bench.policy_tok_s), 100.0 * bench.novelty_share)),
+        ("decode", format!("{} after {} tokens", speed(bench.decode_at_pot_tok_s), show::count(bench.pot))),
+        ("", format!("{} after {} tokens", speed(bench.decode_at_end_tok_s), show::count(bench.tokens))),
+        (
+            "long text",
+            format!(
+                "first tenth {}, last tenth {}",
+                speed(bench.first_tenth_tok_s),
+                speed(bench.last_tenth_tok_s)
+            ),
+        ),
+        (
+            "resident",
+            format!(
+                "{} after the first tenth, {} at the end",
+                memory(bench.rss_first_tenth_mb),
+                memory(bench.rss_end_mb)
+            ),
+        ),
+    ];
     for (name, value) in rows {
         output.line(&format!("{name:<16} {value}"))?;
     }

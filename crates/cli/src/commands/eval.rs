@@ -5,7 +5,7 @@ use std::path::Path;
 use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
-use super::watched;
+use super::{long_texts, watched};
 use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs};
 use crate::failure::mistake;
 use crate::output::Output;
@@ -20,11 +20,17 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
         EvalCommand::Perplexity(args) => perplexity(args, output),
         EvalCommand::Logits(args) => logits(args, output),
         EvalCommand::Choice(args) => choice(args, output),
+        EvalCommand::Needle(args) => long_texts::needle(args, output),
+        EvalCommand::Policies(args) => long_texts::policies(args, output),
+        EvalCommand::Long(args) => long_texts::published(args, output),
     }
 }
 
 fn perplexity(args: &PerplexityArgs, output: &Output) -> anyhow::Result<()> {
     let engine = model::open(&args.model, output)?;
+    if args.long.given() {
+        return long_texts::perplexity(args, &engine, output);
+    }
     let window = args.window.map(|window| window as usize);
     let result = match (&args.text, &args.token_ids) {
         (Some(path), _) => {

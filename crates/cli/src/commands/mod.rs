@@ -7,6 +7,7 @@ mod chat;
 mod convert;
 mod eval;
 pub(crate) mod long;
+mod long_texts;
 mod models;
 mod pull;
 

@@ -109,7 +109,29 @@ pub fn generate(
     progress: &mut Progress<'_>,
 ) -> Result<Bench, EvalError> {
     check(options)?;
-    let (source, made_up) = match subject {
+    let opened = open(subject, &options.settings)?;
+    let mut bench = time(&opened.engine, options, progress)?;
+    if let Subject::Shape(shape, scheme) = subject {
+        bench.model = shape.name.to_owned();
+        bench.scheme = scheme.name();
+    }
+    Ok(bench)
+}
+
+/// An open subject. A made-up one is deleted with it.
+pub struct Opened {
+    /// The model.
+    pub engine: Engine,
+    _file: Option<MadeUp>,
+}
+
+/// Opens `subject`, with made-up weights written to a temporary file where it is a shape. What was resident before
+/// does not count into the peak any more.
+///
+/// # Errors
+/// When the model cannot be opened or its file not written.
+pub fn open(subject: &Subject, settings: &Settings) -> Result<Opened, EvalError> {
+    let (source, file) = match subject {
         Subject::Model(source) => (source.clone(), None),
         Subject::Shape(shape, scheme) => {
             let file = MadeUp::write(&std::env::temp_dir(), shape, *scheme)?;
@@ -117,18 +139,10 @@ pub fn generate(
         }
     };
     forget_peak();
-    let engine = Engine::open(&source, &options.settings)?;
+    let engine = Engine::open(&source, settings)?;
     // A mapped file stays readable without its name, and then no interruption leaves it behind.
-    #[cfg(unix)]
-    drop(made_up);
-    let mut bench = time(&engine, options, progress)?;
-    if let Subject::Shape(shape, scheme) = subject {
-        bench.model = shape.name.to_owned();
-        bench.scheme = scheme.name();
-    }
-    #[cfg(not(unix))]
-    drop((engine, made_up));
-    Ok(bench)
+    let file = if cfg!(unix) { None } else { file };
+    Ok(Opened { engine, _file: file })
 }
 
 fn check(options: &GenerateOptions) -> Result<(), EvalError> {

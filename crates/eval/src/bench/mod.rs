@@ -11,7 +11,7 @@ mod memory;
 mod pot;
 mod shape;
 
-pub use generate::{Bench, GenerateOptions, Spread, Subject, generate, prompt_ids};
+pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
 pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crayon_engine::{Engine, EngineError, PotOptions, Session};
+use crayon_engine::{Engine, EngineError, PotOptions};
+use crayon_model::Scratch;
+use crayon_pot::{Network, Pot};
 use serde::Serialize;
 
 use super::generate::prompt_ids;
@@ -93,11 +95,11 @@ pub fn pot(
     let mut seconds: [Vec<f64>; 3] = Default::default();
     for _ in 0..options.runs {
         for (side, times) in sides.iter().zip(&mut seconds) {
-            let mut session = engine.pot_session(side.clone(), 0)?;
+            let mut reader = Reader::new(engine, side.clone())?;
             // The first pot full has nothing to distil.
-            feed(&mut session, &sample[..entries])?;
+            reader.feed(&sample[..entries])?;
             let began = Instant::now();
-            feed(&mut session, &sample[entries..])?;
+            reader.feed(&sample[entries..])?;
             times.push(began.elapsed().as_secs_f64());
             tick(&mut done)?;
         }
@@ -105,12 +107,12 @@ pub fn pot(
     let [plain, distill, whole] = seconds.map(median);
     let rate = |seconds: f64| (sample.len() - entries) as f64 / seconds;
 
-    let mut session = engine.pot_session(options.pot.clone(), 0)?;
-    let kv_bytes = session.kv_bytes();
-    feed(&mut session, &sample[..entries])?;
-    let decode_at_pot_tok_s = decode(&mut session, options.decode)?;
+    let mut reader = Reader::new(engine, options.pot.clone())?;
+    let kv_bytes = reader.pot.slab().bytes();
+    reader.feed(&sample[..entries])?;
+    let decode_at_pot_tok_s = reader.decode(options.decode)?;
     tick(&mut done)?;
-    session.forget();
+    reader.pot.clear();
     let tenth = (options.tokens / 10).max(1);
     let (mut tenths, mut resident) = (Vec::with_capacity(10), Vec::with_capacity(10));
     for _ in 0..10 {
@@ -118,14 +120,14 @@ pub fn pot(
         let mut left = tenth;
         while left > 0 {
             let part = left.min(sample.len());
-            feed(&mut session, &sample[..part])?;
+            reader.feed(&sample[..part])?;
             left -= part;
         }
         tenths.push(tenth as f64 / began.elapsed().as_secs_f64());
         resident.push(resident_mb());
         tick(&mut done)?;
     }
-    let decode_at_end_tok_s = decode(&mut session, options.decode)?;
+    let decode_at_end_tok_s = reader.decode(options.decode)?;
     tick(&mut done)?;
     Ok(PotBench {
         model: engine.name().to_owned(),
@@ -148,17 +150,40 @@ pub fn pot(
     })
 }
 
-fn feed(session: &mut Session<'_>, tokens: &[u32]) -> Result<(), EvalError> {
-    Ok(session.feed(tokens, &mut |_| ControlFlow::Continue(()))?)
+/// A pot and the network that fills it, without the list of tokens that a session keeps.
+struct Reader<'e> {
+    engine: &'e Engine,
+    pot: Pot,
+    scratch: Scratch,
+    logits: Vec<f32>,
 }
 
-/// Tokens a second, one token at a time.
-fn decode(session: &mut Session<'_>, tokens: usize) -> Result<f64, EvalError> {
-    let began = Instant::now();
-    for token in 0..tokens as u32 {
-        feed(session, &[token % 100])?;
+impl<'e> Reader<'e> {
+    fn new(engine: &'e Engine, options: PotOptions) -> Result<Reader<'e>, EvalError> {
+        let pot = Pot::new(engine.spec(), options, 0, None).map_err(EngineError::from)?;
+        Ok(Reader { engine, pot, scratch: Scratch::new(), logits: Vec::new() })
     }
-    Ok(tokens as f64 / began.elapsed().as_secs_f64())
+
+    fn feed(&mut self, tokens: &[u32]) -> Result<(), EvalError> {
+        let mut network = Network {
+            decoder: self.engine.decoder(),
+            pool: self.engine.pool(),
+            adapter: None,
+            scratch: &mut self.scratch,
+        };
+        let go_on = &mut |_| ControlFlow::Continue(());
+        self.pot.read(&mut network, tokens, &mut self.logits, None, go_on).map_err(EngineError::from)?;
+        Ok(())
+    }
+
+    /// Tokens a second, one token at a time.
+    fn decode(&mut self, tokens: usize) -> Result<f64, EvalError> {
+        let began = Instant::now();
+        for token in 0..tokens as u32 {
+            self.feed(&[token % 100])?;
+        }
+        Ok(tokens as f64 / began.elapsed().as_secs_f64())
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

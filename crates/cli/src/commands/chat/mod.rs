@@ -281,10 +281,10 @@ impl Chat<'_> {
 
     fn full(&self, no_room: NoRoom) -> anyhow::Error {
         if self.conversation.len() <= 1 {
-            return no_room.into_error(self.engine.name());
+            return no_room.into_error(self.engine);
         }
         mistake(
-            format!("the conversation no longer fits: {}", no_room.into_error(self.engine.name())),
+            format!("the conversation no longer fits: {}", no_room.into_error(self.engine)),
             "/save FILE keeps it, /reset starts anew; nothing was dropped",
         )
     }
