@@ -19,7 +19,7 @@ ABOUT = {
 DATA = """\
 | part | source | licence | use |
 |---|---|---|---|
-| stories | TinyStories (R. Eldan, Y. Li), 3 MB with normal casing | CDLA-Sharing-1.0, as far as known | text, stories on request |
+| stories | TinyStories (R. Eldan, Y. Li), 3 MB with normal casing and 4 MB of lower-cased stories with capitals put back (`training/recase.py`) | CDLA-Sharing-1.0, as far as known | text, stories on request |
 | tales | FairytaleQA stories, train (Y. Xu and others) | Apache-2.0; the stories are in the public domain | text, filler of recall passages |
 | tales | H. C. Andersen and other fairy tales | public domain | text |
 | books | 20 children's books of Project Gutenberg (list in `training/prose.py`) | public domain in the US | text |

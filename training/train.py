@@ -2,7 +2,7 @@
 
     python train.py mini                      # on the CPU, f32
     python train.py mini --processes 2        # one thread each; on a busy machine faster than two threads
-    python train.py mini --long --device cuda --batch-scale 8 --compile --no-pointing
+    python train.py mini --tokens 2e8 --device cuda --batch-scale 8 --compile
 """
 
 import argparse
@@ -21,7 +21,7 @@ import grow
 from muon import Muon
 from packing import PROSE, Packer
 from pointing import Pointing
-from recipes import LONG, RECIPES
+from recipes import RECIPES
 
 WARMUP = 0.01
 
@@ -81,7 +81,6 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-scale", type=int, default=1, help="multiplies the tokens of a step; learning rates follow its square root")
     parser.add_argument("--micro-tokens", type=int, default=65536, help="tokens that go through the network at once")
-    parser.add_argument("--long", action="store_true", help="the recipe for when there is time")
     parser.add_argument("--no-pointing", action="store_true", help="leave the copying heads to themselves")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
@@ -108,7 +107,7 @@ def train(rank, args):
         dist.init_process_group("gloo", rank=rank, world_size=args.processes)
         args.threads = 1
     first = rank == 0
-    recipe = (LONG if args.long else RECIPES)[args.model]
+    recipe = RECIPES[args.model]
     total = int(args.tokens or recipe.tokens)
     folder = args.out / (args.name or args.model)
     folder.mkdir(parents=True, exist_ok=True)

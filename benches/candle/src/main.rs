@@ -11,6 +11,7 @@ mod rival;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crayon_eval::bench::{MadeUp, Scheme, Shape};
 
 #[derive(Parser)]
 #[command(about = "Crayon beside candle's quantised path")]
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Both in turns, on a shape with made-up weights.
     Compare(Compare),
+    /// Writes the file of a shape with made-up weights and leaves it there, for other rivals.
+    Write(Write),
     /// One run of candle on a file, as JSON.
     Candle(Single),
     /// One run of crayon on a file, as JSON.
@@ -45,6 +48,19 @@ struct Compare {
     /// Where the file is written; the system's folder for temporary files by default.
     #[arg(long)]
     folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Write {
+    /// qwen2.5-0.5b or llama-3.2-1b.
+    #[arg(long, default_value = "qwen2.5-0.5b")]
+    shape: String,
+    /// q8_0, q4_0, q4_k, …
+    #[arg(long, default_value = "q8_0")]
+    scheme: String,
+    /// Where the file goes; its path is printed.
+    #[arg(long)]
+    folder: PathBuf,
 }
 
 #[derive(Args)]
@@ -84,7 +100,15 @@ enum Attention {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Write(arguments) => write(&arguments),
         Command::Candle(arguments) => measure::print(&measure::candle(&arguments.file, arguments.work)?),
         Command::Crayon(arguments) => measure::print(&measure::crayon(&arguments.file, arguments.work)?),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn write(arguments: &Write) -> anyhow::Result<()> {
+    let (shape, scheme) = (Shape::from_name(&arguments.shape)?, Scheme::from_name(&arguments.scheme)?);
+    println!("{}", MadeUp::write(&arguments.folder, &shape, scheme)?.keep().display());
+    Ok(())
 }

@@ -551,8 +551,8 @@ pub(crate) struct PotBenchArgs {
     /// Tokens to write for decoding speed
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) decode: usize,
-    /// Timed runs; medians are printed
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    /// Timed runs of what the parts of the policy cost; medians are printed, 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub(crate) runs: u16,
     /// The shape of a known model with made-up weights, instead of a model
     #[arg(long, conflicts_with = "model")]

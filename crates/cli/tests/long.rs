@@ -27,12 +27,26 @@ fn a_text_beyond_the_window_is_read_through_a_pot_and_the_numbers_are_told() {
     assert!(tokens("read") > 3000 && tokens("kept") <= 1024, "{value}");
     assert_eq!(tokens("read"), tokens("kept") + tokens("evicted"));
 
-    let output = place.crayon(&["ask", "-c", &story, "--pot", "128", "--max-tokens", "8", question]).output().unwrap();
+    let output =
+        place.crayon(&["ask", "-c", &story, "--pot", "128", "--max-tokens", "8", question]).output().unwrap();
     let note = stderr(&output);
     assert!(note.contains("through a pot of 128 entries (infinipot"), "{note}");
     assert!(note.contains("distilled away in"), "{note}");
     // The same text, and the same again with other threads.
-    let answer = |threads: &str| place.text(&["ask", "-c", &story, "--pot", "128", "--threads", threads, "--max-tokens", "8", question]);
+    let answer = |threads: &str| {
+        place.text(&[
+            "ask",
+            "-c",
+            &story,
+            "--pot",
+            "128",
+            "--threads",
+            threads,
+            "--max-tokens",
+            "8",
+            question,
+        ])
+    };
     assert_eq!(answer("1"), answer("3"));
 }
 
@@ -51,15 +65,35 @@ fn every_policy_reads_and_every_setting_counts() {
     let place = Place::new();
     place.write("story.txt", story(80));
     let story = path(&place, "story.txt");
-    for policy in
-        ["infinipot", "truncate", "streaming", "h2o", "tova", "snapkv", "keydiff", "sirllm", "kvzip", "episodic"]
-    {
-        let value =
-            place.json(&["ask", "-c", &story, "--pot", "96", "--policy", policy, "--max-tokens", "4", "Who sang?"]);
+    for policy in [
+        "infinipot",
+        "truncate",
+        "streaming",
+        "h2o",
+        "tova",
+        "snapkv",
+        "keydiff",
+        "sirllm",
+        "kvzip",
+        "episodic",
+    ] {
+        let value = place.json(&[
+            "ask",
+            "-c",
+            &story,
+            "--pot",
+            "96",
+            "--policy",
+            policy,
+            "--max-tokens",
+            "4",
+            "Who sang?",
+        ]);
         assert!(value["tokens"]["evicted"].as_u64().unwrap() > 300, "{policy}: {value}");
     }
     let kept = |arguments: &[&str]| {
-        let arguments = [&["ask", "-c", &story, "--pot", "96", "--max-tokens", "4", "Who sang?"], arguments].concat();
+        let arguments =
+            [&["ask", "-c", &story, "--pot", "96", "--max-tokens", "4", "Who sang?"], arguments].concat();
         place.json(&arguments)["tokens"]["kept"].as_u64().unwrap()
     };
     assert!(kept(&["--keep", "70"]) > kept(&["--keep", "30"]) || kept(&["--keep", "30"]) < 90);
@@ -80,7 +114,9 @@ fn pots_that_cannot_work_are_refused_with_the_size_that_can() {
     let place = Place::new();
     place.write("story.txt", story(80));
     let story = path(&place, "story.txt");
-    let with = |size: &str| ["ask", "-c", &story, "--max-tokens", "4", "--pot", size, "Who sang?"].map(str::to_owned);
+    let with = |size: &str| {
+        ["ask", "-c", &story, "--max-tokens", "4", "--pot", size, "Who sang?"].map(str::to_owned)
+    };
     let run = |size: &str| place.crayon(&with(size).each_ref().map(String::as_str)).output().unwrap();
     let refused = run("12");
     check_mistake(&refused, "too small", "the smallest pot that works here has");
@@ -95,7 +131,11 @@ fn pots_that_cannot_work_are_refused_with_the_size_that_can() {
     assert!(!run(&(smallest - 1).to_string()).status.success());
     place.mistake(&["ask", "-c", &story, "--pot", "5000", "--keep", "4999", "Who sang?"], "", "");
     place.mistake(&["ask", "--pot", "many", "Hi"], "is no size", "--help");
-    place.mistake(&["ask", "-c", &story, "--pot", "96", "--novelty", "2", "Who sang?"], "between 0 and 1", "");
+    place.mistake(
+        &["ask", "-c", &story, "--pot", "96", "--novelty", "2", "Who sang?"],
+        "between 0 and 1",
+        "",
+    );
     place.mistake(&["ask", "-c", &story, "--pot", "96", "--policy", "magic", "Hi"], "magic", "--help");
 }
 
@@ -106,7 +146,8 @@ fn pinned_text_is_part_of_the_prompt_and_stays() {
     place.write("rule.txt", "The secret word is lantern.");
     let (story, rule) = (path(&place, "story.txt"), path(&place, "rule.txt"));
     let tokens = |arguments: &[&str]| {
-        let arguments = [&["ask", "-c", &story, "--pot", "160", "--max-tokens", "4", "What is it?"], arguments].concat();
+        let arguments =
+            [&["ask", "-c", &story, "--pot", "160", "--max-tokens", "4", "What is it?"], arguments].concat();
         place.json(&arguments)["tokens"]["read"].as_u64().unwrap()
     };
     assert!(tokens(&["--pin", &rule]) > tokens(&[]) + 4);
@@ -177,7 +218,8 @@ fn a_session_is_kept_with_its_memory() {
     let other = path(&place, "other.pot");
     assert!(chat(&[], &format!("Hello!\n/save {other}\n/reset\n/load {other}\n/stats\n")).status.success());
     // Another model's memory is refused, and so is damage.
-    let output = place.crayon(&["chat", "-m", "mini-gpt2", "--session", &file]).write_stdin("Hi\n").output().unwrap();
+    let output =
+        place.crayon(&["chat", "-m", "mini-gpt2", "--session", &file]).write_stdin("Hi\n").output().unwrap();
     check_mistake(&output, "another model", "saved with");
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
@@ -193,14 +235,20 @@ fn a_session_is_kept_with_its_memory() {
 fn a_full_disk_and_a_kill_leave_the_old_session() {
     let place = Place::new();
     let file = path(&place, "talk.pot");
-    let first = place.crayon(&["chat", "--max-tokens", "4", "--session", &file]).write_stdin("Hello!\n").output().unwrap();
+    let first = place
+        .crayon(&["chat", "--max-tokens", "4", "--session", &file])
+        .write_stdin("Hello!\n")
+        .output()
+        .unwrap();
     assert!(first.status.success(), "{}", stderr(&first));
     let before = std::fs::read(&file).unwrap();
     // No file may grow beyond 8 blocks: with the signal ignored writing fails as on a full disk, else the kernel kills
     // the program in the middle of it.
     for signal in ["trap '' XFSZ;", ""] {
         let program = env!("CARGO_BIN_EXE_crayon");
-        let script = format!("{signal} ulimit -f 8; echo 'How are you?' | {program} chat --max-tokens 4 --session {file}");
+        let script = format!(
+            "{signal} ulimit -f 8; echo 'How are you?' | {program} chat --max-tokens 4 --session {file}"
+        );
         let output = std::process::Command::new("sh")
             .args(["-c", &script])
             .env("HOME", place.path("."))
@@ -210,8 +258,16 @@ fn a_full_disk_and_a_kill_leave_the_old_session() {
         assert!(!output.status.success(), "{}", stderr(&output));
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
-    let again = place.crayon(&["chat", "--max-tokens", "4", "--session", &file]).write_stdin("Hi\n").output().unwrap();
-    assert!(again.status.success() && stderr(&again).contains("goes on with 2 messages"), "{}", stderr(&again));
+    let again = place
+        .crayon(&["chat", "--max-tokens", "4", "--session", &file])
+        .write_stdin("Hi\n")
+        .output()
+        .unwrap();
+    assert!(
+        again.status.success() && stderr(&again).contains("goes on with 2 messages"),
+        "{}",
+        stderr(&again)
+    );
 }
 
 #[test]
@@ -222,7 +278,20 @@ fn long_texts_are_measured() {
     let value = place.json(&["eval", "perplexity", "--text", &story, "--pot", "96", "--policy", "streaming"]);
     assert!(value["nll"].as_f64().unwrap() > 0.0 && value["tokens"].as_u64().unwrap() > 400, "{value}");
     let plot = path(&place, "grid.svg");
-    let arguments = ["eval", "needle", "--pot", "96", "--lengths", "200,300", "--depths", "0,1", "--samples", "1", "--plot", &plot];
+    let arguments = [
+        "eval",
+        "needle",
+        "--pot",
+        "96",
+        "--lengths",
+        "200,300",
+        "--depths",
+        "0,1",
+        "--samples",
+        "1",
+        "--plot",
+        &plot,
+    ];
     let value = place.json(&arguments);
     let cells = value["grid"].as_array().unwrap();
     assert_eq!(cells.len(), 4);
@@ -231,11 +300,14 @@ fn long_texts_are_measured() {
     for name in ["grid.svg", "grid.choices.svg"] {
         assert!(std::fs::read_to_string(place.path(name)).unwrap().starts_with("<svg"));
     }
-    let arguments = ["eval", "policies", "--pots", "96", "--length", "200", "--questions", "1", "--seeds", "2"];
-    let value = place.json(&[&arguments[..], &["--tasks", "needle,variables", "--only", "streaming,full"]].concat());
+    let arguments =
+        ["eval", "policies", "--pots", "96", "--length", "200", "--questions", "1", "--seeds", "2"];
+    let value =
+        place.json(&[&arguments[..], &["--tasks", "needle,variables", "--only", "streaming,full"]].concat());
     // Two tasks and their mean, for the pot and for the full cache.
     assert_eq!(value["rows"].as_array().unwrap().len(), 6, "{value}");
-    let value = place.json(&["bench", "pot", "--pot", "64", "--tokens", "1k", "--runs", "1", "--decode", "4"]);
+    let value =
+        place.json(&["bench", "pot", "--pot", "64", "--tokens", "1k", "--runs", "1", "--decode", "4"]);
     assert_eq!(value["tokens"], 1020);
     place.mistake(&["eval", "needle", "--depths", "2", "--pot", "96"], "outside the text", "0 to 1");
     place.mistake(&["eval", "needle", "--kinds", "gold"], "no kind of fact", "passkey");

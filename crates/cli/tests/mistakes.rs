@@ -78,7 +78,10 @@ fn with_the_full_policy_a_context_that_does_not_fit_is_refused_with_every_number
     let place = Place::new();
     let context = place.json(&["models", "show", "mini"])["context"].as_u64().unwrap();
     let path = place.write("long.txt", "A dog ran over the hill. ".repeat(context as usize));
-    let output = place.crayon(&["ask", "--policy", "full", "-c", path.to_str().unwrap(), "Who ran?"]).output().unwrap();
+    let output = place
+        .crayon(&["ask", "--policy", "full", "-c", path.to_str().unwrap(), "Who ran?"])
+        .output()
+        .unwrap();
     let error = check_mistake(&output, "tokens", "fit beside this question");
     let numbers: Vec<u64> = error
         .split(|c: char| !c.is_ascii_digit() && c != ',')

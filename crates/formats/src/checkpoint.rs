@@ -177,7 +177,9 @@ impl Checkpoint {
             add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
             ..Generation::default()
         };
-        let tokenizer = match metadata.get("tokenizer.ggml.model") {
+        let tokenizer = match metadata.str("tokenizer.ggml.model")? {
+            // llama.cpp's words for a file without vocabulary.
+            Some("none" | "no_vocab") => TokenizerSource::None,
             Some(_) => TokenizerSource::Gguf(Arc::new(metadata.clone())),
             None => TokenizerSource::None,
         };

@@ -4,9 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{
-    Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session, distillable,
-};
+use crayon_engine::{Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session, distillable};
 use serde::Serialize;
 
 use crate::args::AnswerArgs;

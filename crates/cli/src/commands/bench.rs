@@ -119,46 +119,25 @@ fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
     }
     let speed = |value: f64| format!("{value:.1} tokens a second");
     let memory = |mb: Option<f64>| mb.map_or("unknown".to_owned(), |mb| format!("{mb:.1} MB"));
-    let rows = [
-        (
-            "pot",
-            format!(
-                "{}, {} of {} entries kept",
-                bench.policy,
-                show::count(bench.keep),
-                show::count(bench.pot)
-            ),
-        ),
-        ("keys and values", show::bytes(bench.kv_bytes as u64)),
-        ("prefill", format!("{} without evidence", speed(bench.plain_tok_s))),
-        (
-            "",
-            format!(
-                "{}, distillation adds {:.1} % of the time",
-                speed(bench.distill_tok_s),
-                100.0 * bench.distill_share
-            ),
-        ),
-        ("", format!("{}, novelty adds {:.1} %", speed(bench.policy_tok_s), 100.0 * bench.novelty_share)),
+    let kept =
+        format!("{}, {} of {} entries kept", bench.policy, show::count(bench.keep), show::count(bench.pot));
+    let mut rows = vec![("pot", kept), ("keys and values", show::bytes(bench.kv_bytes as u64))];
+    if let Some(shares) = &bench.shares {
+        let adds = |rate: f64, what: &str, share: f64| {
+            format!("{}, {what} {:.1} % of the time", speed(rate), 100.0 * share)
+        };
+        rows.push(("prefill", format!("{} without evidence", speed(shares.plain_tok_s))));
+        rows.push(("", adds(shares.distill_tok_s, "distillation adds", shares.distill_share)));
+        rows.push(("", adds(shares.policy_tok_s, "novelty adds", shares.novelty_share)));
+    }
+    let (first, last) = (speed(bench.first_tenth_tok_s), speed(bench.last_tenth_tok_s));
+    let (early, late) = (memory(bench.rss_first_tenth_mb), memory(bench.rss_end_mb));
+    rows.extend([
         ("decode", format!("{} after {} tokens", speed(bench.decode_at_pot_tok_s), show::count(bench.pot))),
         ("", format!("{} after {} tokens", speed(bench.decode_at_end_tok_s), show::count(bench.tokens))),
-        (
-            "long text",
-            format!(
-                "first tenth {}, last tenth {}",
-                speed(bench.first_tenth_tok_s),
-                speed(bench.last_tenth_tok_s)
-            ),
-        ),
-        (
-            "resident",
-            format!(
-                "{} after the first tenth, {} at the end",
-                memory(bench.rss_first_tenth_mb),
-                memory(bench.rss_end_mb)
-            ),
-        ),
-    ];
+        ("long text", format!("{} in all, first tenth {first}, last tenth {last}", speed(bench.long_tok_s))),
+        ("resident", format!("{early} after the first tenth, {late} at the end")),
+    ]);
     for (name, value) in rows {
         output.line(&format!("{name:<16} {value}"))?;
     }

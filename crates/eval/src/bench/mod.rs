@@ -15,5 +15,5 @@ pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, op
 pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
-pub use pot::{PotBench, PotBenchOptions, pot};
+pub use pot::{PotBench, PotBenchOptions, Shares, pot};
 pub use shape::{SCHEMES, Scheme, Shape};

@@ -21,7 +21,7 @@ pub struct PotBenchOptions {
     pub tokens: usize,
     /// Tokens written for decoding speed.
     pub decode: usize,
-    /// Timed runs of the comparison of prefill; medians are told.
+    /// Timed runs of the comparison of prefill; medians are told. 0 leaves it out.
     pub runs: usize,
 }
 
@@ -38,16 +38,11 @@ pub struct PotBench {
     pub keep: usize,
     /// Bytes of keys and values.
     pub kv_bytes: usize,
-    /// Reading through the same pot with the `streaming` policy, which needs no evidence.
-    pub plain_tok_s: f64,
-    /// Reading with the policy, novelty left out where it has any.
-    pub distill_tok_s: f64,
-    /// Reading with the whole policy.
-    pub policy_tok_s: f64,
-    /// Share of the plain reading's time that distillation adds.
-    pub distill_share: f64,
-    /// Share that novelty (the output layer for every token) adds on top.
-    pub novelty_share: f64,
+    /// What the policy's parts cost; left out without runs.
+    #[serde(flatten)]
+    pub shares: Option<Shares>,
+    /// Reading the whole long text.
+    pub long_tok_s: f64,
     /// Decoding after as many tokens as the pot holds.
     pub decode_at_pot_tok_s: f64,
     /// Decoding after the whole text.
@@ -62,6 +57,21 @@ pub struct PotBench {
     pub rss_first_tenth_mb: Option<f64>,
     /// See above.
     pub rss_end_mb: Option<f64>,
+}
+
+/// Parts of the time that reading takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shares {
+    /// Reading through the same pot with the `streaming` policy, which needs no evidence.
+    pub plain_tok_s: f64,
+    /// Reading with the policy, novelty left out where it has any.
+    pub distill_tok_s: f64,
+    /// Reading with the whole policy.
+    pub policy_tok_s: f64,
+    /// Share of the plain reading's time that distillation adds.
+    pub distill_share: f64,
+    /// Share that novelty (the output layer for every token) adds on top.
+    pub novelty_share: f64,
 }
 
 /// Measures `options.pot` on a text without meaning, which costs the same as any other.
@@ -104,8 +114,17 @@ pub fn pot(
             tick(&mut done)?;
         }
     }
-    let [plain, distill, whole] = seconds.map(median);
-    let rate = |seconds: f64| (sample.len() - entries) as f64 / seconds;
+    let shares = (options.runs > 0).then(|| {
+        let [plain, distill, whole] = seconds.map(median);
+        let rate = |seconds: f64| (sample.len() - entries) as f64 / seconds;
+        Shares {
+            plain_tok_s: rate(plain),
+            distill_tok_s: rate(distill),
+            policy_tok_s: rate(whole),
+            distill_share: distill / plain - 1.0,
+            novelty_share: (whole - distill) / plain,
+        }
+    });
 
     let mut reader = Reader::new(engine, options.pot.clone())?;
     let kv_bytes = reader.pot.slab().bytes();
@@ -135,11 +154,8 @@ pub fn pot(
         pot: entries,
         keep,
         kv_bytes,
-        plain_tok_s: rate(plain),
-        distill_tok_s: rate(distill),
-        policy_tok_s: rate(whole),
-        distill_share: distill / plain - 1.0,
-        novelty_share: (whole - distill) / plain,
+        shares,
+        long_tok_s: tenths.len() as f64 / tenths.iter().map(|rate| 1.0 / rate).sum::<f64>(),
         decode_at_pot_tok_s,
         decode_at_end_tok_s,
         tokens: tenth * 10,

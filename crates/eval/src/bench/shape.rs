@@ -87,6 +87,8 @@ impl Shape {
     pub(super) fn metadata(&self) -> Metadata {
         let mut metadata = Metadata::new(self.name);
         metadata.insert("general.architecture", self.arch);
+        // Says in so many words that there is no tokenizer; llama.cpp asks for that.
+        metadata.insert("tokenizer.ggml.model", "no_vocab");
         metadata.insert("general.name", format!("{} with made-up weights", self.name));
         let mut size = |key: &str, value: usize| {
             // Sizes above are constants far below 2^32.
@@ -98,6 +100,7 @@ impl Shape {
         size("attention.head_count", self.heads);
         size("attention.head_count_kv", self.kv_heads);
         size("context_length", self.context);
+        size("vocab_size", self.vocab);
         if self.arch == "gpt2" {
             metadata.insert("gpt2.attention.layer_norm_epsilon", 1e-5f32);
         } else {

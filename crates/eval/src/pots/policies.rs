@@ -28,12 +28,12 @@ const fn variant(name: &'static str, policy: &'static str, novelty: f32, questio
 /// Everything that is compared: InfiniPot with its ablations, then the rivals.
 pub const VARIANTS: [Variant; 17] = [
     variant("infinipot", "infinipot", 0.5, false),
-    variant("infinipot, question", "infinipot", 0.5, true),
-    variant("infinipot, α = 0 (CaP only)", "infinipot", 0.0, false),
-    variant("infinipot, α = 0, question", "infinipot", 0.0, true),
-    variant("infinipot, α = 0.25", "infinipot", 0.25, false),
-    variant("infinipot, α = 0.75", "infinipot", 0.75, false),
-    variant("infinipot, α = 1 (NuC only)", "infinipot", 1.0, false),
+    variant("infinipot (question)", "infinipot", 0.5, true),
+    variant("infinipot α=0 (CaP only)", "infinipot", 0.0, false),
+    variant("infinipot α=0 (question)", "infinipot", 0.0, true),
+    variant("infinipot α=0.25", "infinipot", 0.25, false),
+    variant("infinipot α=0.75", "infinipot", 0.75, false),
+    variant("infinipot α=1 (NuC only)", "infinipot", 1.0, false),
     variant("truncate", "truncate", 0.0, false),
     variant("streaming", "streaming", 0.0, false),
     variant("h2o", "h2o", 0.0, false),

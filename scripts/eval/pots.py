@@ -1,0 +1,112 @@
+"""What is kept and what is lost when texts are read through a pot: `crayon eval`'s figures as Markdown, with pictures.
+
+    cargo build --release && python3 scripts/eval/pots.py --data DIR
+
+Writes docs/results/pot.md and docs/results/pot-*.svg. `--data` is for the streaming perplexity of two public-domain books;
+without it that part is left out. The questions are this project's own; nothing here was trained on.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs/results"
+BOOKS = {"Alice in Wonderland": "gutenberg/alice_11.txt", "The Adventures of Sherlock Holmes": "gutenberg/sherlock_1661.txt"}
+POLICIES = ["infinipot", "truncate", "streaming", "h2o", "tova", "snapkv", "keydiff", "sirllm", "kvzip", "episodic"]
+
+
+def crayon(binary, *arguments):
+    run = subprocess.run([binary, "--json", "-q", *map(str, arguments)], capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(f"{' '.join(map(str, arguments))}: {run.stderr}")
+    return json.loads(run.stdout)
+
+
+def shown(arguments):
+    return "`crayon " + " ".join(str(a) if " " not in str(a) else f'"{a}"' for a in arguments) + "`"
+
+
+def table(head, rows):
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def percent(value, error):
+    return "" if value is None else f"{100 * value:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
+
+
+def policies(args):
+    call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", 3, "--tasks", args.tasks]
+    found = crayon(args.binary, *call)
+    rows = found["rows"]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    tasks.remove("mean")
+    parts = [f"## Policies at equal memory\n\n{shown(call)}: texts of {found['length']} tokens, three seeds, standard errors over seeds."]
+    for title, value, error in (("said", "accuracy", "standard_error"), ("chosen among four", "choice_accuracy", "choice_standard_error")):
+        full = [row for row in rows if row["pot"] is None]
+        for pot in args.pots:
+            own = [row for row in rows if row["pot"] == pot] + full
+            lines = []
+            for name in dict.fromkeys(row["policy"] for row in own):
+                cells = {row["task"]: row for row in own if row["policy"] == name}
+                lines.append([name, *(percent(cells[t][value], cells[t][error]) for t in ["mean", *tasks])])
+            parts.append(f"Right answers in per cent, {title}, pot of {pot} entries (the full cache holds everything):\n\n" + table(["policy", "mean", *tasks], lines))
+    return parts
+
+
+def needles(args):
+    parts = ["## Needle in a haystack\n"]
+    for policy, extra in (("infinipot", ["--catalyst", "question"]), ("streaming", []), ("snapkv", [])):
+        picture = RESULTS / f"pot-needle-{policy}.svg"
+        call = ["eval", "needle", "--pot", args.needle_pot, "--policy", policy, *extra, "--lengths", args.lengths, "--depths", "0,0.25,0.5,0.75,1", "--samples", args.samples]
+        found = crayon(args.binary, *call, "--plot", picture)
+        memory = f"{found['peak_kv_bytes'] / 1e6:.2f} MB of keys and values"
+        parts.append(
+            f"{shown(call)}: {100 * found['accuracy']:.1f} % said, {100 * found['choice_accuracy']:.1f} % chosen among {found['choices']}; "
+            f"{memory} at every length.\n\n![needle, {policy}]({picture.name})"
+        )
+    return parts
+
+
+def streams(args):
+    head, lines = ["policy", *BOOKS], []
+    for policy in POLICIES:
+        cells = []
+        for file in BOOKS.values():
+            text = (args.data / file).read_text(encoding="utf-8")[: args.characters]
+            path = Path(args.scratch) / "book.txt"
+            path.write_text(text, encoding="utf-8")
+            found = crayon(args.binary, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--policy", policy)
+            cells.append(f"{found['perplexity']:.1f} ({found['bits_per_byte']:.3f})")
+        lines.append([policy, *cells])
+    return [
+        f"## Streaming perplexity\n\n`crayon eval perplexity --text BOOK --pot {args.needle_pot} --policy P`, the first {args.characters:,} characters of each book as one "
+        "stream: perplexity per token (bits per byte).\n\n" + table(head, lines)
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
+    parser.add_argument("--pots", type=int, nargs="*", default=[128, 256, 512])
+    parser.add_argument("--length", type=int, default=880, help="tokens of a text; within mini's window, so that the full cache can be asked too")
+    parser.add_argument("--questions", type=int, default=6, help="of each task and seed")
+    parser.add_argument("--tasks", default="needle,multikey,multivalue,distractors", help="those that mini can do at all with a full cache")
+    parser.add_argument("--needle-pot", type=int, default=256)
+    parser.add_argument("--lengths", default="1k,4k,16k")
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--characters", type=int, default=100_000)
+    parser.add_argument("--scratch", default="/tmp")
+    args = parser.parse_args()
+    parts = ["# InfiniPot in figures\n\nPrinted by `python3 scripts/eval/pots.py`, which calls `crayon eval` on the built-in `mini`."]
+    for part in (policies, needles, *([streams] if args.data else [])):
+        parts += part(args)
+        (RESULTS / "pot.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        print(f"{part.__name__} done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
