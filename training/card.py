@@ -1,11 +1,12 @@
-"""Writes models/MODEL_CARD-NAME.md from a run's figures; keeps what stands below the line `<!-- by hand -->`.
+"""Writes models/MODEL_CARD-NAME.md from a run, from the figures in docs/results/embedded-models.md (scripts/eval/embedded.py prints
+them) and from answers of `crayon ask`.
 
     python card.py mini
 """
 
 import argparse
 import csv
-import json
+import subprocess
 from pathlib import Path
 
 from recipes import RECIPES
@@ -37,8 +38,9 @@ DATA = """\
 """
 
 LIMITS = """\
-- English only, the English of children's stories; it knows almost no facts about the world and states wrong ones fluently.
-- Answers about a text are reliable only for facts that stand in it word for word and in wordings near to those it was trained on.
+- English only, the English of children's stories; sentences hold together, stories drift. It knows almost no facts about the world and states wrong
+  ones fluently.
+- Facts are found in a text only where they stand in simple words, one at a time; the tables above say how often.
 - It can neither calculate nor reason over several steps. Do not use it for anything that matters.
 - Nothing filters what it writes; fairy tales bring violence and old-fashioned views with them.
 """
@@ -49,21 +51,40 @@ def table(rows):
     return "\n".join(["| " + " | ".join(map(str, head)) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(map(str, r)) + " |" for r in rest])
 
 
-def figures(report):
-    perplexity = [("text", "perplexity per token", "bits per byte", "tokens")] + [(n, p["per_token"], p["bits_per_byte"], p["tokens"]) for n, p in report["perplexity"].items()]
-    choices = [("task", "accuracy", "accuracy per byte", "chance", "questions")] + [(n, c["accuracy"], c["accuracy_per_byte"], c["chance"], c["questions"]) for n, c in report["choices"].items()]
-    lengths = sorted({int(k) for r in report["recall"].values() for k in r})
-    recall = [("fact", *(f"{n} tokens" for n in lengths))] + [(n, *(r.get(str(k), "–") for k in lengths)) for n, r in report["recall"].items()]
-    samples = "\n\n".join("> **" + s["prompt"].replace("\n", "  \n> ") + "**\n>\n> " + s["answer"].replace("\n\n", "\n").replace("\n", "  \n> ") for s in report["samples"])
-    return perplexity, choices, recall, samples
+SAMPLES = [
+    "Write a short story about a dog named Max.", "Tell me a story about a little boat.", "Hello! Who are you?", "What is the sun?",
+    "What is the capital of France?", "Anna is in the garden. Ben is in the kitchen.\n\nWhere is Ben?", "Play some music by Mozart\nIntent:",
+    "The secret word is lantern. Tom likes apples.\n\nWhat is the secret word?", "How do I make tea?",
+    "Where do fish live?\nOptions:\n- in trees\n- in water\n- in houses\nAnswer:",
+]
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def card(name, out):
+def figures(name):
+    """The model's columns of every table of figures."""
+    parts = []
+    for section in (ROOT / "docs/results/embedded-models.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, rest = section.partition("\n")
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in rest.splitlines() if line.startswith("|") and "---" not in line]
+        kept = [0, *(i for i, cell in enumerate(rows[0]) if cell in ("guessing", name))]
+        if name in rows[0]:
+            parts.append(f"{title}:\n\n" + table([[row[i] for i in kept] for row in rows]))
+    return "\n\n".join(parts)
+
+
+def samples(model):
+    def answer(prompt):
+        call = [ROOT / "target/release/crayon", "ask", "-q", "-m", model, "--temperature", "0.6", "--seed", "1", "--max-tokens", "80", prompt]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    quote = lambda text: text.replace("\n\n", "\n").replace("\n", "  \n> ")
+    return "\n\n".join(f"> **{quote(p)}**\n>\n> {quote(answer(p))}" for p in SAMPLES)
+
+
+def card(name, out, model):
     recipe = RECIPES[name]
-    report = json.loads((out / f"evaluation-{name}.json").read_text(encoding="utf-8"))
     with (out / name / "loss.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
-    perplexity, choices, recall, samples = figures(report)
     config = ", ".join(f"{k} {v}" for k, v in recipe.config.__dict__.items())
     phases = [("until", "window", "tokens a step", "mix")] + [
         (f"{p.until:.0%}", p.window, p.tokens, ", ".join(f"{n} {s}" for n, s in p.mix.items())) for p in recipe.phases
@@ -73,7 +94,7 @@ def card(name, out):
 
 {ABOUT[name]}
 
-{report.get("parameters", "")} {config}. Shared byte-level BPE vocabulary, context 1,024 tokens.
+{config}. Shared byte-level BPE vocabulary, context 1,024 tokens.
 Licence: MIT OR Apache-2.0, like the project; the data is credited below. Instruction format and how to make it again: `training/README.md`.
 
 ## Training
@@ -92,29 +113,19 @@ Held out for customisation: five CLINC150 domains, ten bAbI tasks, and the word 
 
 ## Held-out figures
 
-From `training/evaluate.py`, the unquantised model, test files only.
+Of the file as it ships (8 bits), test files only, printed by `scripts/eval/embedded.py`. The vocabulary is small, so compare bits per byte with other models,
+not tokens. AG News is a task the model never saw; the facts are in wordings of the evaluation's own.
 
-Perplexity, windows of 512 tokens; the vocabulary is small, so compare bits per byte with other models, not tokens.
-
-{table(perplexity)}
-
-Choices by the log-likelihood of the answer's text, without a list of options in the prompt. AG News and the unseen CLINC150 domains are tasks the model never saw.
-
-{table(choices)}
-
-Recall: one question about a fact in a context of so many tokens, greedy, right word for word. Passages are held-out tales; `unseen_wording` asks in a form that
-training never used.
-
-{table(recall)}
+{figures(name)}
 
 ## Limits
 
 {LIMITS}
 ## Samples
 
-Temperature 0.6, not picked.
+`crayon ask --temperature 0.6 --seed 1 --max-tokens 80`, not picked.
 
-{samples}
+{samples(model)}
 """
 
 
@@ -122,11 +133,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs")
+    parser.add_argument("--file", help="the model's file, where it is not embedded")
     args = parser.parse_args()
-    path = Path(__file__).parents[1] / f"models/MODEL_CARD-{args.model}.md"
-    mark = "<!-- by hand -->"
-    kept = path.read_text(encoding="utf-8").partition(mark)[2] if path.exists() else "\n"
-    path.write_text(card(args.model, args.out) + f"\n{mark}{kept}", encoding="utf-8")
+    path = ROOT / f"models/MODEL_CARD-{args.model}.md"
+    path.write_text(card(args.model, args.out, args.file or args.model), encoding="utf-8")
 
 
 if __name__ == "__main__":

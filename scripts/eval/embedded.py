@@ -65,8 +65,15 @@ def main():
             skipped = f", {found[0]['skipped']} too long" if found[0]["skipped"] else ""
             yield [f"{name} ({found[0]['n']}{skipped})", f"{100 * found[0]['chance']:.1f}", *(best(f) for f in found)]
 
+    def recalls():
+        for length in (100, 400, 900):
+            call = ["eval", "needle", "--lengths", str(length), "--depths", "0,0.5,1", "--samples", "16"]
+            found = [crayon(args.binary, *call, "-m", m) for m in args.models]
+            yield [f"{length} tokens", f"{100 / found[0]['choices']:.1f}", *(f"{100 * f['accuracy']:.1f} / {100 * f['choice_accuracy']:.1f}" for f in found)]
+
     table("Perplexity per token (bits per byte)", ["text", *args.models], perplexities())
     table("Accuracy in per cent: by log-likelihood / per byte ± standard error", ["task (questions)", "guessing", *args.models], accuracies())
+    table("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *args.models], recalls())
 
 
 if __name__ == "__main__":

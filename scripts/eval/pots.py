@@ -2,8 +2,8 @@
 
     cargo build --release && python3 scripts/eval/pots.py --data DIR
 
-Writes docs/results/pot.md and docs/results/pot-*.svg. `--data` is for the streaming perplexity of two public-domain books;
-without it that part is left out. The questions are this project's own; nothing here was trained on.
+Writes docs/results/pot.md and docs/results/pot-*.svg; with `--parts` only those sections of the file. `--data` holds the two
+public-domain books that are read as streams. The questions are this project's own; nothing here was trained on.
 """
 
 import argparse
@@ -87,13 +87,44 @@ def streams(args):
     ]
 
 
+def storages(args):
+    lines = []
+    path = Path(args.scratch) / "book.txt"
+    path.write_text((args.data / BOOKS["Alice in Wonderland"]).read_text(encoding="utf-8")[: args.characters], encoding="utf-8")
+    for storage in ("f32", "f16", "i8"):
+        found = crayon(args.binary, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--kv", storage)
+        needle = crayon(args.binary, "eval", "needle", "--lengths", "800", "--samples", 16, "--kv", storage)
+        lines.append([storage, f"{found['kv_bytes'] / 1e6:.2f}", f"{found['perplexity']:.2f}", percent(needle["accuracy"], None), percent(needle["choice_accuracy"], None)])
+    return [
+        f"## Numbers keys and values are stored in\n\nPerplexity of Alice in Wonderland through a pot of {args.needle_pot} (`eval perplexity --kv`), and facts in texts of 800 "
+        "tokens with the full cache (`eval needle --kv`).\n\n" + table(["storage", "MB", "perplexity", "said %", "chosen %"], lines)
+    ]
+
+
+def cost(args):
+    parts = ["## Cost\n"]
+    for call in (["bench", "pot", "--pot", 256, "--tokens", "100k", "--runs", 9], ["bench", "pot", "--pot", 512, "--tokens", "1m", "--runs", 9], ["bench", "pot", "--pot", 1024, "--tokens", "100k", "--runs", 9]):
+        run = subprocess.run([args.binary, "-q", *map(str, call)], capture_output=True, text=True, check=True)
+        parts.append(shown(call) + f"\n\n```\n{run.stdout.rstrip()}\n```")
+    return parts
+
+
+PARTS = {"policies": policies, "needles": needles, "streams": streams, "storages": storages, "cost": cost}
+
+
+def sections(text):
+    """Heading -> section."""
+    return {part.partition("\n")[0]: part.strip() for part in text.split("\n## ")[1:]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--pots", type=int, nargs="*", default=[128, 256, 512])
     parser.add_argument("--length", type=int, default=880, help="tokens of a text; within mini's window, so that the full cache can be asked too")
-    parser.add_argument("--questions", type=int, default=6, help="of each task and seed")
+    parser.add_argument("--questions", type=int, default=5, help="of each task and seed")
     parser.add_argument("--tasks", default="needle,multikey,multivalue,distractors", help="those that mini can do at all with a full cache")
     parser.add_argument("--needle-pot", type=int, default=256)
     parser.add_argument("--lengths", default="1k,4k,16k")
@@ -101,11 +132,14 @@ def main():
     parser.add_argument("--characters", type=int, default=100_000)
     parser.add_argument("--scratch", default="/tmp")
     args = parser.parse_args()
-    parts = ["# InfiniPot in figures\n\nPrinted by `python3 scripts/eval/pots.py`, which calls `crayon eval` on the built-in `mini`."]
-    for part in (policies, needles, *([streams] if args.data else [])):
-        parts += part(args)
-        (RESULTS / "pot.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-        print(f"{part.__name__} done", flush=True)
+    path = RESULTS / "pot.md"
+    for name in args.parts:
+        text = "\n\n".join(PARTS[name](args))
+        found = sections(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found |= sections("\n" + text)
+        head = "# InfiniPot in figures\n\nPrinted by `python3 scripts/eval/pots.py`, which calls `crayon eval` and `crayon bench` on the built-in `mini`."
+        path.write_text(head + "".join(f"\n\n## {section}" for section in found.values()) + "\n", encoding="utf-8")
+        print(f"{name} done", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ pub(crate) struct Distiller {
     pub(crate) watch: Option<Watch>,
     /// Tokens read since the last distillation.
     pub(crate) chunk: Vec<u32>,
+    /// Whether the catalyst was read along with the last token.
+    pub(crate) asked: bool,
     pub(crate) medoids: Medoids,
 }
 
@@ -34,7 +36,9 @@ impl Distiller {
         pinned: &[Range<u32>],
         first: bool,
     ) -> Result<(), PotError> {
-        self.ask(network, slab)?;
+        if !std::mem::take(&mut self.asked) {
+            self.ask(network, slab)?;
+        }
         if first && self.needs.novelty {
             // Nothing could predict the first token of the text.
             let most = slab.novelty(0, 0).iter().copied().fold(0.0, f32::max);

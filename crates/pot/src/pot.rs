@@ -11,7 +11,7 @@ use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 
 use crate::distill::{Distiller, Medoids};
 use crate::policy::{Attention, Needs, Policy};
-use crate::watch::Watch;
+use crate::watch::{Reduce, Watch};
 use crate::{KvStorage, PotError, PotOptions, Slab, named};
 
 /// Rows of one pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
@@ -38,13 +38,24 @@ pub struct Pot {
     /// Tokens read when the last distillation happened: what came after can be taken back.
     pub(crate) settled: usize,
     pub(crate) pinned: Vec<Range<u32>>,
+    /// Novelty of the token that comes next, where a pass could tell but keeps no logits.
+    foreseen: Option<f32>,
+}
+
+/// Tokens of one pass.
+struct Pass<'a> {
+    tokens: &'a [u32],
+    /// Tokens that fit before the next distillation.
+    room: usize,
+    /// The token after them, if it is known.
+    next: Option<u32>,
 }
 
 impl Pot {
     /// A pot that keeps every token and refuses more than `capacity`.
     pub fn full(spec: &Spec, capacity: usize, storage: KvStorage) -> Pot {
         let slab = Slab::plain(spec, capacity, storage);
-        Pot { slab, distiller: None, distillations: 0, settled: 0, pinned: Vec::new() }
+        Pot { slab, distiller: None, distillations: 0, settled: 0, pinned: Vec::new(), foreseen: None }
     }
 
     /// A pot that forgets by a policy. `pinned` tokens are going to be pinned; `budgets`, one weight for each layer,
@@ -82,9 +93,17 @@ impl Pot {
             reserve,
             watch,
             chunk: Vec::new(),
+            asked: false,
             medoids: Medoids::default(),
         };
-        Ok(Pot { slab, distiller: Some(distiller), distillations: 0, settled: 0, pinned: Vec::new() })
+        Ok(Pot {
+            slab,
+            distiller: Some(distiller),
+            distillations: 0,
+            settled: 0,
+            pinned: Vec::new(),
+            foreseen: None,
+        })
     }
 
     /// What is held.
@@ -148,6 +167,7 @@ impl Pot {
             options.check(spec, 0)?;
             distiller.reserve = options.reserve(distiller.needs.attention);
             distiller.options = options;
+            distiller.asked = false;
         }
         Ok(())
     }
@@ -167,7 +187,9 @@ impl Pot {
             return false;
         }
         self.slab.pop(read - len);
+        self.foreseen = None;
         if let Some(distiller) = &mut self.distiller {
+            distiller.asked = false;
             distiller.chunk.truncate(len - self.settled);
             let first = self.slab.kept();
             if let Some(watch) = &mut distiller.watch {
@@ -180,12 +202,13 @@ impl Pot {
     /// Forgets everything read; what is pinned stays so.
     pub fn clear(&mut self) {
         self.slab.clear();
-        (self.distillations, self.settled) = (0, 0);
+        (self.distillations, self.settled, self.foreseen) = (0, 0, None);
         if let Some(distiller) = &mut self.distiller {
             distiller.chunk.clear();
+            distiller.asked = false;
             distiller.medoids = Medoids::default();
             if let Some(watch) = &mut distiller.watch {
-                watch.clear(crate::watch::Reduce::Sum);
+                watch.clear(Reduce::Sum);
             }
         }
     }
@@ -224,10 +247,13 @@ impl Pot {
                 continue;
             }
             let rows = room.min(PASS_ROWS).min(tokens.len() - done);
-            let last = done + rows == tokens.len();
-            self.pass(network, &tokens[done..done + rows], room, last, logits, surprise.as_deref_mut())?;
+            let chunk = &tokens[done..done + rows];
             done += rows;
+            let pass = Pass { tokens: chunk, room, next: tokens.get(done).copied() };
+            self.pass(network, &pass, logits, surprise.as_deref_mut())?;
             if watch(done).is_break() {
+                // What comes next need not be what was foreseen.
+                self.foreseen = None;
                 break;
             }
         }
@@ -256,30 +282,42 @@ impl Pot {
     fn pass(
         &mut self,
         network: &mut Network<'_>,
-        tokens: &[u32],
-        room: usize,
-        last: bool,
+        pass: &Pass<'_>,
         logits: &mut Vec<f32>,
         surprise: Option<&mut Vec<f32>>,
     ) -> Result<(), PotError> {
+        let tokens = pass.tokens;
         let began = self.slab.is_empty();
         let needs = self.distiller.as_ref().map_or(Needs::default(), |distiller| distiller.needs);
         let scored = needs.novelty || surprise.is_some();
-        let mut novelty = Vec::new();
+        let mut novelty = Vec::with_capacity(if scored { tokens.len() } else { 0 });
         if scored {
-            novelty.push(if began || logits.is_empty() {
-                f32::NAN
-            } else {
-                -log_likelihood(logits, tokens[0])
+            novelty.push(match self.foreseen.take() {
+                Some(novelty) => novelty,
+                None if began || logits.is_empty() => f32::NAN,
+                None => -log_likelihood(logits, tokens[0]),
             });
         }
-        let mut step = Step::new(tokens, &mut self.slab);
+        // When the pot is about to be distilled the catalyst reads along: a pass of its own would be a small one.
+        let asking =
+            pass.next.is_some() && tokens.len() == pass.room && needs.attention == Attention::Catalyst;
+        let mut rows = Vec::new();
+        if let Some(distiller) = self.distiller.as_ref().filter(|_| asking) {
+            rows = [tokens, &distiller.options.catalyst].concat();
+        }
+        let mut step = Step::new(if asking { &rows } else { tokens }, &mut self.slab);
         step.adapter = network.adapter;
         if let Some(Distiller { watch: Some(watch), .. }) = &mut self.distiller {
             let from = match needs.attention {
                 Attention::Every => Some(0),
                 // The last tokens before the pot is full: `room` says how far away that is.
-                Attention::Last(count) => Some(room.saturating_sub(count)).filter(|row| *row < tokens.len()),
+                Attention::Last(count) => {
+                    Some(pass.room.saturating_sub(count)).filter(|row| *row < tokens.len())
+                }
+                Attention::Catalyst if asking => {
+                    watch.clear(Reduce::Sum);
+                    Some(tokens.len())
+                }
                 _ => None,
             };
             if let Some(from) = from {
@@ -287,17 +325,29 @@ impl Pot {
                 step.tap = Some(watch);
             }
         }
-        let want = if last || scored { Want::Last } else { Want::Nothing };
+        let wanted = !asking && (pass.next.is_none() || scored);
+        let want = if wanted { Want::Last } else { Want::Nothing };
         let found = network.decoder.forward(network.pool, &mut [step], want, network.scratch)?;
         logits.clear();
         logits.extend_from_slice(found);
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(PotError::NotFinite);
         }
+        if asking {
+            self.slab.pop(rows.len() - tokens.len());
+        }
         if scored {
-            let mut rest = vec![0.0; tokens.len() - 1];
-            network.decoder.log_likelihoods(network.pool, &tokens[1..], &mut rest, network.scratch);
+            let foreseen = pass.next.filter(|_| asking);
+            let targets: Vec<u32> = tokens[1..].iter().copied().chain(foreseen).collect();
+            let mut rest = vec![0.0; targets.len()];
+            network.decoder.log_likelihoods(network.pool, &targets, &mut rest, network.scratch);
+            if rest.iter().any(|value| value.is_nan()) {
+                return Err(PotError::NotFinite);
+            }
             novelty.extend(rest.iter().map(|value| -value));
+            if foreseen.is_some() {
+                self.foreseen = novelty.pop();
+            }
             if let Some(surprise) = surprise {
                 surprise.extend(novelty.iter().skip(usize::from(began)));
             }
@@ -308,6 +358,7 @@ impl Pot {
         }
         if let Some(distiller) = &mut self.distiller {
             distiller.chunk.extend_from_slice(tokens);
+            distiller.asked = asking;
         }
         Ok(())
     }
