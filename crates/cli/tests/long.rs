@@ -115,7 +115,8 @@ fn pots_that_cannot_work_are_refused_with_the_size_that_can() {
     place.write("story.txt", story(80));
     let story = path(&place, "story.txt");
     let with = |size: &str| {
-        ["ask", "-c", &story, "--max-tokens", "4", "--pot", size, "Who sang?"].map(str::to_owned)
+        ["ask", "-c", &story, "--max-tokens", "4", "--catalyst", "general", "--pot", size, "Who sang?"]
+            .map(str::to_owned)
     };
     let run = |size: &str| place.crayon(&with(size).each_ref().map(String::as_str)).output().unwrap();
     let refused = run("12");

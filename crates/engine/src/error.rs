@@ -31,7 +31,7 @@ pub enum EngineError {
     Model(#[from] ModelError),
     /// The key-value memory refused.
     #[error(transparent)]
-    Pot(PotError),
+    Pot(Box<PotError>),
     /// The checkpoint brings no tokenizer.
     #[error("{model} has no tokenizer, so text cannot be read or written")]
     NoTokenizer {
@@ -93,7 +93,7 @@ impl From<PotError> for EngineError {
         match error {
             PotError::Model(error) => EngineError::Model(error),
             PotError::Format(error) => EngineError::Format(error),
-            error => EngineError::Pot(error),
+            error => EngineError::Pot(Box::new(error)),
         }
     }
 }

@@ -91,6 +91,9 @@ impl<'e> Session<'e> {
 
     /// Forgets everything after the first `len` tokens. A text that was distilled beyond that place is forgotten whole.
     pub fn rewind(&mut self, len: usize) {
+        if len >= self.tokens.len() {
+            return;
+        }
         if !self.pot.rewind(len) {
             return self.forget();
         }
@@ -116,19 +119,21 @@ impl<'e> Session<'e> {
         Ok(self.pot.set_catalyst(self.engine.spec(), catalyst)?)
     }
 
-    /// Distills now if fewer than `tokens` tokens fit before the next distillation, so that they can be read and taken
-    /// back again. Without a pot nothing happens.
+    /// `ln p` of `tokens` after what was read; they leave no trace. A pot too full for them is distilled first.
     ///
     /// # Errors
-    /// When the network fails.
-    pub fn make_room(&mut self, tokens: usize) -> Result<(), EngineError> {
+    /// When nothing was read, a session without a pot is full, or the network fails.
+    pub fn likelihood(&mut self, tokens: &[u32]) -> Result<f32, EngineError> {
+        if self.logits.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
         let mut network = Network {
             decoder: self.engine.decoder(),
             pool: self.engine.pool(),
             adapter: self.adapter.as_deref(),
             scratch: &mut self.scratch,
         };
-        self.pot.make_room(&mut network, tokens).map_err(|error| self.engine.pot_error(error))
+        self.pot.likelihood(&mut network, tokens, &self.logits).map_err(|error| self.engine.pot_error(error))
     }
 
     /// Makes `prompt` the whole text of this session, reading only what it does not share with what was read

@@ -22,11 +22,16 @@ impl PrefixCache {
     }
 
     /// Where a text read by `owner` into a pot of this shape is kept: the name covers model, adapter, shape, policy,
-    /// catalyst and every token.
+    /// catalyst, pinned places and every token.
     fn path(&self, pot: &Pot, owner: &Owner, tokens: &[u32]) -> PathBuf {
         let mut hash = Sha256::new();
         // The parts are JSON, so that none can be mistaken for another.
-        hash.update(serde_json::to_vec(&(owner, pot.options(), pot.slab().storage())).unwrap_or_default());
+        let end = tokens.len() as u32;
+        let pins: Vec<_> =
+            pot.pinned.iter().map(|place| (place.start.min(end), place.end.min(end))).collect();
+        let keeps = pot.distiller.as_ref().map(|distiller| &distiller.keeps);
+        let shape = (owner, pot.options(), pot.slab().storage(), pot.slab().frequencies(), pins, keeps);
+        hash.update(serde_json::to_vec(&shape).unwrap_or_default());
         tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
         let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{name}.pot"))

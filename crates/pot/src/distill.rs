@@ -78,8 +78,8 @@ impl Distiller {
 
     /// Slots that stay whatever their score.
     fn forced(&self, origins: &[u32], pinned: &[Range<u32>]) -> impl Iterator<Item = usize> {
-        let (sinks, recent) =
-            (self.options.sinks as u32, origins.len() - self.options.recent.min(origins.len()));
+        let sinks = u32::try_from(self.options.sinks).unwrap_or(u32::MAX);
+        let recent = origins.len() - self.options.recent.min(origins.len());
         origins.iter().enumerate().filter_map(move |(slot, origin)| {
             let stays =
                 *origin < sinks || slot >= recent || pinned.iter().any(|place| place.contains(origin));
@@ -100,7 +100,7 @@ impl Distiller {
         };
         let Some(watch) = &mut self.watch else { return Ok(()) };
         watch.clear(reduce);
-        watch.from_row(0);
+        watch.look_from(0);
         // A catalyst set while the pot was nearly full may find less room than it wants.
         let room = slab.room();
         if room == 0 {

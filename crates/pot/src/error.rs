@@ -49,6 +49,18 @@ pub enum PotError {
         /// The most that works.
         most: usize,
     },
+    /// Fewer entries are to be kept than may never go.
+    #[error(
+        "{keep} entries are too few to keep: {forced} have to stay (sinks, pinned text, the latest tokens)"
+    )]
+    KeepTooFew {
+        /// Entries to keep.
+        keep: usize,
+        /// Entries that may never go.
+        forced: usize,
+        /// The fewest that work.
+        least: usize,
+    },
     /// The share of novelty is no share.
     #[error("the share kept for novelty must be between 0 and 1, not {found}")]
     Novelty {
@@ -122,6 +134,7 @@ impl PotError {
             PotError::Keep { most, .. } => {
                 Some(format!("keep {most} or fewer (--keep), or take a larger pot"))
             }
+            PotError::KeepTooFew { least, .. } => Some(format!("keep {least} or more (--keep)")),
             PotError::LearnedPositions => Some(
                 "give the part of the text that matters, or a model with rotary positions such as mini"
                     .to_owned(),

@@ -39,6 +39,8 @@ pub struct Saved {
     pub options: Option<PotOptions>,
     /// How keys and values are stored.
     pub storage: KvStorage,
+    /// The rotation of keys, as a word.
+    frequencies: String,
     /// Tokens read.
     pub tokens: usize,
     /// Text of the caller's own, for example the messages of a conversation.
@@ -115,6 +117,7 @@ impl Pot {
             owner: owner.clone(),
             options: self.options().cloned(),
             storage: self.slab.storage(),
+            frequencies: self.slab.frequencies(),
             tokens: tokens.len(),
             note: note.to_owned(),
             keeps,
@@ -164,7 +167,7 @@ impl Pot {
             (None, None) => header.tokens <= self.slab.capacity(0),
             _ => false,
         };
-        if !same || header.storage != self.slab.storage() {
+        if !same || header.storage != self.slab.storage() || header.frequencies != self.slab.frequencies() {
             return Err(PotError::Other {
                 file: path.display().to_string(),
                 what: "pot",
@@ -192,6 +195,14 @@ impl Pot {
         }
         let mut logits = vec![0.0; header.logits];
         floats(&mut logits, &mut bytes)?;
+        let vocab = self.slab.vocab();
+        let known = |ids: &[u32]| ids.iter().all(|id| (*id as usize) < vocab);
+        if !known(&tokens)
+            || !header.medoids.iter().all(|ids| known(ids))
+            || ![0, vocab].contains(&logits.len())
+        {
+            return None;
+        }
         if let Some(distiller) = &mut self.distiller {
             let capacity = (0..self.slab.layers()).map(|layer| self.slab.capacity(layer));
             if !capacity.eq(header.capacity.iter().copied()) || header.keeps.len() != self.slab.layers() {
@@ -214,7 +225,9 @@ impl Pot {
             distiller.options = options;
         }
         self.slab.load(&mut bytes)?;
-        if !bytes.is_empty() || self.slab.read() != header.tokens {
+        let fewest = (0..self.slab.layers()).map(|layer| self.slab.len(layer)).min()?;
+        let since = header.tokens.checked_sub(header.settled)?;
+        if !bytes.is_empty() || self.slab.read() != header.tokens || since > fewest {
             return None;
         }
         (self.distillations, self.settled, self.pinned) =
@@ -253,7 +266,8 @@ fn read(path: &Path) -> Result<(Saved, Vec<u8>, usize), PotError> {
     if Sha256::digest(&bytes[..content])[..] != bytes[content..] {
         return Err(damaged(path, "its checksum does not match"));
     }
-    let header = usize::try_from(length).ok().filter(|length| *length <= HEADER.max(content - prefix));
+    let header =
+        usize::try_from(length).ok().filter(|length| *length <= HEADER && *length <= content - prefix);
     let json = header.and_then(|length| bytes.get(prefix..prefix + length)).filter(|_| content >= prefix);
     let saved =
         json.and_then(|json| serde_json::from_slice(json).ok().map(|saved| (saved, prefix + json.len())));

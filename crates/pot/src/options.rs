@@ -75,26 +75,37 @@ impl PotOptions {
             return Err(PotError::BeyondContext { entries: self.entries, context: spec.context });
         }
         let catalyst = self.reserve(policy.make(self.novelty).needs().attention);
-        let (entries, forced) = (self.entries, self.sinks + self.recent + pinned);
-        let least = forced + SPARE;
-        let smallest = (least + catalyst + SPARE).max(2 * (catalyst + SPARE));
-        if entries < smallest {
-            return Err(PotError::TooSmall { entries, forced, catalyst, smallest });
+        let (entries, forced) = (self.entries, self.forced(pinned));
+        let least = forced.saturating_add(SPARE);
+        if let error @ PotError::TooSmall { smallest, .. } = self.too_small(forced, catalyst)
+            && entries < smallest
+        {
+            return Err(error);
         }
         match self.keep {
             None => Ok((entries / 2).max(least)),
-            Some(keep) if keep < least => {
-                Err(PotError::TooSmall { entries: keep, forced, catalyst, smallest: least })
-            }
-            Some(keep) if keep + catalyst + SPARE > entries => {
+            Some(keep) if keep < least => Err(PotError::KeepTooFew { keep, forced, least }),
+            Some(keep) if keep.saturating_add(catalyst + SPARE) > entries => {
                 Err(PotError::Keep { keep, entries, catalyst, most: entries - catalyst - SPARE })
             }
             Some(keep) => Ok(keep),
         }
     }
 
-    /// Entries of a pot whose keys and values take `bytes`.
+    /// Entries that stay whatever their score, with `pinned` tokens.
+    pub(crate) fn forced(&self, pinned: usize) -> usize {
+        self.sinks.saturating_add(self.recent).saturating_add(pinned)
+    }
+
+    pub(crate) fn too_small(&self, forced: usize, catalyst: usize) -> PotError {
+        let smallest = forced.saturating_add(2 * SPARE + catalyst).max(2 * (catalyst + SPARE));
+        PotError::TooSmall { entries: self.entries, forced, catalyst, smallest }
+    }
+
+    /// Entries of a pot whose keys, values and notes take `bytes`.
     pub fn entries_in(spec: &Spec, bytes: usize, storage: KvStorage) -> usize {
-        bytes / crate::Slab::bytes_for(spec, 1, storage).max(1)
+        let scales = crate::Slab::bytes_for(spec, 0, storage);
+        let entry = crate::Slab::bytes_for(spec, 1, storage) - scales;
+        bytes.saturating_sub(scales) / entry.max(1)
     }
 }

@@ -149,11 +149,24 @@ impl Pot {
             let pinned: u32 =
                 places.iter().map(|place| place.end - place.start.max(sinks).min(place.end)).sum();
             let keep = distiller.options.check(spec, pinned as usize)?;
-            if distiller.keeps.iter().all(|&own| own < keep) {
-                distiller.keeps.fill(keep);
+            let uniform = distiller.keeps.windows(2).all(|pair| pair[0] == pair[1]);
+            let least = distiller.options.forced(pinned as usize) + 1;
+            for own in &mut distiller.keeps {
+                *own = (*own).max(if uniform { keep } else { least });
             }
         }
         self.pinned = places;
+        self.check_room()
+    }
+
+    /// Whether a distillation leaves room to read on in every layer.
+    fn check_room(&self) -> Result<(), PotError> {
+        let Some(distiller) = &self.distiller else { return Ok(()) };
+        let tight = |(layer, keep): (usize, &usize)| keep + distiller.reserve >= self.slab.capacity(layer);
+        if distiller.keeps.iter().enumerate().any(tight) {
+            let pinned: usize = self.pinned.iter().map(|place| place.len()).sum();
+            return Err(distiller.options.too_small(distiller.options.forced(pinned), distiller.reserve));
+        }
         Ok(())
     }
 
@@ -168,6 +181,7 @@ impl Pot {
             distiller.reserve = options.reserve(distiller.needs.attention);
             distiller.options = options;
             distiller.asked = false;
+            return self.check_room();
         }
         Ok(())
     }
@@ -230,6 +244,10 @@ impl Pot {
         if self.tokens_read() + tokens.len() > u32::MAX as usize {
             return Err(PotError::TextTooLong);
         }
+        let vocab = network.decoder.spec().vocab;
+        if let Some(&id) = tokens.iter().find(|id| **id as usize >= vocab) {
+            return Err(crayon_model::ModelError::Token { id, vocab }.into());
+        }
         let mut done = 0;
         while done < tokens.len() {
             let room = match &self.distiller {
@@ -243,6 +261,7 @@ impl Pot {
                 None => self.slab.room(),
             };
             if room == 0 {
+                self.check_room()?;
                 self.distill(network)?;
                 continue;
             }
@@ -321,7 +340,7 @@ impl Pot {
                 _ => None,
             };
             if let Some(from) = from {
-                watch.from_row(from);
+                watch.look_from(from);
                 step.tap = Some(watch);
             }
         }
@@ -363,15 +382,50 @@ impl Pot {
         Ok(())
     }
 
-    /// Distills now if fewer than `tokens` tokens fit before the next distillation. Without a policy nothing happens.
+    /// `ln p` of `tokens` after what was read, whose last logits are `logits`. They leave no trace; a pot too full for
+    /// them is distilled first.
     ///
     /// # Errors
-    /// When the network fails.
-    pub fn make_room(&mut self, network: &mut Network<'_>, tokens: usize) -> Result<(), PotError> {
-        match &self.distiller {
-            Some(distiller) if self.slab.room() < distiller.reserve + tokens => self.distill(network),
-            _ => Ok(()),
+    /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
+    pub fn likelihood(
+        &mut self,
+        network: &mut Network<'_>,
+        tokens: &[u32],
+        logits: &[f32],
+    ) -> Result<f32, PotError> {
+        let Some(first) = tokens.first() else { return Ok(0.0) };
+        if self.slab.room() < tokens.len() && self.distiller.is_some() {
+            self.watch_last(network)?;
+            self.distill(network)?;
         }
+        let mut step = Step::new(tokens, &mut self.slab);
+        step.adapter = network.adapter;
+        network.decoder.forward(network.pool, &mut [step], Want::Nothing, network.scratch)?;
+        let mut rest = vec![0.0; tokens.len() - 1];
+        network.decoder.log_likelihoods(network.pool, &tokens[1..], &mut rest, network.scratch);
+        self.slab.pop(tokens.len());
+        let sum = log_likelihood(logits, *first) + rest.iter().sum::<f32>();
+        if sum.is_nan() { Err(PotError::NotFinite) } else { Ok(sum) }
+    }
+
+    /// Before a distillation that comes early: policies that listen to the last tokens hear them all, read once more.
+    fn watch_last(&mut self, network: &mut Network<'_>) -> Result<(), PotError> {
+        let Some(Distiller { needs, watch: Some(watch), chunk, .. }) = &mut self.distiller else {
+            return Ok(());
+        };
+        let Attention::Last(count) = needs.attention else { return Ok(()) };
+        let last = &chunk[chunk.len() - count.min(chunk.len())..];
+        if last.is_empty() {
+            return Ok(());
+        }
+        self.slab.pop(last.len());
+        watch.clear(Reduce::Sum);
+        watch.look_from(0);
+        let mut step = Step::new(last, &mut self.slab);
+        step.adapter = network.adapter;
+        step.tap = Some(watch);
+        network.decoder.forward(network.pool, &mut [step], Want::Nothing, network.scratch)?;
+        Ok(())
     }
 
     fn distill(&mut self, network: &mut Network<'_>) -> Result<(), PotError> {

@@ -33,6 +33,7 @@ pub struct Slab {
     origin: u32,
     kv_heads: usize,
     dim: usize,
+    vocab: usize,
     turns: Turns,
 }
 
@@ -123,6 +124,7 @@ impl Slab {
             origin: 0,
             kv_heads: spec.kv_heads,
             dim: spec.head_dim,
+            vocab: spec.vocab,
             turns: Turns::new(spec, span),
             capacity,
             first,
@@ -177,6 +179,22 @@ impl Slab {
     /// Mean number of entries of a head.
     pub fn kept(&self) -> usize {
         self.filled.iter().sum::<usize>() / self.filled.len().max(1)
+    }
+
+    /// The first angles of the rotation, as a word: networks with longrope scaling use other frequencies in longer
+    /// memories, and keys of one kind are nonsense in the other.
+    pub(crate) fn frequencies(&self) -> String {
+        let half = self.turns.pairing.dims / 2;
+        let angles = self.turns.tables.iter().flat_map(|table| table.sin.iter().skip(half).take(half));
+        let mixed = angles.fold(0xcbf2_9ce4_8422_2325u64, |hash, angle| {
+            (hash ^ u64::from(angle.to_bits())).wrapping_mul(0x100_0000_01b3)
+        });
+        format!("{mixed:016x}")
+    }
+
+    /// Entries of the vocabulary of the network this belongs to.
+    pub(crate) fn vocab(&self) -> usize {
+        self.vocab
     }
 
     /// Bytes taken by keys, values and what goes with the entries.
@@ -277,6 +295,7 @@ impl Slab {
     pub fn clear(&mut self) {
         self.filled.fill(0);
         (self.pending, self.position, self.origin) = (0, 0, 0);
+        self.store.forget_scales();
     }
 
     /// Keeps of head `kv_head` of `layer` the entries `kept` (slots, ascending) and moves them to positions that end

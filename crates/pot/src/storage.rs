@@ -125,6 +125,13 @@ impl Store {
         }
     }
 
+    /// Scales of an empty store: what was held before leaves no trace.
+    pub(crate) fn forget_scales(&mut self) {
+        if let Store::I8(bytes) = self {
+            bytes.key_scales.fill(0.0);
+        }
+    }
+
     /// Writes one key and one value into the slot after `place.filled`.
     pub(crate) fn push(&mut self, place: Place, key: &[f32], value: &[f32], pairing: Pairing) {
         let dim = key.len();

@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Looks only at rows from `row` on in the next pass.
-    pub(crate) fn from_row(&mut self, row: usize) {
+    pub(crate) fn look_from(&mut self, row: usize) {
         self.from_row = row;
     }
 

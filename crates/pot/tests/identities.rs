@@ -113,7 +113,7 @@ fn every_policy_keeps_as_many_as_it_should_in_order_with_sinks_and_pins() {
         for policy in &POLICIES {
             let budgets: Vec<f32> = (1..=decoder.spec().layers).map(|layer| layer as f32).collect();
             let mut made = Pot::new(decoder.spec(), options(policy.name), 2, Some(&budgets)).unwrap();
-            made.pin(decoder.spec(), vec![40..42]).unwrap();
+            made.pin(decoder.spec(), std::iter::once(40..42).collect()).unwrap();
             // Read up to a distillation, so that exactly the kept entries are there.
             let (pool, mut scratch, mut logits) = (Pool::new(1), Scratch::new(), Vec::new());
             let mut network =

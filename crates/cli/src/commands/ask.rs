@@ -65,14 +65,19 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         }
         false => answering::read(&mut session, &prompt, output)?,
     };
-    long::explain(&session, output);
-    let (told, kept) = (session.pot().tokens_read(), session.pot().kept());
     let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
     let answer = answering::write(&mut session, &options, output.json, output)?;
     let times = Times::new(&engine, read, reading, &answer);
+    // Tokens of the answer may have pushed others out as well.
+    let evicted = (session.pot().tokens_read() - session.pot().kept()).min(prompt.len());
 
     if output.json {
-        let tokens = Tokens { read: told, kept, evicted: told - kept, generated: answer.tokens.len() };
+        let tokens = Tokens {
+            read: prompt.len(),
+            kept: prompt.len() - evicted,
+            evicted,
+            generated: answer.tokens.len(),
+        };
         output.object(&report(&engine, &answer, seed, tokens, times))?;
     } else {
         output.piece("\n")?;
@@ -82,6 +87,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         output.detail(&format!("--seed {seed} gives this answer again"));
     }
     answering::explain(&answer, output);
+    long::explain(&session, output);
     match answer.finish {
         Finish::Cancelled => Err(Interrupted.into()),
         _ => Ok(()),
@@ -202,12 +208,20 @@ impl Request {
         if !long::possible(engine, &args.long) {
             return Err(no_room.into_error(engine));
         }
+        let max_tokens = wanted.unwrap_or(answering::LONGEST);
+        // A cached document must not depend on the question.
+        let options = args.long.options(engine, Some(self.question.as_str()), !args.cache)?;
+        if self.documents.is_empty() {
+            // Nothing but a question: it stays whole if it can; one that is a text itself is distilled.
+            let whole = std::iter::once(0..prompt.len() as u32).collect();
+            if let Ok(session) = long::session(engine, options, whole) {
+                return Ok((session, max_tokens));
+            }
+        }
         let [head, tail] = crayon_engine::stays(prompt, &self.frame(args, engine)?);
         let question = (!self.documents.is_empty()).then_some(self.question.as_str());
-        // A cached document must not depend on the question.
         let options = args.long.options(engine, question, !args.cache)?;
-        let session = long::session(engine, options, vec![head, tail])?;
-        Ok((session, wanted.unwrap_or(answering::LONGEST)))
+        Ok((long::session(engine, options, vec![head, tail])?, max_tokens))
     }
 
     fn document_tokens(&self, engine: &Engine) -> Result<usize, EngineError> {

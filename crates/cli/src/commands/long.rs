@@ -26,7 +26,7 @@ impl FromStr for PotSize {
         let number: usize = text[..digits].parse().map_err(|_| wrong())?;
         let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
             "" => return Ok(PotSize::Entries(number)),
-            "k" => return Ok(PotSize::Entries(number * 1024)),
+            "k" => return number.checked_mul(1024).map(PotSize::Entries).ok_or_else(wrong),
             "kib" => 1 << 10,
             "mib" | "m" => 1 << 20,
             "gib" | "g" => 1 << 30,

@@ -99,24 +99,17 @@ fn open<'e>(
 fn choose(engine: &Engine, session: &mut Session<'_>, choices: &[String]) -> Result<usize, EvalError> {
     let tokenizer = engine.tokenizer()?;
     let mut encoded = Vec::with_capacity(choices.len());
-    for choice in choices {
-        encoded.push(tokenizer.encode(choice, Special::Plain)?);
+    for (index, choice) in choices.iter().enumerate() {
+        encoded.push((index, tokenizer.encode(choice, Special::Plain)?));
     }
-    let longest = encoded.iter().map(Vec::len).max().unwrap_or(0);
-    session.make_room(longest + 1)?;
-    let read = session.tokens().len();
-    let last = session.tokens()[read - 1];
+    // The longest first: if it needs a distillation, all choices are judged after it.
+    encoded.sort_by_key(|(_, ids)| std::cmp::Reverse(ids.len()));
     let (mut best, mut likeliest) = (0, f32::NEG_INFINITY);
-    for (index, ids) in encoded.iter().enumerate() {
-        let mut surprise = Vec::new();
-        session.feed_scored(ids, &mut surprise, &mut |_| ControlFlow::Continue(()))?;
-        let likelihood = -surprise.iter().sum::<f32>();
-        if likelihood > likeliest {
-            (best, likeliest) = (index, likelihood);
+    for (index, ids) in &encoded {
+        let likelihood = session.likelihood(ids)?;
+        if likelihood > likeliest || (likelihood == likeliest && *index < best) {
+            (best, likeliest) = (*index, likelihood);
         }
-        // The last token of the text is read again for the logits after it.
-        session.rewind(read - 1);
-        session.feed(&[last], &mut |_| ControlFlow::Continue(()))?;
     }
     Ok(best)
 }

@@ -148,6 +148,11 @@ pub fn policies(
             options.only.is_empty() || options.only.iter().any(|name| v.name.starts_with(name.as_str()))
         })
         .collect();
+    if variants.is_empty() {
+        let names: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
+        let what = format!("names no policy: {}", options.only.join(", "));
+        return Err(EvalError::option("--only", what, format!("policies are {}", names.join(", "))));
+    }
     let tokenizer = engine.tokenizer()?;
     let count = |text: &str| tokenizer.encode(text, Special::Plain).map_or(0, |ids| ids.len());
     let mut questions = Vec::new();

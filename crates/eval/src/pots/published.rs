@@ -32,7 +32,7 @@ pub struct PublishedTable {
     pub rows: Vec<PublishedRow>,
     /// Mean over rows.
     pub score: f64,
-    /// Questions left out because the text does not fit the window without a pot.
+    /// Questions left out: without a pot the text does not fit the window, or the question does not fit the pot.
     pub skipped: usize,
     /// Time taken.
     pub seconds: f64,
@@ -63,7 +63,7 @@ pub fn published(
                 let answer = session.generate(&options, &mut |_| ControlFlow::Continue(()))?;
                 scores.entry(&task.name).or_default().push(task.score(&answer.text));
             }
-            Err(EvalError::Engine(EngineError::TooLong { .. })) => skipped += 1,
+            Err(EvalError::Engine(EngineError::TooLong { .. } | EngineError::Pot(_))) => skipped += 1,
             Err(error) => return Err(error),
         }
         if progress(done + 1, tasks.len()).is_break() {

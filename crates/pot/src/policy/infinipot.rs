@@ -15,12 +15,14 @@ impl Policy for InfiniPot {
     fn score(&self, head: &Head<'_>, scores: &mut [f32]) {
         scores.copy_from_slice(head.attention);
         let novel = (self.novelty * head.keep as f32).round() as usize;
-        for slot in largest(head.novelty, novel) {
-            // Above every sum of attention, in the order of novelty.
-            scores[slot] = f32::MAX / 2.0;
-        }
         if self.novelty >= 1.0 {
-            scores.copy_from_slice(head.novelty);
+            return scores.copy_from_slice(head.novelty);
+        }
+        // Above every sum of attention, in the order of novelty.
+        let mut first = largest(head.novelty, novel);
+        first.sort_unstable_by(|a, b| head.novelty[*b].total_cmp(&head.novelty[*a]).then(a.cmp(b)));
+        for (rank, slot) in first.into_iter().enumerate() {
+            scores[slot] = f32::MAX * (1.0 - 0.5 * rank as f32 / novel as f32);
         }
     }
 

@@ -184,6 +184,17 @@ impl Chat<'_> {
     /// Goes on with what [`keep`](Self::keep) wrote.
     fn resume(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
         let (session, saved) = self.engine.resume(path)?;
+        let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
+        let asked = (self.long.entries(self.engine), self.long.policy.as_str());
+        if self.long.given() && shape != Some(asked) {
+            let (now, held) = (format!("{} of {}", asked.1, asked.0), shape);
+            let held =
+                held.map_or("a full cache".to_owned(), |(entries, policy)| format!("{policy} of {entries}"));
+            return Err(mistake(
+                format!("{} was saved with another pot: {held}, now {now}", path.display()),
+                "leave out --pot and --policy to go on as it was",
+            ));
+        }
         self.conversation = Conversation::from_json(&path.display().to_string(), &saved.note)?;
         self.session = session;
         self.last = None;
@@ -242,12 +253,16 @@ impl Chat<'_> {
         if self.session.limit().is_none() {
             self.pin(&prompt, output)?;
         }
+        let distilled = self.session.pot().distillations();
         let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
         let options = Options { max_tokens, ..self.options.clone() };
         let answer = answering::write(&mut self.session, &options, false, output)?;
         output.piece("\n")?;
         if answer.finish == Finish::Cancelled {
             output.aside("stopped; what was said is kept");
+        }
+        if self.session.pot().distillations() > distilled {
+            long::explain(&self.session, output);
         }
         let times = Times::new(self.engine, read, reading, &answer);
         let line = times.line(read, &answer);
