@@ -67,6 +67,15 @@ def needles(args):
             f"{shown(call)}: {100 * found['accuracy']:.1f} % said, {100 * found['choice_accuracy']:.1f} % chosen among {found['choices']}; "
             f"{memory} at every length.\n\n![needle, {policy}]({picture.name})"
         )
+    call = ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", args.far, "--depths", "0,0.5,1", "--samples", 1]
+    picture = RESULTS / "pot-needle-far.svg"
+    found = crayon(args.binary, *call, "--plot", picture)
+    cells = [[f"{cell['length']:,}", f"{cell['depth']:.0%}", percent(cell["accuracy"], None), percent(cell["choice_accuracy"], None)] for cell in found["grid"]]
+    parts.append(
+        f"{shown(call)}: one question a cell, peak memory of the process {found['peak_rss_mb']:.1f} MB.\n\n"
+        + table(["tokens", "depth", "said %", "chosen %"], cells)
+        + f"\n\n![needle, far]({picture.name})"
+    )
     return parts
 
 
@@ -123,11 +132,12 @@ def main():
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--pots", type=int, nargs="*", default=[128, 256, 512])
-    parser.add_argument("--length", type=int, default=880, help="tokens of a text; within mini's window, so that the full cache can be asked too")
-    parser.add_argument("--questions", type=int, default=5, help="of each task and seed")
+    parser.add_argument("--length", type=int, default=860, help="tokens of a text; within mini's window, so that the full cache can be asked too")
+    parser.add_argument("--questions", type=int, default=8, help="of each task and seed")
     parser.add_argument("--tasks", default="needle,multikey,multivalue,distractors", help="those that mini can do at all with a full cache")
     parser.add_argument("--needle-pot", type=int, default=256)
     parser.add_argument("--lengths", default="1k,4k,16k")
+    parser.add_argument("--far", default="100k,1m", help="lengths of the last grid, one question a cell")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--characters", type=int, default=100_000)
     parser.add_argument("--scratch", default="/tmp")

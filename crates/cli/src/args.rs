@@ -173,6 +173,9 @@ pub(crate) struct PotArgs {
     /// Share of them that InfiniPot chooses because the past did not predict them, 0 to 1 [default: 0.5]
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(crate) novelty: Option<f32>,
+    /// Neighbours over which InfiniPot averages importance, so that phrases stay whole; 1 for none [default: 9]
+    #[arg(long, value_name = "K")]
+    pub(crate) smooth: Option<usize>,
     /// What the text is searched for when the pot is distilled: `question`, `general`, or a prompt of your own
     #[arg(long, value_name = "TEXT")]
     pub(crate) catalyst: Option<String>,

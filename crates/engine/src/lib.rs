@@ -28,7 +28,9 @@ mod stop;
 mod usage;
 
 pub use crayon_model::Adapter;
-pub use crayon_pot::{GENERAL_CATALYST, KvStorage, POLICIES, PotOptions, PrefixCache, Saved, distillable};
+pub use crayon_pot::{
+    GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
+};
 pub use crayon_text::{Message, Role};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;

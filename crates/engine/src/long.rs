@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crayon_model::Scratch;
 use crayon_pot::{GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
-use crayon_text::Special;
+use crayon_text::{Message, Role, Special};
 
 use crate::{Engine, EngineError, Session};
 
@@ -40,12 +40,17 @@ impl Engine {
         Ok(options)
     }
 
-    /// Token ids of a catalyst prompt.
+    /// Token ids of a catalyst prompt: `text` as it ends a user's turn, up to where the model would answer, because that
+    /// is where it looks for what the answer needs.
     ///
     /// # Errors
     /// When the model has no tokenizer.
     pub fn catalyst(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        Ok(self.tokenizer()?.encode(&format!("\n\n{text}"), Special::Plain)?)
+        let turn =
+            |before: &str| self.chat_prompt(&[Message::new(Role::User, format!("{before}\n\n{text}"))]);
+        let (one, other) = (turn("One.")?, turn("Two!")?);
+        let [_, tail] = stays(&one, &other);
+        Ok(one[tail.start as usize..].to_vec())
     }
 
     /// A session that reads any length into a pot. `pinned` tokens are going to be pinned.
@@ -54,7 +59,7 @@ impl Engine {
     /// When the pot is too small or too large, or the model's positions cannot be moved.
     pub fn pot_session(&self, options: PotOptions, pinned: usize) -> Result<Session<'_>, EngineError> {
         options.check(self.spec(), pinned)?;
-        let wants = named(&options.policy).is_some_and(|policy| policy.make(options.novelty).needs().budgets);
+        let wants = named(&options.policy).is_some_and(|policy| policy.make(&options).needs().budgets);
         let budgets = if wants { Some(self.sensitivity(options.entries)?) } else { None };
         Ok(Session::new(self, Pot::new(self.spec(), options, pinned, budgets.as_deref())?))
     }

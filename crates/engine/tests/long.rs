@@ -102,6 +102,10 @@ fn saved_sessions_and_cached_documents_give_the_same_logits() {
     };
     assert_eq!(cached(text.len()), first.logits());
     assert_eq!(cached(text.len() - 250), first.logits());
+    // What is pinned decides what a pot keeps, so another pin is another entry.
+    let mut pinned = engine.pot_session(options(), 10).unwrap();
+    pinned.pin(std::iter::once(20..30).collect()).unwrap();
+    assert_eq!(pinned.set_text_cached(&text, 250, &cache, &mut go_on()).unwrap(), text.len());
     let other = Engine::open(&ModelSource::embedded("mini-gpt2").unwrap(), &Settings::default()).unwrap();
     assert!(other.resume(&path).is_err());
 }
@@ -117,4 +121,59 @@ fn pots_need_positions_that_can_move_and_a_size_that_works() {
     let refused = |options: PotOptions| mini.pot_session(options, 0).err().expect("refused");
     assert!(matches!(refused(mini.pot_options(9).unwrap()), EngineError::Pot(_)));
     assert!(refused(mini.pot_options(5000).unwrap()).hint().unwrap().contains("1024"));
+}
+
+#[test]
+fn judging_an_answer_leaves_no_trace() {
+    let engine = engine();
+    let text = prompt(&engine, &long_text(8));
+    let answers = [&[300, 301, 302][..], &[17], &[]];
+    let mut full = engine.session(text.len() + 20).unwrap();
+    full.feed(&text, &mut go_on()).unwrap();
+    let mut pot = engine.pot_session(engine.pot_options(text.len() + 40).unwrap(), 0).unwrap();
+    pot.feed(&text, &mut go_on()).unwrap();
+    let (kept, logits) = (pot.pot().kept(), pot.logits().to_vec());
+    for answer in answers {
+        let found = pot.likelihood(answer).unwrap();
+        assert_eq!(found, full.likelihood(answer).unwrap());
+        assert_eq!(found, pot.likelihood(answer).unwrap());
+        assert!(found < 0.0 || answer.is_empty());
+        assert_eq!((pot.pot().kept(), pot.logits()), (kept, &logits[..]));
+    }
+    let options = Options { max_tokens: 12, ignore_end: true, ..Options::default() };
+    let mut answer = |session: &mut crayon_engine::Session<'_>| {
+        session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().tokens
+    };
+    assert_eq!(answer(&mut pot), answer(&mut full));
+}
+
+#[test]
+fn the_catalyst_is_the_end_of_a_users_turn() {
+    let engine = engine();
+    let question = "Where did Ben hide the ring?";
+    let catalyst = engine.catalyst(question).unwrap();
+    let whole = prompt(&engine, &format!("A story.\n\n{question}"));
+    assert!(whole.ends_with(&catalyst), "{catalyst:?} is not the end of {whole:?}");
+    let words = engine.tokenizer().unwrap().decode(&catalyst);
+    assert!(words.contains(question), "{words}");
+    assert!(catalyst.last() == prompt(&engine, "?").last());
+}
+
+#[test]
+fn unknown_tokens_and_absurd_numbers_are_refused() {
+    let engine = engine();
+    let mut session = engine.pot_session(engine.pot_options(96).unwrap(), 0).unwrap();
+    session.feed(&[1, 2, 3], &mut go_on()).unwrap();
+    assert!(session.feed(&[4, u32::MAX], &mut go_on()).is_err());
+    assert!(session.likelihood(&[u32::MAX]).is_err());
+    for odd in [
+        PotOptions { sinks: usize::MAX, ..engine.pot_options(96).unwrap() },
+        PotOptions { recent: usize::MAX, ..engine.pot_options(96).unwrap() },
+        PotOptions { keep: Some(usize::MAX), ..engine.pot_options(96).unwrap() },
+        PotOptions { keep: Some(0), ..engine.pot_options(96).unwrap() },
+        PotOptions { novelty: f32::NAN, ..engine.pot_options(96).unwrap() },
+    ] {
+        assert!(engine.pot_session(odd.clone(), 0).is_err(), "{odd:?}");
+    }
+    assert!(engine.pot_session(engine.pot_options(96).unwrap(), usize::MAX).is_err());
 }

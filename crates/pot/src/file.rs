@@ -162,7 +162,8 @@ impl Pot {
         };
         let same = match (self.options(), &header.options) {
             (Some(own), Some(saved)) => {
-                own.policy == saved.policy && own.entries == saved.entries && own.novelty == saved.novelty
+                let choice = |o: &PotOptions| (o.policy.clone(), o.entries, o.novelty.to_bits(), o.smooth);
+                choice(own) == choice(saved)
             }
             (None, None) => header.tokens <= self.slab.capacity(0),
             _ => false,

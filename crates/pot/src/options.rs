@@ -27,6 +27,9 @@ pub struct PotOptions {
     pub recent: usize,
     /// α: share of the kept entries that InfiniPot chooses by novelty, 0 to 1.
     pub novelty: f32,
+    /// Neighbouring entries over which InfiniPot averages the attention of the catalyst, so that phrases stay whole; 1
+    /// for none.
+    pub smooth: usize,
     /// Name of the policy, see [`crate::POLICIES`].
     pub policy: String,
     /// Token ids of the prompt that asks for what matters.
@@ -44,6 +47,7 @@ impl PotOptions {
             sinks: 4,
             recent: 4,
             novelty: 0.5,
+            smooth: 9,
             policy: "infinipot".to_owned(),
             catalyst,
             storage: KvStorage::F16,
@@ -74,7 +78,7 @@ impl PotOptions {
         if self.entries > spec.context {
             return Err(PotError::BeyondContext { entries: self.entries, context: spec.context });
         }
-        let catalyst = self.reserve(policy.make(self.novelty).needs().attention);
+        let catalyst = self.reserve(policy.make(self).needs().attention);
         let (entries, forced) = (self.entries, self.forced(pinned));
         let least = forced.saturating_add(SPARE);
         if let error @ PotError::TooSmall { smallest, .. } = self.too_small(forced, catalyst)

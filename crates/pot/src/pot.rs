@@ -73,7 +73,7 @@ impl Pot {
         // `check` knows the policy.
         let policy =
             named(&options.policy).ok_or_else(|| PotError::Policy { name: options.policy.clone() })?;
-        let policy = policy.make(options.novelty);
+        let policy = policy.make(&options);
         let needs = policy.needs();
         let floor = options.sinks + options.recent + pinned + 1;
         let keeps = match budgets.filter(|_| needs.budgets) {

@@ -221,7 +221,13 @@ fn all_novelty_ignores_the_catalyst_and_no_novelty_ignores_the_past() {
     assert_ne!(important, made(0.0, vec![11, 2, 1], "infinipot"), "the prompt decides");
     assert!(important.iter().any(|head| *head != important[0]), "heads keep their own");
     // Without novelty the output layer is never asked for a token of the text.
-    assert!(!crayon_pot::named("infinipot").unwrap().make(0.0).needs().novelty);
+    assert!(
+        !crayon_pot::named("infinipot")
+            .unwrap()
+            .make(&PotOptions { novelty: 0.0, ..PotOptions::new(64, vec![1]) })
+            .needs()
+            .novelty
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use crayon_engine::{Answer, Engine, EngineError, Finish, Options, Session};
+use crayon_engine::{Answer, Engine, EngineError, Finish, Options, PotError, Session};
 use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
@@ -193,9 +193,13 @@ impl Request {
         wanted: Option<usize>,
         output: &Output,
     ) -> anyhow::Result<(Session<'e>, usize)> {
-        let window = if args.long.given() { args.long.entries(engine) } else { engine.spec().context };
+        let context = engine.spec().context;
+        let window = if args.long.given() { args.long.entries(engine) } else { context };
+        if window > context {
+            return Err(EngineError::from(PotError::BeyondContext { entries: window, context }).into());
+        }
         let size = Size { documents: self.document_tokens(engine)?, prompt: prompt.len() };
-        let no_room = match answering::room(window.min(engine.spec().context), size, wanted) {
+        let no_room = match answering::room(window, size, wanted) {
             Ok(max_tokens) => {
                 if wanted.is_none() && max_tokens < answering::LONGEST {
                     let left = show::count(max_tokens);

@@ -81,6 +81,9 @@ impl PotArgs {
         if let Some(novelty) = self.novelty {
             options.novelty = novelty;
         }
+        if let Some(smooth) = self.smooth {
+            options.smooth = smooth;
+        }
         match (self.catalyst.as_deref(), question) {
             (Some("question"), Some(question)) => options.catalyst = engine.catalyst(question)?,
             (Some("question"), None) => {

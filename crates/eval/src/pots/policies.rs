@@ -19,14 +19,29 @@ pub struct Variant {
     policy: &'static str,
     novelty: f32,
     question: bool,
+    /// Neighbours, where not the usual number.
+    smooth: Option<usize>,
+    sinks: bool,
 }
 
 const fn variant(name: &'static str, policy: &'static str, novelty: f32, question: bool) -> Variant {
-    Variant { name, policy, novelty, question }
+    Variant { name, policy, novelty, question, smooth: None, sinks: true }
+}
+
+impl Variant {
+    fn options(&self, usual: PotOptions) -> PotOptions {
+        PotOptions {
+            policy: self.policy.to_owned(),
+            novelty: self.novelty,
+            smooth: self.smooth.unwrap_or(usual.smooth),
+            sinks: if self.sinks { usual.sinks } else { 0 },
+            ..usual
+        }
+    }
 }
 
 /// Everything that is compared: InfiniPot with its ablations, then the rivals.
-pub const VARIANTS: [Variant; 17] = [
+pub const VARIANTS: [Variant; 20] = [
     variant("infinipot", "infinipot", 0.5, false),
     variant("infinipot (question)", "infinipot", 0.5, true),
     variant("infinipot α=0 (CaP only)", "infinipot", 0.0, false),
@@ -34,6 +49,9 @@ pub const VARIANTS: [Variant; 17] = [
     variant("infinipot α=0.25", "infinipot", 0.25, false),
     variant("infinipot α=0.75", "infinipot", 0.75, false),
     variant("infinipot α=1 (NuC only)", "infinipot", 1.0, false),
+    Variant { smooth: Some(1), ..variant("infinipot not smoothed", "infinipot", 0.5, false) },
+    Variant { smooth: Some(1), ..variant("infinipot not smoothed (question)", "infinipot", 0.5, true) },
+    Variant { sinks: false, ..variant("infinipot without sinks (question)", "infinipot", 0.5, true) },
     variant("truncate", "truncate", 0.0, false),
     variant("streaming", "streaming", 0.0, false),
     variant("h2o", "h2o", 0.0, false),
@@ -180,11 +198,7 @@ pub fn policies(
     for (pot, variant) in jobs {
         let reading = match pot {
             Some(entries) => Reading {
-                pot: Some(PotOptions {
-                    policy: variant.policy.to_owned(),
-                    novelty: variant.novelty,
-                    ..engine.pot_options(entries)?
-                }),
+                pot: Some(variant.options(engine.pot_options(entries)?)),
                 question_catalyst: variant.question,
             },
             None => Reading { pot: None, question_catalyst: false },

@@ -1,19 +1,22 @@
 //! InfiniPot (arXiv 2410.01518, section 3): importance for the future and novelty against the past.
 //!
 //! The first `α · keep` places go to the most novel tokens, the same in all heads; the rest go, head by head, to what
-//! the catalyst prompt attends to most.
+//! the catalyst prompt attends to most, smoothed over neighbours. The paper does not smooth; but a prompt attends to
+//! the first token of what it looks for, and an answer needs the others as well.
 
-use super::{Attention, Head, Needs, Policy};
+use super::{Attention, Head, Needs, Policy, smooth};
 use crate::select::largest;
 
 pub(super) struct InfiniPot {
     /// α, the share of places that novelty fills.
     pub(super) novelty: f32,
+    /// Neighbours that share attention.
+    pub(super) smooth: usize,
 }
 
 impl Policy for InfiniPot {
     fn score(&self, head: &Head<'_>, scores: &mut [f32]) {
-        scores.copy_from_slice(head.attention);
+        smooth(head.attention, self.smooth, scores);
         let novel = (self.novelty * head.keep as f32).round() as usize;
         if self.novelty >= 1.0 {
             return scores.copy_from_slice(head.novelty);

@@ -11,6 +11,7 @@ mod streaming;
 mod tova;
 mod truncate;
 
+use crate::PotOptions;
 use crate::slab::Slab;
 
 /// Decides what a head keeps. The one required method gives every entry a number; the largest stay.
@@ -91,13 +92,13 @@ pub struct Named {
     pub name: &'static str,
     /// One line about it.
     pub summary: &'static str,
-    make: fn(f32) -> Box<dyn Policy>,
+    make: fn(&PotOptions) -> Box<dyn Policy>,
 }
 
 impl Named {
-    /// The policy; `novelty` is the share of entries InfiniPot keeps for their novelty, 0 to 1.
-    pub fn make(&self, novelty: f32) -> Box<dyn Policy> {
-        (self.make)(novelty)
+    /// The policy, as `options` want it.
+    pub fn make(&self, options: &PotOptions) -> Box<dyn Policy> {
+        (self.make)(options)
     }
 }
 
@@ -106,7 +107,7 @@ pub static POLICIES: [Named; 10] = [
     Named {
         name: "infinipot",
         summary: "what a prompt about the future attends to, and what the past did not predict",
-        make: |novelty| Box::new(infinipot::InfiniPot { novelty }),
+        make: |options| Box::new(infinipot::InfiniPot { novelty: options.novelty, smooth: options.smooth }),
     },
     Named {
         name: "truncate",
@@ -142,4 +143,36 @@ pub static POLICIES: [Named; 10] = [
 /// The policy called `name`.
 pub fn named(name: &str) -> Option<&'static Named> {
     POLICIES.iter().find(|policy| policy.name == name)
+}
+
+/// Averages each value of `votes` over `width` neighbours, itself in the middle: what stands beside something important
+/// is needed to say it. Places beyond the ends count as zero.
+fn smooth(votes: &[f32], width: usize, out: &mut [f32]) {
+    let width = width.max(1);
+    let (before, after) = ((width - 1) / 2, width / 2);
+    for (slot, out) in out.iter_mut().enumerate() {
+        let near = &votes[slot.saturating_sub(before)..votes.len().min(slot.saturating_add(after + 1))];
+        *out = near.iter().sum::<f32>() / width as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoothing_shares_a_vote_among_neighbours() {
+        let votes = [0.0, 0.0, 6.0, 0.0, 0.0, 3.0];
+        let with = |width| {
+            let mut out = [9.0; 6];
+            smooth(&votes, width, &mut out);
+            out
+        };
+        assert_eq!(with(1), votes);
+        assert_eq!(with(0), votes);
+        assert_eq!(with(3), [0.0, 2.0, 2.0, 2.0, 1.0, 1.0]);
+        assert_eq!(with(2), [0.0, 3.0, 3.0, 0.0, 1.5, 1.5]);
+        let wide = with(usize::MAX);
+        assert!(wide.iter().all(|share| *share == wide[0]));
+    }
 }

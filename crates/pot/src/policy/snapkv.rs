@@ -1,6 +1,6 @@
 //! SnapKV (arXiv 2404.14469): the last tokens vote with their attention, smoothed over neighbours, and stay themselves.
 
-use super::{Attention, Head, Needs, Policy};
+use super::{Attention, Head, Needs, Policy, smooth};
 
 pub(super) struct SnapKv;
 
@@ -11,11 +11,7 @@ const POOL: usize = 5;
 
 impl Policy for SnapKv {
     fn score(&self, head: &Head<'_>, scores: &mut [f32]) {
-        let votes = head.attention;
-        for (slot, score) in scores.iter_mut().enumerate() {
-            let near = &votes[slot.saturating_sub(POOL / 2)..votes.len().min(slot + POOL / 2 + 1)];
-            *score = near.iter().sum::<f32>() / POOL as f32;
-        }
+        smooth(head.attention, POOL, scores);
         // In a small pot the voters leave at least half the places to others.
         let voters = WINDOW.min(head.keep / 2).min(scores.len());
         let first = scores.len() - voters;
