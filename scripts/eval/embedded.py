@@ -47,20 +47,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
-    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME[=FILE]", help="a model that is not embedded needs its file")
     parser.add_argument("--limit", type=int, default=500, help="questions of each task")
     args = parser.parse_args()
+    pairs = [(name, file or name) for name, _, file in (model.partition("=") for model in args.models)]
+    names, models = [name for name, _ in pairs], [file for _, file in pairs]
 
     print("# The embedded models in figures\n\nPrinted by `python3 scripts/eval/embedded.py`, which calls `crayon eval`. Held-out data only.")
 
     def perplexities():
         for name, file in TEXTS.items():
-            found = [crayon(args.binary, "eval", "perplexity", "-m", m, "--text", str(args.data / file), "--window", "512") for m in args.models]
+            found = [crayon(args.binary, "eval", "perplexity", "-m", m, "--text", str(args.data / file), "--window", "512") for m in models]
             yield [name, *(f"{f['perplexity']:.2f} ({f['bits_per_byte']:.3f})" for f in found)]
 
     def accuracies():
         for name, file in TASKS.items():
-            found = [crayon(args.binary, "eval", "choice", "-m", m, "--task", str(args.data / file), "--limit", str(args.limit), "--seed", "1") for m in args.models]
+            found = [crayon(args.binary, "eval", "choice", "-m", m, "--task", str(args.data / file), "--limit", str(args.limit), "--seed", "1") for m in models]
             best = lambda f: f"{100 * f['accuracy']:.1f} / {100 * f['accuracy_norm']:.1f} ± {100 * f['accuracy_stderr']:.1f}"
             skipped = f", {found[0]['skipped']} too long" if found[0]["skipped"] else ""
             yield [f"{name} ({found[0]['n']}{skipped})", f"{100 * found[0]['chance']:.1f}", *(best(f) for f in found)]
@@ -68,12 +70,12 @@ def main():
     def recalls():
         for length in (100, 400, 900):
             call = ["eval", "needle", "--lengths", str(length), "--depths", "0,0.5,1", "--samples", "16"]
-            found = [crayon(args.binary, *call, "-m", m) for m in args.models]
+            found = [crayon(args.binary, *call, "-m", m) for m in models]
             yield [f"{length} tokens", f"{100 / found[0]['choices']:.1f}", *(f"{100 * f['accuracy']:.1f} / {100 * f['choice_accuracy']:.1f}" for f in found)]
 
-    table("Perplexity per token (bits per byte)", ["text", *args.models], perplexities())
-    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", ["task (questions)", "guessing", *args.models], accuracies())
-    table("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *args.models], recalls())
+    table("Perplexity per token (bits per byte)", ["text", *names], perplexities())
+    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", ["task (questions)", "guessing", *names], accuracies())
+    table("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *names], recalls())
 
 
 if __name__ == "__main__":
