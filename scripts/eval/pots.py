@@ -67,14 +67,12 @@ def needles(args):
             f"{shown(call)}: {100 * found['accuracy']:.1f} % said, {100 * found['choice_accuracy']:.1f} % chosen among {found['choices']}; "
             f"{memory} at every length.\n\n![needle, {policy}]({picture.name})"
         )
-    call = ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", args.far, "--depths", "0,0.5,1", "--samples", 1]
-    picture = RESULTS / "pot-needle-far.svg"
-    found = crayon(args.binary, *call, "--plot", picture)
+    call = ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", args.far, "--depths", "0.5", "--samples", 1]
+    found = crayon(args.binary, *call)
     cells = [[f"{cell['length']:,}", f"{cell['depth']:.0%}", percent(cell["accuracy"], None), percent(cell["choice_accuracy"], None)] for cell in found["grid"]]
     parts.append(
         f"{shown(call)}: one question a cell, peak memory of the process {found['peak_rss_mb']:.1f} MB.\n\n"
         + table(["tokens", "depth", "said %", "chosen %"], cells)
-        + f"\n\n![needle, far]({picture.name})"
     )
     return parts
 
