@@ -1,7 +1,7 @@
 //! A server of one's own: the model on this device behind the HTTP interface that programs written for OpenAI's
 //! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`).
 //!
-//! One model answers one request after the other, on a thread of its own; requests wait in a bounded [`queue`], by
+//! One model answers one request after the other, on a thread of its own; requests wait in a bounded queue, by
 //! turns of those who ask. Handlers check and tokenise, the worker reads and writes, and a channel carries the text
 //! back. When whoever asked has gone, the channel is closed and the worker stops at the next token.
 //!
@@ -174,7 +174,7 @@ impl Server {
 
     /// Answers until `stop` says so (it is asked several times a second). Then no connection is accepted any more,
     /// those who wait are told, and the answer in progress may go on for [`Limits::grace`]. `log` gets one line a
-    /// request: method, path, status, time, numbers of tokens; nothing of what was said.
+    /// request: method, path, status, time; nothing of what was said.
     ///
     /// # Errors
     /// [`ServeError::System`] when the system gives no threads.

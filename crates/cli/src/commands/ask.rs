@@ -83,7 +83,8 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         false => answering::read(&mut session, &prompt, output)?,
     };
     let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
-    let work = Work { prompt: &prompt, options: &options, question: &request.question(args) };
+    let question = request.question(args);
+    let work = Work { prompt: &prompt, options: &options, question: &question, scope: None };
     let routed = routing.write(&mut session, &work, output.json, output)?;
     let answer = match &routed.by {
         By::Device(answer) => answer,

@@ -63,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) prompt: &'a [u32],
     pub(crate) options: &'a Options,
     pub(crate) question: &'a Question,
+    /// Cosine between the query and the task the model is customised for, where it is.
+    pub(crate) scope: Option<f32>,
 }
 
 impl Routing {
@@ -128,14 +130,17 @@ impl Routing {
         silent: bool,
         output: &Output,
     ) -> anyhow::Result<Routed> {
-        if let Some(decision) = self.router.before(None) {
-            let answer = answering::write(session, request.options, silent, output)?;
-            return Ok(Routed { decision, confidence: answer.confidence, by: By::Device(answer) });
-        }
-        let draft = self.draft(session, request.options, silent, output)?;
-        let Draft { answer, decision, confidence, broken } = draft;
-        if decision.place == Place::Device {
-            return Ok(Routed { decision, confidence, by: By::Device(answer) });
+        let Draft { answer, decision, confidence } = match self.router.before(request.scope) {
+            Some(decision) if decision.place == Place::Device => {
+                let answer = answering::write(session, request.options, silent, output)?;
+                return Ok(Routed { decision, confidence: answer.confidence, by: By::Device(answer) });
+            }
+            Some(decision) => Draft { answer: None, decision, confidence: None },
+            None => self.draft(session, request, silent, output)?,
+        };
+        if let (Place::Device, Some(answer)) = (decision.place, &answer) {
+            let by = By::Device(answer.clone());
+            return Ok(Routed { decision, confidence, by });
         }
         match self.ask(request.question, silent, output) {
             Ok(answer) => Ok(Routed { decision, confidence, by: By::Server(answer) }),
@@ -146,14 +151,14 @@ impl Routing {
                 };
                 let reason = format!("{}, but the server failed: {failed}", decision.reason);
                 output.note(&format!("{failed}; the device answers"));
-                let answer = match broken {
-                    true => {
-                        answering::read(session, request.prompt, output)?;
-                        answering::write(session, request.options, silent, output)?
-                    }
-                    false => {
+                let answer = match answer {
+                    Some(answer) => {
                         show_piece(&answer.text, silent, output)?;
                         answer
+                    }
+                    None => {
+                        answering::read(session, request.prompt, output)?;
+                        answering::write(session, request.options, silent, output)?
                     }
                 };
                 let decision = Decision { place: Place::Device, reason };
@@ -166,14 +171,14 @@ impl Routing {
     fn draft(
         &self,
         session: &mut Session<'_>,
-        options: &Options,
+        request: &Request<'_>,
         silent: bool,
         output: &Output,
     ) -> anyhow::Result<Draft> {
-        let decide = |confidence| self.router.after(&Signals { confidence, scope: None });
+        let decide = |confidence| self.router.after(&Signals { confidence, scope: request.scope });
         let (mut held, mut logprobs) = (String::new(), Vec::new());
         let (mut decided, mut failed): (Option<(Decision, Option<f32>)>, _) = (None, None);
-        let answer = session.generate(options, &mut |event| {
+        let answer = session.generate(request.options, &mut |event| {
             match (event, &decided) {
                 (Event::Token { logprob, .. }, None) => {
                     logprobs.push(logprob);
@@ -200,8 +205,8 @@ impl Routing {
             return Err(error.into());
         }
         if let Some((decision, confidence)) = decided {
-            let broken = decision.place == Place::Server;
-            return Ok(Draft { answer, decision, confidence, broken });
+            let answer = (decision.place == Place::Device).then_some(answer);
+            return Ok(Draft { answer, decision, confidence });
         }
         let decision = match interrupt::requested() {
             true => Decision { place: Place::Device, reason: "stopped before it was decided".to_owned() },
@@ -211,7 +216,7 @@ impl Routing {
             show_piece(&held, silent, output)?;
         }
         let confidence = answer.confidence;
-        Ok(Draft { answer, decision, confidence, broken: false })
+        Ok(Draft { answer: Some(answer), decision, confidence })
     }
 
     /// The server's answer. It is shown as it comes at a terminal, where a cut one can be taken back in words; a pipe
@@ -258,11 +263,10 @@ impl Routing {
 
 /// What the device wrote before it was decided who answers.
 struct Draft {
-    answer: Answer,
+    /// The whole answer; `None` when it was broken off or not begun.
+    answer: Option<Answer>,
     decision: Decision,
     confidence: Option<f32>,
-    /// The answer was broken off.
-    broken: bool,
 }
 
 /// What a server is asked. Settings that were not given are left to it.

@@ -277,7 +277,7 @@ impl Chat<'_> {
         let distilled = self.session.pot().distillations();
         let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
         let options = Options { max_tokens, ..self.options.clone() };
-        let request = Request { prompt: &prompt, options: &options, question: &question };
+        let request = Request { prompt: &prompt, options: &options, question: &question, scope: None };
         let routed = self.routing.write(&mut self.session, &request, false, output)?;
         output.piece("\n")?;
         // The next answer draws other random numbers than this one; the first seed still fixes them all.
