@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crayon_engine::KvStorage;
+use crayon_hybrid::Route;
 
 use crate::commands::long::{self, PotSize};
 
 /// A language model of your own, on your own device.
 ///
-/// Questions are answered by a model that runs here: nothing is sent anywhere. A small model, `mini`, is built in;
+/// Questions are answered by a model that runs here: nothing is sent anywhere, unless you name a server. A small model, `mini`, is built in;
 /// larger ones come from the Hugging Face Hub with `crayon pull`.
 #[derive(Debug, Parser)]
 #[command(
@@ -57,6 +58,11 @@ pub(crate) enum Command {
     Ask(AskArgs),
     /// A conversation
     Chat(ChatArgs),
+    /// Answer other programs: a server with OpenAI's interface
+    Serve(ServeArgs),
+    /// When a bigger model on a server is asked
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Download a model from the Hugging Face Hub
     Pull(PullArgs),
     /// List the models that are here; show or remove one
@@ -124,7 +130,7 @@ impl From<Kv> for KvStorage {
 }
 
 /// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
-#[derive(Debug, Default, Group)]
+#[derive(Clone, Debug, Default, Group)]
 #[command(next_help_heading = "Answer")]
 pub(crate) struct AnswerArgs {
     /// Longest answer in tokens [default: 256, or what fits]
@@ -198,6 +204,7 @@ Examples:
   crayon ask --raw \"Once upon a time\"        go on with a text
 
   crayon ask -c novel.txt --pot 512 \"Who wrote the letter?\"     any length, in fixed memory
+  crayon ask --server https://api.example/v1 --server-model big \"Why do leaves fall?\"   a bigger model where unsure
 
 A document that outgrows the model's window is read through a pot: what matters for the question is kept, the rest is
 distilled away, and the numbers are told. With --policy full it is refused instead; nothing is ever cut silently.")]
@@ -221,6 +228,8 @@ pub(crate) struct AskArgs {
     pub(crate) cache: bool,
     #[command(flatten)]
     pub(crate) long: PotArgs,
+    #[command(flatten)]
+    pub(crate) route: RouteArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
     /// The question; read from stdin when absent
@@ -255,7 +264,133 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) long: PotArgs,
     #[command(flatten)]
+    pub(crate) route: RouteArgs,
+    #[command(flatten)]
     pub(crate) answer: AnswerArgs,
+}
+
+/// A bigger model on a server, for what the device is not sure of.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct RouteArgs {
+    /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY
+    #[arg(long, value_name = "URL", requires = "server_model")]
+    pub(crate) server: Option<String>,
+    /// Name of the model there
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) server_model: Option<String>,
+    /// Who answers [default: auto with a server, else the device]
+    #[arg(long, value_enum)]
+    pub(crate) route: Option<RouteName>,
+    /// Nothing of this may leave the device, whatever else is said
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// A file that holds the server's key
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(crate) server_key_file: Option<PathBuf>,
+    /// Seconds for the server's answer, failed tries included; then the device answers
+    #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) server_timeout: u32,
+    /// Thresholds of `crayon route calibrate` [default: where it writes them]
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(crate) thresholds: Option<PathBuf>,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RouteName {
+    /// The device; the server where the device is not sure
+    Auto,
+    /// The device, and no socket is opened
+    Device,
+    /// The server, or nobody
+    Server,
+}
+
+impl From<RouteName> for Route {
+    fn from(name: RouteName) -> Route {
+        match name {
+            RouteName::Auto => Route::Auto,
+            RouteName::Device => Route::Device,
+            RouteName::Server => Route::Server,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Measure from which confidence on the device answers, for a wanted share of the server
+    #[command(after_help = "\
+The model answers every query as `crayon ask` would; nothing is sent anywhere. The threshold is the confidence below
+which the wanted share of the answers lies. With --tokens it is decided after so many tokens of an answer, so that a
+sure device shows its answer at once; else after the whole answer.
+
+Example:
+  crayon route calibrate --data held-out.jsonl --share 0.3
+  crayon ask --server https://api.example/v1 --server-model big \"Why do leaves fall?\"")]
+    Calibrate(CalibrateArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct CalibrateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Queries nobody trained on: JSON lines of {\"prompt\": str}; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Share of the queries that may go to the server, 0 to 1
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub(crate) share: f64,
+    /// Decide after so many tokens of an answer [default: after the whole answer]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens: Option<u32>,
+    /// Longest answer in tokens [default: 256, or what fits]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// File to write [default: where `ask` looks for it]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Only this device reaches
+it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
+in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
+
+Examples:
+  crayon serve
+  crayon serve -m Qwen/Qwen2.5-0.5B-Instruct --port 9000
+  crayon serve --host 0.0.0.0 --api-key-file keys.txt
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"model\": \"mini\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a cat?\"}]}'")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Interface to listen on: its address or name
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port; 0 takes any free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Ask for a key: a file with one key a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Largest body of a request in bytes [default: 4194304]
+    #[arg(long, value_name = "BYTES", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_body: Option<u32>,
+    /// Longest prompt in tokens [default: 1048576]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_prompt: Option<u32>,
+    /// Longest answer in tokens [default: 4096]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Seconds for reading a prompt and writing its answer [default: 600]
+    #[arg(long, value_name = "S", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) time_limit: Option<u32>,
+    /// Requests that may wait [default: 32]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) queue: Option<u16>,
 }
 
 #[derive(Debug, Group)]

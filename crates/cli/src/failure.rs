@@ -8,6 +8,8 @@ use crayon_engine::EngineError;
 use crayon_eval::EvalError;
 use crayon_formats::Error as FormatError;
 use crayon_hub::HubError;
+use crayon_hybrid::{HybridError, RemoteError};
+use crayon_serve::ServeError;
 use crayon_text::TextError;
 
 use crate::output::{Label, Output};
@@ -121,6 +123,15 @@ fn judge(error: &anyhow::Error) -> Verdict {
             return verdict(error.is_user_mistake(), error.hint());
         }
         if let Some(error) = cause.downcast_ref::<HubError>() {
+            return verdict(error.is_user_mistake(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<ServeError>() {
+            return verdict(error.is_user_mistake(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<HybridError>() {
+            return Verdict::Mistake(error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<RemoteError>() {
             return verdict(error.is_user_mistake(), error.hint());
         }
         if let Some(error) = cause.downcast_ref::<EvalError>() {

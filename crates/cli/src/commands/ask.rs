@@ -2,13 +2,16 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crayon_engine::{Answer, Engine, EngineError, Finish, Options, PotError, Session};
+use crayon_engine::{Engine, EngineError, Finish, Options, PotError, Session};
+use crayon_hybrid::{Decision, Question, RemoteAnswer};
 use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
 use super::answering::{self, Size, Times};
 use super::long;
+use super::routing::{self, By, Request as Work, Routing};
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -27,34 +30,48 @@ struct Request {
 #[derive(Serialize)]
 struct Report<'a> {
     text: &'a str,
-    finish: &'static str,
+    finish: &'a str,
     model: &'a str,
     #[serde(rename = "where")]
     place: &'static str,
-    reason: &'static str,
+    reason: &'a str,
     confidence: Option<f32>,
     scope: Option<f32>,
-    seed: u64,
+    seed: Option<u64>,
     tokens: Tokens,
     timing: Times,
     peak_rss_mb: Option<f64>,
 }
 
+/// What became of the tokens. A server does not always say.
 #[derive(Serialize)]
 struct Tokens {
-    read: usize,
-    kept: usize,
-    evicted: usize,
-    generated: usize,
+    read: Option<usize>,
+    kept: Option<usize>,
+    evicted: Option<usize>,
+    generated: Option<usize>,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
+    let routing = Routing::new(&args.route)?;
+    if args.raw && routing.may_send() {
+        return Err(mistake(
+            "--raw goes on with a text, and a server takes conversations only",
+            "--route device goes on with it here",
+        ));
+    }
     let request = Request::gather(args, output)?;
+    if let Some(decision) = routing.server_only() {
+        interrupt::watch();
+        let answer = routing.ask(&request.question(args), output.json, output)?;
+        return finish_remote(args, &decision, None, Duration::ZERO, &answer, output);
+    }
     let engine = model::open(&args.model, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let seed = sampling.seed;
     let prompt = request.tokens(args, &engine)?;
+    let routing = routing.for_model(&engine, output)?;
 
     let wanted = args.answer.max_tokens.map(|tokens| tokens as usize);
     interrupt::watch();
@@ -66,27 +83,49 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         false => answering::read(&mut session, &prompt, output)?,
     };
     let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
-    let answer = answering::write(&mut session, &options, output.json, output)?;
-    let times = Times::new(&engine, read, reading, &answer);
+    let question = request.question(args);
+    let work = Work { prompt: &prompt, options: &options, question: &question, scope: None };
+    let routed = routing.write(&mut session, &work, output.json, output)?;
+    let answer = match &routed.by {
+        By::Device(answer) => answer,
+        By::Server(answer) => {
+            let (decision, confidence) = (&routed.decision, routed.confidence);
+            return finish_remote(args, decision, confidence, engine.loading(), answer, output);
+        }
+    };
+    let times = Times::new(&engine, read, reading, answer);
     // Tokens of the answer may have pushed others out as well.
     let evicted = (session.pot().tokens_read() - session.pot().kept()).min(prompt.len());
 
     if output.json {
         let tokens = Tokens {
-            read: prompt.len(),
-            kept: prompt.len() - evicted,
-            evicted,
-            generated: answer.tokens.len(),
+            read: Some(prompt.len()),
+            kept: Some(prompt.len() - evicted),
+            evicted: Some(evicted),
+            generated: Some(answer.tokens.len()),
         };
-        output.object(&report(&engine, &answer, seed, tokens, times))?;
+        output.object(&Report {
+            text: &answer.text,
+            finish: answer.finish.name(),
+            model: engine.name(),
+            place: routed.decision.place.name(),
+            reason: &routed.decision.reason,
+            confidence: answer.confidence,
+            scope: None,
+            seed: Some(seed),
+            tokens,
+            timing: times,
+            peak_rss_mb: show::peak_rss_mb(),
+        })?;
     } else {
         output.piece("\n")?;
     }
-    output.detail(&times.line(read, &answer));
+    output.detail(&times.line(read, answer));
     if args.answer.seed.is_none() && options.sampling.temperature > 0.0 {
         output.detail(&format!("--seed {seed} gives this answer again"));
     }
-    answering::explain(&answer, output);
+    routing::explain(&routed.decision, None, output);
+    answering::explain(answer, output);
     long::explain(&session, output);
     match answer.finish {
         Finish::Cancelled => Err(Interrupted.into()),
@@ -94,26 +133,35 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn report<'a>(
-    engine: &'a Engine,
-    answer: &'a Answer,
-    seed: u64,
-    tokens: Tokens,
-    timing: Times,
-) -> Report<'a> {
-    Report {
-        text: &answer.text,
-        finish: answer.finish.name(),
-        model: engine.name(),
-        place: "device",
-        reason: "no server is set up",
-        confidence: answer.confidence,
-        scope: None,
-        seed,
-        tokens,
-        timing,
-        peak_rss_mb: show::peak_rss_mb(),
+/// Ends a command whose answer came from the server. `confidence` is the device's.
+fn finish_remote(
+    args: &AskArgs,
+    decision: &Decision,
+    confidence: Option<f32>,
+    loading: Duration,
+    answer: &RemoteAnswer,
+    output: &Output,
+) -> anyhow::Result<()> {
+    if output.json {
+        let (read, generated) = (answer.prompt_tokens, answer.written);
+        output.object(&Report {
+            text: &answer.text,
+            finish: &answer.finish,
+            model: &answer.model,
+            place: decision.place.name(),
+            reason: &decision.reason,
+            confidence,
+            scope: None,
+            seed: args.answer.seed,
+            tokens: Tokens { read, kept: read, evicted: read.map(|_| 0), generated },
+            timing: routing::times(answer, loading),
+            peak_rss_mb: show::peak_rss_mb(),
+        })?;
+    } else {
+        output.piece("\n")?;
     }
+    routing::explain(decision, Some(answer), output);
+    Ok(())
 }
 
 impl Request {
@@ -157,13 +205,22 @@ impl Request {
     }
 
     fn tokens(&self, args: &AskArgs, engine: &Engine) -> Result<Vec<u32>, EngineError> {
-        if args.raw {
-            return engine.text_prompt(&self.text());
+        match args.raw {
+            true => engine.text_prompt(&self.text()),
+            false => engine.chat_prompt(&self.messages(args)),
         }
+    }
+
+    fn messages(&self, args: &AskArgs) -> Vec<Message> {
         let mut messages = Vec::new();
         messages.extend(args.system.iter().map(|text| Message::new(Role::System, text.as_str())));
         messages.push(Message::new(Role::User, self.text()));
-        engine.chat_prompt(&messages)
+        messages
+    }
+
+    /// What a server would be asked.
+    fn question(&self, args: &AskArgs) -> Question {
+        routing::question(self.messages(args), &args.answer)
     }
 
     /// The prompt without what may be distilled: where it agrees with the whole prompt, tokens stay.

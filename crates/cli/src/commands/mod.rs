@@ -10,6 +10,9 @@ pub(crate) mod long;
 mod long_texts;
 mod models;
 mod pull;
+mod route;
+mod routing;
+mod serve;
 
 use std::ops::ControlFlow;
 
@@ -26,6 +29,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
     match command {
         Command::Ask(args) => ask::run(args, output),
         Command::Chat(args) => chat::run(args, output),
+        Command::Route(command) => route::run(command, output),
+        Command::Serve(args) => serve::run(args, output),
         Command::Pull(args) => pull::run(args, output),
         Command::Models(args) => models::run(args, output),
         Command::Convert(args) => convert::run(args, output),

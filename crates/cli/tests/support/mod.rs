@@ -13,11 +13,17 @@ use tempfile::TempDir;
 /// A place to run in: its own data folder and working directory.
 pub(crate) struct Place {
     folder: TempDir,
+    offline: &'static str,
 }
 
 impl Place {
     pub(crate) fn new() -> Place {
-        Place { folder: tempfile::tempdir().expect("a temporary folder") }
+        Place { folder: tempfile::tempdir().expect("a temporary folder"), offline: "1" }
+    }
+
+    /// A place from which servers may be asked; tests have them on 127.0.0.1 only.
+    pub(crate) fn online() -> Place {
+        Place { offline: "0", ..Place::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -30,17 +36,24 @@ impl Place {
         path
     }
 
-    /// `crayon` with `arguments`, nothing on stdin, offline.
+    /// `crayon` with `arguments`, nothing on stdin, offline unless the place is online.
     pub(crate) fn crayon(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).current_dir(self.folder.path());
-        for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "NO_COLOR"] {
+        for name in [
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HF_ENDPOINT",
+            "HF_HUB_OFFLINE",
+            "NO_COLOR",
+            "CRAYON_SERVER_KEY",
+        ] {
             command.env_remove(name);
         }
         command
             .env("CRAYON_HOME", self.path("home"))
             .env("HOME", self.folder.path())
-            .env("CRAYON_OFFLINE", "1");
+            .env("CRAYON_OFFLINE", self.offline);
         command
     }
 

@@ -6,7 +6,7 @@ mod slash;
 
 use std::path::Path;
 
-use crayon_engine::{Answer, Engine, Finish, Options, Session};
+use crayon_engine::{Engine, Finish, Options, Session};
 use crayon_text::{Message, Role};
 
 use self::conversation::Conversation;
@@ -14,7 +14,8 @@ use self::reader::{Line, Reader};
 use self::slash::Slash;
 use super::answering::{self, NoRoom, Size, Times};
 use super::long;
-use crate::args::{ChatArgs, PotArgs};
+use super::routing::{self, By, Request, Routed, Routing};
+use crate::args::{AnswerArgs, ChatArgs, PotArgs};
 use crate::failure::{self, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
@@ -28,6 +29,9 @@ struct Chat<'e> {
     max_tokens: Option<usize>,
     last: Option<String>,
     long: &'e PotArgs,
+    routing: Routing,
+    /// What was asked for; what was not is left to the server.
+    asked: AnswerArgs,
     /// Where the conversation is kept with its memory.
     file: Option<&'e Path>,
 }
@@ -43,7 +47,9 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
+    let routing = Routing::new(&args.route)?;
     let engine = model::open(&args.model, output)?;
+    let routing = routing.for_model(&engine, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let session = match args.long.given() && !args.long.keeps_everything() {
         true => engine.pot_session(args.long.options(&engine, None, false)?, 0)?,
@@ -57,6 +63,8 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
         max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
         last: None,
         long: &args.long,
+        routing,
+        asked: args.answer.clone(),
         file: args.session.as_deref(),
     };
     if let Some(path) = &args.load {
@@ -160,6 +168,7 @@ impl Chat<'_> {
                 sampling.temperature = temperature;
                 sampling.check()?;
                 self.options.sampling = sampling;
+                self.asked.temperature = Some(temperature);
                 output.aside(&format!("the temperature is {temperature}"));
             }
             Slash::Stats => self.stats(output),
@@ -212,9 +221,15 @@ impl Chat<'_> {
         interrupt::forget();
         self.conversation.ask(question);
         match self.write(output) {
-            Ok(answer) => {
-                self.conversation.answer(answer.text.trim());
-                answering::explain(&answer, output);
+            Ok(routed) => {
+                self.conversation.answer(routed.text().trim());
+                match &routed.by {
+                    By::Device(answer) => {
+                        routing::explain(&routed.decision, None, output);
+                        answering::explain(answer, output);
+                    }
+                    By::Server(answer) => routing::explain(&routed.decision, Some(answer), output),
+                }
                 match self.file {
                     Some(path) => self.keep(path),
                     None => Ok(()),
@@ -230,7 +245,13 @@ impl Chat<'_> {
         }
     }
 
-    fn write(&mut self, output: &Output) -> anyhow::Result<Answer> {
+    fn write(&mut self, output: &Output) -> anyhow::Result<Routed> {
+        let question = routing::question(self.conversation.messages().to_vec(), &self.asked);
+        if let Some(decision) = self.routing.server_only() {
+            let answer = self.routing.ask(&question, false, output)?;
+            output.piece("\n")?;
+            return Ok(Routed { decision, confidence: None, by: By::Server(answer) });
+        }
         let prompt = self.engine.chat_prompt(self.conversation.messages())?;
         let size = Size { documents: 0, prompt: prompt.len() };
         let max_tokens = match self.session.limit() {
@@ -256,21 +277,23 @@ impl Chat<'_> {
         let distilled = self.session.pot().distillations();
         let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
         let options = Options { max_tokens, ..self.options.clone() };
-        let answer = answering::write(&mut self.session, &options, false, output)?;
+        let request = Request { prompt: &prompt, options: &options, question: &question, scope: None };
+        let routed = self.routing.write(&mut self.session, &request, false, output)?;
         output.piece("\n")?;
+        // The next answer draws other random numbers than this one; the first seed still fixes them all.
+        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
+        let By::Device(answer) = &routed.by else { return Ok(routed) };
         if answer.finish == Finish::Cancelled {
             output.aside("stopped; what was said is kept");
         }
         if self.session.pot().distillations() > distilled {
             long::explain(&self.session, output);
         }
-        let times = Times::new(self.engine, read, reading, &answer);
-        let line = times.line(read, &answer);
+        let times = Times::new(self.engine, read, reading, answer);
+        let line = times.line(read, answer);
         output.detail(&line);
         self.last = Some(line);
-        // The next answer draws other random numbers than this one; the first seed still fixes them all.
-        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
-        Ok(answer)
+        Ok(routed)
     }
 
     /// Makes the system text and the newest question stay in the pot.

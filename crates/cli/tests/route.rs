@@ -1,0 +1,283 @@
+//! Who answers: `ask` and `chat` with a server on 127.0.0.1 that may be good, bad or watched for silence.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use support::{Place, stderr};
+
+const QUESTION: &str = "What is a dog?";
+/// A stream of OpenAI's kind.
+const GOOD: &str = "data: {\"model\":\"big-2\",\"choices\":[{\"delta\":{\"content\":\"The server's \"}}]}\n\n\
+                    data: {\"choices\":[{\"delta\":{\"content\":\"words.\"},\"finish_reason\":\"stop\"}],\
+                    \"usage\":{\"prompt_tokens\":7,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n";
+
+/// A server that answers everything the same way, and counts.
+struct Server {
+    address: String,
+    connections: Arc<AtomicUsize>,
+    bodies: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Its thread ends with the test's process.
+    fn start(status: u16, body: &'static str) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (connections, bodies) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (count, log) = (connections.clone(), bodies.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut stream = stream.unwrap();
+                let mut request = Vec::new();
+                let mut bytes = [0; 4096];
+                // A body of ours is one object without line ends, and ends the request.
+                while !request.ends_with(b"}") {
+                    match stream.read(&mut bytes) {
+                        Ok(read) if read > 0 => request.extend_from_slice(&bytes[..read]),
+                        _ => break,
+                    }
+                }
+                log.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all((head + body).as_bytes());
+            }
+        });
+        Server { address, connections, bodies }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// `ask --json` with a server.
+fn ask(place: &Place, server: &Server, more: &[&str]) -> Value {
+    let mut arguments =
+        vec!["ask", "--max-tokens", "12", "--server", &server.address, "--server-model", "big"];
+    arguments.extend(more);
+    arguments.push(QUESTION);
+    place.json(&arguments)
+}
+
+/// Thresholds that send this share of the one question.
+fn thresholds(place: &Place, share: &str, more: &[&str]) -> String {
+    let (data, path) = (place.path("held-out.jsonl"), place.path(&format!("routing-{share}.json")));
+    std::fs::write(&data, format!("{{\"prompt\": \"{QUESTION}\"}}\n")).unwrap();
+    let (data, path) = (data.to_str().unwrap(), path.to_str().unwrap().to_owned());
+    let mut arguments = vec!["route", "calibrate", "--data", data, "--share", share, "-o", &path];
+    arguments.extend(more);
+    let report = place.json(&arguments);
+    assert_eq!((&report["queries"], report["share"].as_f64()), (&1.into(), share.parse().ok()));
+    path
+}
+
+#[test]
+fn the_device_alone_opens_no_socket() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let alone = place.json(&["ask", "--max-tokens", "12", QUESTION]);
+    assert_eq!(alone["reason"], "no server is set up");
+    let device = ask(&place, &server, &["--route", "device"]);
+    assert_eq!((&device["where"], &device["reason"]), (&"device".into(), &"the device was asked for".into()));
+    assert_eq!(device["text"], alone["text"]);
+    let private = ask(&place, &server, &["--private"]);
+    assert_eq!((&private["where"], &private["reason"]), (&"device".into(), &"the request is private".into()));
+    let always = thresholds(&place, "1", &[]);
+    let sure = ask(&place, &server, &["--private", "--thresholds", &always]);
+    assert_eq!(sure["where"], "device");
+    let mut offline =
+        place.crayon(&["ask", "--json", "--server", &server.address, "--server-model", "big", QUESTION]);
+    let output = offline.env("CRAYON_OFFLINE", "1").output().unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["reason"], "CRAYON_OFFLINE forbids the network");
+    assert_eq!(server.connections(), 0);
+    // The server would have noticed.
+    assert_eq!(ask(&place, &server, &["--route", "server"])["where"], "server");
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn the_server_alone_answers_or_fails() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let value = ask(&place, &server, &["--route", "server", "--temperature", "0.7"]);
+    assert_eq!((&value["text"], &value["where"]), (&"The server's words.".into(), &"server".into()));
+    assert_eq!((&value["model"], &value["finish"]), (&"big-2".into(), &"stop".into()));
+    assert_eq!((&value["tokens"]["read"], &value["tokens"]["generated"]), (&7.into(), &4.into()));
+    assert!(value["confidence"].is_null() && value["scope"].is_null());
+    assert_eq!(value["reason"], "the server was asked for");
+    let body = server.bodies.lock().unwrap()[0].clone();
+    assert!(body.contains("\"temperature\":0.7") && body.contains(QUESTION), "{body}");
+    assert!(!body.to_ascii_lowercase().contains("authorization"), "{body}");
+
+    let refusing = Server::start(404, "{\"error\":{\"message\":\"no such model\"}}");
+    let arguments = |server: &Server| {
+        ["ask", "--route", "server", "--server", &server.address, "--server-model", "big", QUESTION]
+            .map(str::to_owned)
+    };
+    let arguments = arguments(&refusing);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    place.mistake(&arguments, "refuses with status 404: no such model", "--server-model");
+    place.mistake(&["ask", "--route", "server", QUESTION], "none is set up", "--server URL");
+    let private = [&arguments[..], &["--private"]].concat();
+    place.mistake(&private, "the request is private", "--route device");
+    assert_eq!(refusing.connections(), 1);
+}
+
+#[test]
+fn an_unsure_device_hands_over_and_a_sure_one_does_not() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let plain = place.json(&["ask", "--max-tokens", "12", QUESTION]);
+    for more in [&[][..], &["--tokens", "3"]] {
+        let (always, never) = (thresholds(&place, "1", more), thresholds(&place, "0", more));
+        let before = server.connections();
+        let sure = ask(&place, &server, &["--thresholds", &never]);
+        assert_eq!((&sure["text"], &sure["confidence"]), (&plain["text"], &plain["confidence"]));
+        assert_eq!((&sure["where"], server.connections()), (&"device".into(), before));
+        assert!(sure["reason"].as_str().unwrap().starts_with("the device is sure"), "{sure}");
+        let unsure = ask(&place, &server, &["--thresholds", &always, "--route", "auto"]);
+        assert_eq!((&unsure["text"], &unsure["where"]), (&"The server's words.".into(), &"server".into()));
+        assert!(unsure["reason"].as_str().unwrap().starts_with("the device is unsure"), "{unsure}");
+        assert!(unsure["confidence"].as_f64().is_some_and(|c| c > 0.0 && c < 1.0), "{unsure}");
+    }
+}
+
+#[test]
+fn where_the_server_fails_the_device_answers_and_says_so() {
+    let place = Place::online();
+    let plain = place.json(&["ask", "--max-tokens", "12", QUESTION]);
+    let cut = "data: {\"choices\":[{\"delta\":{\"content\":\"The server's\"}}]}\n\n";
+    for (status, body) in [(200, cut), (503, ""), (200, "<html>")] {
+        let server = Server::start(status, body);
+        // Decided after the whole answer, and after its beginning, which is then written anew.
+        for more in [&[][..], &["--tokens", "3"]] {
+            let always = thresholds(&place, "1", more);
+            let value = ask(&place, &server, &["--thresholds", &always, "--server-timeout", "3"]);
+            assert_eq!((&value["text"], &value["where"]), (&plain["text"], &"device".into()), "{status}");
+            assert!(value["reason"].as_str().unwrap().contains("but the server failed"), "{value}");
+        }
+        assert!(server.connections() > 0);
+    }
+    // Without --json not a word of the cut answer is mixed in, and a note tells.
+    let server = Server::start(200, cut);
+    let always = thresholds(&place, "1", &[]);
+    let output = place
+        .crayon(&[
+            "ask",
+            "--max-tokens",
+            "12",
+            "--server",
+            &server.address,
+            "--server-model",
+            "big",
+            "--thresholds",
+            &always,
+            "--server-timeout",
+            "3",
+            QUESTION,
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), plain["text"].as_str().unwrap().trim());
+    assert!(stderr(&output).contains("the device answers"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_key_comes_from_the_environment_or_a_file_and_is_never_shown() {
+    let place = Place::online();
+    let server = Server::start(401, "{\"error\":{\"message\":\"wrong key sk-hidden\"}}");
+    let arguments =
+        ["ask", "-v", "--route", "server", "--server", &server.address, "--server-model", "big", QUESTION];
+    let output = place.crayon(&arguments).env("CRAYON_SERVER_KEY", "sk-hidden").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!stderr(&output).contains("sk-hidden") && stderr(&output).contains("***"), "{}", stderr(&output));
+    assert!(server.bodies.lock().unwrap()[0].contains("Bearer sk-hidden"));
+    let file = place.path("key");
+    std::fs::write(&file, "sk-filed\n").unwrap();
+    let with_file = [&arguments[..], &["--server-key-file", file.to_str().unwrap()]].concat();
+    assert_eq!(place.crayon(&with_file).output().unwrap().status.code(), Some(2));
+    assert!(server.bodies.lock().unwrap()[1].contains("Bearer sk-filed"));
+}
+
+#[test]
+fn a_conversation_is_handed_over_whole() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let always = thresholds(&place, "1", &[]);
+    let run = |route: &str| {
+        place
+            .crayon(&[
+                "chat",
+                "--max-tokens",
+                "12",
+                "--server",
+                &server.address,
+                "--server-model",
+                "big",
+                "--thresholds",
+                &always,
+                "--route",
+                route,
+            ])
+            .write_stdin("Hello!\nWhat is a cat?\n")
+            .output()
+            .unwrap()
+    };
+    for route in ["auto", "server"] {
+        let output = run(route);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "The server's words.\nThe server's words.\n");
+        assert!(stderr(&output).contains("answered by big-2 on the server"), "{}", stderr(&output));
+        let last = server.bodies.lock().unwrap().last().unwrap().clone();
+        assert!(
+            last.contains("Hello!") && last.contains("The server's words.") && last.contains("a cat"),
+            "{last}"
+        );
+    }
+    let before = server.connections();
+    assert!(!String::from_utf8_lossy(&run("device").stdout).contains("server"));
+    assert_eq!(server.connections(), before);
+}
+
+#[test]
+fn mistakes_in_setting_up_are_told() {
+    let place = Place::online();
+    place.mistake(&["ask", "--server", "http://127.0.0.1:1", QUESTION], "--server-model", "--help");
+    let with = |url: &'static str| ["ask", "--server", url, "--server-model", "big", QUESTION];
+    place.mistake(&with("api.example"), "does not begin with http", "https://api.example/v1");
+    place.mistake(&with("https://me:word@api.example"), "holds a name", "CRAYON_SERVER_KEY");
+    let raw = ["ask", "--raw", "--server", "http://127.0.0.1:1", "--server-model", "big", "Once"];
+    place.mistake(&raw, "--raw", "--route device");
+    let data = place.path("data.jsonl");
+    std::fs::write(&data, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"choices\": [\"c\"]}\n").unwrap();
+    let data = data.to_str().unwrap();
+    place.mistake(&["route", "calibrate", "--data", data, "--share", "0.5"], "line 2", "free text");
+    place.mistake(&["route", "calibrate", "--data", data, "--share", "2"], "from 0 to 1", "3 of 10");
+    let other = thresholds(&place, "0.0", &["-m", "mini-gpt2"]);
+    assert!(Path::new(&other).exists());
+    let mismatch =
+        ["ask", "--server", "http://127.0.0.1:1", "--server-model", "big", "--thresholds", &other, QUESTION];
+    place.mistake(&mismatch, "another model", "route calibrate");
+}
+
+#[test]
+fn thresholds_are_found_where_they_are_written() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let data = place.path("data.jsonl");
+    std::fs::write(&data, format!("{{\"prompt\": \"{QUESTION}\"}}\n")).unwrap();
+    let data = data.to_str().unwrap();
+    place.json(&["route", "calibrate", "--data", data, "--share", "1", "--tokens", "4"]);
+    assert_eq!(ask(&place, &server, &[])["where"], "server");
+    place.json(&["route", "calibrate", "--data", data, "--share", "0"]);
+    assert_eq!(ask(&place, &server, &[])["where"], "device");
+}

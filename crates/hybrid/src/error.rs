@@ -1,0 +1,143 @@
+//! What can go wrong between a request and a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A request that cannot be routed, with a hint where the user can act.
+#[derive(Debug, thiserror::Error)]
+pub enum HybridError {
+    /// The address of the server cannot be used. It is not repeated: it may hold a secret.
+    #[error("the address of the server {what}")]
+    Endpoint {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The key cannot be used.
+    #[error("{source_name}: {what}")]
+    Key {
+        /// Variable or file.
+        source_name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The server shall answer, and there is none.
+    #[error("the server was asked for, but none is set up")]
+    NoServer,
+    /// The server shall answer, and must not be asked.
+    #[error("the server was asked for, but {reason}")]
+    Forbidden {
+        /// Why not.
+        reason: String,
+    },
+    /// A share out of range.
+    #[error("a share is from 0 to 1, not {share}")]
+    Share {
+        /// As given.
+        share: f64,
+    },
+    /// Nothing to calibrate with.
+    #[error("no queries to calibrate with")]
+    NoQueries,
+    /// The file of thresholds cannot be used.
+    #[error("{path}: {what}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl HybridError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            HybridError::Endpoint { .. } => {
+                "--server takes an address like https://api.example/v1; its key comes from CRAYON_SERVER_KEY or \
+                 --server-key-file"
+            }
+            HybridError::Key { .. } => "a key is one line of letters, digits and signs without blanks",
+            HybridError::NoServer => "--server URL --server-model NAME set one up",
+            HybridError::Forbidden { .. } => {
+                "--route device answers here; --route auto chooses what is allowed"
+            }
+            HybridError::Share { .. } => "0.3 sends the 3 of 10 queries of which the device is least sure",
+            HybridError::NoQueries => "give a file with one query a line",
+            HybridError::File { .. } => "`crayon route calibrate` writes such a file for a model",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Why a server gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteError {
+    /// Nobody there.
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable {
+        /// Host and port.
+        host: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The server refuses the request for good.
+    #[error("{host} refuses with status {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Refused {
+        /// Host and port.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the server says, cleaned and shortened.
+        message: Option<String>,
+    },
+    /// Tries or time are used up.
+    #[error("{host} gave no answer after {tries} tries in {} s: {reason}", time.as_secs())]
+    GaveUp {
+        /// Host and port.
+        host: String,
+        /// Requests sent.
+        tries: u32,
+        /// Time taken.
+        time: Duration,
+        /// What the last try met.
+        reason: String,
+    },
+    /// What came is no answer.
+    #[error("{host} sends no usable answer: {what}")]
+    Answer {
+        /// Host and port.
+        host: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The caller stopped it.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl RemoteError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            RemoteError::Unreachable { .. } => "check the address; --route device answers here",
+            RemoteError::Refused { status: 401 | 403, .. } => {
+                "the key comes from CRAYON_SERVER_KEY or --server-key-file"
+            }
+            RemoteError::Refused { status: 404, .. } => {
+                "check --server-model, and that --server is the address up to /v1"
+            }
+            RemoteError::Refused { .. } => {
+                "the server does not take this request; --route device answers here"
+            }
+            RemoteError::GaveUp { .. } => "try again later, or give it longer with --server-timeout",
+            RemoteError::Answer { .. } => "--server is perhaps no server with OpenAI's chat interface",
+            RemoteError::Cancelled => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether what was asked for is to blame rather than the network or the server.
+    pub fn is_user_mistake(&self) -> bool {
+        matches!(self, RemoteError::Refused { .. })
+    }
+}

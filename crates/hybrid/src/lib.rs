@@ -1,0 +1,26 @@
+//! Hybrid inference (Crayon, arXiv 2406.07007): the device answers what it can, a bigger model on a server the rest.
+//!
+//! - [`confidence`]: how sure the device's model is of what it says;
+//! - [`Thresholds`]: which confidence, and which closeness to the customised task, is enough; calibrated from held-out
+//!   queries for a wanted share of the server;
+//! - [`Router`]: who answers, and why, before the device has begun and after;
+//! - [`Remote`]: any server with OpenAI's chat interface, with patience for its failures.
+//!
+//! Nothing here opens a socket but [`Remote::ask`].
+
+pub mod confidence;
+mod decide;
+mod endpoint;
+mod error;
+mod key;
+mod read;
+mod remote;
+mod sse;
+mod thresholds;
+
+pub use decide::{Decision, Place, Route, Router};
+pub use endpoint::Endpoint;
+pub use error::{HybridError, RemoteError};
+pub use key::Key;
+pub use remote::{Event, Patience, Question, Remote, RemoteAnswer};
+pub use thresholds::{Calibration, Signals, Thresholds, calibrate};

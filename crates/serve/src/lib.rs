@@ -1,0 +1,189 @@
+//! A server of one's own: the model on this device behind the HTTP interface that programs written for OpenAI's
+//! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`).
+//!
+//! One model answers one request after the other, on a thread of its own; requests wait in a bounded queue, by
+//! turns of those who ask. Handlers check and tokenise, the worker reads and writes, and a channel carries the text
+//! back. When whoever asked has gone, the channel is closed and the worker stops at the next token.
+//!
+//! Reading order: `http` (what can be asked), `request` (what a body may hold), `queue`, `worker`, `reply`.
+//! Prompts and answers are never logged.
+
+mod fields;
+mod http;
+mod keys;
+mod listen;
+mod prepare;
+mod queue;
+mod refusal;
+mod reply;
+mod request;
+mod worker;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use keys::Keys;
+pub(crate) use refusal::Refusal;
+
+/// Bounds on what one request, and all of them together, may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Tokens of a prompt; with a `pot` it may be longer than the model's window, but not longer than this.
+    pub prompt: usize,
+    /// Tokens of an answer.
+    pub answer: usize,
+    /// Time for reading a prompt and writing its answer.
+    pub time: Duration,
+    /// Requests that wait while one is answered.
+    pub queue: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// How long a client may take to send a request once it has begun.
+    pub sending: Duration,
+    /// How long answers in progress may go on after the server was asked to stop.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body: 4 << 20,
+            prompt: 1 << 20,
+            answer: 4096,
+            time: Duration::from_secs(600),
+            queue: 32,
+            connections: 256,
+            sending: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where and for whom to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name or address of the interface; a loopback one is reached from this device only.
+    pub host: String,
+    /// Port; 0 takes any free one.
+    pub port: u16,
+    /// Who may ask; anyone who reaches the port when `None`.
+    pub keys: Option<Keys>,
+    /// Name of the model in requests and answers.
+    pub model: String,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The host is no address of this device.
+    #[error("cannot listen on {host}: {reason}")]
+    Host {
+        /// As given.
+        host: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The port is taken or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Port {
+        /// Address and port.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Others could ask without a key.
+    #[error("{host} can be reached by other devices, and no key is asked for")]
+    Open {
+        /// As given.
+        host: String,
+    },
+    /// The file of keys cannot be used.
+    #[error("{path}: {what}")]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The system gives no thread or no socket.
+    #[error("the server cannot run: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl ServeError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ServeError::Host { .. } => Some("--host 127.0.0.1 listens on this device only".to_owned()),
+            ServeError::Port { .. } => Some("choose another --port; 0 takes any that is free".to_owned()),
+            ServeError::Open { .. } => Some(
+                "give --api-key-file, a file with one key a line; --host 127.0.0.1 needs none".to_owned(),
+            ),
+            ServeError::Keys { .. } => {
+                Some("the file holds one key a line, of letters, digits and signs without blanks".to_owned())
+            }
+            ServeError::System(_) => None,
+        }
+    }
+
+    /// Whether what was asked for is to blame rather than the machine.
+    pub fn is_user_mistake(&self) -> bool {
+        !matches!(self, ServeError::System(_))
+    }
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    options: Options,
+}
+
+impl Server {
+    /// Opens the port.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the port cannot be had, or other devices could reach it without a key.
+    pub fn bind(options: Options) -> Result<Server, ServeError> {
+        let host = options.host.clone();
+        let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let mut addresses =
+            (bare, options.port).to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+        let address = addresses.next().ok_or_else(|| wrong("no such address".to_owned()))?;
+        if !address.ip().is_loopback() && options.keys.is_none() {
+            return Err(ServeError::Open { host });
+        }
+        let listener =
+            std::net::TcpListener::bind(address).map_err(|source| ServeError::Port { address, source })?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Server { listener, address, options })
+    }
+
+    /// Where it listens, with the port it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop` says so (it is asked several times a second). Then no connection is accepted any more,
+    /// those who wait are told, and the answer in progress may go on for [`Limits::grace`]. `log` gets one line a
+    /// request: method, path, status, time; nothing of what was said.
+    ///
+    /// # Errors
+    /// [`ServeError::System`] when the system gives no threads.
+    pub fn run(
+        self,
+        engine: crayon_engine::Engine,
+        stop: impl Fn() -> bool + Send + Sync + 'static,
+        log: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<(), ServeError> {
+        listen::run(self.listener, self.address, self.options, engine, Box::new(stop), Box::new(log))
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a request gets no answer, in the form OpenAI's programs expect.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use crayon_engine::EngineError;
+use serde_json::{Value, json};
+
+/// An error object with its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
+    /// The field to blame.
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<&'static str>,
+    /// Seconds after which another try makes sense.
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal { status, message: message.into(), param: None, code: None, retry_after: None }
+    }
+
+    /// What was asked for cannot be had; asking again changes nothing.
+    pub(crate) fn invalid(message: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn at(mut self, param: impl Into<String>) -> Refusal {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub(crate) fn code(mut self, code: &'static str) -> Refusal {
+        self.code = Some(code);
+        self
+    }
+
+    /// The queue is full.
+    pub(crate) fn busy(seconds: u64) -> Refusal {
+        let message = format!("the model is busy and its queue is full; try again in {seconds} s");
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).code("queue_full");
+        Refusal { retry_after: Some(seconds), ..refusal }
+    }
+
+    /// The server is going away.
+    pub(crate) fn stopping() -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").code("stopping")
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// The object of the answer's body.
+    pub(crate) fn object(&self) -> Value {
+        let (param, code) = (&self.param, self.code);
+        json!({"error": {"message": self.message, "type": self.kind(), "param": param, "code": code}})
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        let mut message = error.to_string();
+        if let Some(hint) = error.hint() {
+            message = format!("{message}; {hint}");
+        }
+        match error {
+            EngineError::TooLong { .. } => Refusal::invalid(message).code("context_length_exceeded"),
+            error if error.is_user_mistake() => Refusal::invalid(message),
+            _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.object().to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

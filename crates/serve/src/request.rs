@@ -1,0 +1,264 @@
+//! What a request asks for. Fields and their ranges follow OpenAI's reference; `top_k`, `min_p`,
+//! `repetition_penalty` and `pot` are extensions.
+
+use crayon_engine::{Message, Role};
+use serde_json::{Value, json};
+
+use crate::fields::{Fields, wrong};
+use crate::refusal::Refusal;
+
+/// Stop strings a request may have, as OpenAI's.
+const MOST_STOPS: usize = 4;
+/// Fields that change nothing about an answer made here.
+const IGNORED: [&str; 9] = [
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "metadata",
+    "store",
+    "service_tier",
+    "parallel_tool_calls",
+    "verbosity",
+    "prediction",
+];
+
+/// What the answer follows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Input {
+    Chat(Vec<Message>),
+    Text(String),
+}
+
+/// A request, read and within its ranges.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) model: String,
+    pub(crate) input: Input,
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) top_k: Option<usize>,
+    pub(crate) min_p: Option<f32>,
+    pub(crate) repetition_penalty: Option<f32>,
+    pub(crate) presence_penalty: Option<f32>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) stream: bool,
+    /// Whether a stream ends with the numbers of tokens.
+    pub(crate) usage: bool,
+    /// Entries of the memory that the prompt is read through.
+    pub(crate) pot: Option<usize>,
+    /// Whoever asks through one address, told apart by this name.
+    pub(crate) user: String,
+}
+
+impl Asked {
+    /// The body of `/v1/chat/completions`.
+    pub(crate) fn chat(body: &[u8]) -> Result<Asked, Refusal> {
+        let mut fields = Fields::parse(body)?;
+        let messages = fields.value("messages").ok_or_else(|| wrong("messages", "given"))?;
+        let input = Input::Chat(read_messages(messages)?);
+        let longest = fields.count("max_completion_tokens", 1)?;
+        let max_tokens = fields.count("max_tokens", 1)?;
+        let (tools, plain) = (json!([]), json!({"type": "text"}));
+        let no_tools = "this server calls no tools";
+        fields.only("tools", std::slice::from_ref(&tools), no_tools)?;
+        fields.only("functions", &[tools], no_tools)?;
+        fields.only("tool_choice", &[json!("none"), json!("auto")], no_tools)?;
+        fields.only("function_call", &[json!("none"), json!("auto")], no_tools)?;
+        fields.only("response_format", &[plain], "answers are plain text")?;
+        fields.only("modalities", &[json!(["text"])], "answers are plain text")?;
+        fields.only("logprobs", &[json!(false)], "log-probabilities are not told")?;
+        fields.only("top_logprobs", &[json!(0)], "log-probabilities are not told")?;
+        Asked::rest(fields, input, longest.or(max_tokens))
+    }
+
+    /// The body of `/v1/completions`.
+    pub(crate) fn completion(body: &[u8]) -> Result<Asked, Refusal> {
+        let mut fields = Fields::parse(body)?;
+        let prompt = fields.value("prompt").ok_or_else(|| wrong("prompt", "given"))?;
+        let text = match prompt {
+            Value::String(text) => text,
+            Value::Array(texts) => match texts.as_slice() {
+                [Value::String(text)] => text.clone(),
+                _ => return Err(wrong("prompt", "a string, or a list of one string")),
+            },
+            _ => return Err(wrong("prompt", "a string, or a list of one string")),
+        };
+        // OpenAI's own default.
+        let max_tokens = fields.count("max_tokens", 1)?.unwrap_or(16);
+        fields.only("echo", &[json!(false)], "the prompt is not repeated")?;
+        fields.only("suffix", &[json!("")], "nothing can be put after the answer")?;
+        fields.only("best_of", &[json!(1)], "one answer is made")?;
+        fields.only("logprobs", &[], "log-probabilities are not told")?;
+        Asked::rest(fields, Input::Text(text), Some(max_tokens))
+    }
+
+    /// What both have in common.
+    fn rest(mut fields: Fields, input: Input, max_tokens: Option<usize>) -> Result<Asked, Refusal> {
+        let model = fields.text("model")?.ok_or_else(|| wrong("model", "given"))?;
+        fields.only("n", &[json!(1)], "one answer is made")?;
+        fields.only("logit_bias", &[json!({})], "single tokens cannot be weighted")?;
+        fields.only("frequency_penalty", &[json!(0), json!(0.0)], "take presence_penalty instead")?;
+        let stop = match fields.value("stop") {
+            None => Vec::new(),
+            Some(Value::String(text)) => vec![text],
+            Some(value) => {
+                serde_json::from_value(value).map_err(|_| wrong("stop", "a string or a list of strings"))?
+            }
+        };
+        if stop.len() > MOST_STOPS || stop.iter().any(String::is_empty) {
+            return Err(wrong("stop", &format!("at most {MOST_STOPS} strings, none of them empty")));
+        }
+        let stream = fields.flag("stream")?;
+        let usage = match fields.value("stream_options") {
+            None => false,
+            Some(_) if !stream => return Err(wrong("stream_options", "left out without stream")),
+            Some(options) => match options.get("include_usage") {
+                None | Some(Value::Null) => false,
+                Some(Value::Bool(usage)) => *usage,
+                Some(_) => return Err(wrong("stream_options.include_usage", "true or false")),
+            },
+        };
+        // Negative seeds are as good as others.
+        let seed = match fields.value("seed") {
+            None => None,
+            Some(value) => Some(
+                value
+                    .as_u64()
+                    .or(value.as_i64().map(i64::cast_unsigned))
+                    .ok_or_else(|| wrong("seed", "a whole number"))?,
+            ),
+        };
+        let most = f64::from(f32::MAX);
+        let asked = Asked {
+            model,
+            input,
+            max_tokens,
+            temperature: fields.number("temperature", 0.0, 2.0)?,
+            top_p: fields.number("top_p", f64::from(f32::MIN_POSITIVE), 1.0)?,
+            top_k: fields.count("top_k", 0)?,
+            min_p: fields.number("min_p", 0.0, 1.0)?,
+            repetition_penalty: fields.number("repetition_penalty", f64::from(f32::MIN_POSITIVE), most)?,
+            presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?,
+            seed,
+            stop,
+            stream,
+            usage,
+            pot: fields.count("pot", 1)?,
+            user: fields.text("user")?.unwrap_or_default(),
+        };
+        for name in IGNORED {
+            fields.value(name);
+        }
+        fields.finish()?;
+        Ok(asked)
+    }
+}
+
+fn read_messages(value: Value) -> Result<Vec<Message>, Refusal> {
+    let Value::Array(list) = value else { return Err(wrong("messages", "a list")) };
+    if list.is_empty() {
+        return Err(wrong("messages", "a list of at least one message"));
+    }
+    list.iter().enumerate().map(|(at, message)| read_message(message, &format!("messages.{at}"))).collect()
+}
+
+fn read_message(message: &Value, name: &str) -> Result<Message, Refusal> {
+    let role = match message.get("role").and_then(Value::as_str) {
+        Some("system" | "developer") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        _ => return Err(wrong(&format!("{name}.role"), "system, developer, user or assistant")),
+    };
+    let name = format!("{name}.content");
+    let text = match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts: Option<Vec<&str>> = parts.iter().map(text_of).collect();
+            texts.ok_or_else(|| wrong(&name, "text; pictures and sounds are not read"))?.concat()
+        }
+        _ => return Err(wrong(&name, "a string or a list of text parts")),
+    };
+    Ok(Message::new(role, text))
+}
+
+fn text_of(part: &Value) -> Option<&str> {
+    (part.get("type")?.as_str()? == "text").then(|| part.get("text")?.as_str())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(extra: &str) -> Result<Asked, Refusal> {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{extra}}}"#);
+        Asked::chat(body.as_bytes())
+    }
+
+    fn blamed(extra: &str) -> String {
+        let refusal = chat(extra).unwrap_err();
+        assert_eq!(refusal.status, 400, "{extra}");
+        refusal.param.unwrap_or_default()
+    }
+
+    #[test]
+    fn fields_are_read() {
+        let asked = chat(
+            r#","temperature":0.5,"top_p":0.9,"max_tokens":5,"max_completion_tokens":7,"stop":"x","seed":-1,
+               "stream":true,"stream_options":{"include_usage":true},"presence_penalty":1,"n":1,"pot":64,"user":"u",
+               "tools":null,"logprobs":false,"metadata":{"a":"b"}"#,
+        )
+        .unwrap();
+        assert_eq!((asked.temperature, asked.top_p), (Some(0.5), Some(0.9)));
+        assert_eq!((asked.max_tokens, asked.seed, asked.pot), (Some(7), Some(u64::MAX), Some(64)));
+        assert_eq!((asked.stop, asked.stream, asked.usage), (vec!["x".to_owned()], true, true));
+        assert_eq!((asked.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
+    }
+
+    #[test]
+    fn contents_may_come_in_parts() {
+        let body = r#"{"model":"m","messages":[{"role":"developer","content":"a"},
+            {"role":"user","content":[{"type":"text","text":"b"},{"type":"text","text":"c"}]}]}"#;
+        let messages = vec![Message::new(Role::System, "a"), Message::new(Role::User, "bc")];
+        assert_eq!(Asked::chat(body.as_bytes()).unwrap().input, Input::Chat(messages));
+        let picture =
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#;
+        assert_eq!(Asked::chat(picture.as_bytes()).unwrap_err().param.unwrap(), "messages.0.content");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_with_the_field_to_blame() {
+        for (extra, param) in [
+            (r#","n":2"#, "n"),
+            (r#","temperature":3"#, "temperature"),
+            (r#","temperature":"warm""#, "temperature"),
+            (r#","top_p":0"#, "top_p"),
+            (r#","max_tokens":0"#, "max_tokens"),
+            (r#","max_tokens":1.5"#, "max_tokens"),
+            (r#","seed":0.5"#, "seed"),
+            (r#","stop":["a","b","c","d","e"]"#, "stop"),
+            (r#","stop":"""#, "stop"),
+            (r#","stop":[1]"#, "stop"),
+            (r#","stream":"yes""#, "stream"),
+            (r#","stream_options":{"include_usage":true}"#, "stream_options"),
+            (r#","tools":[{"type":"function"}]"#, "tools"),
+            (r#","logprobs":true"#, "logprobs"),
+            (r#","frequency_penalty":0.1"#, "frequency_penalty"),
+            (r#","response_format":{"type":"json_object"}"#, "response_format"),
+            (r#","tempreature":1"#, "tempreature"),
+        ] {
+            assert_eq!(blamed(extra), param, "{extra}");
+        }
+        assert!(Asked::chat(b"[]").is_err() && Asked::chat(b"{").is_err() && Asked::chat(b"\xff").is_err());
+        assert_eq!(Asked::chat(b"{}").unwrap_err().param.unwrap(), "messages");
+        let tokens = br#"{"model":"m","prompt":[1,2]}"#;
+        assert_eq!(Asked::completion(tokens).unwrap_err().param.unwrap(), "prompt");
+    }
+
+    #[test]
+    fn a_completion_has_openais_default_length() {
+        let asked = Asked::completion(br#"{"model":"m","prompt":["a"]}"#).unwrap();
+        assert_eq!((asked.input, asked.max_tokens), (Input::Text("a".to_owned()), Some(16)));
+    }
+}

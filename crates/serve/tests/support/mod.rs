@@ -1,0 +1,140 @@
+//! A server with the built-in model on a free port of 127.0.0.1, and a client that speaks plain HTTP to it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crayon_engine::{Engine, ModelSource, Settings};
+use crayon_serve::{Keys, Limits, Options, Server};
+use serde_json::Value;
+
+/// A running server; it stops when dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// An answer, with the chunks of its body put together.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The error object's field.
+    pub(crate) fn error(&self, field: &str) -> Value {
+        self.json()["error"][field].clone()
+    }
+
+    /// Objects of a stream, without its end, which must be there.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let lines: Vec<&str> = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        let (end, events) = lines.split_last().expect("events");
+        assert_eq!(*end, "[DONE]", "{}", self.body);
+        events.iter().map(|event| serde_json::from_str(event).expect("JSON")).collect()
+    }
+}
+
+pub(crate) fn engine() -> Engine {
+    let source = ModelSource::embedded("mini").unwrap();
+    Engine::open(&source, &Settings { threads: Some(2), ..Settings::default() }).unwrap()
+}
+
+pub(crate) fn start(limits: Limits, keys: Option<Keys>) -> Running {
+    let options = Options { host: "127.0.0.1".to_owned(), port: 0, keys, model: "mini".to_owned(), limits };
+    let server = Server::bind(options).unwrap();
+    let (address, log, stop) =
+        (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
+    let (lines, stopped) = (log.clone(), stop.clone());
+    let thread = std::thread::spawn(move || {
+        let log = move |line: &str| lines.lock().unwrap().push_str(&format!("{line}\n"));
+        server.run(engine(), move || stopped.load(Ordering::SeqCst), log).unwrap();
+    });
+    Running { address, log, stop, thread: Some(thread) }
+}
+
+impl Running {
+    /// Sends `body` to `path` and leaves the connection open.
+    pub(crate) fn send(&self, path: &str, body: &str) -> TcpStream {
+        self.raw(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        ))
+    }
+
+    pub(crate) fn raw(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
+        read(self.send(path, body))
+    }
+
+    pub(crate) fn get(&self, path: &str, headers: &str) -> Answer {
+        read(self.raw(&format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")))
+    }
+
+    /// A chat of one message, with more fields.
+    pub(crate) fn chat(&self, text: &str, fields: &str) -> Answer {
+        self.post("/v1/chat/completions", &chat_body(text, fields))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().map(JoinHandle::join).unwrap().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+pub(crate) fn chat_body(text: &str, fields: &str) -> String {
+    let text = Value::from(text);
+    format!(r#"{{"model":"mini","messages":[{{"role":"user","content":{text}}}]{fields}}}"#)
+}
+
+pub(crate) fn read(mut stream: TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { join(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn join(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
+}
