@@ -141,7 +141,7 @@ fn judging_an_answer_leaves_no_trace() {
         assert_eq!((pot.pot().kept(), pot.logits()), (kept, &logits[..]));
     }
     let options = Options { max_tokens: 12, ignore_end: true, ..Options::default() };
-    let mut answer = |session: &mut crayon_engine::Session<'_>| {
+    let answer = |session: &mut crayon_engine::Session<'_>| {
         session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().tokens
     };
     assert_eq!(answer(&mut pot), answer(&mut full));

@@ -8,7 +8,7 @@ use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
 use super::answering::{self, Size, Times};
-use super::long;
+use super::{customize, long};
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -51,7 +51,8 @@ struct Tokens {
 /// Runs the command.
 pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     let request = Request::gather(args, output)?;
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    customize::apply(&mut engine, &args.custom, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let seed = sampling.seed;
     let prompt = request.tokens(args, &engine)?;

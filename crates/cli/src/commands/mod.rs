@@ -5,10 +5,12 @@ mod ask;
 mod bench;
 mod chat;
 mod convert;
+mod customize;
 mod eval;
 pub(crate) mod long;
 mod long_texts;
 mod models;
+mod pool;
 mod pull;
 
 use std::ops::ControlFlow;
@@ -28,6 +30,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
         Command::Chat(args) => chat::run(args, output),
         Command::Pull(args) => pull::run(args, output),
         Command::Models(args) => models::run(args, output),
+        Command::Customize(args) => customize::run(args, output),
+        Command::Pool(args) => pool::run(args, output),
         Command::Convert(args) => convert::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),

@@ -13,7 +13,7 @@ use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
 use super::answering::{self, NoRoom, Size, Times};
-use super::long;
+use super::{customize, long};
 use crate::args::{ChatArgs, PotArgs};
 use crate::failure::{self, mistake};
 use crate::output::Output;
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    customize::apply(&mut engine, &args.custom, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let session = match args.long.given() && !args.long.keeps_everything() {
         true => engine.pot_session(args.long.options(&engine, None, false)?, 0)?,
