@@ -1,6 +1,7 @@
 //! What can be asked for on the command line. The comments here are the help texts.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crayon_engine::KvStorage;
@@ -67,6 +68,10 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// List the models that are here; show or remove one
     Models(ModelsArgs),
+    /// Blend an adapter from a pool for a few examples of what you want
+    Customize(CustomizeArgs),
+    /// Train a pool of adapters, look at it, add to it
+    Pool(PoolArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
     /// Measure a model: perplexity, logits, multiple choice
@@ -89,8 +94,38 @@ pub(crate) struct ModelArgs {
     /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
     #[arg(short, long, default_value = "mini")]
     pub(crate) model: String,
+    /// Answer through an adapter: a PEFT folder, with a weight behind a colon if several are blended (A:0.7); may be
+    /// given several times
+    #[arg(short, long, value_name = "ADAPTER[:W]")]
+    pub(crate) adapter: Vec<AdapterRef>,
+    /// Add the adapters into the weights instead of running them beside
+    #[arg(long, requires = "adapter")]
+    pub(crate) merge: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// An adapter and its weight.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdapterRef {
+    pub(crate) path: PathBuf,
+    pub(crate) weight: f32,
+}
+
+impl FromStr for AdapterRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AdapterRef, String> {
+        let (path, weight) = match text.rsplit_once(':') {
+            Some((path, number)) => match number.parse::<f32>() {
+                Ok(weight) if weight.is_finite() => (path, weight),
+                Ok(_) => return Err(format!("{number} is no weight")),
+                Err(_) => (text, 1.0),
+            },
+            None => (text, 1.0),
+        };
+        Ok(AdapterRef { path: path.into(), weight })
+    }
 }
 
 /// How a model runs.
@@ -127,6 +162,21 @@ impl From<Kv> for KvStorage {
             Kv::I8 => KvStorage::I8,
         }
     }
+}
+
+/// An adapter for a person's examples.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Customisation")]
+pub(crate) struct CustomArgs {
+    /// Examples of what you want, one JSON object a line; a pool's adapters are blended for them
+    #[arg(long, value_name = "FILE", requires = "pool", conflicts_with = "adapter")]
+    pub(crate) examples: Option<PathBuf>,
+    /// The pool, as `crayon pool train` makes it
+    #[arg(long = "pool", value_name = "DIR", requires = "examples")]
+    pub(crate) pool: Option<PathBuf>,
+    /// Blend even if the examples fit nothing in the pool
+    #[arg(long, requires = "examples")]
+    pub(crate) force: bool,
 }
 
 /// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
@@ -229,6 +279,8 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) long: PotArgs,
     #[command(flatten)]
+    pub(crate) custom: CustomArgs,
+    #[command(flatten)]
     pub(crate) route: RouteArgs,
     #[command(flatten)]
     pub(crate) answer: AnswerArgs,
@@ -263,6 +315,8 @@ pub(crate) struct ChatArgs {
     pub(crate) no_history: bool,
     #[command(flatten)]
     pub(crate) long: PotArgs,
+    #[command(flatten)]
+    pub(crate) custom: CustomArgs,
     #[command(flatten)]
     pub(crate) route: RouteArgs,
     #[command(flatten)]
@@ -391,6 +445,144 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait [default: 32]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) queue: Option<u16>,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+An example is a line {\"prompt\": \"…\"}; answers are not looked at. Nothing is trained and nothing leaves this device.
+
+Examples:
+  crayon customize --examples mine.jsonl --pool pool -o mine
+  crayon ask -a mine \"Where is my parcel?\"
+  crayon ask --examples mine.jsonl --pool pool \"Where is my parcel?\"      the same at once")]
+pub(crate) struct CustomizeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Examples of what you want, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) examples: PathBuf,
+    /// The pool, as `crayon pool train` makes it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    /// Write the adapter into this folder, as PEFT files
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    /// How the weighted sum is held: exact (rank N·r), svd (cut back to rank r), factor (A and B averaged)
+    #[arg(long, default_value = "exact", value_parser = ["exact", "svd", "factor"])]
+    pub(crate) form: String,
+    /// Temperature of the weights: small takes the nearest adapter, large mixes all [default: the pool's]
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Blend even if the examples fit nothing in the pool
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoolArgs {
+    #[command(subcommand)]
+    pub(crate) what: PoolCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolCommand {
+    /// Train adapters together on data of several kinds
+    #[command(after_help = "\
+A line of data is {\"prompt\": \"…\", \"answer\": \"…\"}, with \"task\" where files hold several; otherwise a file's name is its
+task. Stopped by Ctrl-C or otherwise, the same command goes on where it was.
+
+Example:
+  crayon pool train --data banking.jsonl --data travel.jsonl -n 4 -o pool")]
+    Train(PoolTrainArgs),
+    /// Describe a pool
+    #[command(after_help = "Example:\n  crayon pool show pool --plot keys.svg")]
+    Show(PoolShowArgs),
+    /// Let a PEFT adapter trained elsewhere join
+    #[command(
+        after_help = "Example:\n  crayon pool add pool my-adapter --data what-it-learned.jsonl --name letters"
+    )]
+    Add(PoolAddArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoolTrainArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Examples with answers, one JSON object a line; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Adapters
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 8)]
+    pub(crate) adapters: usize,
+    /// Rank of each
+    #[arg(long, value_name = "R", default_value_t = 8)]
+    pub(crate) rank: usize,
+    /// Folder of the pool
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// LoRA's alpha; the factor is alpha / rank
+    #[arg(long, value_name = "A", default_value_t = 16.0)]
+    pub(crate) alpha: f32,
+    /// Adapted layers: q, k, v, o, gate, up, down, or all
+    #[arg(long, value_name = "LAYER,…", value_delimiter = ',', default_value = "q,v")]
+    pub(crate) targets: Vec<String>,
+    /// Times the data is read at most
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) epochs: usize,
+    /// Examples of a step
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) batch: usize,
+    /// Learning rate
+    #[arg(long, value_name = "R", default_value_t = 3e-4)]
+    pub(crate) rate: f64,
+    /// Temperature of the weights between adapters
+    #[arg(long, value_name = "T", default_value_t = 0.1)]
+    pub(crate) temperature: f32,
+    /// Each example trains its nearest adapter only
+    #[arg(long)]
+    pub(crate) hard: bool,
+    /// Share of the data held out to see when to stop
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) validation: f64,
+    /// Epochs without improvement after which training ends
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) patience: usize,
+    /// Everything random follows from it
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Replace the pool that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoolShowArgs {
+    /// Folder of the pool
+    #[arg(value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Draw a map of the keys as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoolAddArgs {
+    /// Folder of the pool
+    #[arg(value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    /// PEFT folder of the adapter
+    #[arg(value_name = "ADAPTER")]
+    pub(crate) joining: PathBuf,
+    /// Examples of what it learned; their mean query becomes its key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// What it learned, in a word [default: the name of its folder]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 #[derive(Debug, Group)]
@@ -672,9 +864,31 @@ Examples:
     Generate(GenerateArgs),
     /// What the processor offers, which kernels run on it, and how fast it can be
     Kernels(KernelsArgs),
+    /// What blending a pool's adapters costs
+    #[command(after_help = "Example:\n  crayon bench blend --shape qwen2.5-0.5b --adapters 8 --rank 8")]
+    Blend(BlendBenchArgs),
     /// What reading through a pot costs, and whether it stays the same as the text grows
     #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
     Pot(PotBenchArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct BlendBenchArgs {
+    /// The shape of a known model, for which adapters are made up
+    #[arg(long, default_value = "qwen2.5-0.5b")]
+    pub(crate) shape: String,
+    /// Adapters in the pool
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) adapters: u16,
+    /// Rank of each
+    #[arg(long, value_name = "R", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) rank: u16,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Debug, Group)]
@@ -740,6 +954,18 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_weight_stands_behind_the_last_colon() {
+        let parse = |text: &str| {
+            text.parse::<AdapterRef>().map(|found| (found.path.display().to_string(), found.weight))
+        };
+        assert_eq!(parse("a/b"), Ok(("a/b".to_owned(), 1.0)));
+        assert_eq!(parse("a/b:0.7"), Ok(("a/b".to_owned(), 0.7)));
+        assert_eq!(parse("c:\\a"), Ok(("c:\\a".to_owned(), 1.0)));
+        assert_eq!(parse("a:b:-1"), Ok(("a:b".to_owned(), -1.0)));
+        assert!(parse("a:inf").is_err());
     }
 
     #[test]

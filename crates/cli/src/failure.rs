@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use crayon_engine::EngineError;
+use crayon_engine::adapters::AdapterError;
 use crayon_eval::EvalError;
 use crayon_formats::Error as FormatError;
 use crayon_hub::HubError;
@@ -121,6 +122,12 @@ fn judge(error: &anyhow::Error) -> Verdict {
         }
         if let Some(error) = cause.downcast_ref::<EngineError>() {
             return verdict(error.is_user_mistake(), error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<AdapterError>() {
+            return match error {
+                AdapterError::Stopped => Verdict::Interrupted,
+                error => verdict(error.is_user_mistake(), error.hint()),
+            };
         }
         if let Some(error) = cause.downcast_ref::<HubError>() {
             return verdict(error.is_user_mistake(), error.hint());

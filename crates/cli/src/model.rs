@@ -5,14 +5,26 @@ use std::path::{Path, PathBuf};
 use crayon_engine::{Engine, EngineError, ModelSource, Settings};
 use crayon_hub::{Hub, Reference};
 
-use crate::args::{ModelArgs, RunArgs};
+use crate::args::{AdapterRef, ModelArgs, RunArgs};
 use crate::failure::mistake;
 use crate::output::Output;
 use crate::show;
 
 /// Finds and opens a model. With `--verbose`, says how it runs.
 pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> {
-    let engine = Engine::open(&resolve(&args.model)?, &settings(&args.run))?;
+    let mut engine = Engine::open(&resolve(&args.model)?, &settings(&args.run))?;
+    if !args.adapter.is_empty() {
+        let read = |adapter: &AdapterRef| Ok((engine.read_adapter(&adapter.path)?, adapter.weight));
+        let read = args.adapter.iter().map(read).collect::<Result<Vec<_>, EngineError>>()?;
+        let parts: Vec<_> = read.iter().map(|(lora, weight)| (lora, *weight)).collect();
+        match args.merge {
+            true => engine = engine.merged(&parts, &settings(&args.run))?,
+            false => engine.adapt(&parts)?,
+        }
+        let rank = parts.iter().map(|(lora, _)| lora.rank()).max().unwrap_or(0);
+        let how = if args.merge { "merged into the weights" } else { "beside the weights" };
+        output.detail(&format!("{} of rank up to {rank}, {how}", show::counted(parts.len(), "adapter")));
+    }
     let checkpoint = engine.checkpoint();
     output.detail(&format!(
         "{}: {} parameters, {} of weights, context {}",

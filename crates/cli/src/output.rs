@@ -17,6 +17,8 @@ pub(crate) struct Output {
     /// Whether to say how the work was done.
     pub(crate) verbose: bool,
     colour: bool,
+    /// The same for stdout.
+    colour_results: bool,
 }
 
 /// What a line on stderr begins with.
@@ -29,12 +31,24 @@ pub(crate) enum Label {
 
 impl Output {
     pub(crate) fn new(global: &Global) -> Output {
-        Output { json: global.json, quiet: global.quiet, verbose: global.verbose, colour: colour_wanted() }
+        Output {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            colour: colour_wanted(io::stderr().is_terminal()),
+            colour_results: colour_wanted(io::stdout().is_terminal()),
+        }
     }
 
     /// For errors found before the arguments are known.
     pub(crate) fn plain() -> Output {
-        Output { json: false, quiet: false, verbose: false, colour: colour_wanted() }
+        Output {
+            json: false,
+            quiet: false,
+            verbose: false,
+            colour: colour_wanted(io::stderr().is_terminal()),
+            colour_results: false,
+        }
     }
 
     /// A piece of the result, shown at once.
@@ -100,18 +114,22 @@ impl Output {
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
+    /// `text` of the result in one of the terminal's 256 colours, where there is a terminal.
+    pub(crate) fn paint(&self, text: &str, colour: u8) -> String {
+        match self.colour_results {
+            true => format!("\x1b[38;5;{colour}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
     /// Whether labels may be coloured.
     pub(crate) fn colour(&self) -> bool {
         self.colour
     }
 }
 
-fn colour_wanted() -> bool {
-    colour(
-        std::env::var_os("NO_COLOR").as_deref(),
-        std::env::var_os("TERM").as_deref(),
-        io::stderr().is_terminal(),
-    )
+fn colour_wanted(terminal: bool) -> bool {
+    colour(std::env::var_os("NO_COLOR").as_deref(), std::env::var_os("TERM").as_deref(), terminal)
 }
 
 /// Colour on a terminal, unless `NO_COLOR` (any value that is not empty) or a dumb terminal forbids it.

@@ -1,5 +1,6 @@
 //! One error type for everything between a model's name and its answer.
 
+use crayon_adapters::AdapterError;
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 use crayon_pot::PotError;
@@ -29,6 +30,9 @@ pub enum EngineError {
     /// The network failed.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// An adapter, a pool or examples cannot be used.
+    #[error(transparent)]
+    Adapter(Box<AdapterError>),
     /// The key-value memory refused.
     #[error(transparent)]
     Pot(Box<PotError>),
@@ -88,6 +92,15 @@ pub enum EngineError {
     Cancelled,
 }
 
+impl From<AdapterError> for EngineError {
+    fn from(error: AdapterError) -> EngineError {
+        match error {
+            AdapterError::Stopped => EngineError::Cancelled,
+            error => EngineError::Adapter(Box::new(error)),
+        }
+    }
+}
+
 impl From<PotError> for EngineError {
     fn from(error: PotError) -> EngineError {
         match error {
@@ -114,6 +127,7 @@ impl EngineError {
             EngineError::Text(error) => error.hint().map(str::to_string),
             EngineError::Model(_) => None,
             EngineError::Pot(error) => error.hint(),
+            EngineError::Adapter(error) => error.hint(),
             EngineError::NoTokenizer { .. } => Some(
                 "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights"
                     .to_string(),
@@ -136,6 +150,10 @@ impl EngineError {
 
     /// Whether the input is to blame rather than the program or the machine.
     pub fn is_user_mistake(&self) -> bool {
-        !matches!(self, EngineError::Cancelled | EngineError::Model(ModelError::Candle(_)))
+        match self {
+            EngineError::Cancelled | EngineError::Model(ModelError::Candle(_)) => false,
+            EngineError::Adapter(error) => error.is_user_mistake(),
+            _ => true,
+        }
     }
 }

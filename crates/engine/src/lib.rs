@@ -15,6 +15,8 @@
 //! # Ok::<(), crayon_engine::EngineError>(())
 //! ```
 
+mod adapted;
+mod customise;
 mod embedded;
 mod error;
 mod generate;
@@ -27,11 +29,14 @@ mod source;
 mod stop;
 mod usage;
 
+pub use adapted::read_adapter;
+pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
 pub use crayon_pot::{
     GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{Message, Role};
+pub use customise::Scored;
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, Options, Timing};

@@ -70,7 +70,8 @@ impl Engine {
     /// When the file is damaged or belongs to another model.
     pub fn resume(&self, path: &Path) -> Result<(Session<'_>, Saved), EngineError> {
         let saved = Saved::open(path)?;
-        saved.check_owner(path, &self.owner(None))?;
+        let adapter = self.adapter().map(|adapter| adapter.fingerprint());
+        saved.check_owner(path, &self.owner(adapter))?;
         let mut session = match &saved.options {
             Some(options) => self.pot_session(options.clone(), 0)?,
             None => self.session(self.spec().context)?,
@@ -90,7 +91,7 @@ impl Engine {
         let mut network = Network {
             decoder: self.decoder(),
             pool: self.pool(),
-            adapter: None,
+            adapter: self.adapter().map(|adapter| &**adapter),
             scratch: &mut Scratch::new(),
         };
         Ok(budget::sensitivity(&mut network, &probe)?)

@@ -1,11 +1,12 @@
 //! Opening a model: checkpoint, network, tokenizer and template in one place.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Pool};
-use crayon_model::Decoder;
+use crayon_model::{Adapter, Decoder};
 use crayon_pot::{KvStorage, Pot};
 use crayon_text::{ChatTemplate, Tokenizer};
 
@@ -33,6 +34,7 @@ pub struct Engine {
     pool: Pool,
     kv: KvStorage,
     loading: Duration,
+    pub(crate) adapter: Option<Arc<dyn Adapter>>,
 }
 
 impl Engine {
@@ -88,6 +90,7 @@ impl Engine {
             pool: Pool::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
+            adapter: None,
             checkpoint,
         })
     }

@@ -37,7 +37,7 @@ impl<'e> Session<'e> {
             logits: Vec::new(),
             pins: Vec::new(),
             scratch: Scratch::new(),
-            adapter: None,
+            adapter: engine.adapter().cloned(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A model as it lies on disk, whatever the format: description, tensors under canonical names, tokenizer,
 //! chat template, generation settings.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,8 @@ pub struct Checkpoint {
     /// Name of the model: what a GGUF file calls itself, else that of the folder or file.
     pub name: Option<String>,
     weights: Arc<Store>,
+    /// Tensors in place of those of the file.
+    replaced: Arc<BTreeMap<String, Tensor>>,
 }
 
 /// Where a checkpoint came from.
@@ -192,6 +195,7 @@ impl Checkpoint {
             generation,
             name: metadata.str("general.name")?.map(str::to_owned),
             weights: Store::new(Stored::Gguf(gguf)),
+            replaced: Arc::default(),
         };
         checkpoint.validate()
     }
@@ -224,6 +228,7 @@ impl Checkpoint {
             generation,
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
             weights: Store::new(Stored::HuggingFace(Weights::open(folder)?)),
+            replaced: Arc::default(),
         };
         checkpoint.validate()
     }
@@ -251,6 +256,7 @@ impl Checkpoint {
             },
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
             weights: Store::new(Stored::Llama2c(file)),
+            replaced: Arc::default(),
         };
         checkpoint.validate()
     }
@@ -263,6 +269,9 @@ impl Checkpoint {
     /// # Errors
     /// If the network has no such tensor.
     pub fn tensor(&self, canonical: &str) -> Result<Tensor> {
+        if let Some(tensor) = self.replaced.get(canonical) {
+            return Ok(tensor.clone());
+        }
         let (location, stored) = self.find(canonical)?;
         if !location.transposed {
             return Ok(location.finish(canonical, stored));
@@ -275,6 +284,24 @@ impl Checkpoint {
         Ok(location.finish(canonical, upright))
     }
 
+    /// The same model with some of its tensors replaced, under their canonical names.
+    ///
+    /// # Errors
+    /// If the network has no such tensor or it has another shape.
+    pub fn with_tensors(mut self, tensors: Vec<Tensor>) -> Result<Checkpoint> {
+        let mut replaced = (*self.replaced).clone();
+        for tensor in tensors {
+            let expected = self.spec.shape_of(&tensor.name);
+            if expected.as_ref() != Some(&tensor.shape) {
+                let what = format!("has shape {:?}, the network asks for {expected:?}", tensor.shape);
+                return Err(Error::tensor(&self.source.name, &tensor.name, what));
+            }
+            replaced.insert(tensor.name.clone(), tensor);
+        }
+        self.replaced = Arc::new(replaced);
+        Ok(self)
+    }
+
     /// Whether the network has a tensor called `canonical`.
     pub fn has(&self, canonical: &str) -> bool {
         self.spec.shape_of(canonical).is_some()
@@ -283,6 +310,9 @@ impl Checkpoint {
     /// Bytes of all tensors of the network as they are stored.
     pub fn bytes(&self) -> usize {
         let sizes = self.spec.tensors().into_iter().map(|(name, shape)| {
+            if let Some(tensor) = self.replaced.get(&name) {
+                return tensor.data.len();
+            }
             self.find_shaped(&name, &shape).map_or(0, |(location, stored)| location.bytes(&stored))
         });
         sizes.sum()
@@ -303,6 +333,10 @@ impl Checkpoint {
                 let start = data.len() / 3 * third;
                 hash.update(data.get(start..data.len().min(start + SAMPLE)).unwrap_or_default());
             }
+        }
+        for (name, tensor) in self.replaced.iter() {
+            hash.update(format!("replaced {name}"));
+            hash.update(&*tensor.data);
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }

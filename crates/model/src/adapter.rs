@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, matmul};
+use crayon_kernels::{Activations, Matrix, Mode, Pool, Product, matmul};
 use sha2::{Digest, Sha256};
 
 use crate::ModelError;
@@ -108,23 +108,12 @@ pub struct LowRankPair {
 /// Low-rank adapters (LoRA, arXiv 2106.09685) on any set of layers, mixed ranks allowed.
 #[derive(Clone, Debug, Default)]
 pub struct LowRank {
-    pairs: HashMap<Site, Packed>,
-}
-
-/// A pair as the kernels read it: little-endian f32 bytes.
-#[derive(Clone, Debug)]
-struct Packed {
-    a: Vec<u8>,
-    b: Vec<u8>,
-    rank: usize,
-    input: usize,
-    output: usize,
-    scale: f32,
+    pairs: HashMap<Site, LowRankPair>,
 }
 
 impl LowRank {
-    /// Attaches `pair` at `site` after checking its shape against the network.
-    pub fn insert(&mut self, spec: &Spec, site: Site, pair: &LowRankPair) -> Result<(), ModelError> {
+    /// Attaches `pair` at `site` after checking its shape against the network. Nothing is copied.
+    pub fn insert(&mut self, spec: &Spec, site: Site, pair: LowRankPair) -> Result<(), ModelError> {
         let (input, output) = site.projection.size(spec);
         let fail = |reason: String| ModelError::Adapter { site: site.to_string(), reason };
         if site.layer >= spec.layers {
@@ -138,9 +127,7 @@ impl LowRank {
                 pair.b.len()
             )));
         }
-        let pack = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let (a, b) = (pack(&pair.a), pack(&pair.b));
-        self.pairs.insert(site, Packed { a, b, rank: pair.rank, input, output, scale: pair.scale });
+        self.pairs.insert(site, pair);
         Ok(())
     }
 
@@ -153,8 +140,14 @@ impl LowRank {
 impl Adapter for LowRank {
     fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool) {
         let Some(pair) = self.pairs.get(&site) else { return };
-        let a = Matrix { format: Format::F32, rows: pair.rank, cols: pair.input, data: &pair.a };
-        let b = Matrix { format: Format::F32, rows: pair.output, cols: pair.rank, data: &pair.b };
+        let matrix = |rows: usize, cols: usize, values| Matrix::from_f32(rows, cols, values);
+        // `insert` checked the shapes.
+        let (Ok(a), Ok(b)) = (
+            matrix(pair.rank, pair.a.len() / pair.rank, &pair.a),
+            matrix(pair.b.len() / pair.rank, pair.rank, &pair.b),
+        ) else {
+            return;
+        };
         let inner = product(pool, x, rows, a);
         let delta = product(pool, &inner, rows, b);
         for (out, delta) in out.iter_mut().zip(&delta) {
@@ -168,9 +161,12 @@ impl Adapter for LowRank {
         let mut hash = Sha256::new();
         for site in sites {
             let pair = &self.pairs[site];
-            hash.update(format!("{site} {} {} {} {} ", pair.rank, pair.input, pair.output, pair.scale));
-            hash.update(&pair.a);
-            hash.update(&pair.b);
+            let (input, output) = (pair.a.len() / pair.rank, pair.b.len() / pair.rank);
+            hash.update(format!("{site} {} {input} {output} {} ", pair.rank, pair.scale));
+            for values in [&pair.a, &pair.b] {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                hash.update(&bytes);
+            }
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -124,7 +124,7 @@ impl PlainDecoder {
         }
         let normed = self.norm("output_norm", &hidden)?;
         let output = if self.spec.tied { "token_embd.weight" } else { "output.weight" };
-        let logits = normed.broadcast_matmul(&self.parameter(output).t()?)?;
+        let logits = flat_matmul(&normed, self.parameter(output))?;
         Ok(match self.spec.logit_softcap {
             Some(cap) => softcap(&logits, cap)?,
             None => logits,
@@ -212,7 +212,7 @@ impl PlainDecoder {
         pass: &PlainPass<'_>,
     ) -> Result<Tensor, ModelError> {
         let site = Site { layer, projection };
-        let mut y = x.broadcast_matmul(&self.parameter(&format!("{site}.weight")).t()?)?;
+        let mut y = flat_matmul(x, self.parameter(&format!("{site}.weight")))?;
         if let Some(bias) = self.parameters.get(&format!("{site}.bias")) {
             y = y.broadcast_add(bias)?;
         }
@@ -333,6 +333,13 @@ fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Candle<Tensor> {
         return Tensor::cat(&[first, second], D::Minus1);
     }
     Tensor::cat(&[first, second, x.narrow(D::Minus1, 2 * half, rest)?], D::Minus1)
+}
+
+/// `x Wᵀ` for `x` `[batch, rows, in]` and `weight` `[out, in]`, as one product: broadcasting the weight over the batch would
+/// make its gradient once for every sequence.
+fn flat_matmul(x: &Tensor, weight: &Tensor) -> Candle<Tensor> {
+    let (batch, rows, width) = x.dims3()?;
+    x.reshape((batch * rows, width))?.matmul(&weight.t()?)?.reshape((batch, rows, weight.dim(0)?))
 }
 
 /// Each key or value head serves `group` query heads.

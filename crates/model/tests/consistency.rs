@@ -170,7 +170,7 @@ fn adapters_attach_to_every_linear_layer() {
             let (rank, scale) = (3, 0.7);
             let (a, b) = (values(rank * input, 1), values(output * rank, 2));
             let mut adapter = LowRank::default();
-            adapter.insert(&spec, site, &LowRankPair { a: a.clone(), b: b.clone(), rank, scale }).unwrap();
+            adapter.insert(&spec, site, LowRankPair { a: a.clone(), b: b.clone(), rank, scale }).unwrap();
             let mut memory = FullMemory::new(&spec, case.tokens.len(), KvType::F32);
             let mut step = Step::new(&case.tokens, &mut memory);
             step.adapter = Some(&adapter as &dyn Adapter);
@@ -196,10 +196,10 @@ fn an_adapter_of_the_wrong_shape_is_refused() {
     let mut adapter = LowRank::default();
     let site = Site { layer: 0, projection: Projection::Q };
     let pair = LowRankPair { a: vec![0.0; 3], b: vec![0.0; 3], rank: 1, scale: 1.0 };
-    let error = adapter.insert(&case.checkpoint.spec, site, &pair).unwrap_err().to_string();
+    let error = adapter.insert(&case.checkpoint.spec, site, pair.clone()).unwrap_err().to_string();
     assert!(error.contains("blk.0.attn_q") && error.contains("expected"), "{error}");
     let beyond = Site { layer: 99, projection: Projection::Q };
-    assert!(adapter.insert(&case.checkpoint.spec, beyond, &pair).is_err());
+    assert!(adapter.insert(&case.checkpoint.spec, beyond, pair).is_err());
 }
 
 /// Cross-entropy of predicting each next token.

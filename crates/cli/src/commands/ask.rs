@@ -10,8 +10,8 @@ use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
 use super::answering::{self, Size, Times};
-use super::long;
 use super::routing::{self, By, Request as Work, Routing};
+use super::{customize, long};
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         let answer = routing.ask(&request.question(args), output.json, output)?;
         return finish_remote(args, &decision, None, Duration::ZERO, &answer, output);
     }
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    customize::apply(&mut engine, &args.custom, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let seed = sampling.seed;
     let prompt = request.tokens(args, &engine)?;

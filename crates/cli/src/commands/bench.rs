@@ -1,12 +1,14 @@
 //! `crayon bench`: speed of a model and of this machine.
 
 use crayon_engine::PotOptions;
-use crayon_eval::bench::{self, Bench, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject};
+use crayon_eval::bench::{
+    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject,
+};
 use crayon_kernels::{Pool, limits};
 use serde_json::json;
 
 use super::watched;
-use crate::args::{BenchArgs, BenchCommand, GenerateArgs, KernelsArgs, PotBenchArgs};
+use crate::args::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
 use crate::output::Output;
 use crate::{model, show};
 
@@ -15,6 +17,7 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<()> {
     match &args.what {
         BenchCommand::Generate(args) => generate(args, output),
         BenchCommand::Kernels(args) => kernels(args, output),
+        BenchCommand::Blend(args) => blend(args, output),
         BenchCommand::Pot(args) => pot(args, output),
     }
 }
@@ -83,6 +86,31 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
     }
     for (name, value) in rows {
         output.line(&format!("{name:<16} {value}"))?;
+    }
+    Ok(())
+}
+
+fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = BlendBenchOptions {
+        shape: Shape::from_name(&args.shape)?,
+        adapters: usize::from(args.adapters),
+        rank: usize::from(args.rank),
+        runs: usize::from(args.runs),
+        threads: args.threads.map_or(cores, usize::from),
+    };
+    let bench = watched("runs", output, |progress| bench::blend(&options, progress))?;
+    if output.json {
+        return output.object(&bench);
+    }
+    let made = format!("{} adapters of rank {} on q and v of {}", bench.adapters, bench.rank, bench.shape);
+    output.line(&format!("{:<16} {made}, {} threads, median of {}", "pool", bench.threads, bench.runs))?;
+    for row in &bench.forms {
+        let size = show::bytes(row.bytes as u64);
+        output.line(&format!(
+            "{:<16} {:.2} ms, to an adapter of rank {}, {size}",
+            row.form, row.millis, row.rank
+        ))?;
     }
     Ok(())
 }

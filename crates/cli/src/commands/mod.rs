@@ -5,10 +5,12 @@ mod ask;
 mod bench;
 mod chat;
 mod convert;
+mod customize;
 mod eval;
 pub(crate) mod long;
 mod long_texts;
 mod models;
+mod pool;
 mod pull;
 mod route;
 mod routing;
@@ -33,6 +35,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args, output),
         Command::Pull(args) => pull::run(args, output),
         Command::Models(args) => models::run(args, output),
+        Command::Customize(args) => customize::run(args, output),
+        Command::Pool(args) => pool::run(args, output),
         Command::Convert(args) => convert::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),

@@ -3,6 +3,7 @@
 //! Speed does not depend on the values of weights, so named shapes with made-up weights stand in for models that
 //! are not at hand: [`Shape`] describes them, [`MadeUp`] writes one as a GGUF file that is opened like any other.
 
+mod blend;
 mod blocks;
 mod generate;
 mod limit;
@@ -11,6 +12,7 @@ mod memory;
 mod pot;
 mod shape;
 
+pub use blend::{BlendBench, BlendBenchOptions, FormBench, blend};
 pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
 pub use limit::Limit;
 pub use made_up::MadeUp;

@@ -13,8 +13,8 @@ use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
 use super::answering::{self, NoRoom, Size, Times};
-use super::long;
 use super::routing::{self, By, Request, Routed, Routing};
+use super::{customize, long};
 use crate::args::{AnswerArgs, ChatArgs, PotArgs};
 use crate::failure::{self, mistake};
 use crate::output::Output;
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
     let routing = Routing::new(&args.route)?;
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    customize::apply(&mut engine, &args.custom, output)?;
     let routing = routing.for_model(&engine, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let session = match args.long.given() && !args.long.keeps_everything() {

@@ -1,0 +1,117 @@
+//! What can go wrong with adapters, pools and examples, and what the user can do about it.
+
+use std::path::Path;
+
+use crayon_formats::Error as FormatError;
+use crayon_model::ModelError;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// A file is damaged, or of a kind that is not supported.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The adapter does not fit the network, or the network failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A module of an adapter that this network cannot take.
+    #[error("{file}: module `{module}`: {what}")]
+    Module {
+        /// The adapter's file.
+        file: String,
+        /// The module as the file spells it.
+        module: String,
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: &'static str,
+    },
+    /// An adapter or a pool was made beside another model.
+    #[error("{what} was made for another model ({made_for}) than {base}")]
+    OtherBase {
+        /// The adapter or the pool.
+        what: String,
+        /// What it was made for.
+        made_for: String,
+        /// The model in use.
+        base: String,
+    },
+    /// A line of an examples file cannot be used.
+    #[error("{file}, line {line}: {what}")]
+    Line {
+        /// The file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A setting or a collection that cannot be used.
+    #[error("{what}")]
+    Unusable {
+        /// What is wrong.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl AdapterError {
+    pub(crate) fn unusable(what: impl Into<String>, hint: impl Into<String>) -> AdapterError {
+        AdapterError::Unusable { what: what.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn key(file: &Path, key: &str, what: impl Into<String>, hint: &str) -> AdapterError {
+        let (file, key) = (file.display().to_string(), key.to_owned());
+        FormatError::Key { file, key, what: what.into(), hint: Some(hint.to_owned()) }.into()
+    }
+
+    pub(crate) fn file(file: &Path, what: impl Into<String>, hint: &str) -> AdapterError {
+        let file = file.display().to_string();
+        FormatError::File { file, what: what.into(), hint: Some(hint.to_owned()) }.into()
+    }
+
+    pub(crate) fn tensor(file: &str, tensor: &str, what: impl Into<String>, hint: &str) -> AdapterError {
+        let (file, tensor) = (file.to_owned(), tensor.to_owned());
+        FormatError::Tensor { file, tensor, what: what.into(), hint: Some(hint.to_owned()) }.into()
+    }
+
+    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> AdapterError {
+        FormatError::Io { file: path.display().to_string(), action, source }.into()
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            AdapterError::Format(error) => error.hint().map(str::to_owned),
+            AdapterError::Model(ModelError::Adapter { .. }) => {
+                Some("the adapter was trained beside another model; -m names the model".to_owned())
+            }
+            AdapterError::Model(_) | AdapterError::Stopped => None,
+            AdapterError::Module { hint, .. } => Some((*hint).to_owned()),
+            AdapterError::OtherBase { .. } => {
+                Some("give the model it was made for with -m, in the same format".to_owned())
+            }
+            AdapterError::Line { .. } => Some(
+                "a line is {\"prompt\": \"…\", \"answer\": \"…\"}; question, input or instruction, and completion, \
+                 output or choices with the index of the answer are read too"
+                    .to_owned(),
+            ),
+            AdapterError::Unusable { hint, .. } => Some(hint.clone()),
+        }
+    }
+
+    /// Whether the input is to blame rather than the program or the machine.
+    pub fn is_user_mistake(&self) -> bool {
+        !matches!(self, AdapterError::Stopped | AdapterError::Model(ModelError::Candle(_)))
+    }
+}
+
+impl From<candle_core::Error> for AdapterError {
+    fn from(error: candle_core::Error) -> AdapterError {
+        AdapterError::Model(ModelError::Candle(error))
+    }
+}

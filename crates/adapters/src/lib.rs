@@ -1,0 +1,34 @@
+//! Adapters: LoRA in and out of PEFT's files, a pool of them with a key each, and one adapter blended from a pool for a
+//! person's examples (Crayon, arXiv 2406.07007).
+//!
+//! The steps of a customisation are separate functions, because they may run on different machines:
+//! 1. [`QueryEncoder`] turns the tokens of an example's prompt into a query, on the device that holds the examples;
+//! 2. [`Keys::scores`] compares the mean query with the keys of a pool, on the same device: these few numbers are all that
+//!    has to leave it;
+//! 3. [`Pool::blend`] makes one adapter from the scores, wherever the pool is.
+//!
+//! Nothing here knows text or tokenizers.
+
+mod blend;
+mod error;
+mod examples;
+mod keys;
+mod kmeans;
+mod lora;
+pub mod peft;
+mod plot;
+mod pool;
+mod query;
+mod random;
+mod svd;
+pub mod train;
+
+pub use blend::{Form, blend};
+pub use error::AdapterError;
+pub use examples::{Example, Examples};
+pub use keys::{Keys, TEMPERATURE, weights};
+pub use kmeans::{Clusters, k_means};
+pub use lora::Lora;
+pub use plot::svg;
+pub use pool::{Blended, Member, Pool};
+pub use query::{QueryEncoder, QueryMean};

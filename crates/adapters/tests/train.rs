@@ -1,0 +1,133 @@
+//! Training a pool: it learns, it is repeatable, it goes on after a stop, and nothing but A and B moves.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use common::{base, difference, logits};
+use crayon_adapters::train::{Options, Progress, Sample, train};
+use crayon_adapters::{AdapterError, Form, Pool, QueryEncoder};
+use crayon_kernels::Pool as Threads;
+
+/// Two tasks that are told apart by their words and contradict each other in their answers.
+fn samples(count: usize) -> Vec<Sample> {
+    let checkpoint = base("llama");
+    let encoder = QueryEncoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    (0..count as u32)
+        .map(|i| {
+            let (task, word, answer) = if i % 2 == 0 { ("even", 10, 50) } else { ("odd", 30, 60) };
+            let prompt = vec![1, word + i % 5, word + i % 3, 7];
+            let query = encoder.query(&prompt, &threads).unwrap();
+            Sample { prompt, answer: vec![answer, 2], query, task: task.to_owned() }
+        })
+        .collect()
+}
+
+fn options() -> Options {
+    Options {
+        adapters: 2,
+        rank: 2,
+        alpha: 8.0,
+        epochs: 8,
+        batch: 4,
+        rate: 2e-2,
+        keep_every: 3,
+        ..Options::default()
+    }
+}
+
+fn bytes(pool: &Pool) -> Vec<Vec<f32>> {
+    let pairs = pool.members.iter().flat_map(|member| member.lora.pairs.values());
+    pairs.flat_map(|pair| [pair.a.clone(), pair.b.clone()]).collect()
+}
+
+fn go(_: &Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn a_pool_learns_tasks_and_blends_them_for_examples() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let samples = samples(40);
+    let (pool, report) = train(&checkpoint, "llama", &samples, &options(), folder.path(), &mut go).unwrap();
+    assert!(report.loss < 0.5 * report.loss_before, "{report:?}");
+    let mut names: Vec<&str> = pool.members.iter().map(|member| member.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["even", "odd"]);
+    assert!(
+        bytes(&pool).iter().all(|values| values.iter().any(|value| *value != 0.0)),
+        "something did not learn"
+    );
+
+    // The blend for one task answers as that task does; the base model does not.
+    let encoder = QueryEncoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    for (prompt, answer) in [([1, 10, 12, 7], 50), ([1, 30, 31, 7], 60)] {
+        let query = pool.keys.centre(&encoder.query(&prompt, &threads).unwrap());
+        let scores = pool.keys.scores(&query);
+        assert!(pool.keys.fits(&scores), "{scores:?}");
+        let blended = pool.blend(&scores, pool.temperature, Form::Exact, &threads).unwrap();
+        let after = logits(&checkpoint, Some(blended.lora), &prompt);
+        let last = &after[after.len() - checkpoint.spec.vocab..];
+        let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+        assert_eq!(best, answer, "{:?}", blended.weights);
+    }
+}
+
+#[test]
+fn a_stopped_training_goes_on_to_the_same_pool() {
+    let checkpoint = base("llama");
+    let samples = samples(24);
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = Options { epochs: 3, ..options() };
+    let (expected, _) = train(&checkpoint, "llama", &samples, &options, whole.path(), &mut go).unwrap();
+    // Twice stopped, once in the middle of an epoch.
+    for stop in [4, 11] {
+        let mut until = |progress: &Progress| match progress.step {
+            step if step >= stop => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        };
+        let error = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut until).unwrap_err();
+        assert!(matches!(error, AdapterError::Stopped));
+    }
+    let (pool, report) = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut go).unwrap();
+    assert_eq!(report.resumed, 11);
+    assert_eq!(bytes(&pool), bytes(&expected));
+    assert_eq!(pool.keys, expected.keys);
+    // Other options do not go on from there.
+    let other = Options { seed: 1, ..options };
+    let (_, report) = train(&checkpoint, "llama", &samples, &other, broken.path(), &mut go).unwrap();
+    assert_eq!(report.resumed, 0);
+}
+
+#[test]
+fn the_hard_variant_keeps_tasks_apart() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let options = Options { hard: true, epochs: 4, ..options() };
+    let (pool, report) = train(&checkpoint, "llama", &samples(40), &options, folder.path(), &mut go).unwrap();
+    assert!(report.loss < report.loss_before, "{report:?}");
+    let prompt = [1, 10, 12, 7];
+    let answers: Vec<Vec<f32>> =
+        pool.members.iter().map(|member| logits(&checkpoint, Some(member.lora.clone()), &prompt)).collect();
+    assert!(difference(&answers[0], &answers[1]) > 0.05);
+}
+
+#[test]
+fn options_and_data_that_cannot_be_used_are_refused() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let check = |options: Options, count: usize, expected: &str| {
+        let error =
+            train(&checkpoint, "llama", &samples(count), &options, folder.path(), &mut go).unwrap_err();
+        assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
+        assert!(error.is_user_mistake());
+    };
+    check(Options { adapters: 0, ..options() }, 10, "1 or more");
+    check(Options { rate: f64::NAN, ..options() }, 10, "learning rate");
+    check(Options { validation: 1.0, ..options() }, 10, "validation");
+    check(options(), 2, "too few");
+    // Ten examples that are all the same cannot have two keys.
+    let error =
+        train(&checkpoint, "llama", &vec![samples(1)[0].clone(); 10], &options(), folder.path(), &mut go);
+    assert!(error.unwrap_err().to_string().contains("differ"));
+}

@@ -1,0 +1,108 @@
+//! Customisation (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
+
+use crayon_adapters::train::Sample;
+use crayon_adapters::{AdapterError, Example, Keys, QueryEncoder, QueryMean};
+use crayon_text::{Message, Role, Special};
+
+use crate::{Engine, EngineError};
+
+/// What a person's examples say about a pool. The scores are all that has to leave the device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Cosine between the mean query of the examples and each key.
+    pub scores: Vec<f32>,
+    /// Examples read.
+    pub examples: usize,
+    /// Examples that fit no key on their own.
+    pub outside: usize,
+    /// The mean query, `[width]`: the key of an adapter trained on these examples.
+    pub query: Vec<f32>,
+}
+
+impl Engine {
+    /// Turns prompts into queries.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn query_encoder(&self) -> Result<QueryEncoder, EngineError> {
+        Ok(QueryEncoder::open(self.checkpoint())?)
+    }
+
+    /// Token ids of a prompt as queries see it: its words alone, without the chat format that all prompts share.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    pub fn query_tokens(&self, prompt: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.tokenizer()?.encode(prompt, Special::Plain)?)
+    }
+
+    /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
+    /// answers are not looked at.
+    ///
+    /// # Errors
+    /// When an example cannot be read, or the model has no tokenizer.
+    pub fn score(
+        &self,
+        keys: &Keys,
+        examples: impl Iterator<Item = Result<Example, AdapterError>>,
+    ) -> Result<Scored, EngineError> {
+        let encoder = self.query_encoder()?;
+        let mut mean = QueryMean::new(encoder.width());
+        let mut outside = 0;
+        for example in examples {
+            let tokens = self.query_tokens(&example?.prompt)?;
+            let query = encoder.query(&tokens, self.pool())?;
+            outside += usize::from(!keys.fits(&keys.scores(&keys.centre(&query))));
+            mean.add(keys, &query);
+        }
+        let query = mean.mean();
+        Ok(Scored { scores: keys.scores(&query), examples: mean.count(), outside, query })
+    }
+
+    /// An example with its answer as the model is going to read and write it: in the chat format where the model has one,
+    /// with the end of the answer.
+    ///
+    /// # Errors
+    /// When the example has no answer or the model no tokenizer.
+    pub fn sample(
+        &self,
+        encoder: &QueryEncoder,
+        example: &Example,
+        file: &str,
+        task: &str,
+    ) -> Result<Sample, EngineError> {
+        let Some(answer) = &example.answer else {
+            let (file, what) = (file.to_owned(), "has no answer to learn from".to_owned());
+            return Err(AdapterError::Line { file, line: example.line, what }.into());
+        };
+        let tokenizer = self.tokenizer()?;
+        let user = Message::new(Role::User, example.prompt.as_str());
+        let prompt = self.chat_prompt(std::slice::from_ref(&user))?;
+        let whole = match self.template() {
+            Some(template) => {
+                let messages = [user, Message::new(Role::Assistant, answer.as_str())];
+                Some(template.encode(tokenizer, &messages, false)?)
+            }
+            None => None,
+        };
+        // Where the template writes answers otherwise than it lets them begin, they are put together by hand.
+        let ends = self.end_tokens();
+        let written = whole.as_deref().and_then(|whole| whole.strip_prefix(&prompt[..]));
+        let answer = match written {
+            Some(written) if written.iter().any(|id| ends.contains(id)) => written.to_vec(),
+            _ => {
+                let space = if self.template().is_none() && !example.prompt.ends_with(char::is_whitespace) {
+                    " "
+                } else {
+                    ""
+                };
+                let mut ids = tokenizer.encode(&format!("{space}{answer}"), Special::Plain)?;
+                ids.extend(tokenizer.eos().or_else(|| ends.first().copied()));
+                ids
+            }
+        };
+        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.pool())?;
+        let task = example.task.clone().unwrap_or_else(|| task.to_owned());
+        Ok(Sample { prompt, answer, query, task })
+    }
+}

@@ -1,0 +1,127 @@
+//! What it costs to blend a pool's adapters into one that is ready to answer.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crayon_adapters::{Form, Keys, Lora, Member, Pool};
+use crayon_engine::EngineError;
+use crayon_kernels::Pool as Threads;
+use crayon_model::{LowRankPair, Projection, Site};
+use serde::Serialize;
+
+use super::Shape;
+use crate::{EvalError, Progress};
+
+/// What is blended.
+#[derive(Clone, Debug)]
+pub struct BlendBenchOptions {
+    /// The base's sizes.
+    pub shape: Shape,
+    /// Adapters in the pool.
+    pub adapters: usize,
+    /// Rank of each.
+    pub rank: usize,
+    /// Timed runs.
+    pub runs: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// The times.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlendBench {
+    /// The base's shape.
+    pub shape: &'static str,
+    /// Adapters in the pool.
+    pub adapters: usize,
+    /// Rank of each.
+    pub rank: usize,
+    /// Timed runs.
+    pub runs: usize,
+    /// Threads.
+    pub threads: usize,
+    /// One row for each form.
+    pub forms: Vec<FormBench>,
+}
+
+/// One form's times.
+#[derive(Clone, Debug, Serialize)]
+pub struct FormBench {
+    /// Name of the form.
+    pub form: &'static str,
+    /// From scores to the blended adapter, the median, in milliseconds.
+    pub millis: f64,
+    /// Rank of the result.
+    pub rank: usize,
+    /// Bytes of the result.
+    pub bytes: usize,
+}
+
+/// Blends made-up adapters of q and v in every layer, `runs` times in each form.
+///
+/// # Errors
+/// When `progress` stops it.
+pub fn blend(options: &BlendBenchOptions, progress: &mut Progress<'_>) -> Result<BlendBench, EvalError> {
+    let shape = &options.shape;
+    let kv = shape.hidden / shape.heads * shape.kv_heads;
+    let mut state = 1u32;
+    let mut made = |count: usize| -> Vec<f32> {
+        let next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        std::iter::repeat_with(next).take(count).collect()
+    };
+    let mut members = Vec::with_capacity(options.adapters);
+    for number in 0..options.adapters {
+        let mut pairs = BTreeMap::new();
+        for layer in 0..shape.layers {
+            for (projection, output) in [(Projection::Q, shape.hidden), (Projection::V, kv)] {
+                let (a, b) = (made(options.rank * shape.hidden), made(output * options.rank));
+                pairs
+                    .insert(Site { layer, projection }, LowRankPair { a, b, rank: options.rank, scale: 2.0 });
+            }
+        }
+        let lora = Lora { pairs, ..Lora::default() };
+        members.push(Member { name: number.to_string(), examples: 1, lora });
+    }
+    let pool = Pool {
+        members,
+        keys: Keys { keys: Vec::new(), mean: Vec::new(), floor: 0.0 },
+        temperature: crayon_adapters::TEMPERATURE,
+        base: String::new(),
+        base_name: shape.name.to_owned(),
+    };
+    let scores = made(options.adapters);
+    let threads = Threads::new(options.threads);
+    let mut forms = Vec::new();
+    let total = Form::ALL.len() * options.runs;
+    for (at, form) in Form::ALL.into_iter().enumerate() {
+        let (mut times, mut rank, mut bytes) = (Vec::new(), 0, 0);
+        // The first is not timed: it brings the memory.
+        for run in 0..=options.runs {
+            let started = Instant::now();
+            let blended = pool.blend(&scores, pool.temperature, form, &threads).map_err(EngineError::from)?;
+            let time = started.elapsed().as_secs_f64() * 1e3;
+            (rank, bytes) = (blended.lora.rank(), 4 * blended.lora.parameters());
+            if run > 0 {
+                times.push(time);
+                if progress(at * options.runs + run, total) == ControlFlow::Break(()) {
+                    return Err(EngineError::Cancelled.into());
+                }
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        let millis = times.get(times.len() / 2).copied().unwrap_or(0.0);
+        forms.push(FormBench { form: form.name(), millis: (millis * 1e3).round() / 1e3, rank, bytes });
+    }
+    Ok(BlendBench {
+        shape: shape.name,
+        adapters: options.adapters,
+        rank: options.rank,
+        runs: options.runs,
+        threads: options.threads,
+        forms,
+    })
+}
