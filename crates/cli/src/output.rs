@@ -77,6 +77,11 @@ impl Output {
         }
     }
 
+    /// Whether notes are shown.
+    pub(crate) fn notes(&self) -> bool {
+        !self.quiet
+    }
+
     /// How the work was done; only with `--verbose`.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose && !self.quiet {

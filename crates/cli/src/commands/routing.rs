@@ -219,8 +219,8 @@ impl Routing {
         Ok(Draft { answer: Some(answer), decision, confidence })
     }
 
-    /// The server's answer. It is shown as it comes at a terminal, where a cut one can be taken back in words; a pipe
-    /// gets it when it is whole.
+    /// The server's answer. It is shown as it comes at a terminal, where a cut one can be taken back in words; a pipe,
+    /// and somebody who wants no notes, get it when it is whole.
     pub(crate) fn ask(
         &self,
         question: &Question,
@@ -233,7 +233,7 @@ impl Routing {
         if remote.endpoint().is_readable_by_others() {
             output.note("the server's address is http: others on the way can read what is sent");
         }
-        let live = !silent && io::stdout().is_terminal();
+        let live = !silent && output.notes() && io::stdout().is_terminal();
         let mut failed = None;
         let answer = remote.ask(question, &mut |event| {
             match event {
@@ -324,8 +324,10 @@ fn remote(endpoint: Endpoint, model: &str, args: &RouteArgs) -> anyhow::Result<R
             _ => None,
         },
     };
-    let budget = Duration::from_secs(u64::from(args.server_timeout));
-    Ok(Remote::new(endpoint, model, key, Patience { budget, ..Patience::default() }))
+    let (budget, usual) = (Duration::from_secs(u64::from(args.server_timeout)), Patience::default());
+    // Who waits longer for an answer waits longer for its beginning.
+    let silence = usual.silence.max(budget / 2);
+    Ok(Remote::new(endpoint, model, key, Patience { budget, silence, ..usual }))
 }
 
 fn show_piece(text: &str, silent: bool, output: &Output) -> io::Result<()> {
