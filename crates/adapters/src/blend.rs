@@ -107,12 +107,16 @@ fn concatenate(parts: &[(&LowRankPair, f32)]) -> LowRankPair {
     for (pair, _) in parts {
         a.extend_from_slice(&pair.a);
     }
-    let mut b = Vec::with_capacity(output * rank);
-    for row in 0..output {
-        for (pair, weight) in parts {
-            let factor = if shared { *weight } else { weight * pair.scale };
-            b.extend(pair.b[row * pair.rank..(row + 1) * pair.rank].iter().map(|value| value * factor));
+    let mut b = vec![0.0; output * rank];
+    let mut column = 0;
+    for (pair, weight) in parts {
+        let factor = if shared { *weight } else { weight * pair.scale };
+        for (to, from) in b.chunks_exact_mut(rank).zip(pair.b.chunks_exact(pair.rank)) {
+            for (to, from) in to[column..].iter_mut().zip(from) {
+                *to = from * factor;
+            }
         }
+        column += pair.rank;
     }
     LowRankPair { a, b, rank, scale }
 }
@@ -138,7 +142,7 @@ fn average(site: Site, parts: &[(&LowRankPair, f32)]) -> Result<LowRankPair, Ada
             "the forms exact and svd take adapters of different ranks and scales",
         ));
     }
-    let mean = |values: &dyn Fn(&LowRankPair) -> Vec<f32>| {
+    let mean = |values: fn(&LowRankPair) -> &[f32]| {
         let mut out = vec![0.0; values(first).len()];
         for (pair, weight) in parts {
             for (out, value) in out.iter_mut().zip(values(pair)) {
@@ -147,6 +151,6 @@ fn average(site: Site, parts: &[(&LowRankPair, f32)]) -> Result<LowRankPair, Ada
         }
         out
     };
-    let (a, b) = (mean(&|pair| pair.a.clone()), mean(&|pair| pair.b.clone()));
+    let (a, b) = (mean(|pair| &pair.a), mean(|pair| &pair.b));
     Ok(LowRankPair { a, b, rank: first.rank, scale: first.scale })
 }

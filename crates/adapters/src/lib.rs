@@ -5,7 +5,8 @@
 //! 1. [`QueryEncoder`] turns the tokens of an example's prompt into a query, on the device that holds the examples;
 //! 2. [`Keys::scores`] compares the mean query with the keys of a pool, on the same device: these few numbers are all that
 //!    has to leave it;
-//! 3. [`Pool::blend`] makes one adapter from the scores, wherever the pool is.
+//! 3. [`Pool::blend`] makes one adapter from the scores, wherever the pool is; a [`Stack`] holds the adapters once and weighs them for
+//!    any number of people without copying.
 //!
 //! Nothing here knows text or tokenizers.
 
@@ -20,6 +21,7 @@ mod plot;
 mod pool;
 mod query;
 mod random;
+mod stack;
 mod svd;
 pub mod train;
 
@@ -32,3 +34,4 @@ pub use lora::Lora;
 pub use plot::svg;
 pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
+pub use stack::{Stack, Weighted};

@@ -12,7 +12,7 @@ use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::Pool as Threads;
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, Form, Keys, Lora, blend, peft, weights};
+use crate::{AdapterError, Form, Keys, Lora, Stack, blend, peft, weights};
 
 /// File with the keys and the description.
 const FILE: &str = "pool.safetensors";
@@ -183,6 +183,15 @@ impl Pool {
     pub fn add(&mut self, name: String, lora: Lora, query: Vec<f32>, examples: usize) {
         self.keys.keys.push(query);
         self.members.push(Member { name, examples, lora });
+    }
+
+    /// Its adapters, held once for any number of weightings.
+    ///
+    /// # Errors
+    /// When one does not fit the network.
+    pub fn stack(&self, spec: &Spec, threads: &Threads) -> Result<Stack, AdapterError> {
+        let members: Vec<&Lora> = self.members.iter().map(|member| &member.lora).collect();
+        Stack::new(&members, spec, threads)
     }
 
     /// The largest rank of its adapters.

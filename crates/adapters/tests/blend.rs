@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{base, difference, logits, made_up, numbers};
-use crayon_adapters::{Blended, Form, Keys, Lora, Member, Pool, QueryEncoder, blend, peft, weights};
+use common::{adapted, base, difference, logits, made_up, numbers};
+use crayon_adapters::{Blended, Form, Keys, Lora, Member, Pool, QueryEncoder, Stack, blend, peft, weights};
 use crayon_kernels::Pool as Threads;
+use crayon_model::Adapter;
 use crayon_model::Projection::{self, Down, Q, V};
 use proptest::prelude::*;
 
@@ -179,6 +180,23 @@ fn a_pool_reads_back_as_it_was_written_or_not_at_all() {
         std::fs::write(&path, bytes).unwrap();
     }
     open().unwrap();
+}
+
+#[test]
+fn a_stack_weighs_its_adapters_like_the_sum() {
+    let (checkpoint, loras, threads) = (base("qwen2"), loras(&[2, 4, 3]), Threads::new(2));
+    let members: Vec<&Lora> = loras.iter().collect();
+    let stack = std::sync::Arc::new(Stack::new(&members, &checkpoint.spec, &threads).unwrap());
+    let through = |weights: &[f32]| adapted(&checkpoint, Some(&stack.weigh(weights).unwrap()), &TOKENS);
+    for weights in [[0.5, 0.2, 0.3], [0.0, 1.0, 0.0], [1.0, -1.0, 0.25]] {
+        let sum = logits(&checkpoint, Some(blended(&loras, &weights, Form::Exact)), &TOKENS);
+        assert!(difference(&through(&weights), &sum) < 1e-5, "{weights:?}");
+    }
+    assert!(difference(&through(&[0.0; 3]), &logits(&checkpoint, None, &TOKENS)) < 1e-6);
+    let print = |weights: &[f32]| stack.weigh(weights).unwrap().fingerprint();
+    assert_eq!(print(&[0.1, 0.2, 0.7]), print(&[0.1, 0.2, 0.7]));
+    assert_ne!(print(&[0.1, 0.2, 0.7]), print(&[0.2, 0.1, 0.7]));
+    assert!(stack.weigh(&[1.0]).is_err() && stack.weigh(&[1.0, f32::NAN, 0.0]).is_err());
 }
 
 #[test]

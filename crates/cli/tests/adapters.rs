@@ -104,6 +104,27 @@ fn a_pool_is_trained_shown_and_blended_for_examples() {
     assert!(support::difference(&halves, &whole) < 1e-4);
     assert!(support::difference(&logits(&["-a", "mine", "--merge"]), &whole) < 1e-4);
 
+    // Any number of examples is read, one after another.
+    let line = "{\"question\": \"The lamp is red. What colour is the lamp?\", \"answer\": \"red\"}\n";
+    place.write("many.jsonl", line.repeat(10_000));
+    let many = place.json(&["customize", "--examples", "many.jsonl", "--pool", "pool"]);
+    assert_eq!(many["examples"], 10_000);
+    let chat = ["chat", "--no-history", "--max-tokens", "4", "--examples", "mine.jsonl", "--pool", "pool"];
+    let output = place.crayon(&chat).write_stdin("Hello!\n").output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{}", stderr(&output));
+
+    // What was read through an adapter is not used without it.
+    let session = ["chat", "--no-history", "--max-tokens", "4", "--session", "talk.pot"];
+    let with =
+        place.crayon(&[&session[..], &["-a", "mine"]].concat()).write_stdin("Hello!\n").output().unwrap();
+    assert!(with.status.success(), "{}", stderr(&with));
+    let again =
+        place.crayon(&[&session[..], &["-a", "mine"]].concat()).write_stdin("And?\n").output().unwrap();
+    assert!(again.status.success(), "{}", stderr(&again));
+    let without = place.crayon(&session).write_stdin("And?\n").output().unwrap();
+    assert_eq!(without.status.code(), Some(2), "{}", stderr(&without));
+    assert!(stderr(&without).contains("adapter"), "{}", stderr(&without));
+
     // An adapter of this model joins, and cannot join twice.
     let mine = text(&place.path("mine")).to_owned();
     let add = ["pool", "add", "pool", &mine, "--data", "mine.jsonl"];
@@ -167,7 +188,7 @@ fn blending_is_measured() {
     let bench = place.json(&["bench", "blend", "--adapters", "2", "--rank", "2", "--runs", "1"]);
     let forms: Vec<&str> =
         bench["forms"].as_array().unwrap().iter().map(|f| f["form"].as_str().unwrap()).collect();
-    assert_eq!(forms, ["exact", "svd", "factor"]);
+    assert_eq!(forms, ["shared", "exact", "svd", "factor"]);
     assert_eq!(bench["forms"][0]["rank"], 4);
     assert!(bench["forms"][0]["millis"].as_f64().unwrap() > 0.0);
     place.mistake(&["bench", "blend", "--shape", "none"], "not known", "qwen");

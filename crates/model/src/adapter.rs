@@ -137,8 +137,18 @@ impl LowRank {
     }
 }
 
-impl Adapter for LowRank {
-    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool) {
+impl LowRank {
+    /// Like [`Adapter::add`], with the inner values `A x` multiplied by `gains` `[rank]` on their way; none
+    /// stands for ones.
+    pub fn add_weighted(
+        &self,
+        site: Site,
+        x: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        pool: &Pool,
+        gains: &[f32],
+    ) {
         let Some(pair) = self.pairs.get(&site) else { return };
         let matrix = |rows: usize, cols: usize, values| Matrix::from_f32(rows, cols, values);
         // `insert` checked the shapes.
@@ -148,11 +158,22 @@ impl Adapter for LowRank {
         ) else {
             return;
         };
-        let inner = product(pool, x, rows, a);
+        let mut inner = product(pool, x, rows, a);
+        if !gains.is_empty() {
+            for row in inner.chunks_exact_mut(pair.rank) {
+                row.iter_mut().zip(gains).for_each(|(value, gain)| *value *= gain);
+            }
+        }
         let delta = product(pool, &inner, rows, b);
         for (out, delta) in out.iter_mut().zip(&delta) {
             *out += pair.scale * delta;
         }
+    }
+}
+
+impl Adapter for LowRank {
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool) {
+        self.add_weighted(site, x, rows, out, pool, &[]);
     }
 
     fn fingerprint(&self) -> String {

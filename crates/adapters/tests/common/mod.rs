@@ -8,7 +8,7 @@ use crayon_adapters::Lora;
 use crayon_formats::Checkpoint;
 use crayon_kernels::{Mode, Pool};
 use crayon_model::{
-    Adapter, Decoder, FullMemory, KvMemory, KvType, LowRankPair, Projection, Scratch, Site, Step, Want,
+    Adapter, Decoder, FullMemory, KvType, LowRankPair, Projection, Scratch, Site, Step, Want,
 };
 use serde_json::Value;
 
@@ -34,12 +34,16 @@ pub(crate) fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
 
 /// Logits of every position, `[rows * vocab]`.
 pub(crate) fn logits(checkpoint: &Checkpoint, lora: Option<Lora>, tokens: &[u32]) -> Vec<f32> {
-    let decoder = Decoder::open(checkpoint, Mode::Exact).unwrap();
     let attached = lora.map(|lora| lora.attach(&checkpoint.spec).unwrap());
-    let mut memory: Box<dyn KvMemory> =
-        Box::new(FullMemory::new(&checkpoint.spec, tokens.len(), KvType::F32));
-    let mut step = Step::new(tokens, &mut *memory);
-    step.adapter = attached.as_ref().map(|adapter| adapter as &dyn Adapter);
+    adapted(checkpoint, attached.as_ref().map(|adapter| adapter as &dyn Adapter), tokens)
+}
+
+/// The same through any adapter.
+pub(crate) fn adapted(checkpoint: &Checkpoint, adapter: Option<&dyn Adapter>, tokens: &[u32]) -> Vec<f32> {
+    let decoder = Decoder::open(checkpoint, Mode::Exact).unwrap();
+    let mut memory = FullMemory::new(&checkpoint.spec, tokens.len(), KvType::F32);
+    let mut step = Step::new(tokens, &mut memory);
+    step.adapter = adapter;
     let (pool, mut scratch) = (Pool::new(1), Scratch::new());
     decoder.forward(&pool, &mut [step], Want::All, &mut scratch).unwrap().to_vec()
 }

@@ -8,7 +8,10 @@ use crayon_kernels::{Pool, limits};
 use serde_json::json;
 
 use super::watched;
-use crate::args::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+use crate::args::{
+    BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs,
+};
+use crate::failure::mistake;
 use crate::output::Output;
 use crate::{model, show};
 
@@ -28,7 +31,7 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
             let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
             Subject::Shape(Shape::from_name(name)?, scheme)
         }
-        None => Subject::Model(model::resolve(&args.model.model)?),
+        None => subject(&args.model)?,
     };
     let options = GenerateOptions {
         prompt: args.prompt as usize,
@@ -90,6 +93,14 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The model to measure.
+fn subject(args: &ModelArgs) -> anyhow::Result<Subject> {
+    match args.adapter.is_empty() {
+        true => Ok(Subject::Model(model::resolve(&args.model)?)),
+        false => Err(mistake("this measures a model without adapters", "leave --adapter out")),
+    }
+}
+
 fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = BlendBenchOptions {
@@ -108,7 +119,7 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
     for row in &bench.forms {
         let size = show::bytes(row.bytes as u64);
         output.line(&format!(
-            "{:<16} {:.2} ms, to an adapter of rank {}, {size}",
+            "{:<16} {:.4} ms, to an adapter of rank {}, {size}",
             row.form, row.millis, row.rank
         ))?;
     }
@@ -121,7 +132,7 @@ fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
             let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
             Subject::Shape(Shape::from_name(name)?, scheme)
         }
-        None => Subject::Model(model::resolve(&args.model.model)?),
+        None => subject(&args.model)?,
     };
     let opened = bench::open(&subject, &model::settings(&args.model.run))?;
     let engine = &opened.engine;

@@ -1,9 +1,10 @@
 //! `crayon customize`: one adapter from a pool for a person's examples. `ask` and `chat` do the same with `--examples`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{Blended, Examples, Form, Pool, peft};
+use crayon_engine::adapters::{Examples, Form, Pool, peft, weights};
 use crayon_engine::{Engine, Scored};
 use serde::Serialize;
 
@@ -42,14 +43,13 @@ struct Millis {
     blend: f64,
 }
 
-/// An adapter made for examples.
+/// What examples ask of a pool.
 struct Custom {
     pool: Pool,
     scored: Scored,
     fits: bool,
-    blended: Blended,
+    weights: Vec<f32>,
     embedding: Duration,
-    blending: Duration,
 }
 
 /// Runs the command.
@@ -64,27 +64,31 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
     let engine = model::open(&args.model, output)?;
-    let custom = make(&engine, &args.examples, &args.pool, args.temperature, form)?;
+    let custom = score(&engine, &args.examples, &args.pool, args.temperature)?;
+    let started = Instant::now();
+    let temperature = args.temperature.unwrap_or(custom.pool.temperature);
+    let blended = custom.pool.blend(&custom.scored.scores, temperature, form, engine.pool())?;
+    let blending = show::millis(started.elapsed());
     let used = custom.fits || args.force;
     let written = match &args.output {
         Some(folder) if used => {
-            peft::write(folder, &custom.blended.lora, engine.spec())?;
+            peft::write(folder, &blended.lora, engine.spec())?;
             Some(folder.as_path())
         }
         _ => None,
     };
     if output.json {
         return output.object(&Report {
-            weights: &custom.blended.weights,
+            weights: &blended.weights,
             scores: &custom.scored.scores,
             names: custom.pool.members.iter().map(|member| member.name.as_str()).collect(),
             adapter: written,
             fits: custom.fits,
             form: form.name(),
-            rank: custom.blended.lora.rank(),
+            rank: blended.lora.rank(),
             examples: custom.scored.examples,
             outside: custom.scored.outside,
-            millis: Millis { embed: show::millis(custom.embedding), blend: show::millis(custom.blending) },
+            millis: Millis { embed: show::millis(custom.embedding), blend: blending },
             // The pool is on this device.
             bytes_sent: 0,
             bytes_received: 0,
@@ -98,10 +102,10 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
         "{} read in {} ms, blended in {} ms; nothing left this device",
         show::counted(custom.scored.examples, "example"),
         show::millis(custom.embedding),
-        show::millis(custom.blending),
+        blending,
     ))?;
     if let Some(folder) = written {
-        output.line(&format!("adapter of rank {} in {}", custom.blended.lora.rank(), folder.display()))?;
+        output.line(&format!("adapter of rank {} in {}", blended.lora.rank(), folder.display()))?;
     }
     Ok(())
 }
@@ -109,35 +113,27 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
 /// Lets `engine` answer through the blend for `--examples`, if they are given.
 pub(crate) fn apply(engine: &mut Engine, args: &CustomArgs, output: &Output) -> anyhow::Result<()> {
     let (Some(examples), Some(pool)) = (&args.examples, &args.pool) else { return Ok(()) };
-    let custom = make(engine, examples, pool, None, Form::Exact)?;
+    let custom = score(engine, examples, pool, None)?;
     explain(&custom, args.force, output);
     if custom.fits || args.force {
         for line in bars(&custom, output) {
             output.detail(&line);
         }
-        engine.adapt_by(custom.blended.lora)?;
+        let stack = Arc::new(custom.pool.stack(engine.spec(), engine.pool())?);
+        engine.set_adapter(Some(Arc::new(stack.weigh(&custom.weights)?)));
     }
     Ok(())
 }
 
-fn make(
-    engine: &Engine,
-    examples: &Path,
-    pool: &Path,
-    temperature: Option<f32>,
-    form: Form,
-) -> anyhow::Result<Custom> {
+fn score(engine: &Engine, examples: &Path, pool: &Path, temperature: Option<f32>) -> anyhow::Result<Custom> {
     let pool = Pool::open(pool, engine.checkpoint(), engine.name())?;
     interrupt::watch();
     let started = Instant::now();
     let scored = engine.score(&pool.keys, Examples::open(examples)?)?;
     let embedding = started.elapsed();
-    let started = Instant::now();
-    let temperature = temperature.unwrap_or(pool.temperature);
-    let blended = pool.blend(&scored.scores, temperature, form, engine.pool())?;
-    let blending = started.elapsed();
+    let weights = weights(&scored.scores, temperature.unwrap_or(pool.temperature));
     let fits = pool.keys.fits(&scored.scores);
-    Ok(Custom { pool, scored, fits, blended, embedding, blending })
+    Ok(Custom { pool, scored, fits, weights, embedding })
 }
 
 /// Says what the person should know about examples that are unlike anything the pool learned.
@@ -159,7 +155,7 @@ fn explain(custom: &Custom, force: bool, output: &Output) {
 fn bars(custom: &Custom, output: &Output) -> Vec<String> {
     let members = &custom.pool.members;
     let width = members.iter().map(|member| member.name.chars().count()).max().unwrap_or(0);
-    let numbers = custom.blended.weights.iter().zip(&custom.scored.scores);
+    let numbers = custom.weights.iter().zip(&custom.scored.scores);
     let rows = members.iter().zip(numbers).zip(CRAYONS.iter().cycle());
     rows.map(|((member, (weight, score)), colour)| {
         let length = (weight * BAR as f32).round() as usize;

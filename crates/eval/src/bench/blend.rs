@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crayon_adapters::{Form, Keys, Lora, Member, Pool};
 use crayon_engine::EngineError;
+use crayon_formats::spec::{Activation, Biases, Family, Norm, Positions, Spec};
 use crayon_kernels::Pool as Threads;
 use crayon_model::{LowRankPair, Projection, Site};
 use serde::Serialize;
@@ -48,7 +50,7 @@ pub struct BlendBench {
 /// One form's times.
 #[derive(Clone, Debug, Serialize)]
 pub struct FormBench {
-    /// Name of the form.
+    /// Name of the form; `shared` is the exact sum with the adapters left where they are.
     pub form: &'static str,
     /// From scores to the blended adapter, the median, in milliseconds.
     pub millis: f64,
@@ -56,6 +58,59 @@ pub struct FormBench {
     pub rank: usize,
     /// Bytes of the result.
     pub bytes: usize,
+}
+
+/// The name of the exact sum without copies.
+const SHARED: &str = "shared";
+
+/// Weighs the adapters where they are, on a stack that is made once for a pool.
+fn shared(
+    pool: &Pool,
+    scores: &[f32],
+    options: &BlendBenchOptions,
+    threads: &Threads,
+) -> Result<FormBench, EvalError> {
+    let stack = Arc::new(pool.stack(&spec(&options.shape), threads).map_err(EngineError::from)?);
+    let mut times = Vec::new();
+    for _ in 0..options.runs {
+        let started = Instant::now();
+        let weights = crayon_adapters::weights(scores, pool.temperature);
+        let weighted = stack.weigh(&weights).map_err(EngineError::from)?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+        drop(weighted);
+    }
+    times.sort_by(f64::total_cmp);
+    let millis = times.get(times.len() / 2).copied().unwrap_or(0.0);
+    let rank = options.adapters * options.rank;
+    Ok(FormBench { form: SHARED, millis, rank, bytes: 4 * options.adapters })
+}
+
+/// The network of a shape, as far as adapters look at it.
+fn spec(shape: &Shape) -> Spec {
+    Spec {
+        family: Family::Qwen2,
+        vocab: shape.vocab,
+        hidden: shape.hidden,
+        layers: shape.layers,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.hidden / shape.heads,
+        intermediate: shape.intermediate,
+        context: shape.context,
+        norm: Norm::Rms { eps: 1e-6 },
+        post_norms: false,
+        qk_norm: false,
+        activation: Activation::Silu,
+        gated: true,
+        biases: Biases::default(),
+        positions: Positions::Learned,
+        attention_scale: 1.0,
+        attention_softcap: None,
+        logit_softcap: None,
+        windows: vec![None; shape.layers],
+        embedding_scale: 1.0,
+        tied: true,
+    }
 }
 
 /// Blends made-up adapters of q and v in every layer, `runs` times in each form.
@@ -95,7 +150,7 @@ pub fn blend(options: &BlendBenchOptions, progress: &mut Progress<'_>) -> Result
     };
     let scores = made(options.adapters);
     let threads = Threads::new(options.threads);
-    let mut forms = Vec::new();
+    let mut forms = vec![shared(&pool, &scores, options, &threads)?];
     let total = Form::ALL.len() * options.runs;
     for (at, form) in Form::ALL.into_iter().enumerate() {
         let (mut times, mut rank, mut bytes) = (Vec::new(), 0, 0);

@@ -1,0 +1,77 @@
+//! A pool's adapters held once, for any number of people: a weighting of them costs N numbers and no copying.
+//!
+//! `sum of w_n * scale_n * B_n A_n x` is `B (w * (A x))` with the A's on top of each other, the B's side by side and the
+//! weights on the inner values: the exact sum, as concatenation makes it, without making it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use crayon_formats::spec::Spec;
+use crayon_kernels::Pool as Threads;
+use crayon_model::{Adapter, LowRank, Site};
+use sha2::{Digest, Sha256};
+
+use crate::{AdapterError, Form, Lora, blend};
+
+/// Adapters of one model, stacked.
+#[derive(Debug)]
+pub struct Stack {
+    stacked: LowRank,
+    /// For each inner value of a place, the adapter it belongs to.
+    owners: BTreeMap<Site, Vec<usize>>,
+    members: usize,
+    fingerprint: OnceLock<String>,
+}
+
+/// A stack under one weighting: an adapter like any other.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    stack: Arc<Stack>,
+    weights: Vec<f32>,
+}
+
+impl Stack {
+    /// Stacks `members` for a network of `spec`.
+    ///
+    /// # Errors
+    /// When one does not fit the network.
+    pub fn new(members: &[&Lora], spec: &Spec, threads: &Threads) -> Result<Stack, AdapterError> {
+        let parts: Vec<(&Lora, f32)> = members.iter().map(|lora| (*lora, 1.0)).collect();
+        let mut owners: BTreeMap<Site, Vec<usize>> = BTreeMap::new();
+        for (number, lora) in members.iter().enumerate() {
+            for (site, pair) in &lora.pairs {
+                owners.entry(*site).or_default().extend(std::iter::repeat_n(number, pair.rank));
+            }
+        }
+        let stacked = blend(&parts, Form::Exact, threads)?.attach(spec)?;
+        Ok(Stack { stacked, owners, members: members.len(), fingerprint: OnceLock::new() })
+    }
+
+    /// The adapter of these weights, one for each member.
+    ///
+    /// # Errors
+    /// When there are more or fewer weights than members, or one is no number.
+    pub fn weigh(self: &Arc<Stack>, weights: &[f32]) -> Result<Weighted, AdapterError> {
+        if weights.len() != self.members || weights.iter().any(|weight| !weight.is_finite()) {
+            let what = format!("{} weights do not fit {} adapters", weights.len(), self.members);
+            return Err(AdapterError::unusable(what, "give one finite weight for each adapter"));
+        }
+        Ok(Weighted { stack: Arc::clone(self), weights: weights.to_vec() })
+    }
+}
+
+impl Adapter for Weighted {
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads) {
+        let Some(owners) = self.stack.owners.get(&site) else { return };
+        let gains: Vec<f32> = owners.iter().map(|&owner| self.weights[owner]).collect();
+        self.stack.stacked.add_weighted(site, x, rows, out, pool, &gains);
+    }
+
+    fn fingerprint(&self) -> String {
+        let stack = self.stack.fingerprint.get_or_init(|| self.stack.stacked.fingerprint());
+        let mut hash = Sha256::new();
+        hash.update(stack);
+        self.weights.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
