@@ -900,10 +900,10 @@ pub(crate) struct PotBenchArgs {
     /// Tokens of the long text
     #[arg(long, value_name = "N", value_parser = tokens, default_value = "100k")]
     pub(crate) tokens: usize,
-    /// Tokens to write for decoding speed
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) decode: usize,
-    /// Timed runs of what the parts of the policy cost; medians are printed, 0 leaves it out
+    /// Tokens to write at a time for decoding speed [default: from one distillation through the next]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) decode: Option<u32>,
+    /// Timed runs of the comparisons; medians are printed, 0 leaves them out
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=100))]
     pub(crate) runs: u16,
     /// The shape of a known model with made-up weights, instead of a model

@@ -139,6 +139,11 @@ impl Pot {
         }
     }
 
+    /// Tokens that can be read before the pot is distilled or, without a policy, full.
+    pub fn room(&self) -> usize {
+        self.slab.room().saturating_sub(self.distiller.as_ref().map_or(0, |distiller| distiller.reserve))
+    }
+
     /// Makes the tokens at these places of the text stay in every head, instead of those pinned before.
     ///
     /// # Errors
@@ -250,16 +255,12 @@ impl Pot {
         }
         let mut done = 0;
         while done < tokens.len() {
-            let room = match &self.distiller {
-                Some(distiller) => self.slab.room().saturating_sub(distiller.reserve),
-                // Nothing is read of a text that does not fit.
-                None if tokens.len() - done > self.slab.room() => {
-                    let (needed, capacity) =
-                        (self.tokens_read() + tokens.len() - done, self.slab.capacity(0));
-                    return Err(crayon_model::ModelError::MemoryFull { needed, capacity }.into());
-                }
-                None => self.slab.room(),
-            };
+            let room = self.room();
+            // Nothing is read of a text that does not fit.
+            if self.distiller.is_none() && tokens.len() - done > room {
+                let (needed, capacity) = (self.tokens_read() + tokens.len() - done, self.slab.capacity(0));
+                return Err(crayon_model::ModelError::MemoryFull { needed, capacity }.into());
+            }
             if room == 0 {
                 self.check_room()?;
                 self.distill(network)?;

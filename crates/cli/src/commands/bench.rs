@@ -149,7 +149,7 @@ fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
             },
         },
         tokens: args.tokens,
-        decode: args.decode,
+        decode: args.decode.map(|tokens| tokens as usize),
         runs: args.runs as usize,
     };
     let bench = watched("steps", output, |progress| bench::pot(engine, &options, progress))?;
@@ -171,9 +171,13 @@ fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
     }
     let (first, last) = (speed(bench.first_tenth_tok_s), speed(bench.last_tenth_tok_s));
     let (early, late) = (memory(bench.rss_first_tenth_mb), memory(bench.rss_end_mb));
+    let after = |rate: f64, tokens: usize| format!("{} after {} tokens", speed(rate), show::count(tokens));
+    rows.push(("decode", after(bench.decode_at_end_tok_s, bench.tokens)));
+    if let Some(rate) = bench.decode_at_pot_tok_s {
+        let change = 100.0 * (bench.decode_at_end_tok_s / rate - 1.0);
+        rows.push(("", format!("{}, {change:+.1} % since", after(rate, bench.pot))));
+    }
     rows.extend([
-        ("decode", format!("{} after {} tokens", speed(bench.decode_at_pot_tok_s), show::count(bench.pot))),
-        ("", format!("{} after {} tokens", speed(bench.decode_at_end_tok_s), show::count(bench.tokens))),
         ("long text", format!("{} in all, first tenth {first}, last tenth {last}", speed(bench.long_tok_s))),
         ("resident", format!("{early} after the first tenth, {late} at the end")),
     ]);
