@@ -711,6 +711,14 @@ are over seeds.
 Example:
   crayon eval policies --pots 128,256 --length 1500 --questions 10")]
     Policies(PoliciesArgs),
+    /// What a share of the questions sent to a server brings: by confidence, by scope, by both, at random
+    #[command(after_help = "\
+Every question goes to the server, with its choices unless --bare leaves them out. With --examples and --pool the device is customised for them, and
+its scope counts too; --outside names prompts that belong to no task, and measures whether they are told apart.
+
+Example:
+  crayon eval routing --task questions.jsonl --server http://127.0.0.1:8080/v1 --server-model small --plot routing.svg")]
+    Routing(RoutingArgs),
     /// Published sets of questions about long texts: a LongBench file (.jsonl) or LoCoMo's (.json)
     #[command(after_help = "Example:\n  crayon eval long --task hotpotqa.jsonl --pot 4096 -m qwen.gguf")]
     Long(LongArgs),
@@ -845,6 +853,44 @@ pub(crate) struct ChoiceArgs {
     /// Which questions --limit draws
     #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct RoutingArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) custom: CustomArgs,
+    /// Questions with their choices; can be given several times
+    #[arg(long = "task", value_name = "FILE", required = true)]
+    pub(crate) tasks: Vec<PathBuf>,
+    /// Prompts that belong to none of the tasks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outside: Option<PathBuf>,
+    /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// Name of the model there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_model: String,
+    /// A file that holds the server's key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server_key_file: Option<PathBuf>,
+    /// Do not show the server the choices, for a model that was trained on such prompts
+    #[arg(long)]
+    pub(crate) bare: bool,
+    /// How the device is asked: auto, chat (as a conversation) or plain (as a text to go on with)
+    #[arg(long, default_value = "auto")]
+    pub(crate) framing: String,
+    /// Ask only N of each task's questions, drawn by --seed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Which questions --limit draws
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Draw accuracy over the server's share into an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]

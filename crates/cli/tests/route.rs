@@ -281,3 +281,49 @@ fn thresholds_are_found_where_they_are_written() {
     place.json(&["route", "calibrate", "--data", data, "--share", "0"]);
     assert_eq!(ask(&place, &server, &[])["where"], "device");
 }
+
+#[test]
+fn the_servers_share_is_measured_question_by_question() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let right =
+        r#"{"prompt": "Who speaks?\nAnswer:", "choices": ["the server's words", "nobody"], "answer": 0}"#;
+    let wrong =
+        r#"{"prompt": "Who is silent?\nAnswer:", "choices": ["the server's words", "nobody"], "answer": 1}"#;
+    let task = place.write("task.jsonl", format!("{right}\n{right}\n{wrong}\n"));
+    let outside = place.write("outside.jsonl", "{\"prompt\": \"What is 3 plus 4?\"}\n");
+    let (task, outside) = (task.to_str().unwrap(), outside.to_str().unwrap());
+    let arguments = [
+        "eval",
+        "routing",
+        "--task",
+        task,
+        "--server",
+        &server.address,
+        "--server-model",
+        "big",
+        "--outside",
+    ];
+    let plot = place.path("curve.svg");
+    let report = place.json(&[&arguments[..], &[outside, "--plot", plot.to_str().unwrap()]].concat());
+    let row = &report["rows"][0];
+    assert_eq!((&row["task"], &row["n"], &row["unmatched"]), (&"task".into(), &3.into(), &0.into()));
+    assert!((row["server"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
+    for order in row["orders"].as_array().unwrap() {
+        let curve = order["curve"].as_array().unwrap();
+        assert_eq!((&curve[0][1], &curve[20][1]), (&row["device"], &row["server"]), "{order}");
+    }
+    assert_eq!((&report["outside"]["inside"], &report["outside"]["outside"]), (&3.into(), &1.into()));
+    assert!(std::fs::read_to_string(&plot).unwrap().contains("confidence"));
+
+    // Nobody but the device is asked about what lies outside.
+    assert_eq!(server.connections(), 3);
+    let offered = r"Who speaks?\nOptions:\n- the server's words\n- nobody\nAnswer:";
+    assert!(server.bodies.lock().unwrap()[0].contains(offered));
+    place.json(&[&arguments[..], &[outside, "--bare", "--limit", "1"]].concat());
+    assert!(!server.bodies.lock().unwrap()[3].contains("nobody"));
+
+    let offline = Place::new();
+    offline.mistake(&[&arguments[..], &[outside]].concat(), "CRAYON_OFFLINE forbids", "--route device");
+    assert_eq!(server.connections(), 4);
+}

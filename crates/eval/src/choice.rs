@@ -50,7 +50,7 @@ impl Framing {
         Framing::ALL.into_iter().find(|framing| framing.name() == name)
     }
 
-    fn resolve(self, engine: &Engine) -> Result<Framing, EvalError> {
+    pub(crate) fn resolve(self, engine: &Engine) -> Result<Framing, EvalError> {
         match (self, engine.template().is_some()) {
             (Framing::Auto, true) => Ok(Framing::Chat),
             (Framing::Auto, false) => Ok(Framing::Plain),
@@ -136,14 +136,14 @@ pub fn choice(
 }
 
 /// Token ids of one question.
-struct Encoded {
-    prompt: Vec<u32>,
-    choices: Vec<Vec<u32>>,
+pub(crate) struct Encoded {
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) choices: Vec<Vec<u32>>,
 }
 
 impl Encoded {
     /// Tokens read for the longest choice; its last is predicted, not read.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.prompt.len() + self.choices.iter().map(Vec::len).max().unwrap_or(1) - 1
     }
 }
@@ -231,7 +231,7 @@ pub fn log_likelihoods(
 }
 
 /// Index of the largest score, the first of equals.
-fn largest(scores: &[f64]) -> usize {
+pub(crate) fn largest(scores: &[f64]) -> usize {
     let mut best = 0;
     for (index, score) in scores.iter().enumerate() {
         if *score > scores[best] {
@@ -241,7 +241,7 @@ fn largest(scores: &[f64]) -> usize {
     best
 }
 
-fn encode(
+pub(crate) fn encode(
     engine: &Engine,
     question: &Question,
     examples: &[Example],

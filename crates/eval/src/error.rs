@@ -2,6 +2,7 @@
 
 use crayon_engine::EngineError;
 use crayon_formats::Error as FormatError;
+use crayon_hybrid::RemoteError;
 use crayon_text::TextError;
 
 /// Why a measurement could not be made.
@@ -10,6 +11,9 @@ pub enum EvalError {
     /// The model failed or refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The server failed or refused.
+    #[error(transparent)]
+    Server(#[from] RemoteError),
     /// A file could not be read or written.
     #[error("{file}: cannot {action}: {source}")]
     Io {
@@ -67,6 +71,7 @@ impl EvalError {
     pub fn hint(&self) -> Option<String> {
         match self {
             EvalError::Engine(error) => error.hint(),
+            EvalError::Server(error) => error.hint(),
             EvalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some("check the spelling of the path".to_owned())
             }

@@ -6,10 +6,12 @@
 //! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
 //! - [`logits`]: what the network computes, for comparison with other implementations;
 //! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
+//! - [`routing`]: what a server's share of the questions brings;
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
 pub mod bench;
+mod chart;
 mod choice;
 mod error;
 mod input;
@@ -17,9 +19,11 @@ mod logits;
 pub mod long;
 mod perplexity;
 pub mod pots;
+pub mod routing;
 mod score;
 pub mod tasks;
 
+pub use chart::{Chart, Line};
 pub use choice::{Choice, ChoiceOptions, Framing, choice, log_likelihoods};
 pub use error::EvalError;
 pub use input::{read_text, read_token_ids};

@@ -5,7 +5,7 @@ use std::path::Path;
 use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
-use super::{long_texts, watched};
+use super::{eval_routing, long_texts, watched};
 use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs};
 use crate::failure::mistake;
 use crate::output::Output;
@@ -22,6 +22,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
         EvalCommand::Choice(args) => choice(args, output),
         EvalCommand::Needle(args) => long_texts::needle(args, output),
         EvalCommand::Policies(args) => long_texts::policies(args, output),
+        EvalCommand::Routing(args) => eval_routing::run(args, output),
         EvalCommand::Long(args) => long_texts::published(args, output),
     }
 }
@@ -86,11 +87,15 @@ fn logits(args: &LogitsArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
-    let framing = Framing::from_name(&args.framing).ok_or_else(|| {
+pub(super) fn framing(name: &str) -> anyhow::Result<Framing> {
+    Framing::from_name(name).ok_or_else(|| {
         let names = Framing::ALL.map(Framing::name).join(", ");
-        mistake(format!("there is no framing {:?}", args.framing), format!("framings are {names}"))
-    })?;
+        mistake(format!("there is no framing {name:?}"), format!("framings are {names}"))
+    })
+}
+
+fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
+    let framing = framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
     let engine = model::open(&args.model, output)?;
     let result = watched("questions", output, |progress| {

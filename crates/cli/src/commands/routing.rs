@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crayon_engine::{Answer, Engine, Event, Options, Session};
@@ -81,7 +81,10 @@ impl Routing {
         let router =
             Router::new(route, server.is_some(), args.private, offline.offline, Thresholds::default())?;
         let remote = match (server, &args.server_model) {
-            (Some(server), Some(model)) if router.may_send() => Some(remote(server, model, args)?),
+            (Some(server), Some(model)) if router.may_send() => {
+                let timeout = Duration::from_secs(u64::from(args.server_timeout));
+                Some(remote(server, model, args.server_key_file.as_deref(), timeout)?)
+            }
             _ => None,
         };
         Ok(Routing { router, remote, thresholds: args.thresholds.clone(), after: None })
@@ -313,18 +316,24 @@ pub(crate) fn thresholds_path(fingerprint: &str) -> anyhow::Result<PathBuf> {
     Ok(models.parent().unwrap_or(&models).join("routing").join(name))
 }
 
-fn remote(endpoint: Endpoint, model: &str, args: &RouteArgs) -> anyhow::Result<Remote> {
+/// The server at `endpoint`, with the key of the file or of the environment.
+pub(crate) fn remote(
+    endpoint: Endpoint,
+    model: &str,
+    key_file: Option<&Path>,
+    timeout: Duration,
+) -> anyhow::Result<Remote> {
     if model.trim().is_empty() {
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }
-    let key = match &args.server_key_file {
+    let key = match key_file {
         Some(path) => Some(Key::open(path)?),
         None => match std::env::var(KEY) {
             Ok(value) if !value.trim().is_empty() => Some(Key::new(&value, KEY)?),
             _ => None,
         },
     };
-    let (budget, usual) = (Duration::from_secs(u64::from(args.server_timeout)), Patience::default());
+    let (budget, usual) = (timeout, Patience::default());
     // Who waits longer for an answer waits longer for its beginning.
     let silence = usual.silence.max(budget / 2);
     Ok(Remote::new(endpoint, model, key, Patience { budget, silence, ..usual }))

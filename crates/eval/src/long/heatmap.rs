@@ -91,7 +91,7 @@ fn colour(value: f64) -> String {
 }
 
 /// `text` as XML has it; control characters, which it cannot have, are left out.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
         match c {

@@ -22,6 +22,7 @@ mod ruler;
 mod words;
 
 pub use heatmap::Heatmap;
+pub(crate) use heatmap::escaped;
 pub use locomo::locomo;
 pub use longbench::longbench;
 pub use longtask::{LongTask, Metric};
