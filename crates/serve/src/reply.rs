@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::prepare::Custom;
 use crate::worker::Ending;
 
 /// Which of the two kinds of answers.
@@ -21,10 +22,11 @@ pub(crate) struct Reply {
     id: String,
     created: u64,
     model: String,
+    custom: Custom,
 }
 
 impl Reply {
-    pub(crate) fn new(kind: Kind, model: &str) -> Reply {
+    pub(crate) fn new(kind: Kind, model: &str, custom: Custom) -> Reply {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -33,7 +35,7 @@ impl Reply {
             Kind::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}{count:08x}", since.as_nanos() as u64);
-        Reply { kind, id, created: since.as_secs(), model: model.to_owned() }
+        Reply { kind, id, created: since.as_secs(), model: model.to_owned(), custom }
     }
 
     /// The whole answer.
@@ -49,7 +51,7 @@ impl Reply {
         };
         let mut object = self.object(false, json!([choice]));
         object["usage"] = usage(ending);
-        object["crayon"] = extra(ending);
+        object["crayon"] = self.extra(ending);
         object
     }
 
@@ -75,7 +77,7 @@ impl Reply {
             Kind::Completion => json!(""),
         };
         let mut object = self.chunk(self.choice(body, Some(ending)), usage);
-        object["crayon"] = extra(ending);
+        object["crayon"] = self.extra(ending);
         object
     }
 
@@ -84,6 +86,24 @@ impl Reply {
         let mut object = self.object(true, json!([]));
         object["usage"] = usage(ending);
         object
+    }
+
+    fn extra(&self, ending: &Ending) -> Value {
+        let (place, reason) = match &ending.decision {
+            Some(decision) => (decision.place.name(), decision.reason.as_str()),
+            None => ("device", "no server is set up"),
+        };
+        let weights = self.custom.weights.iter().map(|(name, weight)| (name.clone(), json!(weight)));
+        json!({
+            "where": place,
+            "reason": reason,
+            "confidence": ending.confidence,
+            "scope": self.custom.scope,
+            "adapter": self.custom.used.then(|| weights.collect::<Map<String, Value>>()),
+            "fits": self.custom.fits,
+            "kept": ending.prompt - ending.evicted,
+            "evicted": ending.evicted,
+        })
     }
 
     fn choice(&self, body: Value, ending: Option<&Ending>) -> Value {
@@ -124,14 +144,6 @@ fn usage(ending: &Ending) -> Value {
         "prompt_tokens": ending.prompt,
         "completion_tokens": ending.written,
         "total_tokens": ending.prompt + ending.written,
-    })
-}
-
-fn extra(ending: &Ending) -> Value {
-    json!({
-        "confidence": ending.confidence,
-        "kept": ending.prompt - ending.evicted,
-        "evicted": ending.evicted,
     })
 }
 

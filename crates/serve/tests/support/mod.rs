@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crayon_engine::{Engine, ModelSource, Settings};
-use crayon_serve::{Keys, Limits, Options, Server};
+use crayon_serve::{Keys, Limits, Offers, Options, Server};
 use serde_json::Value;
 
 /// A running server; it stops when dropped.
@@ -52,7 +52,13 @@ pub(crate) fn engine() -> Engine {
 }
 
 pub(crate) fn start(limits: Limits, keys: Option<Keys>) -> Running {
-    let options = Options { host: "127.0.0.1".to_owned(), port: 0, keys, model: "mini".to_owned(), limits };
+    offering(limits, keys, Offers::default())
+}
+
+/// A server with more than the model.
+pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Running {
+    let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
+    let options = Options { host, port: 0, keys, model, limits, offers };
     let server = Server::bind(options).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
