@@ -62,19 +62,19 @@ impl Scope {
         Ok(safetensors::write(&folder.join(FILE), &tensors, &metadata)?)
     }
 
-    /// Reads what stands beside the adapter at `path`, its folder or a file in it, for a network of `spec` and, where it is
-    /// known, the model with the fingerprint `base`; `None` where nothing does.
+    /// Reads what stands beside the adapter at `path`, its folder or a file in it, for a network of `spec` in the model with the
+    /// fingerprint `base`; `None` where nothing does.
     ///
     /// # Errors
     /// When the file is damaged or belongs to another model.
-    pub fn read(path: &Path, spec: &Spec, base: Option<&str>) -> Result<Option<Scope>, AdapterError> {
+    pub fn read(path: &Path, spec: &Spec, base: &str) -> Result<Option<Scope>, AdapterError> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let path = folder.join(FILE);
         if !path.is_file() {
             return Ok(None);
         }
         let file = SafeTensors::open(&path)?;
-        if base.is_some() && file.metadata.get(BASE).map(String::as_str) != base {
+        if file.metadata.get(BASE).map(String::as_str) != Some(base) {
             return Err(AdapterError::file(&path, "belongs to another model", OTHERS));
         }
         let width = spec.heads * spec.head_dim;

@@ -13,6 +13,7 @@ use crate::fields::{Fields, wrong};
 use crate::http::{Shared, object, read_body};
 use crate::offers::Shelved;
 use crate::refusal::Refusal;
+use crate::reply::short;
 
 /// Largest request for a blend, in bytes.
 const LARGEST: usize = 1 << 16;
@@ -111,7 +112,7 @@ fn described(shelved: &Shelved) -> Value {
         "adapters": names.len(),
         "names": names,
         "rank": pool.rank(),
-        "temperature": pool.temperature,
+        "temperature": short(pool.temperature),
         "width": pool.keys.mean.len(),
         "digest": shelved.digest,
         "key_bytes": shelved.keys.len(),

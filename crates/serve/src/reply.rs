@@ -93,12 +93,12 @@ impl Reply {
             Some(decision) => (decision.place.name(), decision.reason.as_str()),
             None => ("device", "no server is set up"),
         };
-        let weights = self.custom.weights.iter().map(|(name, weight)| (name.clone(), json!(weight)));
+        let weights = self.custom.weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
         json!({
             "where": place,
             "reason": reason,
-            "confidence": ending.confidence,
-            "scope": self.custom.scope,
+            "confidence": ending.confidence.map(short),
+            "scope": self.custom.scope.map(short),
             "adapter": self.custom.used.then(|| weights.collect::<Map<String, Value>>()),
             "fits": self.custom.fits,
             "kept": ending.prompt - ending.evicted,
@@ -137,6 +137,11 @@ impl Reply {
             "choices": choices,
         })
     }
+}
+
+/// A number with the digits it has: what is 0.7 in f32 is not 0.699999988079071.
+pub(crate) fn short(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 fn usage(ending: &Ending) -> Value {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{Catalogue, Examples, Form, Scope, add_noise, peft, weights};
+use crayon_engine::adapters::{Catalogue, Examples, Form, QueryEncoder, Scope, add_noise, peft, weights};
 use crayon_engine::{Engine, EngineError, Scored};
 use serde::{Serialize, Serializer};
 
@@ -66,6 +66,8 @@ pub(crate) struct Customised {
     /// Adapters and their weights; empty for the model alone.
     weights: Vec<(String, f32)>,
     scopes: Vec<Scope>,
+    /// Of the model itself, where adapters were merged into the one that answers: they change what its first layer asks.
+    encoder: Option<QueryEncoder>,
 }
 
 /// Runs the command.
@@ -185,7 +187,7 @@ pub(crate) fn apply(
     let custom = score(engine, &wish, output)?;
     explain(&custom, args.force, output);
     if !custom.fits && !args.force {
-        return Ok(Customised { weights: Vec::new(), scopes: vec![custom.scope()] });
+        return Ok(Customised { scopes: vec![custom.scope()], ..Customised::default() });
     }
     for line in bars(&custom, output) {
         output.detail(&line);
@@ -203,28 +205,41 @@ pub(crate) fn apply(
     }
     let names = custom.catalogue.members.iter().map(|member| member.name.clone());
     let weights = names.zip(custom.weights.iter().copied()).collect();
-    Ok(Customised { weights, scopes: vec![custom.scope()] })
+    Ok(Customised { weights, scopes: vec![custom.scope()], encoder: None })
 }
 
 impl Customised {
     /// Of the adapters given with `-a`, which may have been customised before.
     fn of_adapters(engine: &Engine, args: &ModelArgs) -> anyhow::Result<Customised> {
         let mut found = Customised::default();
-        // Weights with adapters merged into them are another model's; the adapters themselves were checked.
-        let base = (!args.merge).then(|| engine.checkpoint().fingerprint());
+        if args.adapter.is_empty() {
+            return Ok(found);
+        }
+        let alone = match args.merge {
+            true => Some(Engine::open(&model::resolve(&args.model)?, &model::settings(&args.run))?),
+            false => None,
+        };
+        let base = alone.as_ref().unwrap_or(engine).checkpoint().fingerprint();
         for adapter in &args.adapter {
             found.weights.push((adapter.path.display().to_string(), adapter.weight));
-            found.scopes.extend(Scope::read(&adapter.path, engine.spec(), base.as_deref())?);
+            found.scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
+        }
+        if let Some(alone) = alone.filter(|_| !found.scopes.is_empty()) {
+            found.encoder = Some(alone.query_encoder()?);
         }
         Ok(found)
     }
 
     /// `g(x)`: how near a query is to the examples; `None` where nothing was customised.
     pub(crate) fn scope(&self, engine: &Engine, query: &str) -> Result<Option<f32>, EngineError> {
-        match self.scopes.is_empty() {
-            true => Ok(None),
-            false => Ok(Scope::nearest(&self.scopes, &engine.query(query)?)),
+        if self.scopes.is_empty() {
+            return Ok(None);
         }
+        let query = match &self.encoder {
+            Some(encoder) => encoder.query(&engine.query_tokens(query)?, engine.pool())?,
+            None => engine.query(query)?,
+        };
+        Ok(Scope::nearest(&self.scopes, &query))
     }
 
     /// Text that differs between customisations; `None` for the model alone. An adapter in a file and the same blend made at

@@ -93,7 +93,7 @@ fn named(args: &ServeArgs) -> Vec<(String, AdapterRef)> {
 fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> anyhow::Result<Vec<OfferedAdapter>> {
     let base = engine.checkpoint().fingerprint();
     let read = |(name, AdapterRef { path, weight }): (String, AdapterRef)| {
-        let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), Some(&base))?);
+        let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), &base)?);
         Ok(OfferedAdapter { name, lora, weight, scope })
     };
     named.into_iter().map(read).collect()

@@ -1,5 +1,7 @@
 //! A server with the built-in model on a free port of 127.0.0.1, and a client that speaks plain HTTP to it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,12 +53,21 @@ pub(crate) fn engine() -> Engine {
     Engine::open(&source, &Settings { threads: Some(2), ..Settings::default() }).unwrap()
 }
 
+/// A server with this model.
+pub(crate) fn answering(engine: Engine) -> Running {
+    run(Limits::default(), None, Offers::default(), engine)
+}
+
 pub(crate) fn start(limits: Limits, keys: Option<Keys>) -> Running {
     offering(limits, keys, Offers::default())
 }
 
 /// A server with more than the model.
 pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Running {
+    run(limits, keys, offers, engine())
+}
+
+fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
     let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
     let options = Options { host, port: 0, keys, model, limits, offers };
     let server = Server::bind(options).unwrap();
@@ -65,7 +76,7 @@ pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Ru
     let (lines, stopped) = (log.clone(), stop.clone());
     let thread = std::thread::spawn(move || {
         let log = move |line: &str| lines.lock().unwrap().push_str(&format!("{line}\n"));
-        server.run(engine(), move || stopped.load(Ordering::SeqCst), log).unwrap();
+        server.run(engine, move || stopped.load(Ordering::SeqCst), log).unwrap();
     });
     Running { address, log, stop, thread: Some(thread) }
 }
@@ -86,6 +97,16 @@ impl Running {
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// The body of an answer that is bytes.
+    pub(crate) fn bytes(&self, request: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.raw(request).read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("octet-stream"), "{head}");
+        bytes.split_off(end + 4)
     }
 
     pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
