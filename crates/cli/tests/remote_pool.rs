@@ -355,6 +355,7 @@ fn servers_that_lie_are_not_believed() {
     };
     check(third(changed(&adapter, &other, false)), 2, "made for another model", "-m");
     check(third(foreign), 2, "this model has", "another model");
+    check(third(vec![0; 60 << 20]), 1, "more than", "nothing of it is used");
     check(third(b"<html>hello</html>".to_vec()), 1, "no usable answer", "damaged");
 
     let page = |status: u16, body: &str| Page { status, ..Page::good(body) };
@@ -374,6 +375,18 @@ fn servers_that_lie_are_not_believed() {
     let short = keys[..keys.len() - 8].to_vec();
     let offered = Page::good(description("pool", &short));
     check([offered, Page::good(short), first.clone()], 1, "no usable answer", "damaged");
+
+    // A server that says nothing at all is given up.
+    let silent = liar(|_| {
+        std::thread::sleep(std::time::Duration::from_secs(20));
+        Page::good("")
+    });
+    let began = std::time::Instant::now();
+    let arguments = ["customize", "--examples", "quokka.jsonl", "--pool", &silent, "--pool-timeout", "1"];
+    let output = place.crayon(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--pool-timeout"), "{}", stderr(&output));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
 
     // Names are shown without what a terminal would obey, and an honest adapter still works.
     let mut named = pool.clone();

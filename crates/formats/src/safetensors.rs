@@ -183,17 +183,15 @@ pub fn to_bytes(name: &str, tensors: &[Tensor], metadata: &BTreeMap<String, Stri
 
 /// Name, format and shape of a tensor to be written.
 type Info = (String, Format, Vec<usize>);
+/// Names and bytes of tensors.
+type Sizes = Vec<(String, usize)>;
 
 fn infos(tensors: &[Tensor]) -> Vec<Info> {
     tensors.iter().map(|tensor| (tensor.name.clone(), tensor.format, tensor.shape.clone())).collect()
 }
 
 /// The beginning of a file, up to its data, and the size in bytes of every tensor.
-fn table(
-    file: &str,
-    tensors: &[Info],
-    metadata: &BTreeMap<String, String>,
-) -> Result<(Vec<u8>, Vec<(String, usize)>)> {
+fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Sizes)> {
     let mut table = serde_json::Map::new();
     if !metadata.is_empty() {
         table.insert("__metadata__".to_owned(), serde_json::json!(metadata));

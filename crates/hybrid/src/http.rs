@@ -73,6 +73,11 @@ pub(crate) fn passing(reason: impl Into<String>) -> Fault {
     Fault::Passing { reason: reason.into(), after: None }
 }
 
+/// Who hears of what happens, and may stop it.
+pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
+/// What one try came to; the outer error ends all tries.
+pub(crate) type Attempted<T> = Result<Result<T, Fault>, RemoteError>;
+
 /// One server, as all requests to it see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
@@ -91,11 +96,8 @@ impl Http {
     /// used up. Returns what it gave and the number of tries.
     pub(crate) fn keep_trying<T>(
         &self,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-        attempt: &mut dyn FnMut(
-            Instant,
-            &mut dyn FnMut(Event) -> ControlFlow<()>,
-        ) -> Result<Result<T, Fault>, RemoteError>,
+        on_event: OnEvent<'_>,
+        attempt: &mut dyn FnMut(Instant, OnEvent<'_>) -> Attempted<T>,
     ) -> Result<(T, u32), RemoteError> {
         let started = Instant::now();
         let until = started + self.patience.budget;

@@ -19,8 +19,6 @@ use crate::{Endpoint, Key, Patience, PoolError, RemoteError};
 const LARGEST_OFFER: u64 = 1 << 20;
 /// Largest file of keys: 4,096 keys of 4,096 values.
 const LARGEST_KEYS: u64 = 64 << 20;
-/// Largest adapter.
-const LARGEST_ADAPTER: u64 = 1 << 30;
 const BYTES: &str = "application/octet-stream";
 
 /// A server and a pool it has.
@@ -143,22 +141,23 @@ impl PoolServer {
         }
     }
 
-    /// Sends scores, and nothing else, for one adapter.
+    /// Sends scores, and nothing else, for one adapter of `most` bytes.
     ///
     /// # Errors
-    /// When the server gives no answer, or does not take the scores.
+    /// When the server gives no answer, a larger one, or does not take the scores.
     pub fn blend(
         &self,
         offer: &Offer,
         scores: &[f32],
         form: &str,
         temperature: Option<f32>,
+        most: u64,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Blend, PoolError> {
         let path = format!("{}/pools/{}/blend", self.endpoint.url(), offer.name);
         let body = body(scores, form, temperature);
         let length = body.len() as u64;
-        let (adapter, tries) = self.fetch(Call::Post(path, body), LARGEST_ADAPTER, on_event)?;
+        let (adapter, tries) = self.fetch(Call::Post(path, body), most, on_event)?;
         Ok(Blend { adapter, sent: length * u64::from(tries) })
     }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
+use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, atomic};
 use crayon_hybrid::{Endpoint, Event, HybridError, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
+use crayon_model::Projection;
 
 use super::routing;
 use crate::args::PoolServerArgs;
@@ -154,7 +156,8 @@ impl There {
         output: &Output,
     ) -> anyhow::Result<Made> {
         let hear = &mut |event| hear(&event, output);
-        let blend = stopped(self.server.blend(&self.offer, scores, form.name(), temperature, hear))?;
+        let most = largest(engine.spec());
+        let blend = stopped(self.server.blend(&self.offer, scores, form.name(), temperature, most, hear))?;
         let traffic = Traffic { sent: blend.sent, received: self.received + blend.adapter.len() as u64 };
         let host = self.server.endpoint().host();
         let what = format!("{host}/pools/{}", self.offer.name);
@@ -166,6 +169,15 @@ impl There {
         lora.check_base(&what, &engine.checkpoint().fingerprint(), engine.name())?;
         Ok(Made { lora, traffic })
     }
+}
+
+/// Bytes of an adapter beyond which it is none: twice those of full rank on every layer, and its table.
+fn largest(spec: &Spec) -> u64 {
+    let full = Projection::ALL.into_iter().map(|projection| {
+        let (input, output) = projection.size(spec);
+        (input + output) as u64 * input.min(output) as u64
+    });
+    2 * 4 * spec.layers as u64 * full.sum::<u64>() + (1 << 20)
 }
 
 /// What a server sent, read; another model's stays the user's to settle, anything else is the server's fault.
