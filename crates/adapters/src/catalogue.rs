@@ -80,7 +80,8 @@ impl Catalogue {
         Catalogue::parse(&SafeTensors::from_bytes(what, bytes)?, what, checkpoint, name)
     }
 
-    fn parse(
+    /// Reads an open file; see [`from_bytes`](Self::from_bytes).
+    pub(crate) fn parse(
         file: &SafeTensors,
         what: &str,
         checkpoint: &Checkpoint,
@@ -147,7 +148,8 @@ impl Catalogue {
         Ok(safetensors::write(path, &tensors, &metadata)?)
     }
 
-    fn parts(&self) -> Result<([Tensor; 2], BTreeMap<String, String>), AdapterError> {
+    /// Tensors and metadata of the file.
+    pub(crate) fn parts(&self) -> Result<([Tensor; 2], BTreeMap<String, String>), AdapterError> {
         let description = Description {
             version: VERSION,
             base: self.base.clone(),

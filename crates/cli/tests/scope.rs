@@ -42,6 +42,18 @@ fn an_answer_says_how_near_the_question_was_and_through_what_it_came() {
     assert_eq!(scope(&ask(&["-a", "out", "--merge"], NEAR)), scope(&near));
     place.write("story.txt", "The train left at noon, and the city was far.");
     assert_eq!(scope(&ask(&["-a", "out", "-c", "story.txt"], NEAR)), scope(&near));
+    // What was read of a document through an adapter is kept for that adapter alone.
+    let read = |options: &[&str]| {
+        let document = ["ask", "--max-tokens", "12", "-c", "story.txt"];
+        place.json(&[&document[..], options, &[NEAR]].concat())["text"].clone()
+    };
+    let (with, without) = (read(&["-a", "out"]), read(&[]));
+    assert_ne!(with, without);
+    for _ in 0..2 {
+        assert_eq!(read(&["--cache", "-a", "out"]), with);
+        assert_eq!(read(&["--cache"]), without);
+        assert_eq!(read(&["--cache", "--examples", "mine.jsonl", "--pool", "pool"]), with);
+    }
     let plain = ask(&[], NEAR);
     assert!(plain["scope"].is_null() && plain["adapter"].is_null(), "{plain}");
     // Without the file there is no scope, and nothing else changes; another model's file is refused.

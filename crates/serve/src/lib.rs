@@ -176,8 +176,10 @@ impl Server {
     /// Opens the port.
     ///
     /// # Errors
-    /// [`ServeError`] when the port cannot be had, or other devices could reach it without a key.
+    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
+    /// name.
     pub fn bind(options: Options) -> Result<Server, ServeError> {
+        options.offers.check()?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };
         let bare = host.trim_start_matches('[').trim_end_matches(']');

@@ -34,6 +34,14 @@ pub struct OfferedAdapter {
     pub scope: Option<Scope>,
 }
 
+impl Offers {
+    /// Whether everything has a name of its own that requests can spell.
+    pub(crate) fn check(&self) -> Result<(), ServeError> {
+        distinct("adapter", self.adapters.iter().map(|adapter| adapter.name.as_str()))?;
+        distinct("pool", self.pools.iter().map(|(name, _)| name.as_str()))
+    }
+}
+
 /// A bigger model on a server, and when it is asked.
 #[derive(Clone, Debug)]
 pub struct Bigger {
@@ -76,8 +84,6 @@ pub(crate) struct Shelved {
 impl Shelf {
     pub(crate) fn new(offers: Offers, engine: &Engine) -> Result<Shelf, ServeError> {
         let Offers { adapters, pools, bigger } = offers;
-        distinct("adapter", adapters.iter().map(|adapter| adapter.name.as_str()))?;
-        distinct("pool", pools.iter().map(|(name, _)| name.as_str()))?;
         let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
         let stack = match loras.is_empty() {
             true => None,

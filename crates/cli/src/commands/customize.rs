@@ -82,14 +82,14 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
     let engine = model::open(&args.model, output)?;
-    let ask = Wish {
+    let wish = Wish {
         examples: &args.examples,
         pool: &args.pool,
         server: &args.server,
         temperature: args.temperature,
         seed: args.seed,
     };
-    let custom = score(&engine, &ask, output)?;
+    let custom = score(&engine, &wish, output)?;
     let used = custom.fits || args.force;
     let started = Instant::now();
     // A server learns nothing where its adapter would not be used.
@@ -106,11 +106,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let traffic = made.as_ref().map_or(custom.source.traffic(), |made| match made.traffic {
-        // A pool in a folder has no traffic of its own.
-        traffic if traffic == Traffic::default() => custom.source.traffic(),
-        traffic => traffic,
-    });
+    let traffic = made.as_ref().map_or(custom.source.traffic(), |made| made.traffic);
     let rank = made.as_ref().map(|made| made.lora.rank());
     if output.json {
         return output.object(&Report {
