@@ -36,6 +36,14 @@ impl Engine {
         Ok(self.tokenizer()?.encode(prompt, Special::Plain)?)
     }
 
+    /// The query of a prompt, `[width]`: what the first layer asks of its words. One encoder serves many prompts better.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn query(&self, prompt: &str) -> Result<Vec<f32>, EngineError> {
+        Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.pool())?)
+    }
+
     /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
     /// answers are not looked at.
     ///
