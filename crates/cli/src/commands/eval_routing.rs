@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use crayon_engine::adapters::{Examples, Pool};
 use crayon_engine::{EngineError, Message, Role};
-use crayon_eval::routing::{RoutingOptions, Row, Scope, routing};
+use crayon_eval::routing::{RoutingOptions, Row, routing};
 use crayon_eval::{Chart, EvalError, Line};
 use crayon_hybrid::{Endpoint, HybridError, Question, RemoteError};
 
@@ -28,23 +27,14 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let endpoint = Endpoint::parse(&args.server)?;
-    if let Some(name) = crayon_hub::Settings::from_env()?.offline {
+    if let Some(name) = server::offline()? {
         let reason = format!("{name} forbids the network");
         return Err(HybridError::Forbidden { reason }.into());
     }
     let key = args.server_key_file.as_deref();
     let remote = server::remote(endpoint, &args.server_model, key, Duration::from_secs(120))?;
     let mut engine = model::open(&args.model, output)?;
-    let custom = match (&args.custom.examples, &args.custom.pool) {
-        (Some(examples), Some(pool)) => {
-            let pool = Pool::open(pool, engine.checkpoint(), engine.name())?;
-            let query = engine.score(&pool.keys, Examples::open(examples)?)?.query;
-            Some((pool, query))
-        }
-        _ => None,
-    };
-    customize::apply(&mut engine, &args.custom, output)?;
-    let scope = custom.as_ref().map(|(pool, query)| Scope { keys: &pool.keys, query: query.clone() });
+    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
     let mut ask = |prompt: &str| {
         let question = Question {
             messages: vec![Message::new(Role::User, prompt)],
@@ -59,7 +49,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> anyhow::Result<()> {
         }
     };
     let result = watched("questions", output, |progress| {
-        routing(&engine, scope.as_ref(), &options, &mut ask, progress)
+        routing(&engine, &|prompt| custom.scope(&engine, prompt), &options, &mut ask, progress)
     })?;
     if let (Some(path), Some(row)) = (&args.plot, result.rows.first()) {
         let svg = chart(&result.model, &args.server_model, row).svg();

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crayon_adapters::{Example, Examples, Keys, QueryEncoder};
+use crayon_adapters::{Example, Examples};
 use crayon_engine::{Engine, EngineError};
 use crayon_hybrid::confidence;
 use serde::Serialize;
@@ -49,14 +49,8 @@ pub struct RoutingOptions {
     pub seed: u64,
 }
 
-/// The task the device is customised for.
-#[derive(Clone, Debug)]
-pub struct Scope<'a> {
-    /// Keys of the pool, whose mean query is subtracted.
-    pub keys: &'a Keys,
-    /// `q_c` `[width]`, the mean query of the examples.
-    pub query: Vec<f32>,
-}
+/// The cosine between a prompt and the task that the device is customised for; `None` where there is none.
+pub type ScopeOf<'a> = dyn Fn(&str) -> Result<Option<f32>, EngineError> + 'a;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -139,7 +133,7 @@ struct Answered {
 /// When a file cannot be read, a question fits no context, the server fails, or `progress` stops it.
 pub fn routing(
     engine: &Engine,
-    scope: Option<&Scope<'_>>,
+    scope: &ScopeOf<'_>,
     options: &RoutingOptions,
     ask: &mut Ask<'_>,
     progress: &mut Progress<'_>,
@@ -209,7 +203,10 @@ pub fn routing(
             inside: all.len(),
             outside: outside.len(),
             confidence: by(|answered| answered.confidence),
-            scope: scope.and_then(|_| by(|answered| answered.scope.unwrap_or(0.0))),
+            scope: match all.iter().chain(&outside).all(|answered| answered.scope.is_some()) {
+                true => by(|answered| answered.scope.unwrap_or(0.0)),
+                false => None,
+            },
         }
     });
     let model = engine.name().to_owned();
@@ -240,20 +237,15 @@ fn foreign(options: &RoutingOptions, tasks: &[(String, Vec<Question>)]) -> Resul
 /// The device's side.
 struct Judge<'a> {
     engine: &'a Engine,
-    scope: Option<&'a Scope<'a>>,
-    encoder: QueryEncoder,
+    scope: &'a ScopeOf<'a>,
     framing: Framing,
     session: crayon_engine::Session<'a>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(
-        engine: &'a Engine,
-        scope: Option<&'a Scope<'a>>,
-        framing: Framing,
-    ) -> Result<Judge<'a>, EvalError> {
+    fn new(engine: &'a Engine, scope: &'a ScopeOf<'a>, framing: Framing) -> Result<Judge<'a>, EvalError> {
         let (framing, session) = (framing.resolve(engine)?, engine.session(engine.spec().context)?);
-        Ok(Judge { engine, scope, encoder: engine.query_encoder()?, framing, session })
+        Ok(Judge { engine, scope, framing, session })
     }
 
     fn encode(&self, question: &Question) -> Result<Encoded, EvalError> {
@@ -268,21 +260,13 @@ impl<'a> Judge<'a> {
         }
         let scores = log_likelihoods(&mut self.session, &encoded.prompt, &encoded.choices)?;
         let likelihoods: Vec<f32> = scores.iter().map(|score| *score as f32).collect();
-        let scope = self.scope.map(|scope| self.cosine(scope, &question.prompt)).transpose()?;
         Ok(Some(Answered {
             confidence: confidence::of_choice(&likelihoods).map_or(0.0, f64::from),
-            scope,
+            scope: (self.scope)(&question.prompt)?.map(f64::from),
             device: largest(&scores) == question.answer,
             server: false,
             matched: false,
         }))
-    }
-
-    fn cosine(&self, scope: &Scope<'_>, prompt: &str) -> Result<f64, EvalError> {
-        let tokens = self.engine.query_tokens(prompt)?;
-        let query = self.encoder.query(&tokens, self.engine.pool()).map_err(EngineError::from)?;
-        let task = Keys { keys: vec![scope.query.clone()], ..scope.keys.clone() };
-        Ok(f64::from(task.scores(&task.centre(&query))[0]))
     }
 
     fn all_too_long(&self, questions: &[Question]) -> Result<EvalError, EvalError> {
