@@ -50,7 +50,8 @@ fn go(_: &Progress) -> ControlFlow<()> {
 fn a_pool_learns_tasks_and_blends_them_for_examples() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let samples = samples(40);
-    let (pool, report) = train(&checkpoint, "llama", &samples, &options(), folder.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples, &options(), folder.path(), &Threads::new(2), &mut go).unwrap();
     assert!(report.loss < 0.5 * report.loss_before, "{report:?}");
     let mut names: Vec<&str> = pool.members.iter().map(|member| member.name.as_str()).collect();
     names.sort_unstable();
@@ -81,23 +82,28 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
     let samples = samples(24);
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let options = Options { epochs: 3, ..options() };
-    let (expected, _) = train(&checkpoint, "llama", &samples, &options, whole.path(), &mut go).unwrap();
+    let (expected, _) =
+        train(&checkpoint, "llama", &samples, &options, whole.path(), &Threads::new(1), &mut go).unwrap();
     // Twice stopped, once in the middle of an epoch.
     for stop in [4, 11] {
         let mut until = |progress: &Progress| match progress.step {
             step if step >= stop => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
-        let error = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut until).unwrap_err();
+        let error =
+            train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut until)
+                .unwrap_err();
         assert!(matches!(error, AdapterError::Stopped));
     }
-    let (pool, report) = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut go).unwrap();
     assert_eq!(report.resumed, 11);
     assert_eq!(bytes(&pool), bytes(&expected));
     assert_eq!(pool.keys, expected.keys);
     // Other options do not go on from there.
     let other = Options { seed: 1, ..options };
-    let (_, report) = train(&checkpoint, "llama", &samples, &other, broken.path(), &mut go).unwrap();
+    let (_, report) =
+        train(&checkpoint, "llama", &samples, &other, broken.path(), &Threads::new(2), &mut go).unwrap();
     assert_eq!(report.resumed, 0);
 }
 
@@ -105,7 +111,9 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
 fn the_hard_variant_keeps_tasks_apart() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let options = Options { hard: true, epochs: 4, ..options() };
-    let (pool, report) = train(&checkpoint, "llama", &samples(40), &options, folder.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(2), &mut go)
+            .unwrap();
     assert!(report.loss < report.loss_before, "{report:?}");
     let prompt = [1, 10, 12, 7];
     let answers: Vec<Vec<f32>> =
@@ -118,7 +126,8 @@ fn options_and_data_that_cannot_be_used_are_refused() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let check = |options: Options, count: usize, expected: &str| {
         let error =
-            train(&checkpoint, "llama", &samples(count), &options, folder.path(), &mut go).unwrap_err();
+            train(&checkpoint, "llama", &samples(count), &options, folder.path(), &Threads::new(2), &mut go)
+                .unwrap_err();
         assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
         assert!(error.is_user_mistake());
     };
@@ -127,7 +136,14 @@ fn options_and_data_that_cannot_be_used_are_refused() {
     check(Options { validation: 1.0, ..options() }, 10, "validation");
     check(options(), 2, "too few");
     // Ten examples that are all the same cannot have two keys.
-    let error =
-        train(&checkpoint, "llama", &vec![samples(1)[0].clone(); 10], &options(), folder.path(), &mut go);
+    let error = train(
+        &checkpoint,
+        "llama",
+        &vec![samples(1)[0].clone(); 10],
+        &options(),
+        folder.path(),
+        &Threads::new(2),
+        &mut go,
+    );
     assert!(error.unwrap_err().to_string().contains("differ"));
 }
