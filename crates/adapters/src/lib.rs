@@ -10,12 +10,14 @@
 //!
 //! Nothing here knows text or tokenizers.
 
+mod arrow;
 mod blend;
 mod error;
 mod examples;
 mod keys;
 mod kmeans;
 mod lora;
+mod packed;
 pub mod peft;
 mod plot;
 mod pool;
@@ -25,6 +27,7 @@ mod stack;
 mod svd;
 pub mod train;
 
+pub use arrow::Arrow;
 pub use blend::{Form, blend};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};

@@ -1,26 +1,27 @@
 //! A pool: base adapters with a key each, and the folder it is kept in.
 //!
 //! `pool.safetensors` holds the keys, the mean query and, in its metadata, the description; `adapters/NNN` are PEFT
-//! folders. The first is written last and replaced in one step, so a pool is there whole or not at all.
+//! folders. The first is written last and replaced in one step, so a pool is there whole or not at all. A packed pool is one
+//! file that holds the adapters too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::spec::Spec;
-use crayon_formats::{Checkpoint, Tensor};
+use crayon_formats::{Bytes, Checkpoint, Tensor};
 use crayon_kernels::Pool as Threads;
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, Form, Keys, Lora, Stack, blend, peft, weights};
+use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};
 
 /// File with the keys and the description.
 const FILE: &str = "pool.safetensors";
 /// Key of the description in its metadata.
 const DESCRIPTION: &str = "crayon.pool";
-/// Version of the folder.
+/// Version of the folder and of the packed file.
 const VERSION: u32 = 1;
-const DAMAGED: &str = "the pool is damaged or was cut short; train it again or copy it anew";
+pub(crate) const DAMAGED: &str = "the pool is damaged or was cut short; train it again or copy it anew";
 
 /// One base adapter.
 #[derive(Clone, Debug)]
@@ -80,33 +81,74 @@ impl Pool {
         folder.join(FILE).is_file()
     }
 
-    /// Reads the pool in `folder` for the model in `checkpoint`, which messages call `name`. All of it or nothing.
+    /// Reads the pool in the folder or the packed file `path` for the model in `checkpoint`, which messages call `name`. All of
+    /// it or nothing.
     ///
     /// # Errors
     /// When there is none, it was made for another model, or a part of it is missing or damaged.
-    pub fn open(folder: &Path, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
-        let path = folder.join(FILE);
-        if !path.is_file() {
-            let hint = "`crayon pool train --data FILE -o DIR` makes a pool";
-            return Err(AdapterError::file(folder, "holds no pool", hint));
+    pub fn open(path: &Path, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
+        if path.is_file() {
+            return packed::read(&SafeTensors::open(path)?, checkpoint, name);
         }
-        let file = SafeTensors::open(&path)?;
+        let file = path.join(FILE);
+        if !file.is_file() {
+            let hint = "`crayon pool train --data FILE -o DIR` makes a pool";
+            return Err(AdapterError::file(path, "holds no pool", hint));
+        }
+        let mut index = 0;
+        Pool::read(&SafeTensors::open(&file)?, checkpoint, name, &mut |_| {
+            let path = member_folder(path, index);
+            index += 1;
+            let lora = peft::read(&path, &checkpoint.spec)?;
+            lora.check_base(&path.display().to_string(), &checkpoint.fingerprint(), name)?;
+            Ok(lora)
+        })
+    }
+
+    /// Reads a packed pool that is in memory; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Pool::open`].
+    pub fn from_bytes(
+        file: &str,
+        bytes: Bytes,
+        checkpoint: &Checkpoint,
+        name: &str,
+    ) -> Result<Pool, AdapterError> {
+        packed::read(&SafeTensors::from_bytes(file, bytes)?, checkpoint, name)
+    }
+
+    /// Writes the pool into one file, adapters in half precision.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn pack(&self, path: &Path) -> Result<(), AdapterError> {
+        packed::write(self, path)
+    }
+
+    /// Reads keys and description from `file`, and each adapter by its number with `adapter`.
+    pub(crate) fn read(
+        file: &SafeTensors,
+        checkpoint: &Checkpoint,
+        name: &str,
+        adapter: &mut dyn FnMut(usize) -> Result<Lora, AdapterError>,
+    ) -> Result<Pool, AdapterError> {
+        let path = Path::new(&file.file);
         let text = file.metadata.get(DESCRIPTION).map_or("", String::as_str);
         let description: Description = serde_json::from_str(text).map_err(|error| {
-            AdapterError::key(&path, DESCRIPTION, format!("cannot be read: {error}"), DAMAGED)
+            AdapterError::key(path, DESCRIPTION, format!("cannot be read: {error}"), DAMAGED)
         })?;
         if description.version != VERSION {
             let what = format!("is of version {}, this program reads {VERSION}", description.version);
-            return Err(AdapterError::key(&path, DESCRIPTION, what, "use the program that made it"));
+            return Err(AdapterError::key(path, DESCRIPTION, what, "use the program that made it"));
         }
-        let fingerprint = checkpoint.fingerprint();
         let owner = Lora {
             base: Some(description.base.clone()),
             base_name: Some(description.base_name.clone()),
             ..Lora::default()
         };
-        owner.check_base(&folder.display().to_string(), &fingerprint, name)?;
-        let (keys, mean) = (matrix(&file, "keys")?, matrix(&file, "mean")?);
+        owner.check_base(&file.file, &checkpoint.fingerprint(), name)?;
+        let (keys, mean) = (matrix(file, "keys")?, matrix(file, "mean")?);
         let spec = &checkpoint.spec;
         let width = spec.heads * spec.head_dim;
         let fits = keys.len() == description.members.len()
@@ -119,18 +161,15 @@ impl Pool {
                 keys.len(),
                 description.members.len()
             );
-            return Err(AdapterError::file(&path, what, DAMAGED));
+            return Err(AdapterError::file(path, what, DAMAGED));
         }
         let sane = |value: f32| value.is_finite() && value > 0.0;
         if !sane(description.temperature) || !description.floor.is_finite() {
-            return Err(AdapterError::key(&path, DESCRIPTION, "holds a temperature that is none", DAMAGED));
+            return Err(AdapterError::key(path, DESCRIPTION, "holds a temperature that is none", DAMAGED));
         }
         let mut members = Vec::with_capacity(keys.len());
         for (index, entry) in description.members.into_iter().enumerate() {
-            let path = member_folder(folder, index);
-            let lora = peft::read(&path, spec)?;
-            lora.check_base(&path.display().to_string(), &fingerprint, name)?;
-            members.push(Member { name: entry.name, examples: entry.examples, lora });
+            members.push(Member { name: entry.name, examples: entry.examples, lora: adapter(index)? });
         }
         let mean = mean.into_iter().next().unwrap_or_default();
         Ok(Pool {
@@ -153,6 +192,12 @@ impl Pool {
             lora.base_name = Some(self.base_name.clone());
             peft::write(&member_folder(folder, index), &lora, spec)?;
         }
+        let (tensors, metadata) = self.described()?;
+        Ok(safetensors::write(&folder.join(FILE), &tensors, &metadata)?)
+    }
+
+    /// Keys and description as both forms of the pool hold them.
+    pub(crate) fn described(&self) -> Result<(Vec<Tensor>, BTreeMap<String, String>), AdapterError> {
         let description = Description {
             version: VERSION,
             base: self.base.clone(),
@@ -165,18 +210,15 @@ impl Pool {
                 .map(|member| Entry { name: member.name.clone(), examples: member.examples })
                 .collect(),
         };
-        let text = serde_json::to_string(&description)
-            .map_err(|error| AdapterError::file(folder, format!("cannot be described: {error}"), DAMAGED))?;
-        let tensors = [
-            Tensor::from_f32(
-                "keys",
-                vec![self.keys.keys.len(), self.keys.mean.len()],
-                &self.keys.keys.concat(),
-            ),
-            Tensor::from_f32("mean", vec![1, self.keys.mean.len()], &self.keys.mean),
+        let text = serde_json::to_string(&description).map_err(|error| {
+            AdapterError::unusable(format!("the pool cannot be described: {error}"), DAMAGED)
+        })?;
+        let width = self.keys.mean.len();
+        let tensors = vec![
+            Tensor::from_f32("keys", vec![self.keys.keys.len(), width], &self.keys.keys.concat()),
+            Tensor::from_f32("mean", vec![1, width], &self.keys.mean),
         ];
-        let metadata = BTreeMap::from([(DESCRIPTION.to_owned(), text)]);
-        Ok(safetensors::write(&folder.join(FILE), &tensors, &metadata)?)
+        Ok((tensors, BTreeMap::from([(DESCRIPTION.to_owned(), text)])))
     }
 
     /// Adds an adapter whose key is `query`, a mean of centred queries of its example data.

@@ -5,9 +5,10 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::train::{Options, Progress, Sample, train};
-use crayon_adapters::{AdapterError, Form, Pool, QueryEncoder};
+use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
+use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
 use crayon_kernels::Pool as Threads;
+use crayon_model::frozen::FrozenDecoder;
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
 fn samples(count: usize) -> Vec<Sample> {
@@ -146,4 +147,35 @@ fn options_and_data_that_cannot_be_used_are_refused() {
         &mut go,
     );
     assert!(error.unwrap_err().to_string().contains("differ"));
+}
+
+#[test]
+fn one_adapter_learns_a_few_examples() {
+    let checkpoint = base("llama");
+    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    let samples: Vec<Sample> = samples(6).into_iter().step_by(2).collect();
+    let options = Options { batch: 2, ..options() };
+    let before = loss(&decoder, &Lora::default(), &samples, &threads).unwrap();
+    let fitted = fit(&decoder, &samples, &options, 30, &threads).unwrap();
+    let after = loss(&decoder, &fitted, &samples, &threads).unwrap();
+    assert!(after < 0.5 * before, "{before} {after}");
+    // The decoder that answers agrees with what was learned.
+    let answer = logits(&checkpoint, Some(fitted), &samples[0].prompt);
+    let last = &answer[answer.len() - checkpoint.spec.vocab..];
+    let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+    assert_eq!(best as u32, samples[0].answer[0]);
+    assert!(fit(&decoder, &[], &options, 3, &threads).is_err());
+}
+
+#[test]
+fn without_centring_all_keys_are_alike() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let options = Options { centred: false, epochs: 1, ..options() };
+    let (pool, _) =
+        train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(1), &mut go)
+            .unwrap();
+    assert!(pool.keys.mean.iter().all(|value| *value == 0.0));
+    let alike = pool.keys.scores(&pool.keys.keys[0]);
+    assert!(alike[1] > 0.0, "{alike:?}");
 }

@@ -6,11 +6,13 @@
 //! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
 //! - [`logits`]: what the network computes, for comparison with other implementations;
 //! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
+//! - [`mod@customise`]: a pool's blend beside other ways to serve a person from a few examples;
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
 pub mod bench;
 mod choice;
+pub mod customise;
 mod error;
 mod input;
 mod logits;

@@ -6,6 +6,7 @@
 
 mod optimiser;
 mod progress;
+mod single;
 mod soft;
 mod state;
 
@@ -14,7 +15,7 @@ use std::path::Path;
 
 use crayon_formats::Checkpoint;
 use crayon_kernels::Pool as Threads;
-use crayon_model::frozen::{FrozenDecoder, Loss, Sequence};
+use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
 use crayon_model::{ModelError, Projection};
 
 use crate::keys::{centre, weights};
@@ -22,6 +23,7 @@ use crate::random::Random;
 use crate::{AdapterError, Clusters, Keys, Lora, Member, Pool, TEMPERATURE, k_means};
 use optimiser::Adam;
 pub use progress::{Progress, Report};
+pub use single::{fit, loss};
 use soft::Soft;
 use state::State;
 
@@ -59,6 +61,8 @@ pub struct Options {
     pub temperature: f32,
     /// Each example trains its nearest adapter only.
     pub hard: bool,
+    /// The mean query is subtracted from queries. Without, all of them are nearly alike; for comparison only.
+    pub centred: bool,
     /// Everything random follows from it.
     pub seed: u64,
     /// Share of the data held out to see when to stop.
@@ -81,6 +85,7 @@ impl Default for Options {
             rate: 3e-4,
             temperature: TEMPERATURE,
             hard: false,
+            centred: true,
             seed: 0,
             validation: 0.1,
             patience: 2,
@@ -230,16 +235,11 @@ impl Model<'_> {
         samples: &[(&Sample, Vec<f32>)],
         learn: bool,
     ) -> Result<Loss, ModelError> {
-        let texts: Vec<Vec<u32>> =
-            samples.iter().map(|(sample, _)| [&sample.prompt[..], &sample.answer].concat()).collect();
         // The last token is predicted, not read.
-        soft.set_shares(samples.iter().zip(&texts).map(|((_, shares), text)| (&shares[..], text.len() - 1)));
-        let sequence = |((sample, _), text): (&(&Sample, Vec<f32>), _)| {
-            let tokens: &Vec<u32> = text;
-            Sequence { tokens, answer: sample.prompt.len() }
-        };
-        let sequences: Vec<Sequence<'_>> = samples.iter().zip(&texts).map(sequence).collect();
-        self.decoder.loss(&sequences, soft, learn, self.threads)
+        let rows = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
+        soft.set_shares(samples.iter().map(|(sample, shares)| (&shares[..], rows(sample))));
+        let samples: Vec<&Sample> = samples.iter().map(|(sample, _)| *sample).collect();
+        pass(&self.decoder, soft, &samples, learn, self.threads)
     }
 
     /// Mean loss over the tokens of all answers.
@@ -251,6 +251,24 @@ impl Model<'_> {
         }
         Ok(all.mean() as f32)
     }
+}
+
+/// Loss of the answers of `samples` with `beside` taking part.
+fn pass(
+    decoder: &FrozenDecoder,
+    beside: &mut dyn Beside,
+    samples: &[&Sample],
+    learn: bool,
+    threads: &Threads,
+) -> Result<Loss, ModelError> {
+    let texts: Vec<Vec<u32>> =
+        samples.iter().map(|sample| [&sample.prompt[..], &sample.answer].concat()).collect();
+    let sequences: Vec<Sequence<'_>> = samples
+        .iter()
+        .zip(&texts)
+        .map(|(sample, tokens)| Sequence { tokens, answer: sample.prompt.len() })
+        .collect();
+    decoder.loss(&sequences, beside, learn, threads)
 }
 
 /// Which examples train, and which are held out.
@@ -281,7 +299,7 @@ fn find_keys(
     const OUTSIDE: f64 = 0.01;
     let width = samples.first().map_or(0, |sample| sample.query.len());
     let mut mean = vec![0.0f64; width];
-    for &at in learning {
+    for &at in learning.iter().filter(|_| options.centred) {
         for (sum, value) in mean.iter_mut().zip(&samples[at].query) {
             *sum += f64::from(*value) / learning.len() as f64;
         }

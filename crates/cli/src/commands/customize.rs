@@ -113,9 +113,20 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
 /// Lets `engine` answer through the blend for `--examples`, if they are given.
 pub(crate) fn apply(engine: &mut Engine, args: &CustomArgs, output: &Output) -> anyhow::Result<()> {
     let (Some(examples), Some(pool)) = (&args.examples, &args.pool) else { return Ok(()) };
+    answer_through(engine, examples, pool, args.force, output)
+}
+
+/// Lets `engine` answer through the blend of `pool` for `examples`, if they fit it or `force` is given.
+pub(crate) fn answer_through(
+    engine: &mut Engine,
+    examples: &Path,
+    pool: &Path,
+    force: bool,
+    output: &Output,
+) -> anyhow::Result<()> {
     let custom = score(engine, examples, pool, None)?;
-    explain(&custom, args.force, output);
-    if custom.fits || args.force {
+    explain(&custom, force, output);
+    if custom.fits || force {
         for line in bars(&custom, output) {
             output.detail(&line);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
-use super::{long_texts, watched};
+use super::{customize, eval_customize, long_texts, watched};
 use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs};
 use crate::failure::mistake;
 use crate::output::Output;
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
         EvalCommand::Perplexity(args) => perplexity(args, output),
         EvalCommand::Logits(args) => logits(args, output),
         EvalCommand::Choice(args) => choice(args, output),
+        EvalCommand::Customize(args) => eval_customize::run(args, output),
         EvalCommand::Needle(args) => long_texts::needle(args, output),
         EvalCommand::Policies(args) => long_texts::policies(args, output),
         EvalCommand::Long(args) => long_texts::published(args, output),
@@ -92,9 +93,14 @@ fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
         mistake(format!("there is no framing {:?}", args.framing), format!("framings are {names}"))
     })?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    let mut shown = args.examples.as_deref();
+    if let (Some(examples), Some(pool)) = (shown, &args.pool) {
+        customize::answer_through(&mut engine, examples, pool, true, output)?;
+        shown = None;
+    }
     let result = watched("questions", output, |progress| {
-        crayon_eval::choice(&engine, &args.task, args.examples.as_deref(), &options, progress)
+        crayon_eval::choice(&engine, &args.task, shown, &options, progress)
     })?;
     if result.skipped > 0 {
         output.note(&format!(

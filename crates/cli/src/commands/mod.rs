@@ -7,6 +7,7 @@ mod chat;
 mod convert;
 mod customize;
 mod eval;
+mod eval_customize;
 pub(crate) mod long;
 mod long_texts;
 mod models;

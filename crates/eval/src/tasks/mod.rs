@@ -189,7 +189,7 @@ const FORMS: &str = "a task is JSON lines of {\"prompt\", \"choices\", \"answer\
                      data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read too";
 
 /// A number in [0, 1): splitmix64, the same sequence for a seed on every platform.
-fn uniform(state: &mut u64) -> f64 {
+pub(crate) fn uniform(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
