@@ -28,7 +28,7 @@ mod svd;
 pub mod train;
 
 pub use arrow::Arrow;
-pub use blend::{Form, blend};
+pub use blend::{Form, blend, blend_into};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};
 pub use keys::{Keys, TEMPERATURE, weights};
