@@ -1,0 +1,118 @@
+"""Trains the pool of adapters that is embedded with `mini`, and writes ../models/mini-pool.safetensors and its card.
+
+    python pool.py [--crayon ../target/release/crayon] [--data ../../shared/data] [--runs runs/pool] [--threads N]
+
+Train splits only, of sets whose licences allow it (MODEL_CARD-mini-pool.md lists them). Requests are put bare, or with the
+cue `Intent:` under them; the answer is the intent in words. A stopped run goes on with the same command. A pool belongs to one
+file of `mini`: after mini.gguf was exchanged, run this again.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+from pathlib import Path
+
+import tasks
+
+HERE = Path(__file__).resolve().parent
+MODELS = HERE.parent / "models"
+ADAPTERS, RANK, EPOCHS, BATCH, RATE = 12, 8, 4, 32, 5e-3
+INTENT_EXAMPLES = 32  # of every CLINC150 intent
+SNIPS_EXAMPLES = 500
+WORD_EXAMPLES = 90  # of every word task
+WORDS = """
+function_vectors/antonym function_vectors/synonym function_vectors/present-past function_vectors/singular-plural
+function_vectors/country-capital function_vectors/english-french function_vectors/english-spanish
+function_vectors/animal_v_object_5 function_vectors/verb_v_adjective_5 function_vectors/fruit_v_animal_5
+""".split()
+SOURCES = {
+    "intents of ten domains": "CLINC150, train (S. Larson and others), CC BY 3.0",
+    "intents of SNIPS": "SNIPS natural-language-understanding benchmark, train, CC0-1.0",
+    "word tasks": "function vectors, train (E. Todd and others), MIT",
+}
+
+
+def request(text, rng):
+    """A request as people put it, or with the cue that benchmarks add."""
+    return text if rng.random() < 0.65 else f"{text}\nIntent:"
+
+
+def examples(data, rng):
+    """Lines of `{"prompt", "answer", "task"}`."""
+    domains = json.loads((data / "clinc150/domains.json").read_text())
+    domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
+    by_intent = {}
+    for text, intent in json.loads((data / "clinc150/data_full.json").read_text())["train"]:
+        by_intent.setdefault(intent, []).append(text)
+    for intent, texts in sorted(by_intent.items()):
+        for text in rng.sample(texts, INTENT_EXAMPLES):
+            yield {"prompt": request(text, rng), "answer": intent.replace("_", " "), "task": domain_of[intent].replace("_", " ")}
+    for row in rng.sample(tasks.rows(data / "tasks/snips_intent/train.jsonl"), SNIPS_EXAMPLES):
+        text = row["prompt"].removesuffix("\nIntent:")
+        yield {"prompt": request(text, rng), "answer": row["choices"][row["answer"]], "task": "assistant"}
+    for name in WORDS:
+        rows = tasks.rows(data / "tasks" / name / "train.jsonl")
+        for row in rng.sample(rows, min(WORD_EXAMPLES, len(rows))):
+            yield {"prompt": row["prompt"], "answer": row["answer"], "task": name.split("/")[1].replace("_", " ")}
+
+
+def card(pool, lines):
+    rows = "\n".join(f"| {a['name']} | {a['examples']:,} | {a['rank']} |" for a in pool["adapters"])
+    sources = "\n".join(f"| {part} | {source} |" for part, source in SOURCES.items())
+    return f"""# mini-pool
+
+The pool of adapters inside `crayon` beside `mini`: {len(pool['adapters'])} LoRA adapters of rank {pool['rank']} on q and v, in half precision, for
+`crayon customize --examples FILE` and `ask --examples FILE` without `--pool`. Licence: MIT OR Apache-2.0, like the project;
+the data is credited below. Made by `training/pool.py`, which writes this card; it belongs to one file of `mini`.
+
+An adapter's key is the centre of a group of training examples, and the adapter is named after the tasks of most of them.
+
+| adapter | examples nearest to its key | rank |
+|---|---|---|
+{rows}
+
+## Training
+
+{lines:,} examples, train splits only, of which {pool['held_out']:,} were held out; joint training (docs/adapters.md), {pool['steps']:,} steps of {BATCH} examples, largest
+rate {RATE}. Loss on the held-out examples: {pool['loss_before']:.3f} nats a token before, {pool['loss']:.3f} after.
+
+| part | source |
+|---|---|
+{sources}
+
+## Limits
+
+Those of `mini`. It names intents of the kinds above and does small things with words; what it has not learned it answers in
+the manner of what it has.
+"""
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--crayon", type=Path, default=HERE.parent / "target/release/crayon")
+    arguments.add_argument("--data", type=Path, default=HERE.parent.parent / "shared/data")
+    arguments.add_argument("--runs", type=Path, default=HERE / "runs/pool")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments = arguments.parse_args()
+
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(1)
+    lines = list(examples(arguments.data, rng))
+    rng.shuffle(lines)
+    data = arguments.runs / "data.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    def crayon(*command):
+        command = [str(arguments.crayon), *map(str, command), "--threads", str(arguments.threads), "--json"]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+    folder = arguments.runs / "pool"
+    settings = ["-n", ADAPTERS, "--rank", RANK, "--epochs", EPOCHS, "--batch", BATCH, "--rate", RATE, "--validation", 0.04]
+    pool = crayon("pool", "train", "--data", data, *settings, "-o", folder, "--force")
+    crayon("pool", "pack", folder, "-o", MODELS / "mini-pool.safetensors")
+    (MODELS / "MODEL_CARD-mini-pool.md").write_text(card(pool, len(lines)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
