@@ -4,6 +4,7 @@ Prompts and choices are the sources' own. Where a source has answers without cho
 others drawn from the task's answers by a fixed seed; with at most six different answers all of them are the choices.
 """
 
+import csv
 import json
 import random
 import re
@@ -40,9 +41,16 @@ clinc150/work trec
 
 # The question-answer sets and others, looked at with fewer draws: is there anything to gain for this model?
 WIDER = """
-mmlu/marketing mmlu/high_school_psychology mmlu/miscellaneous arc_easy openbookqa t0_sciq boolq_short agnews
+mmlu/business mmlu/society mmlu/school arc_easy openbookqa t0_sciq boolq_short agnews
 tweet_emotion subj babi/qa13_compound-coreference babi/qa9_simple-negation clinc150/kitchen_and_dining
 """.split()
+
+# MMLU's subjects have five examples each; four subjects together make a user.
+FIELDS = {
+    "business": ["marketing", "management", "public_relations", "business_ethics"],
+    "society": ["high_school_psychology", "professional_psychology", "sociology", "human_sexuality"],
+    "school": ["high_school_biology", "high_school_chemistry", "high_school_physics", "elementary_mathematics"],
+}
 
 LONGEST = 700  # characters of a prompt
 
@@ -74,19 +82,16 @@ def clinc(data, domain, split):
     return [{"prompt": f"{text}\nIntent:", "choices": words, "answer": at} for text, at in kept]
 
 
-def mmlu(data, subject, split):
-    import csv
-
-    # The subject's development questions serve as examples; they are too few, so its validation or test halves are not mixed:
-    # examples come from the first half of the test file, questions from the second.
-    (path,) = [p for p in (data / "mmlu").rglob("*.csv") if p.parent.name == "test" and p.stem.startswith(subject)] or [None]
+def mmlu(data, field, split):
+    """Development questions as examples, five a subject, and the test questions of the same subjects."""
     rows = []
-    for fields in csv.reader(path.open(encoding="utf-8", newline="")):
-        if len(fields) == 6 and fields[0] != "question":
-            answer = "ABCD".find(fields[5]) if fields[5] in "ABCD" else int(fields[5])
-            rows.append({"prompt": f"{fields[0]}\nAnswer:", "choices": fields[1:5], "answer": answer})
-    half = len(rows) // 2
-    return rows[:half] if split == "train" else rows[half:]
+    for subject in FIELDS[field]:
+        name = {"train": f"dev/{subject}_dev.csv", "test": f"test/{subject}_test.csv"}[split]
+        for fields in csv.reader((data / "mmlu/data/mmlu" / name).open(encoding="utf-8", newline="")):
+            if len(fields) == 6 and fields[0] != "question":
+                answer = "ABCD".find(fields[5]) if fields[5] in "ABCD" else int(fields[5])
+                rows.append({"prompt": f"{fields[0]}\nAnswer:", "choices": fields[1:5], "answer": answer})
+    return rows
 
 
 def llm_adapters(data, name, split):

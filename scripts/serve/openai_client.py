@@ -1,16 +1,22 @@
-"""Asks `crayon serve` through OpenAI's own Python package and checks what comes back.
+"""Asks `crayon serve` through OpenAI's own Python package and checks what comes back, extensions (`extra_body`) included.
 
     pip install openai
     cargo build --release
     python3 scripts/serve/openai_client.py target/release/crayon
 
-Starts a server with the built-in model on a free port, on this device only, and ends it.
+Trains a tiny pool, starts a server with the built-in model on a free port, on this device only, and a second one that passes on
+what it is unsure of to the first, and ends them.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import openai
 
@@ -74,6 +80,73 @@ def pot(client):
     return f"{answer.usage.prompt_tokens} tokens read, {extra['kept']} kept"
 
 
+def asked(client, question="What is a cat?", **extra):
+    answer = client.chat.completions.create(
+        model="mini", messages=[{"role": "user", "content": question}], max_tokens=24, extra_body=extra
+    )
+    return answer.choices[0].message.content, answer.crayon
+
+
+def adapters(client):
+    plain, extra = asked(client)
+    assert extra["adapter"] is None and extra["scope"] is None and extra["where"] == "device"
+    one, extra = asked(client, adapter="colours")
+    assert extra["adapter"] == {"colours": 1.0} and extra["scope"] is not None
+    strong, extra = asked(client, adapter={"colours": 6.0, "numbers": -2.0})
+    assert extra["adapter"] == {"colours": 6.0, "numbers": -2.0}
+    # All at once: each gets what it got alone.
+    wishes = [{}, {"adapter": "colours"}, {"adapter": {"colours": 6.0, "numbers": -2.0}}] * 3
+    with ThreadPoolExecutor(len(wishes)) as threads:
+        found = list(threads.map(lambda wish: asked(client, **wish)[0], wishes))
+    assert found == [plain, one, strong] * 3
+    assert len({plain, one, strong}) > 1
+    return f"{len(wishes)} at once, {len({plain, one, strong})} different answers"
+
+
+def examples(client):
+    question = "The hat is red and the boat is old. What colour is the hat?"
+    own = ["The lamp is red and the pan is new. What colour is the lamp?", {"prompt": "What colour is the red shoe?", "answer": "red"}]
+    text, extra = asked(client, question, examples=own, pool="tiny")
+    assert extra["fits"] and abs(sum(extra["adapter"].values()) - 1) < 1e-5
+    assert extra["adapter"]["colours"] > extra["adapter"]["numbers"] and 0 < extra["scope"] <= 1
+    again, _ = asked(client, question, examples=own)
+    assert again == text
+    return f"{text!r} through {extra['adapter']['colours']:.2f} colours, scope {extra['scope']:.2f}"
+
+
+def plainly(client, path, body=None):
+    """What openai has no name for, as bytes."""
+    request = urllib.request.Request(str(client.base_url).rstrip("/") + path, headers={"Authorization": f"Bearer {KEY}"})
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+
+
+def pools(client):
+    offered = json.loads(plainly(client, "/pools"))["data"]
+    assert [pool["id"] for pool in offered] == ["tiny"] and len(offered[0]["digest"]) == 64
+    made = plainly(client, "/pools/tiny/blend", {"scores": [0.5, -0.5], "form": "svd"})
+    length = int.from_bytes(made[:8], "little")
+    table = json.loads(made[8 : 8 + length])
+    settings = json.loads(table["__metadata__"]["adapter_config"])
+    assert settings["peft_type"] == "LORA" and table["__metadata__"]["crayon.base"] == offered[0]["base"]
+    return f"{offered[0]['adapters']} adapters, one of {len(made)} bytes for two scores"
+
+
+def routes(client):
+    here, extra = asked(client)
+    assert extra["where"] == "server" and "unsure" in extra["reason"] and extra["confidence"] is not None
+    reason = extra["reason"]
+    device, extra = asked(client, route="device")
+    assert extra["where"] == "device"
+    _, extra = asked(client, route="server")
+    assert extra["where"] == "server" and extra["confidence"] is None
+    assert here == device, "the same model on both"
+    return reason
+
+
 def models(client):
     assert [model.id for model in client.models.list()] == ["mini"]
     assert client.models.retrieve("mini").owned_by == "crayon"
@@ -96,9 +169,18 @@ def refusals(client, url):
     refused(openai.BadRequestError, lambda: chat(model="mini", messages=[]), "invalid_value")
     long = [{"role": "user", "content": "a b " * 2000}]
     refused(openai.BadRequestError, lambda: chat(model="mini", messages=long), "context_length_exceeded")
+    for extra, code in [
+        ({"adapter": "poems"}, "adapter_not_found"),
+        ({"examples": ["a"], "pool": "other"}, "pool_not_found"),
+        ({"examples": []}, "invalid_value"),
+        ({"route": "server"}, "no_server"),
+    ]:
+        refused(openai.BadRequestError, lambda: chat(model="mini", messages=QUESTION, extra_body=extra), code)
+    for body in ({"scores": [0.5]}, {"scores": [0.5, 0.5], "text": "mine"}, {"scores": [0.5, 2]}):
+        refused(urllib.error.HTTPError, lambda: plainly(client, "/pools/tiny/blend", body), 400)
     stranger = openai.OpenAI(base_url=url, api_key="other", max_retries=0)
     refused(openai.AuthenticationError, lambda: stranger.models.list(), "invalid_api_key")
-    return "model, n, logprobs, messages, length, key"
+    return "model, n, logprobs, messages, length, adapter, pool, examples, route, scores, key"
 
 
 def leaving(client):
@@ -108,22 +190,61 @@ def leaving(client):
     return whole(client)[:20] + "…"
 
 
+def made(program, folder):
+    """A pool of two adapters, and an adapter for each of its kinds."""
+    things = ["ball", "hat", "car", "boat", "door", "cup"]
+    colours = [f"The {a} is red and the {b} is old. What colour is the {a}?" for a in things for b in things[:3]]
+    numbers = [(f"Count on: {i} {i + 1} {i + 2}", str(i + 3)) for i in range(18)]
+    files = {"colours": [(text, "red") for text in colours], "numbers": numbers}
+    for name, rows in files.items():
+        lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+    def run(*arguments):
+        subprocess.run([program, "-q", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+
+    data = [part for name in files for part in ("--data", folder / f"{name}.jsonl")]
+    run("pool", "train", *data, "-n", 2, "--rank", 2, "--epochs", 2, "--rate", 0.003, "-o", folder / "tiny")
+    for name in files:
+        run("customize", "--examples", folder / f"{name}.jsonl", "--pool", folder / "tiny", "-o", folder / name)
+    return [part for name in files for part in ("-a", f"{name}={folder / name}")] + ["--pool", str(folder / "tiny")]
+
+
+class Server:
+    def __init__(self, program, *arguments, **environment):
+        command = [program, "serve", "-q", "--json", "--port", "0", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+    def __enter__(self):
+        self.url = json.loads(self.process.stdout.readline())["url"]
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(2)
+        assert self.process.wait(timeout=20) == 0, "the server does not end well"
+
+
 def main(program):
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as keys:
-        keys.write(KEY + "\n")
-        keys.flush()
-        command = [program, "serve", "--json", "--port", "0", "--api-key-file", keys.name]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            url = json.loads(server.stdout.readline())["url"]
-            client = openai.OpenAI(base_url=url, api_key=KEY, max_retries=0)
-            checks = [whole, streamed, completion, sampling, pot, models, leaving]
-            for check in checks:
+    program = str(Path(program).resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        keys = folder / "keys.txt"
+        keys.write_text(KEY + "\n")
+        # Thresholds that send everything on.
+        queries = folder / "queries.jsonl"
+        queries.write_text('{"prompt": "What is a cat?"}\n')
+        thresholds = folder / "thresholds.json"
+        calibrate = ["route", "calibrate", "--data", queries, "--share", "1", "--max-tokens", "4", "-o", thresholds]
+        subprocess.run([program, "-q", *map(str, calibrate)], check=True, stdout=subprocess.DEVNULL)
+        with Server(program, "--api-key-file", keys, *made(program, folder)) as server:
+            client = openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=0)
+            for check in [whole, streamed, completion, sampling, pot, models, leaving, adapters, examples, pools]:
                 print(f"{check.__name__:12}{check(client)!r}")
-            print(f"{'refusals':12}{refusals(client, url)!r}")
-        finally:
-            server.send_signal(2)
-            assert server.wait(timeout=20) == 0, "the server does not end well"
+            print(f"{'refusals':12}{refusals(client, server.url)!r}")
+            bigger = ["--server", server.url, "--server-model", "mini", "--thresholds", thresholds]
+            with Server(program, *bigger, CRAYON_SERVER_KEY=KEY, CRAYON_OFFLINE="0") as second:
+                other = openai.OpenAI(base_url=second.url, api_key="none", max_retries=0)
+                print(f"{'routes':12}{routes(other)!r}")
     print(f"all well with openai {openai.__version__}")
 
 

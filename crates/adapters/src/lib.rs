@@ -5,6 +5,7 @@
 //! 1. [`QueryEncoder`] turns the tokens of an example's prompt into a query, on the device that holds the examples;
 //! 2. [`Keys::scores`] compares the mean query with the keys of a pool, on the same device: these few numbers are all that
 //!    has to leave it;
+//!    A [`Catalogue`] is what the device needs of the pool for it;
 //! 3. [`Pool::blend`] makes one adapter from the scores, wherever the pool is; a [`Stack`] holds the adapters once and weighs them for
 //!    any number of people without copying.
 //!
@@ -12,29 +13,35 @@
 
 mod arrow;
 mod blend;
+mod catalogue;
 mod error;
 mod examples;
 mod keys;
 mod kmeans;
 mod lora;
+mod noise;
 mod packed;
 pub mod peft;
 mod plot;
 mod pool;
 mod query;
 mod random;
+mod scope;
 mod stack;
 mod svd;
 pub mod train;
 
 pub use arrow::Arrow;
 pub use blend::{Form, blend, blend_into};
+pub use catalogue::{Catalogue, Listed};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};
 pub use keys::{Keys, TEMPERATURE, weights};
 pub use kmeans::{Clusters, k_means};
 pub use lora::Lora;
+pub use noise::add_noise;
 pub use plot::svg;
 pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
+pub use scope::Scope;
 pub use stack::{Stack, Weighted};

@@ -5,15 +5,17 @@
 use std::path::Path;
 
 use crayon_formats::safetensors::{self, SafeTensors};
+use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::{Format, quantize};
 use crayon_model::{LowRankPair, Projection, Site};
 
-use crate::pool::DAMAGED;
-use crate::{AdapterError, Lora, Pool};
+use crate::catalogue::{Catalogue, DAMAGED};
+use crate::{AdapterError, Lora, Member, Pool};
 
 pub(crate) fn write(pool: &Pool, path: &Path) -> Result<(), AdapterError> {
-    let (mut tensors, metadata) = pool.described()?;
+    let (listed, metadata) = pool.catalogue().parts()?;
+    let mut tensors = Vec::from(listed);
     for (number, member) in pool.members.iter().enumerate() {
         for (site, pair) in &member.lora.pairs {
             let (input, output) = (pair.a.len() / pair.rank, pair.b.len() / pair.rank);
@@ -34,38 +36,50 @@ fn half(name: &str, shape: Vec<usize>, values: &[f32]) -> Tensor {
 
 pub(crate) fn read(file: &SafeTensors, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
     let spec = &checkpoint.spec;
-    let fingerprint = checkpoint.fingerprint();
-    Pool::read(file, checkpoint, name, &mut |number| {
+    let Catalogue { members: listed, keys, temperature, base, base_name } =
+        Catalogue::parse(file, &file.file, checkpoint, name)?;
+    let mut members = Vec::with_capacity(listed.len());
+    for (number, entry) in listed.into_iter().enumerate() {
         let mut lora =
-            Lora { base: Some(fingerprint.clone()), base_name: Some(name.to_owned()), ..Lora::default() };
+            Lora { base: Some(base.clone()), base_name: Some(base_name.clone()), ..Lora::default() };
         for layer in 0..spec.layers {
             for projection in Projection::ALL {
                 let site = Site { layer, projection };
-                let (a, b) = (format!("{number}.{site}.a"), format!("{number}.{site}.b"));
-                let wrong =
-                    |tensor: &str, what: &str| AdapterError::tensor(&file.file, tensor, what, DAMAGED);
-                let (a, b) = match (file.tensor(&a)?, file.tensor(&b)?) {
-                    (Some(a), Some(b)) => (a, b),
-                    (None, None) => continue,
-                    (None, _) => return Err(wrong(&a, "is missing")),
-                    (_, None) => return Err(wrong(&b, "is missing")),
-                };
-                let (input, output) = projection.size(spec);
-                let rank = a.shape.first().copied().unwrap_or(0);
-                if rank == 0 || a.shape != [rank, input] || b.shape != [output, rank] {
-                    return Err(wrong(&a.name, "does not fit the network"));
-                }
-                if let Some(bad) = [&a, &b].into_iter().find(|part| part.first_non_finite().is_some()) {
-                    return Err(wrong(&bad.name, "holds NaN or infinity"));
-                }
-                lora.pairs.insert(site, LowRankPair { a: a.to_f32(), b: b.to_f32(), rank, scale: 1.0 });
+                lora.pairs.extend(pair(file, number, site, spec)?.map(|pair| (site, pair)));
             }
         }
-        match lora.pairs.is_empty() {
-            true => Err(AdapterError::tensor(&file.file, &format!("{number}.*"), "is missing", DAMAGED)),
-            false => Ok(lora),
+        if lora.pairs.is_empty() {
+            return Err(AdapterError::tensor(&file.file, &format!("{number}.*"), "is missing", DAMAGED));
         }
-    })
+        members.push(Member { name: entry.name, examples: entry.examples, lora });
+    }
+    Ok(Pool { members, keys, temperature, base, base_name })
+}
+
+/// Adapter `number` at a place, where it has one.
+fn pair(
+    file: &SafeTensors,
+    number: usize,
+    site: Site,
+    spec: &Spec,
+) -> Result<Option<LowRankPair>, AdapterError> {
+    let (a, b) = (format!("{number}.{site}.a"), format!("{number}.{site}.b"));
+    let wrong = |tensor: &str, what: &str| AdapterError::tensor(&file.file, tensor, what, DAMAGED);
+    let (a, b) = match (file.tensor(&a)?, file.tensor(&b)?) {
+        (Some(a), Some(b)) => (a, b),
+        (None, None) => return Ok(None),
+        (None, _) => return Err(wrong(&a, "is missing")),
+        (_, None) => return Err(wrong(&b, "is missing")),
+    };
+    let (input, output) = site.projection.size(spec);
+    let rank = a.shape.first().copied().unwrap_or(0);
+    if rank == 0 || a.shape != [rank, input] || b.shape != [output, rank] {
+        return Err(wrong(&a.name, "does not fit the network"));
+    }
+    if let Some(bad) = [&a, &b].into_iter().find(|part| part.first_non_finite().is_some()) {
+        return Err(wrong(&bad.name, "holds NaN or infinity"));
+    }
+    Ok(Some(LowRankPair { a: a.to_f32(), b: b.to_f32(), rank, scale: 1.0 }))
 }
 
 #[cfg(test)]

@@ -4,24 +4,18 @@
 //! folders. The first is written last and replaced in one step, so a pool is there whole or not at all. A packed pool is one
 //! file that holds the adapters too.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crayon_formats::safetensors::{self, SafeTensors};
+use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Bytes, Checkpoint, Tensor};
+use crayon_formats::{Bytes, Checkpoint};
 use crayon_kernels::Pool as Threads;
-use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Catalogue, Listed};
 use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};
 
 /// File with the keys and the description.
 const FILE: &str = "pool.safetensors";
-/// Key of the description in its metadata.
-const DESCRIPTION: &str = "crayon.pool";
-/// Version of the folder and of the packed file.
-const VERSION: u32 = 1;
-pub(crate) const DAMAGED: &str = "the pool is damaged or was cut short; train it again or copy it anew";
 
 /// One base adapter.
 #[derive(Clone, Debug)]
@@ -58,51 +52,37 @@ pub struct Blended {
     pub lora: Lora,
 }
 
-/// The description as the metadata holds it.
-#[derive(Deserialize, Serialize)]
-struct Description {
-    version: u32,
-    base: String,
-    base_name: String,
-    temperature: f32,
-    floor: f32,
-    members: Vec<Entry>,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Entry {
-    name: String,
-    examples: usize,
-}
-
 impl Pool {
     /// Whether `folder` holds a pool.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(FILE).is_file()
     }
 
-    /// Reads the pool in the folder or the packed file `path` for the model in `checkpoint`, which messages call `name`. All of
-    /// it or nothing.
+    /// Reads the pool in `folder`, which may be a packed file too, for the model in `checkpoint`, which messages call `name`.
+    /// All of it or nothing.
     ///
     /// # Errors
     /// When there is none, it was made for another model, or a part of it is missing or damaged.
-    pub fn open(path: &Path, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
-        if path.is_file() {
-            return packed::read(&SafeTensors::open(path)?, checkpoint, name);
+    pub fn open(folder: &Path, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
+        if folder.is_file() {
+            return packed::read(&SafeTensors::open(folder)?, checkpoint, name);
         }
-        let file = path.join(FILE);
-        if !file.is_file() {
+        let path = folder.join(FILE);
+        if !path.is_file() {
             let hint = "`crayon pool train --data FILE -o DIR` makes a pool";
-            return Err(AdapterError::file(path, "holds no pool", hint));
+            return Err(AdapterError::file(folder, "holds no pool", hint));
         }
-        let mut index = 0;
-        Pool::read(&SafeTensors::open(&file)?, checkpoint, name, &mut |_| {
-            let path = member_folder(path, index);
-            index += 1;
+        let what = folder.display().to_string();
+        let Catalogue { members: listed, keys, temperature, base, base_name } =
+            Catalogue::open(&path, &what, checkpoint, name)?;
+        let mut members = Vec::with_capacity(listed.len());
+        for (index, entry) in listed.into_iter().enumerate() {
+            let path = member_folder(folder, index);
             let lora = peft::read(&path, &checkpoint.spec)?;
-            lora.check_base(&path.display().to_string(), &checkpoint.fingerprint(), name)?;
-            Ok(lora)
-        })
+            lora.check_base(&path.display().to_string(), &base, name)?;
+            members.push(Member { name: entry.name, examples: entry.examples, lora });
+        }
+        Ok(Pool { members, keys, temperature, base, base_name })
     }
 
     /// Reads a packed pool that is in memory; `file` is what messages call it.
@@ -126,59 +106,16 @@ impl Pool {
         packed::write(self, path)
     }
 
-    /// Reads keys and description from `file`, and each adapter by its number with `adapter`.
-    pub(crate) fn read(
-        file: &SafeTensors,
-        checkpoint: &Checkpoint,
-        name: &str,
-        adapter: &mut dyn FnMut(usize) -> Result<Lora, AdapterError>,
-    ) -> Result<Pool, AdapterError> {
-        let path = Path::new(&file.file);
-        let text = file.metadata.get(DESCRIPTION).map_or("", String::as_str);
-        let description: Description = serde_json::from_str(text).map_err(|error| {
-            AdapterError::key(path, DESCRIPTION, format!("cannot be read: {error}"), DAMAGED)
-        })?;
-        if description.version != VERSION {
-            let what = format!("is of version {}, this program reads {VERSION}", description.version);
-            return Err(AdapterError::key(path, DESCRIPTION, what, "use the program that made it"));
+    /// The pool without its adapters: what a device needs to score examples.
+    pub fn catalogue(&self) -> Catalogue {
+        let listed = |member: &Member| Listed { name: member.name.clone(), examples: member.examples };
+        Catalogue {
+            members: self.members.iter().map(listed).collect(),
+            keys: self.keys.clone(),
+            temperature: self.temperature,
+            base: self.base.clone(),
+            base_name: self.base_name.clone(),
         }
-        let owner = Lora {
-            base: Some(description.base.clone()),
-            base_name: Some(description.base_name.clone()),
-            ..Lora::default()
-        };
-        owner.check_base(&file.file, &checkpoint.fingerprint(), name)?;
-        let (keys, mean) = (matrix(file, "keys")?, matrix(file, "mean")?);
-        let spec = &checkpoint.spec;
-        let width = spec.heads * spec.head_dim;
-        let fits = keys.len() == description.members.len()
-            && mean.len() == 1
-            && keys.iter().chain(&mean).all(|row| row.len() == width)
-            && !keys.is_empty();
-        if !fits {
-            let what = format!(
-                "{} keys and {} adapters do not belong together",
-                keys.len(),
-                description.members.len()
-            );
-            return Err(AdapterError::file(path, what, DAMAGED));
-        }
-        let sane = |value: f32| value.is_finite() && value > 0.0;
-        if !sane(description.temperature) || !description.floor.is_finite() {
-            return Err(AdapterError::key(path, DESCRIPTION, "holds a temperature that is none", DAMAGED));
-        }
-        let mut members = Vec::with_capacity(keys.len());
-        for (index, entry) in description.members.into_iter().enumerate() {
-            members.push(Member { name: entry.name, examples: entry.examples, lora: adapter(index)? });
-        }
-        let mean = mean.into_iter().next().unwrap_or_default();
-        Ok(Pool {
-            members,
-            keys: Keys { keys, mean, floor: description.floor },
-            temperature: description.temperature,
-            base: description.base,
-            base_name: description.base_name,
-        })
     }
 
     /// Writes the pool into `folder`; adapters from `first` on, those before it are there already.
@@ -192,33 +129,7 @@ impl Pool {
             lora.base_name = Some(self.base_name.clone());
             peft::write(&member_folder(folder, index), &lora, spec)?;
         }
-        let (tensors, metadata) = self.described()?;
-        Ok(safetensors::write(&folder.join(FILE), &tensors, &metadata)?)
-    }
-
-    /// Keys and description as both forms of the pool hold them.
-    pub(crate) fn described(&self) -> Result<(Vec<Tensor>, BTreeMap<String, String>), AdapterError> {
-        let description = Description {
-            version: VERSION,
-            base: self.base.clone(),
-            base_name: self.base_name.clone(),
-            temperature: self.temperature,
-            floor: self.keys.floor,
-            members: self
-                .members
-                .iter()
-                .map(|member| Entry { name: member.name.clone(), examples: member.examples })
-                .collect(),
-        };
-        let text = serde_json::to_string(&description).map_err(|error| {
-            AdapterError::unusable(format!("the pool cannot be described: {error}"), DAMAGED)
-        })?;
-        let width = self.keys.mean.len();
-        let tensors = vec![
-            Tensor::from_f32("keys", vec![self.keys.keys.len(), width], &self.keys.keys.concat()),
-            Tensor::from_f32("mean", vec![1, width], &self.keys.mean),
-        ];
-        Ok((tensors, BTreeMap::from([(DESCRIPTION.to_owned(), text)])))
+        self.catalogue().save(&folder.join(FILE))
     }
 
     /// Adds an adapter whose key is `query`, a mean of centred queries of its example data.
@@ -269,17 +180,4 @@ impl Pool {
 
 fn member_folder(folder: &Path, index: usize) -> PathBuf {
     folder.join("adapters").join(format!("{index:03}"))
-}
-
-/// The rows of a tensor of finite values.
-fn matrix(file: &SafeTensors, name: &str) -> Result<Vec<Vec<f32>>, AdapterError> {
-    let wrong = |what: &str| AdapterError::tensor(&file.file, name, what, DAMAGED);
-    let tensor = file.tensor(name)?.ok_or_else(|| wrong("is missing"))?;
-    if tensor.shape.len() != 2 || tensor.cols() == 0 {
-        return Err(wrong("is no matrix"));
-    }
-    if tensor.first_non_finite().is_some() {
-        return Err(wrong("holds NaN or infinity"));
-    }
-    Ok(tensor.to_f32().chunks_exact(tensor.cols()).map(<[f32]>::to_vec).collect())
 }

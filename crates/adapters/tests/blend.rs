@@ -259,7 +259,10 @@ fn memory_of_an_earlier_blend_leaves_no_trace() {
         for weights in [[0.2, 0.3, 0.5], [0.9, 0.0, 0.1], [0.1, 0.8, 0.1]] {
             crayon_adapters::blend_into(&parts(weights), form, &threads, &mut reused).unwrap();
             let fresh = blend(&parts(weights), form, &threads).unwrap();
-            let (a, b) = (logits(&checkpoint, Some(reused.clone()), &[1, 2, 3]), logits(&checkpoint, Some(fresh), &[1, 2, 3]));
+            let (a, b) = (
+                logits(&checkpoint, Some(reused.clone()), &[1, 2, 3]),
+                logits(&checkpoint, Some(fresh), &[1, 2, 3]),
+            );
             assert_eq!(a, b, "{form:?} {weights:?}");
         }
     }

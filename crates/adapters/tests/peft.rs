@@ -70,13 +70,22 @@ fn what_is_written_reads_back_the_same() {
             let folder = tempfile::tempdir().unwrap();
             peft::write(folder.path(), &lora, &checkpoint.spec).unwrap();
             let again = peft::read(folder.path(), &checkpoint.spec).unwrap();
-            assert_eq!((&again.base, &again.base_name), (&lora.base, &lora.base_name));
-            assert_eq!(again.pairs.len(), lora.pairs.len(), "{name}");
-            for (site, pair) in &lora.pairs {
-                let found = &again.pairs[site];
-                let same = (found.rank, found.scale, &found.a, &found.b)
-                    == (pair.rank, pair.scale, &pair.a, &pair.b);
-                assert!(same, "{name} {site}");
+            let bytes = peft::to_bytes(&lora, &checkpoint.spec).unwrap();
+            let whole = peft::from_bytes(name, bytes.clone().into(), &checkpoint.spec).unwrap();
+            for again in [again, whole] {
+                assert_eq!((&again.base, &again.base_name), (&lora.base, &lora.base_name));
+                assert_eq!(again.pairs.len(), lora.pairs.len(), "{name}");
+                for (site, pair) in &lora.pairs {
+                    let found = &again.pairs[site];
+                    let same = (found.rank, found.scale, &found.a, &found.b)
+                        == (pair.rank, pair.scale, &pair.a, &pair.b);
+                    assert!(same, "{name} {site}");
+                }
+            }
+            // In one piece there is no byte too many or too few.
+            for length in [0, 7, bytes.len() / 2, bytes.len() - 1] {
+                let cut = bytes[..length].to_vec();
+                assert!(peft::from_bytes(name, cut.into(), &checkpoint.spec).is_err(), "{name} {length}");
             }
         }
     }

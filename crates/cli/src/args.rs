@@ -89,7 +89,7 @@ pub(crate) enum Command {
 }
 
 /// Which model, and how it runs.
-#[derive(Debug, Group)]
+#[derive(Clone, Debug, Group)]
 pub(crate) struct ModelArgs {
     /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
     #[arg(short, long, default_value = "mini")]
@@ -129,7 +129,7 @@ impl FromStr for AdapterRef {
 }
 
 /// How a model runs.
-#[derive(Debug, Default, Group)]
+#[derive(Clone, Debug, Default, Group)]
 #[command(next_help_heading = "Running")]
 pub(crate) struct RunArgs {
     /// Threads [default: the machine's cores]; any number gives the same text
@@ -169,14 +169,32 @@ impl From<Kv> for KvStorage {
 #[command(next_help_heading = "Customisation")]
 pub(crate) struct CustomArgs {
     /// Examples of what you want, one JSON object a line; a pool's adapters are blended for them
-    #[arg(long, value_name = "FILE", requires = "pool", conflicts_with = "adapter")]
+    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
     pub(crate) examples: Option<PathBuf>,
-    /// The pool, as `crayon pool train` makes it
-    #[arg(long = "pool", value_name = "DIR", requires = "examples")]
-    pub(crate) pool: Option<PathBuf>,
+    /// The pool: a folder of `crayon pool train`, or the address of a server's, which is told similarity scores only [default: the
+    /// one built in for mini]
+    #[arg(long = "pool", value_name = "DIR|URL", requires = "examples")]
+    pub(crate) pool: Option<String>,
     /// Blend even if the examples fit nothing in the pool
     #[arg(long, requires = "examples")]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) server: PoolServerArgs,
+}
+
+/// A pool on a server.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Customisation")]
+pub(crate) struct PoolServerArgs {
+    /// Add noise to the scores that are blended by: Gaussian, of this standard deviation
+    #[arg(long, value_name = "SIGMA", requires = "pool", allow_negative_numbers = true)]
+    pub(crate) noise: Option<f32>,
+    /// A file that holds the key of the pool's server [default: the variable CRAYON_POOL_KEY]
+    #[arg(long, value_name = "FILE", requires = "pool")]
+    pub(crate) pool_key_file: Option<PathBuf>,
+    /// Seconds for the pool's server, failed tries included
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) pool_timeout: u32,
 }
 
 /// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
@@ -404,18 +422,22 @@ pub(crate) struct CalibrateArgs {
     /// File to write [default: where `ask` looks for it]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) custom: CustomArgs,
 }
 
 #[derive(Debug, Group)]
 #[command(after_help = "\
-It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Only this device reaches
-it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
+It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Requests may ask for an
+adapter offered with -a NAME=FOLDER, for examples blended from a pool, and, with --server, for a bigger model. Pools are
+offered to other devices too, which send scores and get one adapter (/v1/pools). Only this device reaches it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
 in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
 
 Examples:
   crayon serve
   crayon serve -m Qwen/Qwen2.5-0.5B-Instruct --port 9000
   crayon serve --host 0.0.0.0 --api-key-file keys.txt
+  crayon serve --pool pool -a letters=my-adapter
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"model\": \"mini\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a cat?\"}]}'")]
 pub(crate) struct ServeArgs {
@@ -430,6 +452,11 @@ pub(crate) struct ServeArgs {
     /// Ask for a key: a file with one key a line
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Offer a pool, under the name of its folder or another; may be given several times
+    #[arg(long, value_name = "[NAME=]DIR")]
+    pub(crate) pool: Vec<String>,
+    #[command(flatten)]
+    pub(crate) route: RouteArgs,
     /// Largest body of a request in bytes [default: 4194304]
     #[arg(long, value_name = "BYTES", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_body: Option<u32>,
@@ -449,21 +476,29 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Group)]
 #[command(after_help = "\
-An example is a line {\"prompt\": \"…\"}; answers are not looked at. Nothing is trained and nothing leaves this device.
+An example is a line {\"prompt\": \"…\"}; answers are not looked at. Nothing is trained. With a pool in a folder nothing leaves
+this device; a server's pool is told one similarity score for each of its keys, and nothing else.
 
 Examples:
+  crayon customize --examples mine.jsonl -o mine                           from the pool built in for mini
   crayon customize --examples mine.jsonl --pool pool -o mine
   crayon ask -a mine \"Where is my parcel?\"
-  crayon ask --examples mine.jsonl --pool pool \"Where is my parcel?\"      the same at once")]
+  crayon ask --examples mine.jsonl --pool pool \"Where is my parcel?\"      the same at once
+  crayon customize --examples mine.jsonl --pool https://pools.example/v1/pools/pool --noise 0.05 -o mine")]
 pub(crate) struct CustomizeArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Examples of what you want, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: PathBuf,
-    /// The pool, as `crayon pool train` makes it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) pool: PathBuf,
+    /// The pool: a folder of `crayon pool train`, or the address of a server's; built-in is the one for mini
+    #[arg(long, value_name = "DIR|URL", default_value = crayon_engine::BUILT_IN)]
+    pub(crate) pool: String,
+    #[command(flatten)]
+    pub(crate) server: PoolServerArgs,
+    /// The noise follows from it; who knows it can take the noise off [default: the system's chance]
+    #[arg(long, value_name = "S", requires = "noise")]
+    pub(crate) seed: Option<u64>,
     /// Write the adapter into this folder, as PEFT files
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
@@ -563,8 +598,8 @@ pub(crate) struct PoolTrainArgs {
 
 #[derive(Debug, Group)]
 pub(crate) struct PoolShowArgs {
-    /// Folder of the pool
-    #[arg(value_name = "DIR")]
+    /// Folder of the pool, or the file of a packed one
+    #[arg(value_name = "DIR", default_value = crayon_engine::BUILT_IN)]
     pub(crate) pool: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -862,9 +897,9 @@ pub(crate) struct ChoiceArgs {
     /// Solved examples: put in front of every question, or with --pool what the adapter is blended for
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: Option<PathBuf>,
-    /// Answer through the blend of this pool for the examples
-    #[arg(long, value_name = "DIR", requires = "examples", conflicts_with = "adapter")]
-    pub(crate) pool: Option<PathBuf>,
+    /// Answer through the blend of this pool for the examples; built-in is the one for mini
+    #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
+    pub(crate) pool: Option<String>,
     /// How questions are put: auto, chat (as a conversation) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,

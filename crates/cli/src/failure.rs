@@ -9,7 +9,7 @@ use crayon_engine::adapters::AdapterError;
 use crayon_eval::EvalError;
 use crayon_formats::Error as FormatError;
 use crayon_hub::HubError;
-use crayon_hybrid::{HybridError, RemoteError};
+use crayon_hybrid::{HybridError, PoolError, RemoteError};
 use crayon_serve::ServeError;
 use crayon_text::TextError;
 
@@ -137,6 +137,9 @@ fn judge(error: &anyhow::Error) -> Verdict {
         }
         if let Some(error) = cause.downcast_ref::<HybridError>() {
             return Verdict::Mistake(error.hint());
+        }
+        if let Some(error) = cause.downcast_ref::<PoolError>() {
+            return verdict(error.is_user_mistake(), error.hint());
         }
         if let Some(error) = cause.downcast_ref::<RemoteError>() {
             return verdict(error.is_user_mistake(), error.hint());

@@ -161,13 +161,62 @@ pub fn open_index(path: &Path) -> Result<Vec<SafeTensors>> {
 /// # Errors
 /// If a tensor is block-quantised, a name appears twice, or the file cannot be written.
 pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<()> {
-    let infos: Vec<(String, Format, Vec<usize>)> =
-        tensors.iter().map(|tensor| (tensor.name.clone(), tensor.format, tensor.shape.clone())).collect();
-    let mut writer = Writer::create(path, &infos, metadata)?;
+    let mut writer = Writer::create(path, &infos(tensors), metadata)?;
     for tensor in tensors {
         writer.tensor(&tensor.data)?;
     }
     writer.finish()
+}
+
+/// The same file in memory; `name` is what messages call it.
+///
+/// # Errors
+/// If a tensor is block-quantised or a name appears twice.
+pub fn to_bytes(name: &str, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let (mut bytes, _) = table(name, &infos(tensors), metadata)?;
+    bytes.reserve_exact(tensors.iter().map(|tensor| tensor.data.len()).sum());
+    for tensor in tensors {
+        bytes.extend_from_slice(&tensor.data);
+    }
+    Ok(bytes)
+}
+
+/// Name, format and shape of a tensor to be written.
+type Info = (String, Format, Vec<usize>);
+/// Names and bytes of tensors.
+type Sizes = Vec<(String, usize)>;
+
+fn infos(tensors: &[Tensor]) -> Vec<Info> {
+    tensors.iter().map(|tensor| (tensor.name.clone(), tensor.format, tensor.shape.clone())).collect()
+}
+
+/// The beginning of a file, up to its data, and the size in bytes of every tensor.
+fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Sizes)> {
+    let mut table = serde_json::Map::new();
+    if !metadata.is_empty() {
+        table.insert("__metadata__".to_owned(), serde_json::json!(metadata));
+    }
+    let mut sizes = Vec::with_capacity(tensors.len());
+    let mut offset = 0usize;
+    for (name, format, shape) in tensors {
+        let dtype = dtype_of(*format)
+            .ok_or_else(|| Error::tensor(file, name, format!("{format} cannot be stored in safetensors")))?;
+        let size = stored_bytes(*format, shape)
+            .ok_or_else(|| Error::tensor(file, name, format!("shape {shape:?} is too large")))?;
+        let row =
+            serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]});
+        if table.insert(name.clone(), row).is_some() {
+            return Err(Error::tensor(file, name, "appears twice"));
+        }
+        offset += size;
+        sizes.push((name.clone(), size));
+    }
+    let mut header = serde_json::Value::Object(table).to_string().into_bytes();
+    // Spaces bring the data to a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut header);
+    Ok((bytes, sizes))
 }
 
 /// A safetensors file in the making: the table first, then the data of every tensor in the order announced.
@@ -184,39 +233,12 @@ impl Writer {
     ///
     /// # Errors
     /// If a format is not f32, f16 or bf16, a name appears twice, or the file cannot be created.
-    pub fn create(
-        path: &Path,
-        tensors: &[(String, Format, Vec<usize>)],
-        metadata: &BTreeMap<String, String>,
-    ) -> Result<Writer> {
+    pub fn create(path: &Path, tensors: &[Info], metadata: &BTreeMap<String, String>) -> Result<Writer> {
         let file = path.display().to_string();
-        let mut table = serde_json::Map::new();
-        if !metadata.is_empty() {
-            table.insert("__metadata__".to_owned(), serde_json::json!(metadata));
-        }
-        let mut pending = Vec::with_capacity(tensors.len());
-        let mut offset = 0usize;
-        for (name, format, shape) in tensors {
-            let dtype = dtype_of(*format).ok_or_else(|| {
-                Error::tensor(&file, name, format!("{format} cannot be stored in safetensors"))
-            })?;
-            let size = stored_bytes(*format, shape)
-                .ok_or_else(|| Error::tensor(&file, name, format!("shape {shape:?} is too large")))?;
-            let row =
-                serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]});
-            if table.insert(name.clone(), row).is_some() {
-                return Err(Error::tensor(&file, name, "appears twice"));
-            }
-            offset += size;
-            pending.push((name.clone(), size));
-        }
+        let (beginning, mut pending) = table(&file, tensors, metadata)?;
         pending.reverse();
-        let mut header = serde_json::Value::Object(table).to_string().into_bytes();
-        // Spaces bring the data to a multiple of 8.
-        header.resize(header.len().next_multiple_of(8), b' ');
         let mut out = AtomicFile::create(path)?;
-        out.write(&(header.len() as u64).to_le_bytes())?;
-        out.write(&header)?;
+        out.write(&beginning)?;
         Ok(Writer { out, file, pending })
     }
 

@@ -14,6 +14,18 @@ pub enum Route {
     Server,
 }
 
+impl Route {
+    /// The route of this name in a request.
+    pub fn from_name(name: &str) -> Option<Route> {
+        match name {
+            "auto" => Some(Route::Auto),
+            "device" => Some(Route::Device),
+            "server" => Some(Route::Server),
+            _ => None,
+        }
+    }
+}
+
 /// Where an answer is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -86,6 +98,11 @@ impl Router {
     /// The same with other thresholds.
     pub fn with_thresholds(self, thresholds: Thresholds) -> Router {
         Router { thresholds, ..self }
+    }
+
+    /// When the device is sure enough.
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
     }
 
     /// Whether the server may ever be asked.

@@ -2,7 +2,7 @@
 
 use crate::HybridError;
 
-/// Where chats are asked for.
+/// Where a server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     url: String,
@@ -17,25 +17,31 @@ impl Endpoint {
     /// [`HybridError::Endpoint`] if it is no http or https address, or holds a name, a password or a query: keys do
     /// not belong into addresses, which are shown.
     pub fn parse(text: &str) -> Result<Endpoint, HybridError> {
-        let wrong = |what| HybridError::Endpoint { what };
-        let text = text.trim().trim_end_matches('/');
-        let rest = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .ok_or_else(|| wrong("does not begin with http:// or https://"))?;
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if host.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("is not an address"));
-        }
-        if text.contains(['@', '?', '#']) {
-            return Err(wrong("holds a name, a password or a query"));
-        }
+        let (text, host, path) = split(text).map_err(|what| HybridError::Endpoint { what })?;
         let url = match path {
             "" => format!("{text}/v1/chat/completions"),
             path if path.ends_with("chat/completions") => text.to_owned(),
             _ => format!("{text}/chat/completions"),
         };
-        Ok(Endpoint { url, host: host.to_ascii_lowercase() })
+        Ok(Endpoint { url, host })
+    }
+
+    /// The address of a pool: `https://pools.example/v1/pools/NAME`, or up to `/v1` where the server offers one pool. Returns
+    /// the address up to `/v1` and the name, if there is one.
+    ///
+    /// # Errors
+    /// [`HybridError::PoolAddress`], for the same reasons as [`parse`](Self::parse).
+    pub fn parse_pool(text: &str) -> Result<(Endpoint, Option<String>), HybridError> {
+        let (text, host, path) = split(text).map_err(|what| HybridError::PoolAddress { what })?;
+        let (url, name) = match (text.rsplit_once("/pools/"), path) {
+            (_, "") => (format!("{text}/v1"), None),
+            (Some((_, name)), _) if name.contains(['/', '%']) => {
+                return Err(HybridError::PoolAddress { what: "does not end with the name of a pool" });
+            }
+            (Some((url, name)), _) => (url.to_owned(), Some(name.to_owned())),
+            (None, _) => (text.trim_end_matches("/pools").to_owned(), None),
+        };
+        Ok((Endpoint { url, host }, name))
     }
 
     /// The whole address.
@@ -64,6 +70,23 @@ impl Endpoint {
     }
 }
 
+/// The address without slashes at its end, its host with the port, and its path.
+fn split(text: &str) -> Result<(&str, String, &str), &'static str> {
+    let text = text.trim().trim_end_matches('/');
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or("does not begin with http:// or https://")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if host.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("is not an address");
+    }
+    if text.contains(['@', '?', '#']) {
+        return Err("holds a name, a password or a query");
+    }
+    Ok((text, host.to_ascii_lowercase(), path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +102,21 @@ mod tests {
         {
             let error = Endpoint::parse(wrong).unwrap_err();
             assert!(error.hint().is_some() && !error.to_string().contains("u:p"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pool_has_a_name_unless_it_is_the_only_one() {
+        let check = |text: &str, url: &str, name: Option<&str>| {
+            let (endpoint, found) = Endpoint::parse_pool(text).unwrap();
+            assert_eq!((endpoint.url(), found.as_deref()), (url, name), "{text}");
+        };
+        check("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1", None);
+        check("http://a.example/v1/", "http://a.example/v1", None);
+        check("http://a.example/v1/pools", "http://a.example/v1", None);
+        check("https://a.example/x/v1/pools/mine", "https://a.example/x/v1", Some("mine"));
+        for wrong in ["pool", "http://", "https://u:p@a", "http://a/v1/pools/x/y", "http://a/v1/pools/%2e"] {
+            assert!(Endpoint::parse_pool(wrong).unwrap_err().hint().unwrap().contains("--pool"), "{wrong}");
         }
     }
 

@@ -12,6 +12,12 @@ pub enum HybridError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The address of a pool cannot be used. It is not repeated either.
+    #[error("the address of the pool {what}")]
+    PoolAddress {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The key cannot be used.
     #[error("{source_name}: {what}")]
     Key {
@@ -56,6 +62,10 @@ impl HybridError {
                 "--server takes an address like https://api.example/v1; its key comes from CRAYON_SERVER_KEY or \
                  --server-key-file"
             }
+            HybridError::PoolAddress { .. } => {
+                "--pool takes a folder, or an address like https://pools.example/v1/pools/NAME; its key comes from \
+                 CRAYON_POOL_KEY or --pool-key-file"
+            }
             HybridError::Key { .. } => "a key is one line of letters, digits and signs without blanks",
             HybridError::NoServer => "--server URL --server-model NAME set one up",
             HybridError::Forbidden { .. } => {
@@ -63,7 +73,9 @@ impl HybridError {
             }
             HybridError::Share { .. } => "0.3 sends the 3 of 10 queries of which the device is least sure",
             HybridError::NoQueries => "give a file with one query a line",
-            HybridError::File { .. } => "`crayon route calibrate` writes such a file for a model",
+            HybridError::File { .. } => {
+                "`crayon route calibrate` writes such a file for a model, with --examples or -a for a customised one"
+            }
         };
         Some(hint.to_owned())
     }
@@ -139,5 +151,61 @@ impl RemoteError {
     /// Whether what was asked for is to blame rather than the network or the server.
     pub fn is_user_mistake(&self) -> bool {
         matches!(self, RemoteError::Refused { .. })
+    }
+}
+
+/// Why a server's pool cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// The server gave no answer.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// It has no pool, or several and none was named.
+    #[error("{host} offers {}", if names.is_empty() { "no pool".to_owned() } else { format!("several pools: {}", names.join(", ")) })]
+    Which {
+        /// Host and port.
+        host: String,
+        /// What its pools are called.
+        names: Vec<String>,
+    },
+}
+
+impl PoolError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            PoolError::Which { names, .. } if names.is_empty() => {
+                "`crayon serve --pool DIR` offers a pool; a folder can be given as well"
+            }
+            PoolError::Which { .. } => "name one: --pool https://HOST/v1/pools/NAME",
+            PoolError::Remote(RemoteError::Unreachable { .. }) => {
+                "check the address; a pool in a folder needs no network"
+            }
+            PoolError::Remote(RemoteError::Refused { status: 401 | 403, .. }) => {
+                "the key comes from CRAYON_POOL_KEY or --pool-key-file"
+            }
+            PoolError::Remote(RemoteError::Refused { status: 404, .. }) => {
+                "the address is https://HOST/v1/pools/NAME, of a server with pools such as `crayon serve --pool DIR`"
+            }
+            PoolError::Remote(RemoteError::Refused { .. }) => {
+                "the server does not take this request; its pool may have changed meanwhile: try again"
+            }
+            PoolError::Remote(RemoteError::GaveUp { .. }) => {
+                "try again later, or give it longer with --pool-timeout"
+            }
+            PoolError::Remote(RemoteError::Answer { .. }) => {
+                "it is damaged, or no server with pools; nothing of it is used"
+            }
+            PoolError::Remote(RemoteError::Cancelled) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether what was asked for is to blame rather than the network or the server.
+    pub fn is_user_mistake(&self) -> bool {
+        match self {
+            PoolError::Remote(error) => error.is_user_mistake(),
+            PoolError::Which { .. } => true,
+        }
     }
 }

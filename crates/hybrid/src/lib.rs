@@ -4,15 +4,18 @@
 //! - [`Thresholds`]: which confidence, and which closeness to the customised task, is enough; calibrated from held-out
 //!   queries for a wanted share of the server;
 //! - [`Router`]: who answers, and why, before the device has begun and after;
-//! - [`Remote`]: any server with OpenAI's chat interface, with patience for its failures.
+//! - [`Remote`]: any server with OpenAI's chat interface, with patience for its failures;
+//! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else.
 //!
-//! Nothing here opens a socket but [`Remote::ask`].
+//! Nothing here opens a socket but [`Remote::ask`] and the requests of [`PoolServer`].
 
 pub mod confidence;
 mod decide;
 mod endpoint;
 mod error;
+mod http;
 mod key;
+mod pools;
 mod read;
 mod remote;
 mod sse;
@@ -20,7 +23,9 @@ mod thresholds;
 
 pub use decide::{Decision, Place, Route, Router};
 pub use endpoint::Endpoint;
-pub use error::{HybridError, RemoteError};
+pub use error::{HybridError, PoolError, RemoteError};
+pub use http::{Event, Patience};
 pub use key::Key;
-pub use remote::{Event, Patience, Question, Remote, RemoteAnswer};
+pub use pools::{Blend, Offer, PoolServer, body, rounded};
+pub use remote::{Question, Remote, RemoteAnswer};
 pub use thresholds::{Calibration, Signals, Thresholds, calibrate};

@@ -125,6 +125,9 @@ pub struct Calibration {
     version: u32,
     /// Fingerprint of the model whose confidences they are.
     pub model: String,
+    /// What the model was customised for, as a fingerprint; `None` for the model itself.
+    #[serde(default)]
+    pub custom: Option<String>,
     /// Tokens of the answer after which it is decided; the whole answer when `None`.
     pub after: Option<usize>,
     /// The thresholds.
@@ -138,12 +141,13 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// [`calibrate`], for the model with this fingerprint.
+    /// [`calibrate`], for the model with this fingerprint, customised for what `custom` is the fingerprint of.
     ///
     /// # Errors
     /// As [`calibrate`].
     pub fn new(
         model: &str,
+        custom: Option<&str>,
         after: Option<usize>,
         queries: &[Signals],
         wanted: f64,
@@ -153,6 +157,7 @@ impl Calibration {
             format: FORMAT.to_owned(),
             version: VERSION,
             model: model.to_owned(),
+            custom: custom.map(str::to_owned),
             after,
             thresholds,
             wanted,
@@ -171,11 +176,12 @@ impl Calibration {
         atomic::write_file(path, text.as_bytes()).map_err(|error| wrong(error.to_string()))
     }
 
-    /// Reads the file; the thresholds must be those of `model`.
+    /// Reads the file; the thresholds must be those of `model`, customised as `custom` says or not at all. Those of the
+    /// model itself serve where it is customised too, without a threshold of scope.
     ///
     /// # Errors
-    /// When the file cannot be read, is something else, or belongs to another model.
-    pub fn load(path: &Path, model: &str) -> Result<Calibration, HybridError> {
+    /// When the file cannot be read, is something else, or belongs to another model or customisation.
+    pub fn load(path: &Path, model: &str, custom: Option<&str>) -> Result<Calibration, HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
         if size > LARGEST {
@@ -189,6 +195,10 @@ impl Calibration {
         }
         if calibration.model != model {
             return Err(wrong("made with another model, whose confidences mean something else".to_owned()));
+        }
+        if calibration.custom.is_some() && calibration.custom.as_deref() != custom {
+            let what = "made with the model customised for something else than it is now";
+            return Err(wrong(what.to_owned()));
         }
         if calibration.after == Some(0) {
             return Err(wrong("decides after 0 tokens".to_owned()));
@@ -241,14 +251,22 @@ mod tests {
     fn files_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routing.json");
-        let calibration = Calibration::new("print", Some(8), &queries(&[0.1, 0.9]), 0.5).unwrap();
+        let calibration = Calibration::new("print", None, Some(8), &queries(&[0.1, 0.9]), 0.5).unwrap();
         calibration.save(&path).unwrap();
-        assert_eq!(Calibration::load(&path, "print").unwrap(), calibration);
-        let other = Calibration::load(&path, "other").unwrap_err();
+        assert_eq!(Calibration::load(&path, "print", None).unwrap(), calibration);
+        assert_eq!(Calibration::load(&path, "print", Some("mine")).unwrap(), calibration);
+        let mine = Calibration::new("print", Some("mine"), None, &queries(&[0.1, 0.9]), 0.5).unwrap();
+        mine.save(&path).unwrap();
+        assert_eq!(Calibration::load(&path, "print", Some("mine")).unwrap(), mine);
+        for custom in [None, Some("yours")] {
+            let error = Calibration::load(&path, "print", custom).unwrap_err();
+            assert!(error.to_string().contains("customised"), "{error}");
+        }
+        let other = Calibration::load(&path, "other", None).unwrap_err();
         assert!(other.to_string().contains("another model") && other.hint().is_some(), "{other}");
         std::fs::write(&path, "{}").unwrap();
-        assert!(Calibration::load(&path, "print").is_err());
-        assert!(Calibration::load(&folder.path().join("none"), "print").is_err());
+        assert!(Calibration::load(&path, "print", None).is_err());
+        assert!(Calibration::load(&folder.path().join("none"), "print", None).is_err());
     }
 
     proptest! {

@@ -13,17 +13,23 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use crayon_engine::Engine;
+use crayon_hybrid::{Question, Route, Router as Decider};
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::Options;
-use crate::prepare::prepare;
+use crate::fields::wrong;
+use crate::offers::Shelf;
+use crate::pools;
+use crate::prepare::{Work, prepare};
 use crate::queue::{NoPlace, Queue};
 use crate::refusal::Refusal;
 use crate::reply::{Kind, Reply, model};
-use crate::request::Asked;
+use crate::request::{Asked, Input};
+use crate::routed::{self, Routed};
 use crate::worker::{Ending, Job, Pace, Said};
 
 /// How often a stream without news shows that it is alive.
@@ -41,6 +47,11 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) queue: Arc<Queue<Job>>,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) shelf: Shelf,
+    /// Places of those who are blended for at once.
+    pub(crate) blends: Semaphore,
+    /// Places of those for whom the bigger model is asked at once.
+    pub(crate) asking: Semaphore,
     pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,
     /// When the server began, in Unix seconds.
     pub(crate) began: u64,
@@ -57,6 +68,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/completions", post(completion))
         .route("/v1/models", get(models))
         .route("/v1/models/{*name}", get(one_model))
+        .route("/v1/pools", get(pools::list))
+        .route("/v1/pools/{name}", get(pools::one))
+        .route("/v1/pools/{name}/keys", get(pools::keys))
+        .route("/v1/pools/{name}/blend", post(pools::blend))
         .fallback(nowhere)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(shared.clone(), guard))
@@ -67,7 +82,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response<Body> {
     let started = Instant::now();
     // A path nobody serves may hold anything; the log is for numbers.
-    let known = ["/v1/chat/completions", "/v1/completions", "/v1/models"];
+    let known = ["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/pools"];
     let path =
         known.into_iter().find(|path| request.uri().path().starts_with(path)).unwrap_or("another path");
     let method = request.method().clone();
@@ -154,27 +169,32 @@ async fn answer(
     request: Request,
     kind: Kind,
 ) -> Result<Response<Body>, Refusal> {
-    let body = read_body(&shared, request).await?;
+    let body = read_body(&shared, request, shared.options.limits.body).await?;
     let asked = match kind {
         Kind::Chat => Asked::chat(&body)?,
         Kind::Completion => Asked::completion(&body)?,
     };
     drop(body);
     this_model(&shared, &asked.model)?;
+    let routed = routed(&shared, &asked)?;
     let client = format!("{} {}", peer.0, asked.user);
     let (stream, usage) = (asked.stream, asked.usage);
     // A long text takes a while to tokenise; other connections go on meanwhile.
-    let (engine, limits) = (shared.engine.clone(), shared.options.limits.clone());
-    let work = tokio::task::spawn_blocking(move || prepare(&engine, &limits, &asked)).await;
+    let owner = shared.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        prepare(&owner.engine, &owner.shelf, &owner.options.limits, &asked)
+    });
     let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the prompt could not be prepared");
-    let work = work.map_err(failed)??;
+    let (work, custom) = work.await.map_err(failed)??;
 
-    let (tell, mut said) = unbounded_channel();
-    shared.queue.push(client, Job { work, tell }, |job| job.tell.is_closed()).map_err(|no| match no {
-        NoPlace::Full(waiting) => Refusal::busy(shared.pace.seconds(waiting)),
-        NoPlace::Closed => Refusal::stopping(),
-    })?;
-    let reply = Reply::new(kind, &shared.options.model);
+    let mut said = match routed {
+        None => submit(&shared, client, work)?,
+        Some((router, question)) => {
+            let routed = Routed { router, question, scope: custom.scope };
+            routed::start(&shared, client, work, routed)?
+        }
+    };
+    let reply = Reply::new(kind, &shared.options.model, custom);
     if stream {
         return Ok(events(reply, said, usage));
     }
@@ -190,7 +210,57 @@ async fn answer(
     }
 }
 
-async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
+/// Puts work into the queue; what is said about it comes through the channel.
+pub(crate) fn submit(
+    shared: &Shared,
+    client: String,
+    work: Work,
+) -> Result<UnboundedReceiver<Said>, Refusal> {
+    let (tell, said) = unbounded_channel();
+    let pushed = shared.queue.push(client, Job { work, tell }, |job| job.tell.is_closed());
+    pushed.map_err(|no| match no {
+        NoPlace::Full(waiting) => Refusal::busy(shared.pace.seconds(waiting)),
+        NoPlace::Closed => Refusal::stopping(),
+    })?;
+    Ok(said)
+}
+
+/// Who decides about a request, and what the bigger model would be asked; `None` where there is only the device.
+fn routed(shared: &Shared, asked: &Asked) -> Result<Option<(Decider, Question)>, Refusal> {
+    let Some(bigger) = &shared.shelf.bigger else {
+        return match asked.route {
+            None | Some(Route::Device) => Ok(None),
+            Some(_) => {
+                let message = "no bigger model is set up here; the operator's --server sets one up";
+                Err(Refusal::invalid(message).at("route").code("no_server"))
+            }
+        };
+    };
+    let router = bigger.router(asked.route)?;
+    let Input::Chat(messages) = &asked.input else {
+        // A text to go on with is nothing a chat server takes.
+        return match asked.route {
+            None | Some(Route::Device) => Ok(None),
+            Some(_) => Err(wrong("route", "device: the bigger model takes conversations only")),
+        };
+    };
+    let on_device = !asked.adapter.is_empty() || !asked.examples.is_empty() || asked.pot.is_some();
+    if !router.may_fall_back() && on_device {
+        return Err(wrong("route", "auto or device with adapter, examples or pot, which the device has"));
+    }
+    let question = Question {
+        messages: messages.clone(),
+        max_tokens: asked.max_tokens,
+        temperature: asked.temperature,
+        top_p: asked.top_p,
+        presence_penalty: asked.presence_penalty,
+        seed: asked.seed,
+        stop: asked.stop.clone(),
+    };
+    Ok(Some((router, question)))
+}
+
+pub(crate) async fn read_body(shared: &Shared, request: Request, most: usize) -> Result<Bytes, Refusal> {
     let limits = &shared.options.limits;
     let headers = request.headers();
     let json = headers
@@ -203,10 +273,10 @@ async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> 
         let message = "the body's Content-Type must be application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    match timeout(limits.sending, to_bytes(request.into_body(), limits.body)).await {
+    match timeout(limits.sending, to_bytes(request.into_body(), most)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => {
-            let message = format!("the body is cut or larger than {} bytes", limits.body);
+            let message = format!("the body is cut or larger than {most} bytes");
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
         }
         Err(_) => {
@@ -216,7 +286,7 @@ async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> 
     }
 }
 
-fn object(value: &Value) -> Response<Body> {
+pub(crate) fn object(value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,29 +1,37 @@
 //! A server of one's own: the model on this device behind the HTTP interface that programs written for OpenAI's
-//! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`).
+//! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`), with adapters, pools and a bigger model for those who
+//! ask for them ([`Offers`]).
 //!
 //! One model answers one request after the other, on a thread of its own; requests wait in a bounded queue, by
 //! turns of those who ask. Handlers check and tokenise, the worker reads and writes, and a channel carries the text
 //! back. When whoever asked has gone, the channel is closed and the worker stops at the next token.
 //!
-//! Reading order: `http` (what can be asked), `request` (what a body may hold), `queue`, `worker`, `reply`.
+//! Reading order: `http` (what can be asked), `request` (what a body may hold), `prepare`, `queue`, `worker`, `routed`,
+//! `reply`; `pools` beside.
 //! Prompts and answers are never logged.
 
 mod fields;
 mod http;
 mod keys;
 mod listen;
+mod offers;
+mod pools;
 mod prepare;
 mod queue;
 mod refusal;
 mod reply;
 mod request;
+mod routed;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crayon_engine::adapters::AdapterError;
+
 pub use keys::Keys;
+pub use offers::{Bigger, OfferedAdapter, Offers};
 pub(crate) use refusal::Refusal;
 
 /// Bounds on what one request, and all of them together, may take.
@@ -75,6 +83,8 @@ pub struct Options {
     pub model: String,
     /// Bounds.
     pub limits: Limits,
+    /// What requests may ask for besides the model.
+    pub offers: Offers,
 }
 
 /// Why there is no server.
@@ -110,6 +120,19 @@ pub enum ServeError {
         /// What is wrong with it.
         what: String,
     },
+    /// An adapter or a pool cannot be offered by this name.
+    #[error("the {what} {name:?} {problem}")]
+    Name {
+        /// Adapter or pool.
+        what: &'static str,
+        /// As given.
+        name: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An adapter or a pool does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The system gives no thread or no socket.
     #[error("the server cannot run: {0}")]
     System(#[from] std::io::Error),
@@ -127,6 +150,10 @@ impl ServeError {
             ServeError::Keys { .. } => {
                 Some("the file holds one key a line, of letters, digits and signs without blanks".to_owned())
             }
+            ServeError::Name { .. } => {
+                Some("give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".to_owned())
+            }
+            ServeError::Adapter(error) => error.hint(),
             ServeError::System(_) => None,
         }
     }
@@ -149,8 +176,10 @@ impl Server {
     /// Opens the port.
     ///
     /// # Errors
-    /// [`ServeError`] when the port cannot be had, or other devices could reach it without a key.
+    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
+    /// name.
     pub fn bind(options: Options) -> Result<Server, ServeError> {
+        options.offers.check()?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -177,7 +206,7 @@ impl Server {
     /// request: method, path, status, time; nothing of what was said.
     ///
     /// # Errors
-    /// [`ServeError::System`] when the system gives no threads.
+    /// [`ServeError::System`] when the system gives no threads; others when an offer does not fit the model.
     pub fn run(
         self,
         engine: crayon_engine::Engine,

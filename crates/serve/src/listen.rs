@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::http::{Peer, Shared, now, router};
+use crate::offers::Shelf;
+use crate::pools::AT_ONCE;
 use crate::queue::Queue;
 use crate::worker::{Pace, Said, work};
 use crate::{Options, Refusal, ServeError};
@@ -27,11 +29,12 @@ const THREADS: usize = 2;
 pub(crate) fn run(
     listener: TcpListener,
     address: SocketAddr,
-    options: Options,
+    mut options: Options,
     engine: Engine,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     log: Box<dyn Fn(&str) + Send + Sync>,
 ) -> Result<(), ServeError> {
+    let shelf = Shelf::new(std::mem::take(&mut options.offers), &engine)?;
     let engine = Arc::new(engine);
     let queue = Arc::new(Queue::new(options.limits.queue));
     let pace = Arc::new(Pace::default());
@@ -42,7 +45,18 @@ pub(crate) fn run(
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
-    let shared = Arc::new(Shared { options, loopback, engine, queue, pace, log, began: now() });
+    let shared = Arc::new(Shared {
+        blends: Semaphore::new(AT_ONCE),
+        asking: Semaphore::new(options.limits.queue),
+        shelf,
+        options,
+        loopback,
+        engine,
+        queue,
+        pace,
+        log,
+        began: now(),
+    });
     let result = runtime.block_on(serve(listener, shared, stop));
     // What is left are connections whose patience, or ours, has run out.
     runtime.shutdown_timeout(Duration::from_millis(200));

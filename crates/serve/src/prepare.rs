@@ -2,11 +2,14 @@
 //! be wrong with a request is found here, before it waits.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{Engine, Message, Options, PotOptions, Role, Sampling, stays};
+use crayon_engine::adapters::{Example, Scope, weights};
+use crayon_engine::{Adapter, Engine, EngineError, Message, Options, PotOptions, Role, Sampling, stays};
 
 use crate::Limits;
+use crate::offers::{Shelf, Shelved};
 use crate::refusal::Refusal;
 use crate::request::{Asked, Input};
 
@@ -14,16 +17,36 @@ use crate::request::{Asked, Input};
 const REPETITION_PENALTY: f32 = 1.1;
 
 /// What the worker does.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) prompt: Vec<u32>,
     pub(crate) options: Options,
     /// A memory of fixed size, with what must stay in it.
     pub(crate) pot: Option<(PotOptions, Vec<Range<u32>>)>,
+    /// What is answered through instead of the model's own adapter.
+    pub(crate) adapter: Option<Arc<dyn Adapter>>,
 }
 
-/// Makes work of a request.
-pub(crate) fn prepare(engine: &Engine, limits: &Limits, asked: &Asked) -> Result<Work, Refusal> {
+/// How a request is customised.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Custom {
+    /// Adapters and their weights.
+    pub(crate) weights: Vec<(String, f32)>,
+    /// Whether the answer comes through them.
+    pub(crate) used: bool,
+    /// Whether the examples are near to something the pool learned, where there are any.
+    pub(crate) fits: Option<bool>,
+    /// Cosine between the query and what the adapter was customised for, where known.
+    pub(crate) scope: Option<f32>,
+}
+
+/// Makes work of a request, and says how it is customised.
+pub(crate) fn prepare(
+    engine: &Engine,
+    shelf: &Shelf,
+    limits: &Limits,
+    asked: &Asked,
+) -> Result<(Work, Custom), Refusal> {
     let (prompt, field) = match &asked.input {
         Input::Chat(messages) => (engine.chat_prompt(messages)?, "messages"),
         Input::Text(text) => (engine.text_prompt(text)?, "prompt"),
@@ -49,7 +72,63 @@ pub(crate) fn prepare(engine: &Engine, limits: &Limits, asked: &Asked) -> Result
         None => None,
         Some(entries) => Some(pot(engine, entries, &prompt, &asked.input)?),
     };
-    Ok(Work { prompt, options, pot })
+    let (adapter, custom) = customised(engine, shelf, asked)?;
+    Ok((Work { prompt, options, pot, adapter }, custom))
+}
+
+/// The adapter of a request, by name or blended for its examples.
+fn customised(
+    engine: &Engine,
+    shelf: &Shelf,
+    asked: &Asked,
+) -> Result<(Option<Arc<dyn Adapter>>, Custom), Refusal> {
+    let query = || -> Result<Vec<f32>, EngineError> {
+        let text = match &asked.input {
+            Input::Text(text) => text.as_str(),
+            Input::Chat(messages) => messages
+                .iter()
+                .rfind(|message| message.role == Role::User)
+                .map_or("", |message| message.content.as_str()),
+        };
+        engine.query(text)
+    };
+    if !asked.adapter.is_empty() {
+        let chosen = shelf.blend(&asked.adapter)?;
+        let scope = match chosen.scopes.is_empty() {
+            true => None,
+            false => Scope::nearest(chosen.scopes, &query()?),
+        };
+        let custom = Custom { weights: asked.adapter.clone(), used: true, fits: None, scope };
+        return Ok((Some(Arc::new(chosen.weighted)), custom));
+    }
+    if asked.examples.is_empty() {
+        return Ok((None, Custom::default()));
+    }
+    let Shelved { pool, stack, .. } = shelf.pool(asked.pool.as_deref())?;
+    let examples =
+        asked.examples.iter().enumerate().map(|(at, prompt)| {
+            Ok(Example { prompt: prompt.clone(), answer: None, task: None, line: at + 1 })
+        });
+    let scored = engine.score(&pool.keys, examples)?;
+    let weights = weights(&scored.scores, pool.temperature);
+    let fits = pool.keys.fits(&scored.scores);
+    let scope = Scope { query: scored.query, mean: pool.keys.mean.clone() }.of(&query()?);
+    let names = pool.members.iter().map(|member| member.name.clone());
+    let custom = Custom {
+        weights: names.zip(weights.iter().copied()).collect(),
+        used: fits,
+        fits: Some(fits),
+        scope: Some(scope),
+    };
+    // Examples that fit nothing leave the model alone, as in `crayon ask`.
+    let adapter = match fits {
+        true => {
+            let weighted = stack.weigh(&weights).map_err(|error| Refusal::invalid(error.to_string()))?;
+            Some(Arc::new(weighted) as Arc<dyn Adapter>)
+        }
+        false => None,
+    };
+    Ok((adapter, custom))
 }
 
 /// Tokens an answer may have in a window of `context`.

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use crayon_engine::EngineError;
+use crayon_hybrid::HybridError;
 use serde_json::{Value, json};
 
 /// An error object with its status.
@@ -36,6 +37,13 @@ impl Refusal {
     pub(crate) fn code(mut self, code: &'static str) -> Refusal {
         self.code = Some(code);
         self
+    }
+
+    /// A name that is not among those there are.
+    pub(crate) fn unknown<'a>(param: &str, what: String, names: impl Iterator<Item = &'a str>) -> Refusal {
+        let names: Vec<&str> = names.collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Refusal::invalid(format!("{what}; this server offers {there}")).at(param)
     }
 
     /// The queue is full.
@@ -78,6 +86,13 @@ impl From<EngineError> for Refusal {
             error if error.is_user_mistake() => Refusal::invalid(message),
             _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
+    }
+}
+
+impl From<HybridError> for Refusal {
+    fn from(error: HybridError) -> Refusal {
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, error.to_string());
+        refusal.at("route").code("route_not_allowed")
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::prepare::Custom;
 use crate::worker::Ending;
 
 /// Which of the two kinds of answers.
@@ -21,10 +22,11 @@ pub(crate) struct Reply {
     id: String,
     created: u64,
     model: String,
+    custom: Custom,
 }
 
 impl Reply {
-    pub(crate) fn new(kind: Kind, model: &str) -> Reply {
+    pub(crate) fn new(kind: Kind, model: &str, custom: Custom) -> Reply {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -33,7 +35,7 @@ impl Reply {
             Kind::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}{count:08x}", since.as_nanos() as u64);
-        Reply { kind, id, created: since.as_secs(), model: model.to_owned() }
+        Reply { kind, id, created: since.as_secs(), model: model.to_owned(), custom }
     }
 
     /// The whole answer.
@@ -49,7 +51,7 @@ impl Reply {
         };
         let mut object = self.object(false, json!([choice]));
         object["usage"] = usage(ending);
-        object["crayon"] = extra(ending);
+        object["crayon"] = self.extra(ending);
         object
     }
 
@@ -75,7 +77,7 @@ impl Reply {
             Kind::Completion => json!(""),
         };
         let mut object = self.chunk(self.choice(body, Some(ending)), usage);
-        object["crayon"] = extra(ending);
+        object["crayon"] = self.extra(ending);
         object
     }
 
@@ -84,6 +86,24 @@ impl Reply {
         let mut object = self.object(true, json!([]));
         object["usage"] = usage(ending);
         object
+    }
+
+    fn extra(&self, ending: &Ending) -> Value {
+        let (place, reason) = match &ending.decision {
+            Some(decision) => (decision.place.name(), decision.reason.as_str()),
+            None => ("device", "no server is set up"),
+        };
+        let weights = self.custom.weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
+        json!({
+            "where": place,
+            "reason": reason,
+            "confidence": ending.confidence.map(short),
+            "scope": self.custom.scope.map(short),
+            "adapter": self.custom.used.then(|| weights.collect::<Map<String, Value>>()),
+            "fits": self.custom.fits,
+            "kept": ending.prompt - ending.evicted,
+            "evicted": ending.evicted,
+        })
     }
 
     fn choice(&self, body: Value, ending: Option<&Ending>) -> Value {
@@ -119,19 +139,16 @@ impl Reply {
     }
 }
 
+/// A number with the digits it has: what is 0.7 in f32 is not 0.699999988079071.
+pub(crate) fn short(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
 fn usage(ending: &Ending) -> Value {
     json!({
         "prompt_tokens": ending.prompt,
         "completion_tokens": ending.written,
         "total_tokens": ending.prompt + ending.written,
-    })
-}
-
-fn extra(ending: &Ending) -> Value {
-    json!({
-        "confidence": ending.confidence,
-        "kept": ending.prompt - ending.evicted,
-        "evicted": ending.evicted,
     })
 }
 

@@ -1,7 +1,8 @@
 //! What a request asks for. Fields and their ranges follow OpenAI's reference; `top_k`, `min_p`,
-//! `repetition_penalty` and `pot` are extensions.
+//! `repetition_penalty`, `pot`, `adapter`, `examples`, `pool` and `route` are extensions.
 
 use crayon_engine::{Message, Role};
+use crayon_hybrid::Route;
 use serde_json::{Value, json};
 
 use crate::fields::{Fields, wrong};
@@ -48,6 +49,14 @@ pub(crate) struct Asked {
     pub(crate) usage: bool,
     /// Entries of the memory that the prompt is read through.
     pub(crate) pot: Option<usize>,
+    /// Offered adapters to answer through, each with its weight.
+    pub(crate) adapter: Vec<(String, f32)>,
+    /// Prompts of examples that an adapter is blended for; empty for none.
+    pub(crate) examples: Vec<String>,
+    /// The pool it is blended from.
+    pub(crate) pool: Option<String>,
+    /// Who answers.
+    pub(crate) route: Option<Route>,
     /// Whoever asks through one address, told apart by this name.
     pub(crate) user: String,
 }
@@ -146,14 +155,64 @@ impl Asked {
             stream,
             usage,
             pot: fields.count("pot", 1)?,
+            adapter: read_adapter(fields.value("adapter"))?,
+            examples: read_examples(fields.value("examples"))?,
+            pool: fields.text("pool")?,
+            route: read_route(fields.text("route")?)?,
             user: fields.text("user")?.unwrap_or_default(),
         };
         for name in IGNORED {
             fields.value(name);
         }
         fields.finish()?;
+        if !asked.adapter.is_empty() && !asked.examples.is_empty() {
+            return Err(wrong("examples", "left out where adapter is given"));
+        }
+        if asked.pool.is_some() && asked.examples.is_empty() {
+            return Err(wrong("pool", "left out without examples"));
+        }
         Ok(asked)
     }
+}
+
+/// One name, or an object of names and weights.
+fn read_adapter(value: Option<Value>) -> Result<Vec<(String, f32)>, Refusal> {
+    let refusal = || wrong("adapter", "a name, or an object of names and weights");
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::String(name)) => Ok(vec![(name, 1.0)]),
+        Some(Value::Object(weights)) if !weights.is_empty() => weights
+            .into_iter()
+            .map(|(name, weight)| {
+                let weight = weight.as_f64().map(|weight| weight as f32).filter(|weight| weight.is_finite());
+                Ok((name, weight.ok_or_else(refusal)?))
+            })
+            .collect(),
+        Some(_) => Err(refusal()),
+    }
+}
+
+/// Texts, or objects with a `prompt`; their answers are not looked at.
+fn read_examples(value: Option<Value>) -> Result<Vec<String>, Refusal> {
+    let list = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(list)) if !list.is_empty() => list,
+        Some(_) => return Err(wrong("examples", "a list of at least one text or {\"prompt\": text}")),
+    };
+    let read = |(at, example): (usize, Value)| {
+        let text = match &example {
+            Value::Object(object) => object.get("prompt").and_then(Value::as_str),
+            example => example.as_str(),
+        };
+        let text = text.filter(|text| !text.trim().is_empty()).map(str::to_owned);
+        text.ok_or_else(|| wrong(&format!("examples.{at}"), "a text, or an object with a prompt"))
+    };
+    list.into_iter().enumerate().map(read).collect()
+}
+
+fn read_route(name: Option<String>) -> Result<Option<Route>, Refusal> {
+    let Some(name) = name else { return Ok(None) };
+    Route::from_name(&name).map(Some).ok_or_else(|| wrong("route", "auto, device or server"))
 }
 
 fn read_messages(value: Value) -> Result<Vec<Message>, Refusal> {
@@ -214,6 +273,14 @@ mod tests {
         assert_eq!((asked.max_tokens, asked.seed, asked.pot), (Some(7), Some(u64::MAX), Some(64)));
         assert_eq!((asked.stop, asked.stream, asked.usage), (vec!["x".to_owned()], true, true));
         assert_eq!((asked.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
+        let asked = chat(r#","adapter":{"a":0.5,"b":-1},"route":"device""#).unwrap();
+        assert_eq!(asked.adapter, [("a".to_owned(), 0.5), ("b".to_owned(), -1.0)]);
+        assert_eq!(asked.route, Some(Route::Device));
+        let asked = chat(r#","examples":["x",{"prompt":"y","answer":"z"}],"pool":"p""#).unwrap();
+        assert_eq!(
+            (asked.examples, asked.pool.as_deref()),
+            (vec!["x".to_owned(), "y".to_owned()], Some("p"))
+        );
     }
 
     #[test]
@@ -247,6 +314,16 @@ mod tests {
             (r#","frequency_penalty":0.1"#, "frequency_penalty"),
             (r#","response_format":{"type":"json_object"}"#, "response_format"),
             (r#","tempreature":1"#, "tempreature"),
+            (r#","adapter":1"#, "adapter"),
+            (r#","adapter":{}"#, "adapter"),
+            (r#","adapter":{"a":"b"}"#, "adapter"),
+            (r#","examples":[]"#, "examples"),
+            (r#","examples":"a""#, "examples"),
+            (r#","examples":["a"," "]"#, "examples.1"),
+            (r#","examples":[{"text":"a"}]"#, "examples.0"),
+            (r#","examples":["a"],"adapter":"b""#, "examples"),
+            (r#","pool":"a""#, "pool"),
+            (r#","route":"elsewhere""#, "route"),
         ] {
             assert_eq!(blamed(extra), param, "{extra}");
         }

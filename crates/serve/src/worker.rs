@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use crayon_engine::{Engine, EngineError, Event, Finish, Session};
+use crayon_hybrid::Decision;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::prepare::Work;
@@ -14,7 +15,6 @@ use crate::queue::Queue;
 use crate::refusal::Refusal;
 
 /// A request in the queue.
-#[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) work: Work,
     /// Closed when nobody waits for the answer any more. It has no bound, so that a slow reader does not hold the
@@ -33,9 +33,9 @@ pub(crate) enum Said {
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ending {
-    /// `stop` or `length`.
+    /// `stop`, `length`, or `content_filter` of a server.
     pub(crate) finish: &'static str,
     /// Tokens read.
     pub(crate) prompt: usize,
@@ -45,6 +45,8 @@ pub(crate) struct Ending {
     pub(crate) evicted: usize,
     /// `exp` of the mean log-probability of the answer's tokens.
     pub(crate) confidence: Option<f32>,
+    /// Who answered why, where there was a choice.
+    pub(crate) decision: Option<Decision>,
 }
 
 /// What handlers ask the worker's state for.
@@ -94,7 +96,7 @@ fn answer(
     time: Duration,
     pace: &Pace,
 ) -> Result<Ending, Refusal> {
-    let Work { prompt, options, pot } = &job.work;
+    let Work { prompt, options, pot, .. } = &job.work;
     let late = || Instant::now() >= until || pace.cut.load(Ordering::Relaxed);
     let flow = || match job.tell.is_closed() || late() {
         true => ControlFlow::Break(()),
@@ -130,16 +132,23 @@ fn answer(
         written: answer.tokens.len(),
         evicted,
         confidence: answer.confidence,
+        decision: None,
     })
 }
 
 fn session<'e>(engine: &'e Engine, job: &Job) -> Result<Session<'e>, Refusal> {
-    let Work { prompt, options, pot } = &job.work;
-    let Some((shape, pins)) = pot else {
-        return Ok(engine.session(prompt.len() + options.max_tokens)?);
+    let Work { prompt, options, pot, adapter } = &job.work;
+    let mut session = match pot {
+        None => engine.session(prompt.len() + options.max_tokens)?,
+        Some((shape, pins)) => {
+            let pinned = pins.iter().map(|place| place.len()).sum();
+            let mut session = engine.pot_session(shape.clone(), pinned)?;
+            session.pin(pins.clone())?;
+            session
+        }
     };
-    let pinned = pins.iter().map(|place| place.len()).sum();
-    let mut session = engine.pot_session(shape.clone(), pinned)?;
-    session.pin(pins.clone())?;
+    if let Some(adapter) = adapter {
+        session.set_adapter(Some(adapter.clone()));
+    }
     Ok(session)
 }

@@ -194,6 +194,7 @@ fn others_reach_it_only_with_a_key() {
         keys: None,
         model: "mini".to_owned(),
         limits: Limits::default(),
+        offers: crayon_serve::Offers::default(),
     };
     let error = Server::bind(options.clone()).unwrap_err();
     assert!(matches!(error, ServeError::Open { .. }) && error.is_user_mistake() && error.hint().is_some());

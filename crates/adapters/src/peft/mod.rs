@@ -8,8 +8,8 @@ mod names;
 mod read;
 mod write;
 
-pub use read::read;
-pub use write::write;
+pub use read::{from_bytes, read};
+pub use write::{to_bytes, write};
 
 /// File with the settings.
 pub const CONFIG: &str = "adapter_config.json";
@@ -17,5 +17,7 @@ pub const CONFIG: &str = "adapter_config.json";
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// Key of the base's fingerprint in the metadata of the weights, which PEFT ignores.
 const BASE: &str = "crayon.base";
+/// Key of the settings in the metadata of an adapter in one piece.
+pub const SETTINGS: &str = "adapter_config";
 /// What stands before module names in PEFT's files.
 const PREFIX: &str = "base_model.model.";

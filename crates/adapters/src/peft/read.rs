@@ -10,7 +10,7 @@ use crayon_model::LowRankPair;
 
 use super::config::Config;
 use super::names::Module;
-use super::{BASE, CONFIG, PREFIX, WEIGHTS};
+use super::{BASE, CONFIG, PREFIX, SETTINGS, WEIGHTS};
 use crate::{AdapterError, Lora};
 
 /// A and B of a module.
@@ -31,14 +31,34 @@ const INCOMPLETE: &str = "the file is damaged or was cut short; get the adapter 
 pub fn read(path: &Path, spec: &Spec) -> Result<Lora, AdapterError> {
     let (config_path, weights_path) = files(path)?;
     let config = Config::parse(&config_path, &Bytes::map(&config_path)?)?;
-    let weights = SafeTensors::open(&weights_path)?;
+    assemble(&SafeTensors::open(&weights_path)?, &config, spec)
+}
+
+/// Reads an adapter in one piece, as [`to_bytes`](super::to_bytes) makes it, for a network of `spec`; messages call it
+/// `name`.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_bytes(name: &str, bytes: Bytes, spec: &Spec) -> Result<Lora, AdapterError> {
+    let weights = SafeTensors::from_bytes(name, bytes)?;
+    let path = Path::new(name);
+    let text = weights
+        .metadata
+        .get(SETTINGS)
+        .ok_or_else(|| AdapterError::file(path, format!("holds no {CONFIG} in its metadata"), INCOMPLETE))?;
+    let config = Config::parse(path, text.as_bytes())?;
+    assemble(&weights, &config, spec)
+}
+
+/// The adapter of these factors and settings.
+fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora, AdapterError> {
     let mut lora = Lora {
         base: weights.metadata.get(BASE).cloned(),
         base_name: config.base_name.clone(),
         ..Lora::default()
     };
     let file = &weights.file;
-    for (name, factors) in gather(&weights)? {
+    for (name, factors) in gather(weights)? {
         let module = Module::parse(&name).ok_or_else(|| AdapterError::Module {
             file: file.clone(),
             module: name.clone(),
@@ -89,7 +109,7 @@ pub fn read(path: &Path, spec: &Spec) -> Result<Lora, AdapterError> {
         split(&module, spec, &a.to_f32(), &b.to_f32(), rank, config.scale(&name), &mut lora);
     }
     if lora.pairs.is_empty() && weights.entries().is_empty() {
-        return Err(AdapterError::file(&weights_path, "holds no tensors", INCOMPLETE));
+        return Err(AdapterError::file(Path::new(file), "holds no tensors", INCOMPLETE));
     }
     Ok(lora)
 }

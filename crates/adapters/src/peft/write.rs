@@ -9,7 +9,7 @@ use crayon_model::LowRankPair;
 use serde_json::{Map, Value, json};
 
 use super::names::Module;
-use super::{BASE, CONFIG, PREFIX, WEIGHTS};
+use super::{BASE, CONFIG, PREFIX, SETTINGS, WEIGHTS};
 use crate::{AdapterError, Lora};
 
 /// Writes `lora`, an adapter for a network of `spec`, into `folder`, which is made if it is not there.
@@ -20,6 +20,31 @@ use crate::{AdapterError, Lora};
 /// # Errors
 /// When the adapter does not fit the network or the disk does not take the files.
 pub fn write(folder: &Path, lora: &Lora, spec: &Spec) -> Result<(), AdapterError> {
+    let Files { tensors, metadata, config } = files(lora, spec)?;
+    std::fs::create_dir_all(folder).map_err(|source| AdapterError::io(folder, "create", source))?;
+    safetensors::write(&folder.join(WEIGHTS), &tensors, &metadata)?;
+    atomic::write_file(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
+    Ok(())
+}
+
+/// `lora` in one piece: its safetensors file with the settings in the metadata, under [`SETTINGS`].
+///
+/// # Errors
+/// When the adapter does not fit the network.
+pub fn to_bytes(lora: &Lora, spec: &Spec) -> Result<Vec<u8>, AdapterError> {
+    let Files { tensors, mut metadata, config } = files(lora, spec)?;
+    metadata.insert(SETTINGS.to_owned(), config.to_string());
+    Ok(safetensors::to_bytes(WEIGHTS, &tensors, &metadata)?)
+}
+
+/// What the two files of an adapter hold.
+struct Files {
+    tensors: Vec<Tensor>,
+    metadata: BTreeMap<String, String>,
+    config: Value,
+}
+
+fn files(lora: &Lora, spec: &Spec) -> Result<Files, AdapterError> {
     // Shapes are checked as they are on attaching, so that no file is written that could not be read.
     lora.clone().attach(spec)?;
     let (mut tensors, mut ranks, mut alphas) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
@@ -75,12 +100,9 @@ pub fn write(folder: &Path, lora: &Lora, spec: &Spec) -> Result<(), AdapterError
         "init_lora_weights": true,
         "modules_to_save": null,
     });
-    std::fs::create_dir_all(folder).map_err(|source| AdapterError::io(folder, "create", source))?;
     let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     metadata.extend(lora.base.iter().map(|base| (BASE.to_owned(), base.clone())));
-    safetensors::write(&folder.join(WEIGHTS), &tensors, &metadata)?;
-    atomic::write_file(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
-    Ok(())
+    Ok(Files { tensors, metadata, config })
 }
 
 /// The pairs of a module as one: inputs stacked (shared ones once), outputs block-diagonal.

@@ -10,6 +10,7 @@ use crayon_text::{Message, Role, Special};
 use serde::Serialize;
 
 use super::answering::{self, Size, Times};
+use super::customize::Weights;
 use super::routing::{self, By, Request as Work, Routing};
 use super::{customize, long};
 use crate::args::AskArgs;
@@ -36,7 +37,10 @@ struct Report<'a> {
     place: &'static str,
     reason: &'a str,
     confidence: Option<f32>,
+    /// How near the question is to what the adapter was customised for.
     scope: Option<f32>,
+    /// Adapters the device answers through, with their weights.
+    adapter: Option<Weights<'a>>,
     seed: Option<u64>,
     tokens: Tokens,
     timing: Times,
@@ -54,6 +58,7 @@ struct Tokens {
 
 /// Runs the command.
 pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
+    customize::check(&args.custom, &args.route)?;
     let routing = Routing::new(&args.route)?;
     if args.raw && routing.may_send() {
         return Err(mistake(
@@ -65,19 +70,24 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     if let Some(decision) = routing.server_only() {
         interrupt::watch();
         let answer = routing.ask(&request.question(args), output.json, output)?;
-        return finish_remote(args, &decision, None, Duration::ZERO, &answer, output);
+        let (decision, loading) = (&decision, Duration::ZERO);
+        let told = Told { decision, confidence: None, scope: None, adapter: None, loading };
+        return finish_remote(args, told, &answer, output);
     }
     let mut engine = model::open(&args.model, output)?;
-    customize::apply(&mut engine, &args.custom, output)?;
+    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let seed = sampling.seed;
     let prompt = request.tokens(args, &engine)?;
-    let routing = routing.for_model(&engine, output)?;
+    let routing = routing.for_model(&engine, &custom, output)?;
+    let scope = custom.scope(&engine, &request.question)?;
 
     let wanted = args.answer.max_tokens.map(|tokens| tokens as usize);
     interrupt::watch();
     let (mut session, max_tokens) = request.session(args, &engine, &prompt, wanted, output)?;
     let (read, reading) = match args.cache {
+        // The device reads only if the server fails.
+        _ if routing.skips_device(scope) => (0, Duration::ZERO),
         true => {
             answering::read_cached(&mut session, &prompt, request.stable(args, &engine, &prompt)?, output)?
         }
@@ -85,13 +95,19 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     };
     let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
     let question = request.question(args);
-    let work = Work { prompt: &prompt, options: &options, question: &question, scope: None };
+    let work = Work { prompt: &prompt, options: &options, question: &question, scope };
     let routed = routing.write(&mut session, &work, output.json, output)?;
     let answer = match &routed.by {
         By::Device(answer) => answer,
         By::Server(answer) => {
-            let (decision, confidence) = (&routed.decision, routed.confidence);
-            return finish_remote(args, decision, confidence, engine.loading(), answer, output);
+            let told = Told {
+                decision: &routed.decision,
+                confidence: routed.confidence,
+                scope,
+                adapter: custom.weights(),
+                loading: engine.loading(),
+            };
+            return finish_remote(args, told, answer, output);
         }
     };
     let times = Times::new(&engine, read, reading, answer);
@@ -112,7 +128,8 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
             place: routed.decision.place.name(),
             reason: &routed.decision.reason,
             confidence: answer.confidence,
-            scope: None,
+            scope,
+            adapter: custom.weights(),
             seed: Some(seed),
             tokens,
             timing: times,
@@ -134,15 +151,23 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-/// Ends a command whose answer came from the server. `confidence` is the device's.
+/// What the device knows of a query that the server answered.
+struct Told<'a> {
+    decision: &'a Decision,
+    confidence: Option<f32>,
+    scope: Option<f32>,
+    adapter: Option<Weights<'a>>,
+    loading: Duration,
+}
+
+/// Ends a command whose answer came from the server.
 fn finish_remote(
     args: &AskArgs,
-    decision: &Decision,
-    confidence: Option<f32>,
-    loading: Duration,
+    told: Told<'_>,
     answer: &RemoteAnswer,
     output: &Output,
 ) -> anyhow::Result<()> {
+    let Told { decision, confidence, scope, adapter, loading } = told;
     if output.json {
         let (read, generated) = (answer.prompt_tokens, answer.written);
         output.object(&Report {
@@ -152,7 +177,8 @@ fn finish_remote(
             place: decision.place.name(),
             reason: &decision.reason,
             confidence,
-            scope: None,
+            scope,
+            adapter,
             seed: args.answer.seed,
             tokens: Tokens { read, kept: read, evicted: read.map(|_| 0), generated },
             timing: routing::times(answer, loading),

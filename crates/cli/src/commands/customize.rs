@@ -1,14 +1,16 @@
 //! `crayon customize`: one adapter from a pool for a person's examples. `ask` and `chat` do the same with `--examples`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{Examples, Form, Pool, peft, weights};
-use crayon_engine::{Engine, Scored};
-use serde::Serialize;
+use crayon_engine::adapters::{Catalogue, Examples, Form, QueryEncoder, Scope, add_noise, peft, weights};
+use crayon_engine::{BUILT_IN, Engine, EngineError, Scored};
+use serde::{Serialize, Serializer};
 
-use crate::args::{CustomArgs, CustomizeArgs};
+use super::source::{self, Source, Traffic};
+use crate::args::{CustomArgs, CustomizeArgs, ModelArgs, PoolServerArgs, RouteArgs, RouteName};
 use crate::failure::mistake;
 use crate::output::Output;
 use crate::{interrupt, model, show};
@@ -23,13 +25,16 @@ const BAR: usize = 30;
 struct Report<'a> {
     weights: &'a [f32],
     scores: &'a [f32],
+    /// The scores as they were blended by: rounded for a server, and with noise where it was asked for.
+    sent: &'a [f32],
     names: Vec<&'a str>,
     /// Folder of the adapter, if one was written.
     adapter: Option<&'a Path>,
     /// Whether the examples are near to something the pool learned.
     fits: bool,
     form: &'static str,
-    rank: usize,
+    /// Of the adapter, if one was made.
+    rank: Option<usize>,
     examples: usize,
     outside: usize,
     millis: Millis,
@@ -45,11 +50,24 @@ struct Millis {
 
 /// What examples ask of a pool.
 struct Custom {
-    pool: Pool,
+    source: Source,
+    catalogue: Catalogue,
     scored: Scored,
+    /// What is blended by, and what a server gets.
+    sent: Vec<f32>,
     fits: bool,
     weights: Vec<f32>,
     embedding: Duration,
+}
+
+/// What a model answers through, and what that was made for.
+#[derive(Default)]
+pub(crate) struct Customised {
+    /// Adapters and their weights; empty for the model alone.
+    weights: Vec<(String, f32)>,
+    scopes: Vec<Scope>,
+    /// Of the model itself, where adapters were merged into the one that answers: they change what its first layer asks.
+    encoder: Option<QueryEncoder>,
 }
 
 /// Runs the command.
@@ -64,34 +82,47 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
     let engine = model::open(&args.model, output)?;
-    let custom = score(&engine, &args.examples, &args.pool, args.temperature)?;
-    let started = Instant::now();
-    let temperature = args.temperature.unwrap_or(custom.pool.temperature);
-    let blended = custom.pool.blend(&custom.scored.scores, temperature, form, engine.pool())?;
-    let blending = show::millis(started.elapsed());
+    let wish = Wish {
+        examples: &args.examples,
+        pool: &args.pool,
+        server: &args.server,
+        temperature: args.temperature,
+        seed: args.seed,
+    };
+    let custom = score(&engine, &wish, output)?;
     let used = custom.fits || args.force;
-    let written = match &args.output {
-        Some(folder) if used => {
-            peft::write(folder, &blended.lora, engine.spec())?;
+    let started = Instant::now();
+    // A server learns nothing where its adapter would not be used.
+    let made = match used || custom.source.host().is_none() {
+        true => Some(custom.source.blend(&custom.sent, args.temperature, form, &engine, output)?),
+        false => None,
+    };
+    let blending = show::millis(started.elapsed());
+    let written = match (&args.output, &made) {
+        (Some(folder), Some(made)) if used => {
+            peft::write(folder, &made.lora, engine.spec())?;
+            custom.scope().write(folder, &custom.catalogue.base)?;
             Some(folder.as_path())
         }
         _ => None,
     };
+    let traffic = made.as_ref().map_or(custom.source.traffic(), |made| made.traffic);
+    let rank = made.as_ref().map(|made| made.lora.rank());
     if output.json {
         return output.object(&Report {
-            weights: &blended.weights,
+            weights: &custom.weights,
             scores: &custom.scored.scores,
-            names: custom.pool.members.iter().map(|member| member.name.as_str()).collect(),
+            sent: &custom.sent,
+            names: custom.catalogue.members.iter().map(|member| member.name.as_str()).collect(),
             adapter: written,
             fits: custom.fits,
             form: form.name(),
-            rank: blended.lora.rank(),
+            rank,
             examples: custom.scored.examples,
             outside: custom.scored.outside,
             millis: Millis { embed: show::millis(custom.embedding), blend: blending },
-            // The pool is on this device.
-            bytes_sent: 0,
-            bytes_received: 0,
+            bytes_sent: traffic.sent,
+            bytes_received: traffic.received,
         });
     }
     for line in bars(&custom, output) {
@@ -99,52 +130,183 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
     }
     explain(&custom, args.force, output);
     output.line(&format!(
-        "{} read in {} ms, blended in {} ms; nothing left this device",
+        "{} read in {} ms, blended in {} ms; {}",
         show::counted(custom.scored.examples, "example"),
         show::millis(custom.embedding),
         blending,
+        left(&custom, traffic),
     ))?;
-    if let Some(folder) = written {
-        output.line(&format!("adapter of rank {} in {}", blended.lora.rank(), folder.display()))?;
+    if let (Some(folder), Some(rank)) = (written, rank) {
+        output.line(&format!("adapter of rank {rank} in {}", folder.display()))?;
     }
     Ok(())
 }
 
-/// Lets `engine` answer through the blend for `--examples`, if they are given.
-pub(crate) fn apply(engine: &mut Engine, args: &CustomArgs, output: &Output) -> anyhow::Result<()> {
-    let (Some(examples), Some(pool)) = (&args.examples, &args.pool) else { return Ok(()) };
-    answer_through(engine, examples, pool, args.force, output)
+/// What left this device, in words.
+fn left(custom: &Custom, traffic: Traffic) -> String {
+    let Some(host) = custom.source.host().filter(|_| traffic.sent > 0) else {
+        return "nothing left this device".to_owned();
+    };
+    format!(
+        "{} to {host} ({}), {} came back",
+        show::counted(custom.sent.len(), "score"),
+        show::bytes(traffic.sent),
+        show::bytes(traffic.received),
+    )
 }
 
-/// Lets `engine` answer through the blend of `pool` for `examples`, if they fit it or `force` is given.
-pub(crate) fn answer_through(
+/// Refuses what contradicts itself: examples for a server's pool where nothing may leave this device.
+pub(crate) fn check(custom: &CustomArgs, route: &RouteArgs) -> anyhow::Result<()> {
+    if !custom.pool.as_deref().is_some_and(source::is_address) {
+        return Ok(());
+    }
+    let forbids = match route.route {
+        Some(RouteName::Device) => "--route device opens no socket",
+        _ if route.private => "--private lets nothing leave this device",
+        _ => return Ok(()),
+    };
+    let hint = "`crayon customize --pool URL -o OUT` asks the server once; -a OUT asks nobody then";
+    Err(mistake(format!("{forbids}, and the pool is on a server"), hint))
+}
+
+/// Lets `engine` answer through the blend for `--examples`, if they are given, and says what it answers through.
+pub(crate) fn apply(
     engine: &mut Engine,
-    examples: &Path,
-    pool: &Path,
-    force: bool,
+    model: &ModelArgs,
+    args: &CustomArgs,
     output: &Output,
-) -> anyhow::Result<()> {
-    let custom = score(engine, examples, pool, None)?;
-    explain(&custom, force, output);
-    if custom.fits || force {
-        for line in bars(&custom, output) {
-            output.detail(&line);
-        }
-        let stack = Arc::new(custom.pool.stack(engine.spec(), engine.pool())?);
-        engine.set_adapter(Some(Arc::new(stack.weigh(&custom.weights)?)));
+) -> anyhow::Result<Customised> {
+    let Some(examples) = &args.examples else {
+        return Customised::of_adapters(engine, model);
+    };
+    let pool = args.pool.as_deref().unwrap_or(BUILT_IN);
+    let wish = Wish { examples, pool, server: &args.server, temperature: None, seed: None };
+    let custom = score(engine, &wish, output)?;
+    explain(&custom, args.force, output);
+    if !custom.fits && !args.force {
+        return Ok(Customised { scopes: vec![custom.scope()], ..Customised::default() });
     }
-    Ok(())
+    for line in bars(&custom, output) {
+        output.detail(&line);
+    }
+    match &custom.source {
+        Source::Here(pool) => {
+            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            engine.set_adapter(Some(Arc::new(stack.weigh(&custom.weights)?)));
+        }
+        Source::There(_) => {
+            let made = custom.source.blend(&custom.sent, None, Form::Exact, engine, output)?;
+            output.detail(&left(&custom, made.traffic));
+            engine.adapt_by(made.lora)?;
+        }
+    }
+    let names = custom.catalogue.members.iter().map(|member| member.name.clone());
+    let weights = names.zip(custom.weights.iter().copied()).collect();
+    Ok(Customised { weights, scopes: vec![custom.scope()], encoder: None })
 }
 
-fn score(engine: &Engine, examples: &Path, pool: &Path, temperature: Option<f32>) -> anyhow::Result<Custom> {
-    let pool = Pool::open(pool, engine.checkpoint(), engine.name())?;
+impl Customised {
+    /// Of the adapters given with `-a`, which may have been customised before.
+    fn of_adapters(engine: &Engine, args: &ModelArgs) -> anyhow::Result<Customised> {
+        let mut found = Customised::default();
+        if args.adapter.is_empty() {
+            return Ok(found);
+        }
+        let alone = match args.merge {
+            true => Some(Engine::open(&model::resolve(&args.model)?, &model::settings(&args.run))?),
+            false => None,
+        };
+        let base = alone.as_ref().unwrap_or(engine).checkpoint().fingerprint();
+        for adapter in &args.adapter {
+            found.weights.push((adapter.path.display().to_string(), adapter.weight));
+            found.scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
+        }
+        if let Some(alone) = alone.filter(|_| !found.scopes.is_empty()) {
+            found.encoder = Some(alone.query_encoder()?);
+        }
+        Ok(found)
+    }
+
+    /// `g(x)`: how near a query is to the examples; `None` where nothing was customised.
+    pub(crate) fn scope(&self, engine: &Engine, query: &str) -> Result<Option<f32>, EngineError> {
+        if self.scopes.is_empty() {
+            return Ok(None);
+        }
+        let query = match &self.encoder {
+            Some(encoder) => encoder.query(&engine.query_tokens(query)?, engine.pool())?,
+            None => engine.query(query)?,
+        };
+        Ok(Scope::nearest(&self.scopes, &query))
+    }
+
+    /// Text that differs between customisations; `None` for the model alone. An adapter in a file and the same blend made at
+    /// once have the same.
+    pub(crate) fn fingerprint(&self, engine: &Engine) -> Option<String> {
+        let scopes: Vec<String> = self.scopes.iter().map(Scope::fingerprint).collect();
+        match scopes.is_empty() {
+            true => engine.adapter().map(|adapter| adapter.fingerprint()),
+            false => Some(scopes.join("+")),
+        }
+    }
+
+    /// Adapters and their weights, as an object; `None` for the model alone.
+    pub(crate) fn weights(&self) -> Option<Weights<'_>> {
+        (!self.weights.is_empty()).then_some(Weights(&self.weights))
+    }
+}
+
+/// Adapters and their weights as `--json` prints them.
+pub(crate) struct Weights<'a>(&'a [(String, f32)]);
+
+impl Serialize for Weights<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, weight)| (name, weight)))
+    }
+}
+
+/// What is asked for.
+struct Wish<'a> {
+    examples: &'a Path,
+    pool: &'a str,
+    server: &'a PoolServerArgs,
+    temperature: Option<f32>,
+    /// Of the noise.
+    seed: Option<u64>,
+}
+
+impl Custom {
+    fn scope(&self) -> Scope {
+        Scope { query: self.scored.query.clone(), mean: self.catalogue.keys.mean.clone() }
+    }
+}
+
+fn score(engine: &Engine, wish: &Wish<'_>, output: &Output) -> anyhow::Result<Custom> {
+    if let Some(noise) = wish.server.noise
+        && !(noise.is_finite() && noise >= 0.0)
+    {
+        return Err(mistake(format!("--noise must be 0 or more, not {noise}"), "scores are from -1 to 1"));
+    }
+    let examples = Examples::open(wish.examples)?;
+    let (source, catalogue) = Source::open(wish.pool, wish.server, engine, output)?;
     interrupt::watch();
     let started = Instant::now();
-    let scored = engine.score(&pool.keys, Examples::open(examples)?)?;
+    let scored = engine.score(&catalogue.keys, examples)?;
     let embedding = started.elapsed();
-    let weights = weights(&scored.scores, temperature.unwrap_or(pool.temperature));
-    let fits = pool.keys.fits(&scored.scores);
-    Ok(Custom { pool, scored, fits, weights, embedding })
+    let mut sent = scored.scores.clone();
+    if let Some(noise) = wish.server.noise {
+        add_noise(&mut sent, noise, wish.seed.unwrap_or_else(chance));
+    }
+    if source.host().is_some() {
+        sent.iter_mut().for_each(|score| *score = crayon_hybrid::rounded(*score));
+    }
+    let weights = weights(&sent, wish.temperature.unwrap_or(catalogue.temperature));
+    let fits = catalogue.keys.fits(&scored.scores);
+    Ok(Custom { source, catalogue, scored, sent, fits, weights, embedding })
+}
+
+/// A seed from the system's chance: the standard library has it for its hash maps.
+fn chance() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// Says what the person should know about examples that are unlike anything the pool learned.
@@ -164,7 +326,7 @@ fn explain(custom: &Custom, force: bool, output: &Output) {
 
 /// A bar for each base adapter, in its crayon's colour, with what it learned.
 fn bars(custom: &Custom, output: &Output) -> Vec<String> {
-    let members = &custom.pool.members;
+    let members = &custom.catalogue.members;
     let width = members.iter().map(|member| member.name.chars().count()).max().unwrap_or(0);
     let numbers = custom.weights.iter().zip(&custom.scored.scores);
     let rows = members.iter().zip(numbers).zip(CRAYONS.iter().cycle());

@@ -6,7 +6,9 @@ use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
 use super::{customize, eval_customize, long_texts, watched};
-use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs};
+use crate::args::{
+    ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
+};
 use crate::failure::mistake;
 use crate::output::Output;
 use crate::{input, model, show};
@@ -96,7 +98,13 @@ fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
     let mut engine = model::open(&args.model, output)?;
     let mut shown = args.examples.as_deref();
     if let (Some(examples), Some(pool)) = (shown, &args.pool) {
-        customize::answer_through(&mut engine, examples, pool, true, output)?;
+        let custom = CustomArgs {
+            examples: Some(examples.to_owned()),
+            pool: Some(pool.clone()),
+            force: true,
+            server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
+        };
+        customize::apply(&mut engine, &args.model, &custom, output)?;
         shown = None;
     }
     let result = watched("questions", output, |progress| {

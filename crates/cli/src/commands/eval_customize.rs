@@ -1,7 +1,7 @@
 //! `crayon eval customize`: what a pool's blend is worth to people it was not trained for.
 
+use crayon_engine::adapters::Form;
 use crayon_engine::adapters::train::Options;
-use crayon_engine::adapters::{Form, Pool};
 use crayon_eval::customise::{Cell, CustomiseOptions, Customised, Method, customise};
 
 use super::watched;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<(
     });
     let methods = named.collect::<anyhow::Result<Vec<Method>>>()?;
     let mut engine = model::open(&args.model, output)?;
-    let pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
+    let pool = engine.open_pool(&args.pool)?;
     let options = CustomiseOptions {
         users: args.users.clone(),
         joint: args.joint.clone(),

@@ -16,6 +16,7 @@ mod pull;
 mod route;
 mod routing;
 mod serve;
+mod source;
 
 use std::ops::ControlFlow;
 

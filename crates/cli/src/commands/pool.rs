@@ -161,7 +161,7 @@ fn targets(names: &[String]) -> anyhow::Result<Vec<Projection>> {
 fn show(args: &PoolShowArgs, output: &Output) -> anyhow::Result<()> {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
-    let pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
+    let pool = engine.open_pool(&args.pool)?;
     if let Some(path) = &args.plot {
         atomic::write_file(path, svg(&pool).as_bytes())?;
     }

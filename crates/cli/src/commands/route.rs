@@ -8,7 +8,7 @@ use crayon_engine::{Engine, Event, Message, Options, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
-use super::{answering, routing};
+use super::{answering, customize, routing};
 use crate::args::{AnswerArgs, CalibrateArgs, RouteCommand};
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -49,22 +49,25 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> anyhow::Result<()> {
     for path in &args.data {
         queries.extend(read(path)?);
     }
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
     interrupt::watch();
     let started = Instant::now();
     let mut bar = Counting::new("asking", "queries", output);
     let mut signals = Vec::new();
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
-        signals.push(Signals { confidence: ask(&engine, query, args)?, scope: None });
+        let scope = custom.scope(&engine, query)?;
+        signals.push(Signals { confidence: ask(&engine, query, args)?, scope });
     }
     bar.finish();
     let fingerprint = engine.checkpoint().fingerprint();
     let after = args.tokens.map(|tokens| tokens as usize);
-    let calibration = Calibration::new(&fingerprint, after, &signals, args.share)?;
+    let custom = custom.fingerprint(&engine);
+    let calibration = Calibration::new(&fingerprint, custom.as_deref(), after, &signals, args.share)?;
     let path = match &args.output {
         Some(path) => path.clone(),
-        None => usual(&fingerprint)?,
+        None => usual(&fingerprint, custom.as_deref())?,
     };
     calibration.save(&path)?;
     let Calibration { thresholds, wanted, share, queries, .. } = calibration;
@@ -81,7 +84,8 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> anyhow::Result<()> {
             seconds,
         });
     }
-    output.line(&format!("threshold  confidence {:.4}", thresholds.confidence))?;
+    let scope = thresholds.scope.map(|scope| format!(", scope {scope:.4}")).unwrap_or_default();
+    output.line(&format!("threshold  confidence {:.4}{scope}", thresholds.confidence))?;
     let decided = after.map_or_else(|| "the whole answer".to_owned(), |k| show::counted(k, "token"));
     output.line(&format!("decided    after {decided}"))?;
     output.line(&format!(
@@ -147,9 +151,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(prompts)
 }
 
-/// Where `ask` looks for the thresholds of a model.
-fn usual(fingerprint: &str) -> anyhow::Result<PathBuf> {
-    let path = routing::thresholds_path(fingerprint)?;
+/// Where `ask` looks for the thresholds of a model, customised or not.
+fn usual(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
+    let path = routing::thresholds_path(fingerprint, custom)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

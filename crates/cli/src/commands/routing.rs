@@ -10,9 +10,11 @@ use crayon_hybrid::{
     Calibration, Decision, Endpoint, Event as RemoteEvent, Key, Patience, Place, Question, Remote,
     RemoteAnswer, RemoteError, Route, Router, Signals, Thresholds, confidence,
 };
+use crayon_serve::Bigger;
 use crayon_text::Message;
 
 use super::answering::{self, Times};
+use super::customize::Customised;
 use crate::args::{AnswerArgs, RouteArgs};
 use crate::failure::{Interrupted, mistake};
 use crate::output::Output;
@@ -72,14 +74,7 @@ impl Routing {
     pub(crate) fn new(args: &RouteArgs) -> anyhow::Result<Routing> {
         let route = args.route.map_or(Route::Auto, Into::into);
         let server = args.server.as_deref().map(Endpoint::parse).transpose()?;
-        let offline = crayon_hub::Settings::from_lookup(|name| match name {
-            // Where models are kept is of no interest here.
-            "CRAYON_HOME" => Some(".".to_owned()),
-            name if name == OFFLINE => std::env::var(name).ok(),
-            _ => None,
-        })?;
-        let router =
-            Router::new(route, server.is_some(), args.private, offline.offline, Thresholds::default())?;
+        let router = Router::new(route, server.is_some(), args.private, offline()?, Thresholds::default())?;
         let remote = match (server, &args.server_model) {
             (Some(server), Some(model)) if router.may_send() => Some(remote(server, model, args)?),
             _ => None,
@@ -97,16 +92,47 @@ impl Routing {
         self.router.before(None).filter(|decision| decision.place == Place::Server)
     }
 
-    /// Takes the thresholds that were calibrated for this model, if they are needed.
-    pub(crate) fn for_model(mut self, engine: &Engine, output: &Output) -> anyhow::Result<Routing> {
+    /// Whether the server answers a query of this scope before the device has read it.
+    pub(crate) fn skips_device(&self, scope: Option<f32>) -> bool {
+        self.router.before(scope).is_some_and(|decision| decision.place == Place::Server)
+    }
+
+    /// For a server of one's own, which passes on what the model here is unsure of; `None` where nothing may leave.
+    pub(crate) fn for_serving(self, args: &RouteArgs) -> anyhow::Result<Option<Bigger>> {
+        let Some(remote) = self.remote else { return Ok(None) };
+        if let Some(tokens) = self.after {
+            return Err(mistake(
+                format!("the thresholds decide after {tokens} tokens, and `serve` judges whole answers"),
+                "calibrate without --tokens, into another file, and give it with --thresholds",
+            ));
+        }
+        let route = args.route.map_or(Route::Auto, Into::into);
+        Ok(Some(Bigger { remote, route, thresholds: self.router.thresholds() }))
+    }
+
+    /// Takes the thresholds that were calibrated for this model and what it is customised for, if they are needed.
+    pub(crate) fn for_model(
+        mut self,
+        engine: &Engine,
+        custom: &Customised,
+        output: &Output,
+    ) -> anyhow::Result<Routing> {
         if self.router.before(None).is_some() {
             return Ok(self);
         }
         let model = engine.checkpoint().fingerprint();
-        let usual = thresholds_path(&model)?;
+        let custom = custom.fingerprint(engine);
+        let (usual, own) = (thresholds_path(&model, None)?, thresholds_path(&model, custom.as_deref())?);
         let path = match self.thresholds.take() {
             Some(path) => path,
-            None if usual.exists() => usual,
+            None if own.exists() => own,
+            None if usual.exists() => {
+                output.note(
+                    "thresholds of the model as it is, not as it is customised; `crayon route calibrate` with the same \
+                     --examples or -a measures better ones",
+                );
+                usual
+            }
             None => {
                 output.note(
                     "no thresholds for this model: the server answers below a confidence of 0.5; \
@@ -115,7 +141,7 @@ impl Routing {
                 return Ok(self);
             }
         };
-        let calibration = Calibration::load(&path, &model)?;
+        let calibration = Calibration::load(&path, &model, custom.as_deref())?;
         self.after = calibration.after;
         self.router = self.router.with_thresholds(calibration.thresholds);
         Ok(self)
@@ -306,10 +332,23 @@ pub(crate) fn times(answer: &RemoteAnswer, loading: Duration) -> Times {
     }
 }
 
-/// Where the thresholds of a model are kept.
-pub(crate) fn thresholds_path(fingerprint: &str) -> anyhow::Result<PathBuf> {
+/// The setting that forbids the network, if one does.
+pub(crate) fn offline() -> anyhow::Result<Option<&'static str>> {
+    let settings = crayon_hub::Settings::from_lookup(|name| match name {
+        // Where models are kept is of no interest here.
+        "CRAYON_HOME" => Some(".".to_owned()),
+        name if name == OFFLINE => std::env::var(name).ok(),
+        _ => None,
+    })?;
+    Ok(settings.offline)
+}
+
+/// Where the thresholds of a model are kept, customised for what `custom` is the fingerprint of or not at all.
+pub(crate) fn thresholds_path(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
-    let name = format!("{}.json", fingerprint.get(..16).unwrap_or(fingerprint));
+    let short = |text: &str| text.get(..16).unwrap_or(text).to_owned();
+    let custom = custom.map(|custom| format!("-{}", short(custom))).unwrap_or_default();
+    let name = format!("{}{custom}.json", short(fingerprint));
     Ok(models.parent().unwrap_or(&models).join("routing").join(name))
 }
 

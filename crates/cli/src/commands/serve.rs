@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crayon_serve::{Keys, Limits, Options, Server};
+use crayon_engine::Engine;
+use crayon_engine::adapters::{Pool, Scope};
+use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, Options, Server};
 use serde::Serialize;
 
-use crate::args::ServeArgs;
+use super::customize::Customised;
+use super::routing::Routing;
+use crate::args::{AdapterRef, ServeArgs};
 use crate::output::Output;
 use crate::{interrupt, model};
 
@@ -15,32 +19,101 @@ use crate::{interrupt, model};
 struct Listening<'a> {
     url: &'a str,
     model: &'a str,
+    #[serde(flatten)]
+    names: &'a Names,
+}
+
+/// What requests may name.
+#[derive(Serialize)]
+struct Names {
+    adapters: Vec<String>,
+    pools: Vec<String>,
+}
+
+impl Names {
+    fn of(offers: &Offers) -> Names {
+        Names {
+            adapters: offers.adapters.iter().map(|adapter| adapter.name.clone()).collect(),
+            pools: offers.pools.iter().map(|(name, _)| name.clone()).collect(),
+        }
+    }
 }
 
 /// Runs the command until Ctrl-C.
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
-    let options = Options {
-        host: args.host.clone(),
-        port: args.port,
-        keys: args.api_key_file.as_deref().map(Keys::open).transpose()?,
-        model: name(&args.model.model),
-        limits: limits(args),
-    };
-    let name = options.model.clone();
-    let engine = model::open(&args.model, output)?;
+    let keys = args.api_key_file.as_deref().map(Keys::open).transpose()?;
+    let routing = Routing::new(&args.route)?;
+    // Adapters with a name are for the requests that name them; others are for all.
+    let (named, mut common) = (named(args), args.model.clone());
+    common.adapter.retain(|adapter| offered(adapter).is_none());
+    let engine = model::open(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
-    let server = Server::bind(options)?;
+    let offers = Offers {
+        adapters: adapters(&engine, named)?,
+        pools: pools(&engine, &args.pool)?,
+        bigger: routing.for_model(&engine, &Customised::default(), output)?.for_serving(&args.route)?,
+    };
+    let (names, host) = (Names::of(&offers), args.route.server.clone().filter(|_| offers.bigger.is_some()));
+    let (model, limits) = (name(&args.model.model), limits(args));
+    let (host_name, port) = (args.host.clone(), args.port);
+    let server = Server::bind(Options { host: host_name, port, keys, model: model.clone(), limits, offers })?;
     let url = format!("http://{}/v1", server.address());
     interrupt::watch();
     match output.json {
-        true => output.object(&Listening { url: &url, model: &name })?,
-        false => output.line(&format!("{url} serves {name}; Ctrl-C ends it"))?,
+        true => output.object(&Listening { url: &url, model: &model, names: &names })?,
+        false => output.line(&format!("{url} serves {model}; Ctrl-C ends it"))?,
+    }
+    if host.is_some() {
+        output.note(
+            "what the model is unsure of goes to --server, unless a request says \"route\": \"device\"",
+        );
     }
     let log = output.clone();
     server.run(engine, interrupt::requested, move |line| log.detail(line))?;
     output.note("stopped");
     Ok(())
+}
+
+/// The name and the folder of `NAME=FOLDER`; a path that has an equals sign of its own is no name.
+fn pair(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=').filter(|(name, _)| !name.contains(['/', '\\']) && !Path::new(text).exists())
+}
+
+/// The name of an adapter that is offered rather than answered through by all.
+fn offered(adapter: &AdapterRef) -> Option<(String, AdapterRef)> {
+    let (name, path) = pair(adapter.path.to_str()?)?;
+    Some((name.to_owned(), AdapterRef { path: path.into(), weight: adapter.weight }))
+}
+
+fn named(args: &ServeArgs) -> Vec<(String, AdapterRef)> {
+    args.model.adapter.iter().filter_map(offered).collect()
+}
+
+fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> anyhow::Result<Vec<OfferedAdapter>> {
+    let base = engine.checkpoint().fingerprint();
+    let read = |(name, AdapterRef { path, weight }): (String, AdapterRef)| {
+        let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), &base)?);
+        Ok(OfferedAdapter { name, lora, weight, scope })
+    };
+    named.into_iter().map(read).collect()
+}
+
+fn pools(engine: &Engine, wanted: &[String]) -> anyhow::Result<Vec<(String, Pool)>> {
+    let open = |text: &String| {
+        let (name, folder) = match pair(text) {
+            Some((name, folder)) => (name.to_owned(), Path::new(folder)),
+            None => (folder_name(Path::new(text)), Path::new(text)),
+        };
+        Ok((name, Pool::open(folder, engine.checkpoint(), engine.name())?))
+    };
+    wanted.iter().map(open).collect()
+}
+
+/// The last part of a path, also of one like `.`.
+fn folder_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The model's name in requests: as given, but for paths, which are nobody's business: their last part.
@@ -65,6 +138,14 @@ fn limits(args: &ServeArgs) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stands_before_the_equals_sign() {
+        assert_eq!(pair("letters=some/folder"), Some(("letters", "some/folder")));
+        assert_eq!(pair("some/folder"), None);
+        assert_eq!(pair("./odd=name"), None);
+        assert_eq!(folder_name(Path::new("no/such/pool")), "pool");
+    }
 
     #[test]
     fn a_models_name_tells_no_path() {

@@ -1,5 +1,7 @@
 //! A server with the built-in model on a free port of 127.0.0.1, and a client that speaks plain HTTP to it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crayon_engine::{Engine, ModelSource, Settings};
-use crayon_serve::{Keys, Limits, Options, Server};
+use crayon_serve::{Keys, Limits, Offers, Options, Server};
 use serde_json::Value;
 
 /// A running server; it stops when dropped.
@@ -51,15 +53,30 @@ pub(crate) fn engine() -> Engine {
     Engine::open(&source, &Settings { threads: Some(2), ..Settings::default() }).unwrap()
 }
 
+/// A server with this model.
+pub(crate) fn answering(engine: Engine) -> Running {
+    run(Limits::default(), None, Offers::default(), engine)
+}
+
 pub(crate) fn start(limits: Limits, keys: Option<Keys>) -> Running {
-    let options = Options { host: "127.0.0.1".to_owned(), port: 0, keys, model: "mini".to_owned(), limits };
+    offering(limits, keys, Offers::default())
+}
+
+/// A server with more than the model.
+pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Running {
+    run(limits, keys, offers, engine())
+}
+
+fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
+    let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
+    let options = Options { host, port: 0, keys, model, limits, offers };
     let server = Server::bind(options).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
     let (lines, stopped) = (log.clone(), stop.clone());
     let thread = std::thread::spawn(move || {
         let log = move |line: &str| lines.lock().unwrap().push_str(&format!("{line}\n"));
-        server.run(engine(), move || stopped.load(Ordering::SeqCst), log).unwrap();
+        server.run(engine, move || stopped.load(Ordering::SeqCst), log).unwrap();
     });
     Running { address, log, stop, thread: Some(thread) }
 }
@@ -80,6 +97,16 @@ impl Running {
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// The body of an answer that is bytes.
+    pub(crate) fn bytes(&self, request: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.raw(request).read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("octet-stream"), "{head}");
+        bytes.split_off(end + 4)
     }
 
     pub(crate) fn post(&self, path: &str, body: &str) -> Answer {

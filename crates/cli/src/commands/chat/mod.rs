@@ -5,6 +5,7 @@ mod reader;
 mod slash;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crayon_engine::{Engine, Finish, Options, Session};
 use crayon_text::{Message, Role};
@@ -13,6 +14,7 @@ use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
 use super::answering::{self, NoRoom, Size, Times};
+use super::customize::Customised;
 use super::routing::{self, By, Request, Routed, Routing};
 use super::{customize, long};
 use crate::args::{AnswerArgs, ChatArgs, PotArgs};
@@ -30,6 +32,7 @@ struct Chat<'e> {
     last: Option<String>,
     long: &'e PotArgs,
     routing: Routing,
+    custom: Customised,
     /// What was asked for; what was not is left to the server.
     asked: AnswerArgs,
     /// Where the conversation is kept with its memory.
@@ -47,10 +50,11 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
+    customize::check(&args.custom, &args.route)?;
     let routing = Routing::new(&args.route)?;
     let mut engine = model::open(&args.model, output)?;
-    customize::apply(&mut engine, &args.custom, output)?;
-    let routing = routing.for_model(&engine, output)?;
+    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
+    let routing = routing.for_model(&engine, &custom, output)?;
     let sampling = answering::sampling(&args.answer, &engine)?;
     let session = match args.long.given() && !args.long.keeps_everything() {
         true => engine.pot_session(args.long.options(&engine, None, false)?, 0)?,
@@ -65,6 +69,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
         last: None,
         long: &args.long,
         routing,
+        custom,
         asked: args.answer.clone(),
         file: args.session.as_deref(),
     };
@@ -276,9 +281,15 @@ impl Chat<'_> {
             self.pin(&prompt, output)?;
         }
         let distilled = self.session.pot().distillations();
-        let (read, reading) = answering::read(&mut self.session, &prompt, output)?;
+        let asked = self.conversation.messages().last().map_or("", |message| message.content.as_str());
+        let scope = self.custom.scope(self.engine, asked)?;
+        let (read, reading) = match self.routing.skips_device(scope) {
+            // The device reads only if the server fails.
+            true => (0, Duration::ZERO),
+            false => answering::read(&mut self.session, &prompt, output)?,
+        };
         let options = Options { max_tokens, ..self.options.clone() };
-        let request = Request { prompt: &prompt, options: &options, question: &question, scope: None };
+        let request = Request { prompt: &prompt, options: &options, question: &question, scope };
         let routed = self.routing.write(&mut self.session, &request, false, output)?;
         output.piece("\n")?;
         // The next answer draws other random numbers than this one; the first seed still fixes them all.

@@ -1,0 +1,42 @@
+//! Noise on scores before they leave a device.
+
+use crate::random::Random;
+
+/// Adds Gaussian noise of standard deviation `sigma` to cosines, and keeps them cosines (-1 to 1). Whoever knows `seed` can take
+/// the noise off again: it must come from the system's chance where privacy depends on it.
+pub fn add_noise(scores: &mut [f32], sigma: f32, seed: u64) {
+    let mut random = Random::new(seed, 0x6E01);
+    for score in scores {
+        // Box and Muller; 1 - u is never 0.
+        let length = (-2.0 * (1.0 - random.uniform()).ln()).sqrt();
+        let normal = length * (std::f64::consts::TAU * random.uniform()).cos();
+        *score = (f64::from(*score) + f64::from(sigma) * normal).clamp(-1.0, 1.0) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_the_wanted_spread_and_no_bias() {
+        let mut scores = vec![0.0f32; 20_000];
+        add_noise(&mut scores, 0.1, 7);
+        let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
+        let spread = (scores.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / scores.len() as f64).sqrt();
+        assert!(mean.abs() < 0.003 && (spread - 0.1).abs() < 0.003, "{mean} {spread}");
+    }
+
+    #[test]
+    fn it_follows_the_seed_and_leaves_cosines() {
+        let noisy = |sigma, seed| {
+            let mut scores = vec![0.3, -0.2, 0.9];
+            add_noise(&mut scores, sigma, seed);
+            scores
+        };
+        assert_eq!(noisy(0.2, 1), noisy(0.2, 1));
+        assert_ne!(noisy(0.2, 1), noisy(0.2, 2));
+        assert_eq!(noisy(0.0, 1), [0.3, -0.2, 0.9]);
+        assert!((0..50).all(|seed| noisy(5.0, seed).iter().all(|score| score.abs() <= 1.0)));
+    }
+}
