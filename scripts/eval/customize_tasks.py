@@ -9,8 +9,8 @@ import json
 import random
 import re
 
-# What a pool learns from (train splits). Chosen before any result was seen: tasks that training/tasks.py lets `mini` learn,
-# and neighbours of the users that share their form but not their content.
+# What a pool learns from (train splits): tasks that training/tasks.py lets `mini` learn, and neighbours of the users that share
+# their form but not their content. Prompts are short, so that the benchmark ends on two cores.
 POOL = """
 function_vectors/animal_v_object_3 function_vectors/animal_v_object_5 function_vectors/fruit_v_animal_3
 function_vectors/verb_v_adjective_3 function_vectors/verb_v_adjective_5 function_vectors/choose_first_of_3
@@ -33,7 +33,7 @@ function_vectors/english-german function_vectors/product-company instruction_ind
 clinc150/banking clinc150/travel sst2
 """.split()
 
-# Held out as well; settings were chosen on these.
+# Held out as well, to choose settings on.
 VALIDATION = """
 function_vectors/concept_v_object_5 function_vectors/lowercase_last_letter instruction_induction/translation_en-fr
 clinc150/work trec
