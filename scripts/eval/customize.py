@@ -234,7 +234,7 @@ The pool learned from {count:,} train-split examples of {len(tasks.POOL)} tasks 
 did not learn from: examples come from their train splits, questions ({args.questions} each) from their test splits. Tasks, and how
 answers without choices get some, are in `scripts/eval/customize_tasks.py`; they were chosen by form, with the base model's accuracy
 known, before the pool of this page was trained. Temperature, rank and rate are the defaults or were set on the pool's own held-out
-examples; nothing was fitted to questions. An answer is the likeliest choice. The one adapter on all data has rank 64 and read them {JOINT["--epochs"]} times instead of {POOL["--epochs"]}. The oracle has\nrank 8 and takes 40 steps of 8 examples."""
+examples; nothing was fitted to questions. An answer is the likeliest choice. The one adapter on all data\nhas rank 64 and read them {JOINT["--epochs"]} times instead of {POOL["--epochs"]}. The oracle has rank 8\nand takes 40 steps of 8 examples."""
     (RESULTS / "customize.md").write_text("\n\n".join([intro, *parts]) + "\n", encoding="utf-8")
 
 
