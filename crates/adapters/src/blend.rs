@@ -1,6 +1,6 @@
 //! One adapter from several: `sum of w_n * scale_n * B_n A_n`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use crayon_kernels::Pool as Threads;
@@ -45,6 +45,22 @@ impl Form {
 /// # Errors
 /// When two adapters differ in the shape of a layer, or [`Form::Factor`] meets different ranks; the error names the layer.
 pub fn blend(parts: &[(&Lora, f32)], form: Form, threads: &Threads) -> Result<Lora, AdapterError> {
+    let mut out = Lora::default();
+    blend_into(parts, form, threads, &mut out)?;
+    Ok(out)
+}
+
+/// As [`blend`], in the memory of an earlier blend where its sizes are the same: most of the exact form's time goes into
+/// memory that is new to the process. After an error `out` is empty.
+///
+/// # Errors
+/// As [`blend`].
+pub fn blend_into(
+    parts: &[(&Lora, f32)],
+    form: Form,
+    threads: &Threads,
+    out: &mut Lora,
+) -> Result<(), AdapterError> {
     let parts: Vec<(&Lora, f32)> = parts.iter().filter(|(_, weight)| *weight != 0.0).copied().collect();
     let sites: Vec<Site> = parts
         .iter()
@@ -53,29 +69,34 @@ pub fn blend(parts: &[(&Lora, f32)], form: Form, threads: &Threads) -> Result<Lo
         .collect::<BTreeSet<Site>>()
         .into_iter()
         .collect();
-    let made: Vec<Mutex<Option<Result<LowRankPair, AdapterError>>>> =
-        sites.iter().map(|_| Mutex::new(None)).collect();
+    let mut used = std::mem::take(out).pairs;
+    let made: Vec<Mutex<Result<LowRankPair, AdapterError>>> =
+        sites.iter().map(|site| Mutex::new(Ok(used.remove(site).unwrap_or_else(empty)))).collect();
     threads.run(sites.len(), |at| {
         let here: Vec<(&LowRankPair, f32)> =
             parts.iter().filter_map(|(lora, weight)| Some((lora.pairs.get(&sites[at])?, *weight))).collect();
-        let pair = same_shape(sites[at], &here).and_then(|()| match form {
-            Form::Exact => Ok(concatenate(&here)),
+        let mut place = made[at].lock().unwrap_or_else(PoisonError::into_inner);
+        let used = std::mem::replace(&mut *place, Ok(empty()));
+        *place = same_shape(sites[at], &here).and_then(|()| match form {
+            Form::Exact => Ok(concatenate(&here, used.unwrap_or_else(|_| empty()))),
             Form::Svd => Ok(truncate(&here)),
             Form::Factor => average(sites[at], &here),
         });
-        *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(pair);
     });
-    let mut out = Lora::default();
+    let mut pairs = BTreeMap::new();
     for (site, pair) in sites.iter().zip(made) {
-        if let Some(pair) = pair.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            out.pairs.insert(*site, pair?);
-        }
+        pairs.insert(*site, pair.into_inner().unwrap_or_else(PoisonError::into_inner)?);
     }
+    out.pairs = pairs;
     if let Some((first, _)) = parts.first() {
         out.base.clone_from(&first.base);
         out.base_name.clone_from(&first.base_name);
     }
-    Ok(out)
+    Ok(())
+}
+
+fn empty() -> LowRankPair {
+    LowRankPair { a: Vec::new(), b: Vec::new(), rank: 0, scale: 1.0 }
 }
 
 fn sizes(pair: &LowRankPair) -> (usize, usize) {
@@ -95,19 +116,22 @@ fn same_shape(site: Site, parts: &[(&LowRankPair, f32)]) -> Result<(), AdapterEr
     }
 }
 
-/// A stacked, B side by side with each part's weight in it.
-fn concatenate(parts: &[(&LowRankPair, f32)]) -> LowRankPair {
+/// A stacked, B side by side with each part's weight in it, in the memory of `used`.
+fn concatenate(parts: &[(&LowRankPair, f32)], used: LowRankPair) -> LowRankPair {
     let first = parts[0].0;
     let (_, output) = sizes(first);
     // A scale that all share stays a factor of its own, so that one part comes out as it went in.
     let shared = parts.iter().all(|(pair, _)| pair.scale == first.scale);
     let scale = if shared { first.scale } else { 1.0 };
     let rank: usize = parts.iter().map(|(pair, _)| pair.rank).sum();
-    let mut a = Vec::with_capacity(parts.iter().map(|(pair, _)| pair.a.len()).sum());
+    let LowRankPair { mut a, mut b, .. } = used;
+    a.clear();
+    a.reserve_exact(parts.iter().map(|(pair, _)| pair.a.len()).sum());
     for (pair, _) in parts {
         a.extend_from_slice(&pair.a);
     }
-    let mut b = vec![0.0; output * rank];
+    // Every value is written below.
+    b.resize(output * rank, 0.0);
     let mut column = 0;
     for (pair, weight) in parts {
         let factor = if shared { *weight } else { weight * pair.scale };
@@ -122,7 +146,7 @@ fn concatenate(parts: &[(&LowRankPair, f32)]) -> LowRankPair {
 }
 
 fn truncate(parts: &[(&LowRankPair, f32)]) -> LowRankPair {
-    let sum = concatenate(parts);
+    let sum = concatenate(parts, empty());
     let rank = parts.iter().map(|(pair, _)| pair.rank).max().unwrap_or(1);
     if sum.rank <= rank {
         return sum;

@@ -106,12 +106,6 @@ impl AdapterError {
 
     /// Whether the input is to blame rather than the program or the machine.
     pub fn is_user_mistake(&self) -> bool {
-        !matches!(self, AdapterError::Stopped | AdapterError::Model(ModelError::Candle(_)))
-    }
-}
-
-impl From<candle_core::Error> for AdapterError {
-    fn from(error: candle_core::Error) -> AdapterError {
-        AdapterError::Model(ModelError::Candle(error))
+        !matches!(self, AdapterError::Stopped)
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Nothing here knows text or tokenizers.
 
+mod arrow;
 mod blend;
 mod catalogue;
 mod error;
@@ -19,6 +20,7 @@ mod keys;
 mod kmeans;
 mod lora;
 mod noise;
+mod packed;
 pub mod peft;
 mod plot;
 mod pool;
@@ -29,7 +31,8 @@ mod stack;
 mod svd;
 pub mod train;
 
-pub use blend::{Form, blend};
+pub use arrow::Arrow;
+pub use blend::{Form, blend, blend_into};
 pub use catalogue::{Catalogue, Listed};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};

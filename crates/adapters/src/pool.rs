@@ -1,16 +1,18 @@
 //! A pool: base adapters with a key each, and the folder it is kept in.
 //!
 //! `pool.safetensors` holds the keys, the mean query and, in its metadata, the description; `adapters/NNN` are PEFT
-//! folders. The first is written last and replaced in one step, so a pool is there whole or not at all.
+//! folders. The first is written last and replaced in one step, so a pool is there whole or not at all. A packed pool is one
+//! file that holds the adapters too.
 
 use std::path::{Path, PathBuf};
 
-use crayon_formats::Checkpoint;
+use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
+use crayon_formats::{Bytes, Checkpoint};
 use crayon_kernels::Pool as Threads;
 
 use crate::catalogue::{Catalogue, Listed};
-use crate::{AdapterError, Form, Keys, Lora, Stack, blend, peft, weights};
+use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};
 
 /// File with the keys and the description.
 const FILE: &str = "pool.safetensors";
@@ -56,11 +58,15 @@ impl Pool {
         folder.join(FILE).is_file()
     }
 
-    /// Reads the pool in `folder` for the model in `checkpoint`, which messages call `name`. All of it or nothing.
+    /// Reads the pool in `folder`, which may be a packed file too, for the model in `checkpoint`, which messages call `name`.
+    /// All of it or nothing.
     ///
     /// # Errors
     /// When there is none, it was made for another model, or a part of it is missing or damaged.
     pub fn open(folder: &Path, checkpoint: &Checkpoint, name: &str) -> Result<Pool, AdapterError> {
+        if folder.is_file() {
+            return packed::read(&SafeTensors::open(folder)?, checkpoint, name);
+        }
         let path = folder.join(FILE);
         if !path.is_file() {
             let hint = "`crayon pool train --data FILE -o DIR` makes a pool";
@@ -77,6 +83,27 @@ impl Pool {
             members.push(Member { name: entry.name, examples: entry.examples, lora });
         }
         Ok(Pool { members, keys, temperature, base, base_name })
+    }
+
+    /// Reads a packed pool that is in memory; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Pool::open`].
+    pub fn from_bytes(
+        file: &str,
+        bytes: Bytes,
+        checkpoint: &Checkpoint,
+        name: &str,
+    ) -> Result<Pool, AdapterError> {
+        packed::read(&SafeTensors::from_bytes(file, bytes)?, checkpoint, name)
+    }
+
+    /// Writes the pool into one file, adapters in half precision.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn pack(&self, path: &Path) -> Result<(), AdapterError> {
+        packed::write(self, path)
     }
 
     /// The pool without its adapters: what a device needs to score examples.

@@ -16,10 +16,10 @@ use crate::{AdapterError, Form, Lora, blend};
 /// Adapters of one model, stacked.
 #[derive(Debug)]
 pub struct Stack {
-    stacked: LowRank,
+    pub(crate) stacked: LowRank,
     /// For each inner value of a place, the adapter it belongs to.
-    owners: BTreeMap<Site, Vec<usize>>,
-    members: usize,
+    pub(crate) owners: BTreeMap<Site, Vec<usize>>,
+    pub(crate) members: usize,
     fingerprint: OnceLock<String>,
 }
 
@@ -60,6 +60,13 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// Tells stacks apart, whatever their weights.
+    pub(crate) fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| self.stacked.fingerprint())
+    }
+}
+
 impl Adapter for Weighted {
     fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads) {
         let Some(owners) = self.stack.owners.get(&site) else { return };
@@ -68,9 +75,8 @@ impl Adapter for Weighted {
     }
 
     fn fingerprint(&self) -> String {
-        let stack = self.stack.fingerprint.get_or_init(|| self.stack.stacked.fingerprint());
         let mut hash = Sha256::new();
-        hash.update(stack);
+        hash.update(self.stack.fingerprint());
         self.weights.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }

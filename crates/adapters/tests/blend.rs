@@ -247,3 +247,23 @@ proptest! {
         prop_assert!(weights.iter().all(|weight| (0.0..=1.0).contains(weight)));
     }
 }
+
+#[test]
+fn memory_of_an_earlier_blend_leaves_no_trace() {
+    let (checkpoint, threads) = (base("llama"), Threads::new(2));
+    let loras: Vec<Lora> =
+        (0..3).map(|n| made_up(&checkpoint, &[Projection::Q, Projection::V], 2, n)).collect();
+    let parts = |weights: [f32; 3]| -> Vec<(&Lora, f32)> { loras.iter().zip(weights).collect() };
+    for form in Form::ALL {
+        let mut reused = Lora::default();
+        for weights in [[0.2, 0.3, 0.5], [0.9, 0.0, 0.1], [0.1, 0.8, 0.1]] {
+            crayon_adapters::blend_into(&parts(weights), form, &threads, &mut reused).unwrap();
+            let fresh = blend(&parts(weights), form, &threads).unwrap();
+            let (a, b) = (
+                logits(&checkpoint, Some(reused.clone()), &[1, 2, 3]),
+                logits(&checkpoint, Some(fresh), &[1, 2, 3]),
+            );
+            assert_eq!(a, b, "{form:?} {weights:?}");
+        }
+    }
+}

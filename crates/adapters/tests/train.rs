@@ -5,9 +5,10 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::train::{Options, Progress, Sample, train};
-use crayon_adapters::{AdapterError, Form, Pool, QueryEncoder};
+use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
+use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
 use crayon_kernels::Pool as Threads;
+use crayon_model::frozen::FrozenDecoder;
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
 fn samples(count: usize) -> Vec<Sample> {
@@ -50,7 +51,8 @@ fn go(_: &Progress) -> ControlFlow<()> {
 fn a_pool_learns_tasks_and_blends_them_for_examples() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let samples = samples(40);
-    let (pool, report) = train(&checkpoint, "llama", &samples, &options(), folder.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples, &options(), folder.path(), &Threads::new(2), &mut go).unwrap();
     assert!(report.loss < 0.5 * report.loss_before, "{report:?}");
     let mut names: Vec<&str> = pool.members.iter().map(|member| member.name.as_str()).collect();
     names.sort_unstable();
@@ -81,23 +83,28 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
     let samples = samples(24);
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let options = Options { epochs: 3, ..options() };
-    let (expected, _) = train(&checkpoint, "llama", &samples, &options, whole.path(), &mut go).unwrap();
+    let (expected, _) =
+        train(&checkpoint, "llama", &samples, &options, whole.path(), &Threads::new(1), &mut go).unwrap();
     // Twice stopped, once in the middle of an epoch.
     for stop in [4, 11] {
         let mut until = |progress: &Progress| match progress.step {
             step if step >= stop => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         };
-        let error = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut until).unwrap_err();
+        let error =
+            train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut until)
+                .unwrap_err();
         assert!(matches!(error, AdapterError::Stopped));
     }
-    let (pool, report) = train(&checkpoint, "llama", &samples, &options, broken.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut go).unwrap();
     assert_eq!(report.resumed, 11);
     assert_eq!(bytes(&pool), bytes(&expected));
     assert_eq!(pool.keys, expected.keys);
     // Other options do not go on from there.
     let other = Options { seed: 1, ..options };
-    let (_, report) = train(&checkpoint, "llama", &samples, &other, broken.path(), &mut go).unwrap();
+    let (_, report) =
+        train(&checkpoint, "llama", &samples, &other, broken.path(), &Threads::new(2), &mut go).unwrap();
     assert_eq!(report.resumed, 0);
 }
 
@@ -105,7 +112,9 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
 fn the_hard_variant_keeps_tasks_apart() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let options = Options { hard: true, epochs: 4, ..options() };
-    let (pool, report) = train(&checkpoint, "llama", &samples(40), &options, folder.path(), &mut go).unwrap();
+    let (pool, report) =
+        train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(2), &mut go)
+            .unwrap();
     assert!(report.loss < report.loss_before, "{report:?}");
     let prompt = [1, 10, 12, 7];
     let answers: Vec<Vec<f32>> =
@@ -118,7 +127,8 @@ fn options_and_data_that_cannot_be_used_are_refused() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
     let check = |options: Options, count: usize, expected: &str| {
         let error =
-            train(&checkpoint, "llama", &samples(count), &options, folder.path(), &mut go).unwrap_err();
+            train(&checkpoint, "llama", &samples(count), &options, folder.path(), &Threads::new(2), &mut go)
+                .unwrap_err();
         assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
         assert!(error.is_user_mistake());
     };
@@ -127,7 +137,45 @@ fn options_and_data_that_cannot_be_used_are_refused() {
     check(Options { validation: 1.0, ..options() }, 10, "validation");
     check(options(), 2, "too few");
     // Ten examples that are all the same cannot have two keys.
-    let error =
-        train(&checkpoint, "llama", &vec![samples(1)[0].clone(); 10], &options(), folder.path(), &mut go);
+    let error = train(
+        &checkpoint,
+        "llama",
+        &vec![samples(1)[0].clone(); 10],
+        &options(),
+        folder.path(),
+        &Threads::new(2),
+        &mut go,
+    );
     assert!(error.unwrap_err().to_string().contains("differ"));
+}
+
+#[test]
+fn one_adapter_learns_a_few_examples() {
+    let checkpoint = base("llama");
+    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    let samples: Vec<Sample> = samples(6).into_iter().step_by(2).collect();
+    let options = Options { batch: 2, ..options() };
+    let before = loss(&decoder, &Lora::default(), &samples, &threads).unwrap();
+    let fitted = fit(&decoder, &samples, &options, 30, &threads).unwrap();
+    let after = loss(&decoder, &fitted, &samples, &threads).unwrap();
+    assert!(after < 0.5 * before, "{before} {after}");
+    // The decoder that answers agrees with what was learned.
+    let answer = logits(&checkpoint, Some(fitted), &samples[0].prompt);
+    let last = &answer[answer.len() - checkpoint.spec.vocab..];
+    let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+    assert_eq!(best as u32, samples[0].answer[0]);
+    assert!(fit(&decoder, &[], &options, 3, &threads).is_err());
+}
+
+#[test]
+fn without_centring_all_keys_are_alike() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let options = Options { centred: false, epochs: 1, ..options() };
+    let (pool, _) =
+        train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(1), &mut go)
+            .unwrap();
+    assert!(pool.keys.mean.iter().all(|value| *value == 0.0));
+    let alike = pool.keys.scores(&pool.keys.keys[0]);
+    assert!(alike[1] > 0.0, "{alike:?}");
 }

@@ -169,9 +169,10 @@ impl From<Kv> for KvStorage {
 #[command(next_help_heading = "Customisation")]
 pub(crate) struct CustomArgs {
     /// Examples of what you want, one JSON object a line; a pool's adapters are blended for them
-    #[arg(long, value_name = "FILE", requires = "pool", conflicts_with = "adapter")]
+    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
     pub(crate) examples: Option<PathBuf>,
-    /// The pool: a folder of `crayon pool train`, or the address of a server's, which is told similarity scores only
+    /// The pool: a folder of `crayon pool train`, or the address of a server's, which is told similarity scores only [default: the
+    /// one built in for mini]
     #[arg(long = "pool", value_name = "DIR|URL", requires = "examples")]
     pub(crate) pool: Option<String>,
     /// Blend even if the examples fit nothing in the pool
@@ -479,6 +480,7 @@ An example is a line {\"prompt\": \"…\"}; answers are not looked at. Nothing i
 this device; a server's pool is told one similarity score for each of its keys, and nothing else.
 
 Examples:
+  crayon customize --examples mine.jsonl -o mine                           from the pool built in for mini
   crayon customize --examples mine.jsonl --pool pool -o mine
   crayon ask -a mine \"Where is my parcel?\"
   crayon ask --examples mine.jsonl --pool pool \"Where is my parcel?\"      the same at once
@@ -489,8 +491,8 @@ pub(crate) struct CustomizeArgs {
     /// Examples of what you want, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: PathBuf,
-    /// The pool: a folder of `crayon pool train`, or the address of a server's
-    #[arg(long, value_name = "DIR|URL")]
+    /// The pool: a folder of `crayon pool train`, or the address of a server's; built-in is the one for mini
+    #[arg(long, value_name = "DIR|URL", default_value = crayon_engine::BUILT_IN)]
     pub(crate) pool: String,
     #[command(flatten)]
     pub(crate) server: PoolServerArgs,
@@ -535,6 +537,9 @@ Example:
         after_help = "Example:\n  crayon pool add pool my-adapter --data what-it-learned.jsonl --name letters"
     )]
     Add(PoolAddArgs),
+    /// Write a pool into one file, its adapters in half precision; the file serves as a pool as well
+    #[command(after_help = "Example:\n  crayon pool pack pool -o pool.safetensors")]
+    Pack(PoolPackArgs),
 }
 
 #[derive(Debug, Group)]
@@ -574,6 +579,9 @@ pub(crate) struct PoolTrainArgs {
     /// Each example trains its nearest adapter only
     #[arg(long)]
     pub(crate) hard: bool,
+    /// Do not subtract the mean query, to see what that does: all queries are nearly alike then
+    #[arg(long)]
+    pub(crate) uncentred: bool,
     /// Share of the data held out to see when to stop
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub(crate) validation: f64,
@@ -590,14 +598,26 @@ pub(crate) struct PoolTrainArgs {
 
 #[derive(Debug, Group)]
 pub(crate) struct PoolShowArgs {
-    /// Folder of the pool
-    #[arg(value_name = "DIR")]
+    /// Folder of the pool, or the file of a packed one
+    #[arg(value_name = "DIR", default_value = crayon_engine::BUILT_IN)]
     pub(crate) pool: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Draw a map of the keys as SVG
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoolPackArgs {
+    /// Folder of the pool
+    #[arg(value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    /// The file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 #[derive(Debug, Group)]
@@ -729,6 +749,14 @@ CLINC150's data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read
 Example:
   crayon eval choice --task questions.jsonl")]
     Choice(ChoiceArgs),
+    /// A pool's blend beside what else can be done with a few examples
+    #[command(after_help = "\
+A user is a folder within USERS with train.jsonl, to draw examples from, and test.jsonl, to ask: lines of
+{\"prompt\": str, \"choices\": [str], \"answer\": int}. The pool must not have learned from them.
+
+Example:
+  crayon eval customize --users users --pool pool --sizes 5,20 --seeds 3 --cells cells.jsonl")]
+    Customize(EvalCustomizeArgs),
     /// Whether a fact is found again: at every depth of texts of every length
     #[command(after_help = "\
 Examples:
@@ -874,9 +902,12 @@ pub(crate) struct ChoiceArgs {
     /// Questions with their choices
     #[arg(long, value_name = "FILE")]
     pub(crate) task: PathBuf,
-    /// Solved examples put in front of every question
+    /// Solved examples: put in front of every question, or with --pool what the adapter is blended for
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: Option<PathBuf>,
+    /// Answer through the blend of this pool for the examples; built-in is the one for mini
+    #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
+    pub(crate) pool: Option<String>,
     /// How questions are put: auto, chat (as a conversation) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,
@@ -924,6 +955,51 @@ pub(crate) struct RoutingArgs {
     /// Draw accuracy over the server's share into an SVG file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalCustomizeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Folder with a folder for each user
+    #[arg(long, value_name = "USERS")]
+    pub(crate) users: PathBuf,
+    /// The pool
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    /// One adapter trained on all of the pool's data, as a pool of one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) joint: Option<PathBuf>,
+    /// base, fewshot, joint, uniform, nearest, arrow, lorahub, oracle, blend [default: all]
+    #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
+    pub(crate) methods: Vec<String>,
+    /// Numbers of examples
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "5,10,20,50")]
+    pub(crate) sizes: Vec<usize>,
+    /// Draws of the examples at each size
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// Questions of each user
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) questions: usize,
+    /// Temperature of the blend [default: the pool's]
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// How the blend is held: exact, svd, factor
+    #[arg(long, default_value = "exact", value_parser = ["exact", "svd", "factor"])]
+    pub(crate) form: String,
+    /// Learning rate of the adapter trained on a user's examples
+    #[arg(long, value_name = "R", default_value_t = 2e-3)]
+    pub(crate) oracle_rate: f64,
+    /// Steps of that training, 8 examples each
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) oracle_steps: usize,
+    /// Keep finished results in this file, and do not repeat those it holds
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cells: Option<PathBuf>,
+    /// Tells pools and settings apart in that file
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "cells")]
+    pub(crate) label: String,
 }
 
 #[derive(Debug, Group)]

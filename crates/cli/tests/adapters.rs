@@ -169,7 +169,7 @@ fn files_that_cannot_be_used() {
     place.mistake(&["ask", "-a", "missing", "hi"], "missing", "path");
     std::fs::create_dir(place.path("empty")).unwrap();
     place.mistake(&["ask", "-a", "empty", "hi"], "adapter_model.safetensors", "folder");
-    place.mistake(&["ask", "--examples", "e.jsonl", "hi"], "--pool", "--help");
+    place.mistake(&["ask", "--examples", "e.jsonl", "hi"], "e.jsonl", "path");
     place.mistake(&["pool", "show", "empty"], "holds no pool", "pool train");
     place.write("broken.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n{\"prompt\": \n");
     let train = |file: &'static str| ["pool", "train", "--data", file, "-n", "2", "-o", "new"];

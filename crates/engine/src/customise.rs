@@ -1,10 +1,13 @@
 //! Customisation (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
 
+use std::path::Path;
+
 use crayon_adapters::train::Sample;
-use crayon_adapters::{AdapterError, Example, Keys, QueryEncoder, QueryMean};
+use crayon_adapters::{AdapterError, Example, Keys, Pool, QueryEncoder, QueryMean};
+use crayon_formats::Bytes;
 use crayon_text::{Message, Role, Special};
 
-use crate::{Engine, EngineError};
+use crate::{EMBEDDED, Engine, EngineError};
 
 /// What a person's examples say about a pool. The scores are all that has to leave the device.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +22,29 @@ pub struct Scored {
     pub query: Vec<f32>,
 }
 
+/// What `--pool` calls the pool that is part of the program.
+pub const BUILT_IN: &str = "built-in";
+
 impl Engine {
+    /// Opens a pool for this model: a folder, a packed file, or [`BUILT_IN`].
+    ///
+    /// # Errors
+    /// When there is none, it was made for another model, or it is damaged.
+    pub fn open_pool(&self, path: &Path) -> Result<Pool, EngineError> {
+        if path != Path::new(BUILT_IN) {
+            return Ok(Pool::open(path, self.checkpoint(), self.name())?);
+        }
+        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
+            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
+                Err(AdapterError::OtherBase { .. }) => {}
+                opened => return Ok(opened?),
+            }
+        }
+        let what = format!("the program holds no pool for {}", self.name());
+        let hint = "give one with --pool; `crayon pool train` makes one".to_owned();
+        Err(AdapterError::Unusable { what, hint }.into())
+    }
+
     /// Turns prompts into queries.
     ///
     /// # Errors

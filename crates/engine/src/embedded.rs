@@ -9,6 +9,8 @@ pub struct Embedded {
     pub summary: &'static str,
     /// The GGUF file.
     pub bytes: &'static [u8],
+    /// A packed pool of adapters beside it.
+    pub pool: Option<&'static [u8]>,
 }
 
 /// All embedded models, the default first.
@@ -17,10 +19,12 @@ pub static EMBEDDED: [Embedded; 2] = [
         name: "mini",
         summary: "the default: a small Llama-like model for simple English, intents and short questions",
         bytes: include_bytes!("../../../models/mini.gguf"),
+        pool: Some(include_bytes!("../../../models/mini-pool.safetensors")),
     },
     Embedded {
         name: "mini-gpt2",
         summary: "the same vocabulary in GPT-2's architecture",
         bytes: include_bytes!("../../../models/mini-gpt2.gguf"),
+        pool: None,
     },
 ];

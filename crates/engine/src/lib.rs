@@ -36,7 +36,7 @@ pub use crayon_pot::{
     GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{Message, Role};
-pub use customise::Scored;
+pub use customise::{BUILT_IN, Scored};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, Options, Timing};

@@ -132,7 +132,7 @@ pub fn choice(
         task.sample(limit, options.seed);
     }
     let examples = examples.map(tasks::examples).transpose()?.unwrap_or_default();
-    ask(engine, &task, &examples, options.framing, progress)
+    asked(engine, &task, &examples, options.framing, progress)
 }
 
 /// Token ids of one question.
@@ -148,7 +148,8 @@ impl Encoded {
     }
 }
 
-fn ask(
+/// Asks the questions of `task`, each after `examples`.
+pub(crate) fn asked(
     engine: &Engine,
     task: &Task,
     examples: &[Example],

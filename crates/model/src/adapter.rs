@@ -138,8 +138,8 @@ impl LowRank {
 }
 
 impl LowRank {
-    /// Like [`Adapter::add`], with the inner values `A x` multiplied by `gains` `[rank]` on their way; none
-    /// stands for ones.
+    /// Like [`Adapter::add`], with the inner values `A x` multiplied by `gains` on their way: `[rank]` for all rows, or
+    /// `[rows, rank]`; none stands for ones.
     pub fn add_weighted(
         &self,
         site: Site,
@@ -160,9 +160,8 @@ impl LowRank {
         };
         let mut inner = product(pool, x, rows, a);
         if !gains.is_empty() {
-            for row in inner.chunks_exact_mut(pair.rank) {
-                row.iter_mut().zip(gains).for_each(|(value, gain)| *value *= gain);
-            }
+            let gains = gains.iter().cycle();
+            inner.iter_mut().zip(gains).for_each(|(value, gain)| *value *= gain);
         }
         let delta = product(pool, &inner, rows, b);
         for (out, delta) in out.iter_mut().zip(&delta) {

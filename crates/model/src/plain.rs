@@ -88,7 +88,7 @@ impl PlainDecoder {
         for name in parameter_names(&decoder.spec) {
             let tensor = checkpoint.tensor(&name)?;
             let mut values = tensor.to_f32();
-            decoder.pair_halves(&name, &tensor.shape, &mut values);
+            pair_halves(&decoder.spec, &name, &tensor.shape, &mut values);
             let value = Tensor::from_vec(values, tensor.shape.clone(), device)?;
             if train == Train::Everything {
                 let variable = Var::from_tensor(&value)?;
@@ -281,33 +281,33 @@ impl PlainDecoder {
             local: rotations.local.as_ref().map(table).transpose()?,
         })
     }
+}
 
-    /// Reorders the rows of q and k of interleaved files so that rotated pairs are `(i, i + dims / 2)`.
-    fn pair_halves(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) {
-        let Positions::Rope(rope) = &self.spec.positions else { return };
-        let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
-        if rope.layout == RopeLayout::Half || !is_q_or_k {
-            return;
-        }
-        let (dim, half) = (self.spec.head_dim, rope.dims / 2);
-        let width: usize = shape[1..].iter().product();
-        let source = |row: usize| {
-            let (head, i) = (row / dim, row % dim);
-            let from = if i < half {
-                2 * i
-            } else if i < rope.dims {
-                2 * (i - half) + 1
-            } else {
-                i
-            };
-            head * dim + from
-        };
-        let reordered: Vec<f32> = (0..shape[0])
-            .flat_map(|row| &values[source(row) * width..(source(row) + 1) * width])
-            .copied()
-            .collect();
-        *values = reordered;
+/// Reorders the rows of q and k of interleaved files so that rotated pairs are `(i, i + dims / 2)`; other tensors stay.
+pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut Vec<f32>) {
+    let Positions::Rope(rope) = &spec.positions else { return };
+    let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
+    if rope.layout == RopeLayout::Half || !is_q_or_k {
+        return;
     }
+    let (dim, half) = (spec.head_dim, rope.dims / 2);
+    let width: usize = shape[1..].iter().product();
+    let source = |row: usize| {
+        let (head, i) = (row / dim, row % dim);
+        let from = if i < half {
+            2 * i
+        } else if i < rope.dims {
+            2 * (i - half) + 1
+        } else {
+            i
+        };
+        head * dim + from
+    };
+    let reordered: Vec<f32> = (0..shape[0])
+        .flat_map(|row| &values[source(row) * width..(source(row) + 1) * width])
+        .copied()
+        .collect();
+    *values = reordered;
 }
 
 /// cos and sin, `[rows, dims / 2]`, for layers that see everything and for sliding ones.

@@ -4,26 +4,26 @@
 //! `n` for example `x`; the loss is the cross-entropy of the answer's tokens, and only A and B learn. In the hard variant an
 //! example belongs to its nearest adapter alone. The joint training is our choice; the paper's record leaves it open.
 
-mod batch;
 mod optimiser;
 mod progress;
+mod single;
 mod soft;
 mod state;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use crayon_formats::Checkpoint;
-use crayon_model::plain::{PlainDecoder, PlainPass, Train, cross_entropy};
+use crayon_kernels::Pool as Threads;
+use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
 use crayon_model::{ModelError, Projection};
 
 use crate::keys::{centre, weights};
 use crate::random::Random;
 use crate::{AdapterError, Clusters, Keys, Lora, Member, Pool, TEMPERATURE, k_means};
-use batch::Batch;
 use optimiser::Adam;
 pub use progress::{Progress, Report};
+pub use single::{fit, loss};
 use soft::Soft;
 use state::State;
 
@@ -61,6 +61,8 @@ pub struct Options {
     pub temperature: f32,
     /// Each example trains its nearest adapter only.
     pub hard: bool,
+    /// The mean query is subtracted from queries. Without, all of them are nearly alike; for comparison only.
+    pub centred: bool,
     /// Everything random follows from it.
     pub seed: u64,
     /// Share of the data held out to see when to stop.
@@ -83,6 +85,7 @@ impl Default for Options {
             rate: 3e-4,
             temperature: TEMPERATURE,
             hard: false,
+            centred: true,
             seed: 0,
             validation: 0.1,
             patience: 2,
@@ -116,7 +119,7 @@ impl Options {
 
 /// Trains a pool for the model in `checkpoint`, called `name`. The state of the training is kept in `folder`, where a stopped
 /// one with the same data and options goes on; `watch` is told after every step and may stop it. The same seed gives the same
-/// pool, stopped in between or not.
+/// pool, stopped in between or not, on any number of threads.
 ///
 /// # Errors
 /// When the options or the data cannot be used, `watch` stops it, or the disk does not take the state.
@@ -126,17 +129,17 @@ pub fn train(
     samples: &[Sample],
     options: &Options,
     folder: &Path,
+    threads: &Threads,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<(Pool, Report), AdapterError> {
     options.check()?;
     let (learning, held_out) = split(samples.len(), options)?;
     let (keys, clusters) = find_keys(samples, &learning, options)?;
     let shares = |sample: &Sample| shares(&keys, &sample.query, options);
-    let device = Device::Cpu;
-    let mut model = Model { decoder: PlainDecoder::open(checkpoint, &device, Train::Nothing)?, device };
+    let model = Model { decoder: FrozenDecoder::open(checkpoint)?, threads };
     let base = checkpoint.fingerprint();
 
-    let mut soft = Soft::new(&checkpoint.spec, options, &model.device)?;
+    let mut soft = Soft::new(&checkpoint.spec, options);
     let key = state::key(&base, samples, options);
     let mut state = State::resume(folder, &key, &mut soft)?.unwrap_or_else(|| State::new(&soft));
     let resumed = state.step;
@@ -155,20 +158,19 @@ pub fn train(
         let chosen = &order[within * options.batch..order.len().min((within + 1) * options.batch)];
         let batch: Vec<(&Sample, Vec<f32>)> =
             chosen.iter().map(|&at| (&samples[at], shares(&samples[at]))).collect();
-        let loss = model.batch_loss(&mut soft, &batch)?;
-        let value = loss.to_scalar::<f32>()?;
+        let value = model.pass(&mut soft, &batch, true)?.mean() as f32;
         if !value.is_finite() {
             return Err(AdapterError::unusable(
                 format!("the loss is no number any more at step {}", state.step + 1),
                 "take a smaller learning rate (--rate)",
             ));
         }
-        optimiser.step(&soft, &loss.backward()?, &mut state)?;
+        optimiser.step(&mut soft, &mut state);
         state.step += 1;
         let epoch_ends = state.step.is_multiple_of(per_epoch);
         if epoch_ends {
             let loss = model.loss(&mut soft, &valid, options.batch)?;
-            state.judge(loss, &soft, options.patience)?;
+            state.judge(loss, &soft, options.patience);
         }
         let flow = watch(&Progress {
             step: state.step,
@@ -220,36 +222,53 @@ pub fn clean(folder: &Path) -> Result<(), AdapterError> {
     state::remove(folder)
 }
 
-struct Model {
-    decoder: PlainDecoder,
-    device: Device,
+struct Model<'a> {
+    decoder: FrozenDecoder,
+    threads: &'a Threads,
 }
 
-impl Model {
-    /// Mean loss of the answers' tokens in a batch, with the way back to A and B.
-    fn batch_loss(&mut self, soft: &mut Soft, samples: &[(&Sample, Vec<f32>)]) -> Result<Tensor, ModelError> {
-        let batch = Batch::new(samples, &self.device)?;
-        soft.set_shares(batch.shares)?;
-        let pass = PlainPass { adapter: Some(soft), tap: None };
-        let logits = self.decoder.forward(&batch.tokens, pass)?;
-        cross_entropy(&logits, &batch.targets, &batch.weights)
+impl Model<'_> {
+    /// Loss of the answers' tokens in a batch; with `learn`, `soft` gets the gradients of its mean.
+    fn pass(
+        &self,
+        soft: &mut Soft,
+        samples: &[(&Sample, Vec<f32>)],
+        learn: bool,
+    ) -> Result<Loss, ModelError> {
+        // The last token is predicted, not read.
+        let rows = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
+        soft.set_shares(samples.iter().map(|(sample, shares)| (&shares[..], rows(sample))));
+        let samples: Vec<&Sample> = samples.iter().map(|(sample, _)| *sample).collect();
+        pass(&self.decoder, soft, &samples, learn, self.threads)
     }
 
     /// Mean loss over the tokens of all answers.
-    fn loss(
-        &mut self,
-        soft: &mut Soft,
-        samples: &[(&Sample, Vec<f32>)],
-        size: usize,
-    ) -> Result<f32, ModelError> {
-        let (mut sum, mut tokens) = (0.0, 0.0);
+    fn loss(&self, soft: &mut Soft, samples: &[(&Sample, Vec<f32>)], size: usize) -> Result<f32, ModelError> {
+        let mut all = Loss { sum: 0.0, tokens: 0 };
         for part in samples.chunks(size) {
-            let count: usize = part.iter().map(|(sample, _)| sample.answer.len()).sum();
-            sum += f64::from(self.batch_loss(soft, part)?.to_scalar::<f32>()?) * count as f64;
-            tokens += count as f64;
+            let loss = self.pass(soft, part, false)?;
+            all = Loss { sum: all.sum + loss.sum, tokens: all.tokens + loss.tokens };
         }
-        Ok((sum / f64::max(tokens, 1.0)) as f32)
+        Ok(all.mean() as f32)
     }
+}
+
+/// Loss of the answers of `samples` with `beside` taking part.
+fn pass(
+    decoder: &FrozenDecoder,
+    beside: &mut dyn Beside,
+    samples: &[&Sample],
+    learn: bool,
+    threads: &Threads,
+) -> Result<Loss, ModelError> {
+    let texts: Vec<Vec<u32>> =
+        samples.iter().map(|sample| [&sample.prompt[..], &sample.answer].concat()).collect();
+    let sequences: Vec<Sequence<'_>> = samples
+        .iter()
+        .zip(&texts)
+        .map(|(sample, tokens)| Sequence { tokens, answer: sample.prompt.len() })
+        .collect();
+    decoder.loss(&sequences, beside, learn, threads)
 }
 
 /// Which examples train, and which are held out.
@@ -280,7 +299,7 @@ fn find_keys(
     const OUTSIDE: f64 = 0.01;
     let width = samples.first().map_or(0, |sample| sample.query.len());
     let mut mean = vec![0.0f64; width];
-    for &at in learning {
+    for &at in learning.iter().filter(|_| options.centred) {
         for (sum, value) in mean.iter_mut().zip(&samples[at].query) {
             *sum += f64::from(*value) / learning.len() as f64;
         }

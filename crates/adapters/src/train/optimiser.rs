@@ -1,18 +1,14 @@
-//! Adam (arXiv 1412.6980), written out because its moments have to be kept with the state.
-
-use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
+//! Adam (arXiv 1412.6980), with a rate that rises, then falls to 0.
 
 use super::Soft;
 use super::state::State;
-use crate::AdapterError;
 
-const BETA: [f64; 2] = [0.9, 0.999];
-const EPSILON: f64 = 1e-8;
+const BETA: [f32; 2] = [0.9, 0.999];
+const EPSILON: f32 = 1e-8;
 /// Gradients longer than this are shortened to it, all together.
 const LONGEST: f64 = 1.0;
 
-/// Adam with a rate that rises, then falls to 0.
+/// The moments stand in the training's state, because they are kept with it.
 pub(super) struct Adam {
     rate: f64,
     steps: usize,
@@ -30,35 +26,26 @@ impl Adam {
         self.rate * up.min(down).min(1.0)
     }
 
-    /// Moves every variable by its gradient; `state` holds the moments.
-    pub(super) fn step(
-        &mut self,
-        soft: &Soft,
-        gradients: &GradStore,
-        state: &mut State,
-    ) -> Result<(), AdapterError> {
-        let (rate, time) = (self.rate(state.step), state.step as i32 + 1);
-        let read = |gradient: &Tensor| gradient.flatten_all()?.to_vec1::<f32>();
-        let gradients: Vec<Vec<f32>> = soft
-            .variables()
-            .map(|variable| gradients.get(variable).map_or(Ok(vec![0.0; variable.elem_count()]), read))
-            .collect::<Result<_, _>>()?;
-        let length = gradients.iter().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-        let shorten = if length > LONGEST { LONGEST / length } else { 1.0 };
-        let correction = BETA.map(|beta| 1.0 - beta.powi(time));
-        for ((variable, gradient), moments) in soft.variables().zip(&gradients).zip(&mut state.moments) {
-            let mut values = variable.flatten_all()?.to_vec1::<f32>()?;
-            let [mean, square] = moments;
-            for (((value, gradient), mean), square) in values.iter_mut().zip(gradient).zip(mean).zip(square) {
-                let gradient = f64::from(*gradient) * shorten;
-                *mean = (BETA[0] * f64::from(*mean) + (1.0 - BETA[0]) * gradient) as f32;
-                *square = (BETA[1] * f64::from(*square) + (1.0 - BETA[1]) * gradient * gradient) as f32;
-                let (mean, square) = (f64::from(*mean) / correction[0], f64::from(*square) / correction[1]);
-                *value -= (rate * mean / (square.sqrt() + EPSILON)) as f32;
+    /// Moves every variable by its gradient.
+    pub(super) fn step(&mut self, soft: &mut Soft, state: &mut State) {
+        let time = state.step as i32 + 1;
+        let square = |gradient: &[f32]| gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+        let length = soft.variables().map(|variable| square(&variable.gradient)).sum::<f64>().sqrt();
+        let shorten = if length > LONGEST { (LONGEST / length) as f32 } else { 1.0 };
+        let [first, second] = BETA.map(|beta| 1.0 - f64::from(beta).powi(time));
+        // Both corrections as factors: rate on the whole, root on the denominator.
+        let (rate, root) = ((self.rate(state.step) / first) as f32, (1.0 / second).sqrt() as f32);
+        for (variable, [mean, square]) in soft.variables_mut().zip(&mut state.moments) {
+            let moments = mean.iter_mut().zip(square);
+            for ((value, gradient), (mean, square)) in
+                variable.values.iter_mut().zip(&variable.gradient).zip(moments)
+            {
+                let gradient = gradient * shorten;
+                *mean = BETA[0] * *mean + (1.0 - BETA[0]) * gradient;
+                *square = BETA[1] * *square + (1.0 - BETA[1]) * gradient * gradient;
+                *value -= rate * *mean / (square.sqrt() * root + EPSILON);
             }
-            variable.set(&Tensor::from_vec(values, variable.shape(), &Device::Cpu)?)?;
         }
-        Ok(())
     }
 }
 

@@ -2,27 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result as Candle, Tensor, Var};
 use crayon_formats::spec::Spec;
-use crayon_model::plain::PlainAdapter;
+use crayon_kernels::{Pool as Threads, ops};
+use crayon_model::frozen::{Beside, product, transpose};
 use crayon_model::{LowRankPair, Projection, Site};
 
 use super::Options;
-use crate::AdapterError;
 use crate::random::Random;
 
-/// A `[adapters * rank, in]` and B `[out, adapters * rank]` of every site.
+/// Values that learn, and their gradient.
+pub(super) struct Variable {
+    pub(super) values: Vec<f32>,
+    pub(super) gradient: Vec<f32>,
+}
+
+impl Variable {
+    fn new(values: Vec<f32>) -> Variable {
+        Variable { gradient: vec![0.0; values.len()], values }
+    }
+}
+
+/// A `[adapters * rank, in]` and B `[out, adapters * rank]` of one place.
+struct Pair {
+    a: Variable,
+    b: Variable,
+    /// `A x` of the pass under way, `[rows, adapters * rank]`, times the weights.
+    inner: Vec<f32>,
+}
+
+/// The adapters in training.
 pub(super) struct Soft {
-    pub(super) pairs: BTreeMap<Site, (Var, Var)>,
-    scale: f64,
+    pairs: BTreeMap<Site, Pair>,
+    scale: f32,
     rank: usize,
-    /// Weights of the inner values, `[batch, 1, adapters * rank]`.
-    shares: Option<Tensor>,
+    inner: usize,
+    /// What each row's inner values are multiplied by, `[rows, adapters * rank]`: weights and scale.
+    gains: Vec<f32>,
 }
 
 impl Soft {
     /// A drawn as PEFT draws it (uniform within `1 / sqrt(in)`), B zero: the untrained pool changes nothing.
-    pub(super) fn new(spec: &Spec, options: &Options, device: &Device) -> Result<Soft, AdapterError> {
+    pub(super) fn new(spec: &Spec, options: &Options) -> Soft {
         let mut pairs = BTreeMap::new();
         let inner = options.adapters * options.rank;
         for layer in 0..spec.layers {
@@ -34,44 +54,54 @@ impl Soft {
                 let (input, output) = projection.size(spec);
                 let mut random = Random::new(options.seed, 100_000 + pairs.len() as u64);
                 let bound = 1.0 / (input as f64).sqrt();
-                let a: Vec<f32> =
-                    (0..inner * input).map(|_| ((2.0 * random.uniform() - 1.0) * bound) as f32).collect();
-                let a = Var::from_tensor(&Tensor::from_vec(a, (inner, input), device)?)?;
-                let b = Var::zeros((output, inner), candle_core::DType::F32, device)?;
-                pairs.insert(site, (a, b));
+                let a = (0..inner * input).map(|_| ((2.0 * random.uniform() - 1.0) * bound) as f32).collect();
+                let (a, b) = (Variable::new(a), Variable::new(vec![0.0; output * inner]));
+                pairs.insert(site, Pair { a, b, inner: Vec::new() });
             }
         }
-        let scale = f64::from(options.alpha) / options.rank as f64;
-        Ok(Soft { pairs, scale, rank: options.rank, shares: None })
+        Soft {
+            pairs,
+            scale: options.alpha / options.rank as f32,
+            rank: options.rank,
+            inner,
+            gains: Vec::new(),
+        }
     }
 
-    /// The weights of the next batch's examples, `[batch, adapters]`.
-    pub(super) fn set_shares(&mut self, shares: Tensor) -> Candle<()> {
-        let (batch, adapters) = shares.dims2()?;
-        let spread = shares.unsqueeze(2)?.expand((batch, adapters, self.rank))?;
-        self.shares = Some(spread.reshape((batch, 1, adapters * self.rank))?);
-        Ok(())
+    /// The weights of the adapters in the next pass: of each example, and how many rows it has.
+    pub(super) fn set_shares<'a>(&mut self, examples: impl Iterator<Item = (&'a [f32], usize)>) {
+        self.gains.clear();
+        for (shares, rows) in examples {
+            let spread = shares.iter().flat_map(|share| std::iter::repeat_n(share * self.scale, self.rank));
+            let row: Vec<f32> = spread.collect();
+            (0..rows).for_each(|_| self.gains.extend_from_slice(&row));
+        }
     }
 
     /// All variables in a fixed order.
-    pub(super) fn variables(&self) -> impl Iterator<Item = &Var> {
-        self.pairs.values().flat_map(|(a, b)| [a, b])
+    pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.pairs.values().flat_map(|pair| [&pair.a, &pair.b])
+    }
+
+    /// The same, to change them.
+    pub(super) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
+        self.pairs.values_mut().flat_map(|pair| [&mut pair.a, &mut pair.b])
     }
 
     /// Values of all variables in that order.
-    pub(super) fn values(&self) -> Candle<Vec<Vec<f32>>> {
-        self.variables().map(|variable| variable.flatten_all()?.to_vec1()).collect()
+    pub(super) fn values(&self) -> Vec<Vec<f32>> {
+        self.variables().map(|variable| variable.values.clone()).collect()
     }
 
     /// The single adapters in `values`.
     pub(super) fn split(&self, values: &[Vec<f32>], options: &Options) -> Vec<BTreeMap<Site, LowRankPair>> {
-        let (rank, inner) = (options.rank, options.adapters * options.rank);
+        let (rank, inner) = (options.rank, self.inner);
         let single = |n: usize| {
             let pairs = self.pairs.keys().zip(values.chunks_exact(2)).map(|(site, pair)| {
                 let input = pair[0].len() / inner;
                 let a = pair[0][n * rank * input..(n + 1) * rank * input].to_vec();
                 let b = pair[1].chunks_exact(inner).flat_map(|row| &row[n * rank..(n + 1) * rank]).copied();
-                (*site, LowRankPair { a, b: b.collect(), rank, scale: self.scale as f32 })
+                (*site, LowRankPair { a, b: b.collect(), rank, scale: self.scale })
             });
             pairs.collect()
         };
@@ -79,13 +109,41 @@ impl Soft {
     }
 }
 
-impl PlainAdapter for Soft {
-    fn delta(&self, site: Site, x: &Tensor) -> Candle<Option<Tensor>> {
-        let (Some((a, b)), Some(shares)) = (self.pairs.get(&site), &self.shares) else { return Ok(None) };
-        let (batch, rows, width) = x.dims3()?;
-        let inner = x.reshape((batch * rows, width))?.matmul(&a.t()?)?;
-        let inner = inner.reshape((batch, rows, a.dim(0)?))?.broadcast_mul(shares)?;
-        let out = inner.reshape((batch * rows, a.dim(0)?))?.matmul(&b.t()?)?;
-        Ok(Some((out.reshape((batch, rows, b.dim(0)?))? * self.scale)?))
+fn multiply(values: &mut [f32], factors: &[f32]) {
+    values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+}
+
+impl Beside for Soft {
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
+        let Some(pair) = self.pairs.get_mut(&site) else { return };
+        let (input, output) = (x.len() / rows, y.len() / rows);
+        pair.inner = product(threads, x, rows, input, &pair.a.values, self.inner);
+        multiply(&mut pair.inner, &self.gains);
+        ops::add(y, &product(threads, &pair.inner, rows, self.inner, &pair.b.values, output));
+    }
+
+    fn backward(
+        &mut self,
+        site: Site,
+        x: &[f32],
+        gradient: &[f32],
+        rows: usize,
+        x_gradient: &mut [f32],
+        threads: &Threads,
+    ) {
+        let Some(pair) = self.pairs.get_mut(&site) else { return };
+        let (input, output, inner) = (x.len() / rows, gradient.len() / rows, self.inner);
+        // dB = dYᵀ inner
+        let (turned, values) = (transpose(gradient, rows, output), transpose(&pair.inner, rows, inner));
+        pair.b.gradient = product(threads, &turned, output, rows, &values, inner);
+        // d inner = dY B, through the weights
+        let b = transpose(&pair.b.values, output, inner);
+        let mut flow = product(threads, gradient, rows, output, &b, inner);
+        multiply(&mut flow, &self.gains);
+        // dA = d innerᵀ X, and what flows on
+        let (turned, x) = (transpose(&flow, rows, inner), transpose(x, rows, input));
+        pair.a.gradient = product(threads, &turned, inner, rows, &x, input);
+        let a = transpose(&pair.a.values, inner, input);
+        ops::add(x_gradient, &product(threads, &flow, rows, inner, &a, input));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor as Values};
 use crayon_formats::Tensor;
 use crayon_formats::safetensors::{self, SafeTensors};
 use sha2::{Digest, Sha256};
@@ -55,7 +54,7 @@ fn path(folder: &Path) -> PathBuf {
 
 impl State {
     pub(super) fn new(soft: &Soft) -> State {
-        let sizes: Vec<usize> = soft.variables().map(|variable| variable.elem_count()).collect();
+        let sizes: Vec<usize> = soft.variables().map(|variable| variable.values.len()).collect();
         State {
             step: 0,
             moments: sizes.iter().map(|&size| [vec![0.0; size], vec![0.0; size]]).collect(),
@@ -69,17 +68,16 @@ impl State {
     }
 
     /// Takes note of the held-out loss after an epoch.
-    pub(super) fn judge(&mut self, loss: f32, soft: &Soft, patience: usize) -> Result<(), AdapterError> {
+    pub(super) fn judge(&mut self, loss: f32, soft: &Soft, patience: usize) {
         self.last_loss = loss;
         if loss < self.best_loss || self.best.is_empty() {
             self.best_loss = loss;
-            self.best = soft.values()?;
+            self.best = soft.values();
             self.stale = 0;
         } else {
             self.stale += 1;
             self.ended = self.stale >= patience.max(1);
         }
-        Ok(())
     }
 
     /// Writes the state, in one step.
@@ -89,7 +87,7 @@ impl State {
         let mut push = |name: String, values: &[f32]| {
             tensors.push(Tensor::from_f32(&name, vec![values.len()], values));
         };
-        for (at, values) in soft.values()?.iter().enumerate() {
+        for (at, values) in soft.values().iter().enumerate() {
             push(format!("value.{at}"), values);
             push(format!("mean.{at}"), &self.moments[at][0]);
             push(format!("square.{at}"), &self.moments[at][1]);
@@ -128,7 +126,7 @@ impl State {
         state.ended = file.metadata.get("ended").is_some_and(|text| text == "true");
         let mut values = Vec::new();
         for (at, variable) in soft.variables().enumerate() {
-            let size = variable.elem_count();
+            let size = variable.values.len();
             let all = ["value", "mean", "square"].map(|name| read(format!("{name}.{at}"), size));
             let [Some(value), Some(mean), Some(square)] = all else { return Ok(None) };
             values.push(value);
@@ -137,8 +135,8 @@ impl State {
         }
         let Some(losses) = read("losses".to_owned(), 3) else { return Ok(None) };
         (state.best_loss, state.last_loss, state.first_loss) = (losses[0], losses[1], losses[2]);
-        for (variable, value) in soft.variables().zip(values) {
-            variable.set(&Values::from_vec(value, variable.shape(), &Device::Cpu)?)?;
+        for (variable, value) in soft.variables_mut().zip(values) {
+            variable.values = value;
         }
         Ok(Some(state))
     }

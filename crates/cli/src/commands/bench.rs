@@ -119,8 +119,8 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
     for row in &bench.forms {
         let size = show::bytes(row.bytes as u64);
         output.line(&format!(
-            "{:<16} {:.4} ms, to an adapter of rank {}, {size}",
-            row.form, row.millis, row.rank
+            "{:<16} {:.4} ms, in new memory {:.4} ms, to an adapter of rank {}, {size}",
+            row.form, row.millis, row.fresh_millis, row.rank
         ))?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crayon_engine::adapters::{Catalogue, Examples, Form, QueryEncoder, Scope, add_noise, peft, weights};
-use crayon_engine::{Engine, EngineError, Scored};
+use crayon_engine::{BUILT_IN, Engine, EngineError, Scored};
 use serde::{Serialize, Serializer};
 
 use super::source::{self, Source, Traffic};
@@ -176,9 +176,10 @@ pub(crate) fn apply(
     args: &CustomArgs,
     output: &Output,
 ) -> anyhow::Result<Customised> {
-    let (Some(examples), Some(pool)) = (&args.examples, &args.pool) else {
+    let Some(examples) = &args.examples else {
         return Customised::of_adapters(engine, model);
     };
+    let pool = args.pool.as_deref().unwrap_or(BUILT_IN);
     let wish = Wish { examples, pool, server: &args.server, temperature: None, seed: None };
     let custom = score(engine, &wish, output)?;
     explain(&custom, args.force, output);

@@ -5,8 +5,10 @@ use std::path::Path;
 use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
-use super::{eval_routing, long_texts, watched};
-use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs};
+use super::{customize, eval_customize, eval_routing, long_texts, watched};
+use crate::args::{
+    ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
+};
 use crate::failure::mistake;
 use crate::output::Output;
 use crate::{input, model, show};
@@ -20,6 +22,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
         EvalCommand::Perplexity(args) => perplexity(args, output),
         EvalCommand::Logits(args) => logits(args, output),
         EvalCommand::Choice(args) => choice(args, output),
+        EvalCommand::Customize(args) => eval_customize::run(args, output),
         EvalCommand::Needle(args) => long_texts::needle(args, output),
         EvalCommand::Policies(args) => long_texts::policies(args, output),
         EvalCommand::Routing(args) => eval_routing::run(args, output),
@@ -97,9 +100,20 @@ pub(super) fn framing(name: &str) -> anyhow::Result<Framing> {
 fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
     let framing = framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
-    let engine = model::open(&args.model, output)?;
+    let mut engine = model::open(&args.model, output)?;
+    let mut shown = args.examples.as_deref();
+    if let (Some(examples), Some(pool)) = (shown, &args.pool) {
+        let custom = CustomArgs {
+            examples: Some(examples.to_owned()),
+            pool: Some(pool.clone()),
+            force: true,
+            server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
+        };
+        customize::apply(&mut engine, &args.model, &custom, output)?;
+        shown = None;
+    }
     let result = watched("questions", output, |progress| {
-        crayon_eval::choice(&engine, &args.task, args.examples.as_deref(), &options, progress)
+        crayon_eval::choice(&engine, &args.task, shown, &options, progress)
     })?;
     if result.skipped > 0 {
         output.note(&format!(

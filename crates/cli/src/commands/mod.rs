@@ -7,6 +7,7 @@ mod chat;
 mod convert;
 mod customize;
 mod eval;
+mod eval_customize;
 mod eval_routing;
 pub(crate) mod long;
 mod long_texts;

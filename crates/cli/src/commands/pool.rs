@@ -10,7 +10,7 @@ use crayon_formats::atomic;
 use crayon_model::Projection;
 use serde_json::json;
 
-use crate::args::{ModelArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolShowArgs, PoolTrainArgs};
+use crate::args::{ModelArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs, PoolTrainArgs};
 use crate::failure::mistake;
 use crate::output::Output;
 use crate::progress::Counting;
@@ -33,6 +33,7 @@ pub(crate) fn run(args: &PoolArgs, output: &Output) -> anyhow::Result<()> {
         PoolCommand::Train(args) => train(args, output),
         PoolCommand::Show(args) => show(args, output),
         PoolCommand::Add(args) => add(args, output),
+        PoolCommand::Pack(args) => pack(args, output),
     }
 }
 
@@ -60,6 +61,7 @@ fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
         rate: args.rate,
         temperature: args.temperature,
         hard: args.hard,
+        centred: !args.uncentred,
         seed: args.seed,
         validation: args.validation,
         patience: args.patience,
@@ -72,19 +74,20 @@ fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
     interrupt::watch();
     let mut bar = Counting::new("training", "steps", output);
     let (checkpoint, name) = (engine.checkpoint(), engine.name());
-    let result = train::train(checkpoint, name, &samples, &options, &args.output, &mut |progress| {
-        if progress.resumed > 0 && progress.step == progress.resumed + 1 {
-            output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
-        }
-        bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
-        if let Some(loss) = progress.validation {
-            output.detail(&format!(
-                "epoch {}: loss {loss:.4} nats a token on held-out examples",
-                progress.epoch
-            ));
-        }
-        interrupt::flow()
-    });
+    let result =
+        train::train(checkpoint, name, &samples, &options, &args.output, engine.pool(), &mut |progress| {
+            if progress.resumed > 0 && progress.step == progress.resumed + 1 {
+                output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
+            }
+            bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
+            if let Some(loss) = progress.validation {
+                output.detail(&format!(
+                    "epoch {}: loss {loss:.4} nats a token on held-out examples",
+                    progress.epoch
+                ));
+            }
+            interrupt::flow()
+        });
     bar.finish();
     let (pool, report) = result?;
     pool.save(&args.output, engine.spec(), 0)?;
@@ -158,7 +161,7 @@ fn targets(names: &[String]) -> anyhow::Result<Vec<Projection>> {
 fn show(args: &PoolShowArgs, output: &Output) -> anyhow::Result<()> {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
-    let pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
+    let pool = engine.open_pool(&args.pool)?;
     if let Some(path) = &args.plot {
         atomic::write_file(path, svg(&pool).as_bytes())?;
     }
@@ -201,6 +204,25 @@ fn add(args: &PoolAddArgs, output: &Output) -> anyhow::Result<()> {
         return output.object(&described(&pool));
     }
     Ok(output.line(&table(&pool))?)
+}
+
+fn pack(args: &PoolPackArgs, output: &Output) -> anyhow::Result<()> {
+    refuse_adapters(&args.model)?;
+    let engine = model::open(&args.model, output)?;
+    let pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
+    pool.pack(&args.output)?;
+    // What half precision makes of it is read back before anybody relies on it.
+    let packed = Pool::open(&args.output, engine.checkpoint(), engine.name())?;
+    if output.json {
+        return output.object(&described(&packed));
+    }
+    let bytes = std::fs::metadata(&args.output)?.len();
+    Ok(output.line(&format!(
+        "{} in {}, {}",
+        show::counted(packed.members.len(), "adapter"),
+        args.output.display(),
+        show::bytes(bytes)
+    ))?)
 }
 
 fn name_of(path: &Path) -> String {

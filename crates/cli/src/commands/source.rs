@@ -62,7 +62,7 @@ impl Source {
         output: &Output,
     ) -> anyhow::Result<(Source, Catalogue)> {
         if !is_address(pool) {
-            let pool = Pool::open(pool.as_ref(), engine.checkpoint(), engine.name())?;
+            let pool = engine.open_pool(pool.as_ref())?;
             let catalogue = pool.catalogue();
             return Ok((Source::Here(Box::new(pool)), catalogue));
         }

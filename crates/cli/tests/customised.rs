@@ -1,0 +1,112 @@
+//! The pool inside the program, and the comparison of ways to use examples, through the built binary.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::{Place, keys};
+
+/// The examples that the documents use.
+fn travel() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/travel.jsonl")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn examples_need_no_pool_beside_mini_and_change_its_answers() {
+    let place = Place::new();
+    let (travel, question) = (travel(), "book me a flight to athens for sunday");
+    let made = place.json(&["customize", "--examples", text(&travel), "-o", "mine"]);
+    let weights = made["weights"].as_array().unwrap();
+    assert!(weights.len() >= 8 && made["fits"] == true, "{made}");
+
+    let answer = |more: &[&str]| {
+        let ask = ["ask", "--temperature", "0", "--max-tokens", "24", question];
+        place.json(&[&ask[..], more].concat())["text"].as_str().unwrap().trim().to_owned()
+    };
+    let (base, custom) = (answer(&[]), answer(&["-a", "mine"]));
+    let lines = std::fs::read_to_string(&travel).unwrap();
+    let ways: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert!(!ways.contains(&base), "the base model answers like that already: {base}");
+    assert!(ways.contains(&custom), "{custom}");
+    assert_eq!(custom, answer(&["--examples", text(&travel)]));
+    assert_eq!(custom, answer(&["--examples", text(&travel), "--pool", "built-in"]));
+
+    let shown = place.json(&["pool", "show"]);
+    assert_eq!(shown["adapters"].as_array().unwrap().len(), weights.len());
+    // The other built-in model has none.
+    let custom = ["customize", "-m", "mini-gpt2", "--examples", text(&travel)];
+    place.mistake(&custom, "holds no pool for mini-gpt2", "--pool");
+}
+
+#[test]
+fn a_packed_pool_serves_like_its_folder() {
+    let place = Place::new();
+    let lines: Vec<String> =
+        (0..12).map(|i| format!(r#"{{"prompt": "Count on: {i}", "answer": "{}"}}"#, i + 1)).collect();
+    let data = place.write("numbers.jsonl", lines.join("\n"));
+    let train =
+        ["pool", "train", "--data", text(&data), "-n", "2", "--rank", "2", "--epochs", "1", "-o", "pool"];
+    place.text(&train);
+    let packed = place.json(&["pool", "pack", "pool", "-o", "pool.safetensors"]);
+    assert_eq!(packed["keys"], place.json(&["pool", "show", "pool"])["keys"]);
+    let custom =
+        |pool: &str| place.json(&["customize", "--examples", text(&data), "--pool", pool])["weights"].clone();
+    assert_eq!(custom("pool"), custom("pool.safetensors"));
+}
+
+#[test]
+fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
+    let place = Place::new();
+    for (user, word) in [("birds", "bird"), ("trees", "tree")] {
+        std::fs::create_dir_all(place.path("users").join(user)).unwrap();
+        let lines = |from: usize, count: usize| {
+            let line = |i: usize| {
+                format!(
+                    r#"{{"prompt": "What is a {word} of {i}?", "choices": ["a {word}", "a stone"], "answer": 0}}"#
+                )
+            };
+            (from..from + count).map(line).collect::<Vec<_>>().join("\n")
+        };
+        place.write(&format!("users/{user}/train.jsonl"), lines(0, 4));
+        place.write(&format!("users/{user}/test.jsonl"), lines(10, 5));
+    }
+    let call = [
+        &["eval", "customize", "--users", "users", "--pool", "built-in", "--sizes", "2", "--seeds", "2"][..],
+        &["--questions", "3", "--oracle-steps", "2", "--cells", "cells.jsonl"],
+    ]
+    .concat();
+    let found = place.json(&call);
+    let rows = found["rows"].as_array().unwrap();
+    // Two users: base, uniform and arrow once, five others with two draws each; there is no joint adapter.
+    assert_eq!(rows.len(), 2 * (3 + 5 * 2), "{found}");
+    for row in rows {
+        assert!(keys(row).contains(&"bytes_down") && row["questions"] == 3 && row["chance"] == 0.5, "{row}");
+        assert!((0.0..=1.0).contains(&row["accuracy"].as_f64().unwrap()), "{row}");
+        let shown = if row["method"] == "fewshot" { 2 } else { 0 };
+        assert_eq!(row["shown"], shown, "{row}");
+        let bytes_up = if row["method"] == "blend" { 4 * found["adapters"].as_u64().unwrap() } else { 0 };
+        assert_eq!(row["bytes_up"], bytes_up, "{row}");
+    }
+    let kept = std::fs::read_to_string(place.path("cells.jsonl")).unwrap();
+    assert_eq!(kept.lines().count(), rows.len());
+    // Times would differ if anything were done again.
+    assert_eq!(place.json(&call)["rows"], found["rows"]);
+    assert_eq!(std::fs::read_to_string(place.path("cells.jsonl")).unwrap(), kept);
+
+    let few = [&call[..6], &["--sizes", "9"]].concat();
+    place.mistake(&few, "9 are more than the 4 examples of birds", "fewer");
+    let task =
+        ["eval", "choice", "--task", "users/birds/test.jsonl", "--examples", "users/birds/train.jsonl"];
+    let through = place.json(&[&task[..], &["--pool", "built-in"]].concat());
+    assert_eq!((through["n"].as_u64(), through["examples"].as_u64()), (Some(5), Some(0)));
+    assert_eq!(place.json(&task)["examples"], 4);
+}

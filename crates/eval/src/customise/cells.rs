@@ -1,0 +1,123 @@
+//! Finished cells, kept as they come.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Method;
+use crate::EvalError;
+
+/// One user's result after one method with one draw of examples.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Cell {
+    /// The user.
+    pub user: String,
+    /// What was done.
+    pub method: Method,
+    /// Examples given; 0 where the method looks at none.
+    pub size: usize,
+    /// Which draw of the examples.
+    pub seed: u64,
+    /// Share of the questions whose likeliest choice is right.
+    pub accuracy: f64,
+    /// Questions asked.
+    pub questions: usize,
+    /// What guessing would reach.
+    pub chance: f64,
+    /// Examples in front of each question.
+    pub shown: usize,
+    /// From the examples to something that answers, in milliseconds.
+    pub millis: f64,
+    /// Bytes that a device sends where the pool is on a server: one f32 a score.
+    pub bytes_up: usize,
+    /// Bytes of the adapter in f32.
+    pub bytes_down: usize,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    key: String,
+    cell: Cell,
+}
+
+/// The file of finished cells.
+pub(super) struct Cells {
+    found: HashMap<String, Cell>,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Cells {
+    /// Reads what is there. A last line that was cut short is done again; other damage is an error.
+    pub(super) fn open(path: Option<&Path>) -> Result<Cells, EvalError> {
+        let Some(path) = path else { return Ok(Cells { found: HashMap::new(), file: None }) };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(EvalError::io(path, "read", error)),
+        };
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut found = HashMap::new();
+        for (at, line) in text[..whole].lines().enumerate() {
+            let line: Line = serde_json::from_str(line).map_err(|error| {
+                EvalError::content(&path.display().to_string(), at + 1, format!("is no cell: {error}"))
+                    .with_hint("give another file for --cells")
+            })?;
+            found.insert(line.key, line.cell);
+        }
+        let io = |error| EvalError::io(path, "write", error);
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
+        file.set_len(whole as u64).map_err(io)?;
+        Ok(Cells { found, file: Some((path.to_owned(), file)) })
+    }
+
+    pub(super) fn find(&self, key: &str) -> Option<Cell> {
+        self.found.get(key).cloned()
+    }
+
+    pub(super) fn keep(&mut self, key: &str, cell: &Cell) -> Result<(), EvalError> {
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let line = Line { key: key.to_owned(), cell: cell.clone() };
+        let text =
+            serde_json::to_string(&line).map_err(|error| EvalError::io(path, "write", error.into()))?;
+        file.write_all(format!("{text}\n").as_bytes()).map_err(|error| EvalError::io(path, "write", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_found_again_and_a_cut_line_is_done_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cells.jsonl");
+        let cell = Cell {
+            user: "u".to_owned(),
+            method: Method::Blend,
+            size: 5,
+            seed: 1,
+            accuracy: 0.5,
+            questions: 60,
+            chance: 0.25,
+            shown: 0,
+            millis: 1.5,
+            bytes_up: 32,
+            bytes_down: 64,
+        };
+        let mut cells = Cells::open(Some(&path)).unwrap();
+        cells.keep("a", &cell).unwrap();
+        cells.keep("b", &cell).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() - 9]).unwrap();
+        let mut cells = Cells::open(Some(&path)).unwrap();
+        assert_eq!((cells.find("a"), cells.find("b")), (Some(cell.clone()), None));
+        cells.keep("b", &cell).unwrap();
+        assert_eq!(Cells::open(Some(&path)).unwrap().find("b"), Some(cell));
+        std::fs::write(&path, "{}\n").unwrap();
+        let error = Cells::open(Some(&path)).err().unwrap().to_string();
+        assert!(error.contains("line 1: is no cell"), "{error}");
+    }
+}
