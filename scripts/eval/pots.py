@@ -110,8 +110,9 @@ def storages(args):
 
 def cost(args):
     parts = ["## Cost\n"]
-    for call in (["bench", "pot", "--pot", 256, "--tokens", "100k", "--runs", 9], ["bench", "pot", "--pot", 512, "--tokens", "1m", "--runs", 9], ["bench", "pot", "--pot", 1024, "--tokens", "100k", "--runs", 9]):
-        run = subprocess.run([args.binary, "-q", *map(str, call)], capture_output=True, text=True, check=True)
+    runs = ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"]
+    for call in (["bench", "pot", *run.split()] for run in runs):
+        run = subprocess.run([args.binary, "-q", *call], capture_output=True, text=True, check=True)
         parts.append(shown(call) + f"\n\n```\n{run.stdout.rstrip()}\n```")
     return parts
 
