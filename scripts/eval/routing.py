@@ -110,7 +110,7 @@ def main():
     }
     common = ["-m", args.device, "--limit", args.limit, "--seed", 1] + ([] if args.offer else ["--bare"])
     print(f"# Who answers: {args.device} on the device, {args.strong.stem} behind a server\n")
-    print(f"Printed by `python3 scripts/eval/routing.py --strong {args.strong.name}`, which calls `crayon eval routing`: up to {args.limit} questions of each")
+    print(f"Printed by `python3 scripts/eval/routing.py --strong {args.strong.name} --limit {args.limit}`, which calls `crayon eval routing`: up to {args.limit} questions of each")
     print("test split; the device takes the likeliest choice, the server writes one. AUC, CPT and accuracies in per cent, APGR as a part of the gap.\n")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -134,7 +134,7 @@ def main():
                 process.terminate()
                 process.wait()
         print("\n## Told apart: requests of the customised domain and requests outside all domains (AUROC)\n")
-        print("Twenty examples of a CLINC150 domain that neither model nor pool was trained on.\n\n| domain | inside | outside | by confidence | by scope |\n|---|---|---|---|---|")
+        print("The device is customised with twenty training requests of a CLINC150 domain; the model itself was trained on none of the five.\n\n| domain | inside | outside | by confidence | by scope |\n|---|---|---|---|---|")
         for name, found in scoped:
             print(f"| {name} | {found['inside']} | {found['outside']} | {found['confidence']:.3f} | {found['scope']:.3f} |")
 
