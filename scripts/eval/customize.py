@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import customize_tasks as tasks
-from pots import table
+from program import table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"

@@ -6,10 +6,9 @@ Texts and test splits only; nothing here was trained on. Perplexities are of win
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
+
+from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["mini", "small", "mini-gpt2"]
@@ -28,13 +27,6 @@ TASKS = {
     "CommonsenseQA, dev": "commonsenseqa/dev_rand_split.jsonl",
     "BoolQ": "llm_adapters/dataset/boolq/test.json",
 }
-
-
-def crayon(binary, *arguments):
-    run = subprocess.run([binary, "--json", "-q", *arguments], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"{' '.join(arguments)}: {run.stderr}")
-    return json.loads(run.stdout)
 
 
 def table(title, head, rows):

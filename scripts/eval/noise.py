@@ -13,21 +13,15 @@ import json
 import math
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from program import crayon
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "docs/results/noise.md"
 TRAIN = ["pool", "train", "-n", "8", "--rank", "4", "--targets", "all", "--epochs", "4", "--rate", "0.002", "--batch", "16"]
-
-
-def crayon(binary, *arguments):
-    run = subprocess.run([binary, "--json", "-q", *map(str, arguments)], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"{' '.join(map(str, arguments))}: {run.stderr}")
-    return json.loads(run.stdout)
 
 
 def words(intent):

@@ -7,10 +7,10 @@ public-domain books that are read as streams. The questions are this project's o
 """
 
 import argparse
-import json
 import subprocess
-import sys
 from pathlib import Path
+
+from program import crayon, table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"
@@ -18,19 +18,8 @@ BOOKS = {"Alice in Wonderland": "gutenberg/alice_11.txt", "The Adventures of She
 POLICIES = ["infinipot", "truncate", "streaming", "h2o", "tova", "snapkv", "keydiff", "sirllm", "kvzip", "episodic"]
 
 
-def crayon(binary, *arguments):
-    run = subprocess.run([binary, "--json", "-q", *map(str, arguments)], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"{' '.join(map(str, arguments))}: {run.stderr}")
-    return json.loads(run.stdout)
-
-
 def shown(arguments):
     return "`crayon " + " ".join(str(a) if " " not in str(a) else f'"{a}"' for a in arguments) + "`"
-
-
-def table(head, rows):
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def percent(value, error):

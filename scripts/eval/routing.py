@@ -18,6 +18,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from program import crayon
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = {"SNIPS intents": "tasks/snips_intent/test.jsonl", "bAbI 1, where somebody is": "tasks/babi/qa1_single-supporting-fact/test.jsonl"}
 DOMAINS = ["banking", "travel", "kitchen_and_dining", "work", "auto_and_commute"]
@@ -42,13 +44,6 @@ def serve(call, port):
             break
     process.kill()
     sys.exit(f"{call[0]} does not start")
-
-
-def crayon(args, *arguments):
-    run = subprocess.run([args.binary, "--json", "-q", "eval", "routing", *map(str, arguments)], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"{' '.join(map(str, arguments))}: {run.stderr}")
-    return json.loads(run.stdout)
 
 
 def rows(path):
@@ -122,13 +117,13 @@ def main():
             try:
                 where = ["--server", f"http://127.0.0.1:{port}/v1", "--server-model", model]
                 picture = args.pictures / f"routing-{server.replace(' ', '-').replace('.', '')}.svg"
-                table(crayon(args, *common, *where, *(part for task in named for part in ("--task", task)), "--plot", picture), server)
+                table(crayon(args.binary, "eval", "routing", *common, *where, *(part for task in named for part in ("--task", task)), "--plot", picture), server)
                 if server == "crayon serve":
                     scoped = []
                     for name in DOMAINS:
                         inside, known, outside = domain(args.data, folder, name, 20, 1)
                         pool = ["--pool", args.pool] if args.pool else []
-                        report = crayon(args, *common, *where, "--task", inside, "--outside", outside, "--examples", known, *pool, "--force")
+                        report = crayon(args.binary, "eval", "routing", *common, *where, "--task", inside, "--outside", outside, "--examples", known, *pool, "--force")
                         scoped.append((name, report["outside"]))
             finally:
                 process.terminate()

@@ -103,7 +103,7 @@ fn check(spec: &Spec, site: Site, pair: &LowRankPair) -> Result<(), AdapterError
     if site.layer >= spec.layers {
         return fail(format!("the network has {} layers", spec.layers));
     }
-    if site.projection == Projection::Gate && !spec.gated {
+    if !site.projection.exists(spec) {
         return fail("the network's MLP has no gate".to_owned());
     }
     let (input, output) = site.projection.size(spec);

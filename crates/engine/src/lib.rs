@@ -42,7 +42,7 @@ pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, Options, Timing};
 pub use long::stays;
 pub use open::{Engine, Settings};
-pub use sampler::{Sampler, Sampling};
+pub use sampler::{Sampler, Sampling, SamplingWish};
 pub use session::{Fed, Session};
 pub use source::ModelSource;
 pub use usage::peak_rss_bytes;

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crayon_formats::Generation;
+
 use crate::EngineError;
 
 /// How the next token is drawn. The steps run in this order: penalties, temperature, top-k, top-p, min-p.
@@ -22,6 +24,47 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Start of the random sequence: same seed, same tokens.
     pub seed: u64,
+}
+
+/// What somebody asks of [`Sampling`]; `None` leaves it to the model's makers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SamplingWish {
+    /// See [`Sampling`], as all of these.
+    pub temperature: Option<f32>,
+    /// See above.
+    pub top_k: Option<usize>,
+    /// See above.
+    pub top_p: Option<f32>,
+    /// See above.
+    pub min_p: Option<f32>,
+    /// See above.
+    pub repetition_penalty: Option<f32>,
+    /// See above.
+    pub presence_penalty: Option<f32>,
+}
+
+/// Against the loops that small models fall into when they take the likeliest token each time.
+const REPETITION_PENALTY: f32 = 1.1;
+
+impl SamplingWish {
+    /// What is not asked for comes from the model's makers, or is plain and repeatable; the seed is the plain one.
+    pub fn or_suggested(&self, suggested: &Generation) -> Sampling {
+        let plain = Sampling::default();
+        let temperature = match suggested.sample {
+            Some(false) => Some(0.0),
+            _ => suggested.temperature,
+        };
+        let penalty = self.repetition_penalty.or(suggested.repetition_penalty);
+        Sampling {
+            temperature: self.temperature.or(temperature).unwrap_or(plain.temperature),
+            top_k: self.top_k.or(suggested.top_k).unwrap_or(plain.top_k),
+            top_p: self.top_p.or(suggested.top_p).unwrap_or(plain.top_p),
+            min_p: self.min_p.or(suggested.min_p).unwrap_or(plain.min_p),
+            repetition_penalty: penalty.unwrap_or(REPETITION_PENALTY),
+            presence_penalty: self.presence_penalty.unwrap_or(plain.presence_penalty),
+            seed: plain.seed,
+        }
+    }
 }
 
 impl Default for Sampling {

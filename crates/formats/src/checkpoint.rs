@@ -338,7 +338,7 @@ impl Checkpoint {
             hash.update(format!("replaced {name}"));
             hash.update(&*tensor.data);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hex(&hash.finalize())
     }
 
     /// The GGUF file behind this checkpoint, if it is one.

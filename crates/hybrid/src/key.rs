@@ -37,6 +37,20 @@ impl Key {
         }
     }
 
+    /// The key in `file`, else in the environment's `variable`; `None` where there is neither.
+    ///
+    /// # Errors
+    /// As [`Key::open`].
+    pub fn find(file: Option<&Path>, variable: &str) -> Result<Option<Key>, HybridError> {
+        if let Some(path) = file {
+            return Key::open(path).map(Some);
+        }
+        match std::env::var(variable) {
+            Ok(value) if !value.trim().is_empty() => Key::new(&value, variable).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// For the header only.
     pub(crate) fn value(&self) -> &str {
         &self.value

@@ -26,6 +26,6 @@ pub use endpoint::Endpoint;
 pub use error::{HybridError, PoolError, RemoteError};
 pub use http::{Event, Patience};
 pub use key::Key;
-pub use pools::{Blend, Offer, PoolServer, body, rounded};
+pub use pools::{Blend, Offer, PoolServer, body, digest, rounded};
 pub use remote::{Question, Remote, RemoteAnswer};
 pub use thresholds::{Calibration, Signals, Thresholds, calibrate};

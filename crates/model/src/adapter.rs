@@ -53,6 +53,20 @@ impl Projection {
         }
     }
 
+    /// Whether a network of `spec` has it: only gated MLPs have a gate.
+    pub fn exists(self, spec: &Spec) -> bool {
+        self != Projection::Gate || spec.gated
+    }
+
+    /// Whether it adds a bias.
+    pub fn has_bias(self, spec: &Spec) -> bool {
+        match self {
+            Projection::Q | Projection::K | Projection::V => spec.biases.qkv,
+            Projection::O => spec.biases.attention_output,
+            Projection::Gate | Projection::Up | Projection::Down => spec.biases.mlp,
+        }
+    }
+
     /// Values in and out, `(in, out)`.
     pub fn size(self, spec: &Spec) -> (usize, usize) {
         let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
@@ -188,7 +202,7 @@ impl Adapter for LowRank {
                 hash.update(&bytes);
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        crayon_formats::hex(&hash.finalize())
     }
 }
 

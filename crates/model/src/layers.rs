@@ -101,25 +101,25 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn open(checkpoint: &Checkpoint, layer: usize) -> Result<Block, ModelError> {
         let spec: &Spec = &checkpoint.spec;
-        let linear = |projection, bias| Linear::open(checkpoint, layer, projection, bias);
+        let linear =
+            |projection: Projection| Linear::open(checkpoint, layer, projection, projection.has_bias(spec));
         let norm = |name: &str| Normalise::open(checkpoint, &format!("blk.{layer}.{name}"), spec.norm);
         let optional = |wanted: bool, name: &str| wanted.then(|| norm(name)).transpose();
-        let biases = spec.biases;
         Ok(Block {
             attention_norm: norm("attn_norm")?,
-            q: linear(Projection::Q, biases.qkv)?,
-            k: linear(Projection::K, biases.qkv)?,
-            v: linear(Projection::V, biases.qkv)?,
-            o: linear(Projection::O, biases.attention_output)?,
+            q: linear(Projection::Q)?,
+            k: linear(Projection::K)?,
+            v: linear(Projection::V)?,
+            o: linear(Projection::O)?,
             qk_norm: match spec.qk_norm {
                 true => Some((norm("attn_q_norm")?, norm("attn_k_norm")?)),
                 false => None,
             },
             post_attention_norm: optional(spec.post_norms, "post_attention_norm")?,
             mlp_norm: norm("ffn_norm")?,
-            gate: spec.gated.then(|| linear(Projection::Gate, biases.mlp)).transpose()?,
-            up: linear(Projection::Up, biases.mlp)?,
-            down: linear(Projection::Down, biases.mlp)?,
+            gate: Projection::Gate.exists(spec).then(|| linear(Projection::Gate)).transpose()?,
+            up: linear(Projection::Up)?,
+            down: linear(Projection::Down)?,
             post_mlp_norm: optional(spec.post_norms, "post_ffw_norm")?,
             window: spec.windows.get(layer).copied().flatten(),
         })

@@ -377,15 +377,8 @@ pub fn parameter_names(spec: &Spec) -> Vec<String> {
             push(format!("blk.{layer}.attn_q_norm"), false);
             push(format!("blk.{layer}.attn_k_norm"), false);
         }
-        for projection in Projection::ALL {
-            let bias = match projection {
-                Projection::Q | Projection::K | Projection::V => spec.biases.qkv,
-                Projection::O => spec.biases.attention_output,
-                Projection::Gate | Projection::Up | Projection::Down => spec.biases.mlp,
-            };
-            if projection != Projection::Gate || spec.gated {
-                push(Site { layer, projection }.to_string(), bias);
-            }
+        for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(spec)) {
+            push(Site { layer, projection }.to_string(), projection.has_bias(spec));
         }
     }
     push("output_norm".to_string(), layer_norm);

@@ -33,7 +33,7 @@ impl PrefixCache {
         let shape = (owner, pot.options(), pot.slab().storage(), pot.slab().frequencies(), pins, keeps);
         hash.update(serde_json::to_vec(&shape).unwrap_or_default());
         tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
-        let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = crayon_formats::hex(&hash.finalize());
         self.folder.join(format!("{name}.pot"))
     }
 

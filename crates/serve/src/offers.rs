@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Form, Lora, Pool, Scope, Stack, peft};
 use crayon_hybrid::{HybridError, Remote, Route, Router, Thresholds};
-use sha2::{Digest, Sha256};
 
 use crate::ServeError;
 use crate::refusal::Refusal;
@@ -92,7 +91,7 @@ impl Shelf {
         let pools = pools.into_iter().map(|(name, pool)| {
             let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
             let keys = pool.catalogue().to_bytes()?;
-            let digest = Sha256::digest(&keys).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = crayon_hybrid::digest(&keys);
             Ok(Shelved { name, pool, stack, keys, digest })
         });
         Ok(Shelf { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::adapters::{Example, Scope, weights};
-use crayon_engine::{Adapter, Engine, EngineError, Message, Options, PotOptions, Role, Sampling, stays};
+use crayon_engine::{
+    Adapter, Engine, EngineError, Message, Options, PotOptions, Role, Sampling, SamplingWish, stays,
+};
 
 use crate::Limits;
 use crate::offers::{Shelf, Shelved};
 use crate::refusal::Refusal;
 use crate::request::{Asked, Input};
-
-/// Against the loops that small models fall into; `crayon ask` has the same.
-const REPETITION_PENALTY: f32 = 1.1;
 
 /// What the worker does.
 #[derive(Clone)]
@@ -148,26 +147,18 @@ fn room(context: usize, prompt: usize, wanted: Option<usize>, most: usize) -> Re
     }
 }
 
-/// What is not asked for comes from the model's makers, or is plain and repeatable, as with `crayon ask`.
+/// What is not asked for is as with `crayon ask`, but the seed.
 fn sampling(engine: &Engine, asked: &Asked) -> Sampling {
-    let (suggested, plain) = (&engine.checkpoint().generation, Sampling::default());
-    let usual = match suggested.sample {
-        Some(false) => Some(0.0),
-        _ => suggested.temperature,
+    let wish = SamplingWish {
+        temperature: asked.temperature,
+        top_k: asked.top_k,
+        top_p: asked.top_p,
+        min_p: asked.min_p,
+        repetition_penalty: asked.repetition_penalty,
+        presence_penalty: asked.presence_penalty,
     };
-    let temperature = asked.temperature.or(usual).unwrap_or(plain.temperature);
-    Sampling {
-        temperature,
-        top_k: asked.top_k.or(suggested.top_k).unwrap_or(plain.top_k),
-        top_p: asked.top_p.or(suggested.top_p).unwrap_or(plain.top_p),
-        min_p: asked.min_p.or(suggested.min_p).unwrap_or(plain.min_p),
-        repetition_penalty: asked
-            .repetition_penalty
-            .or(suggested.repetition_penalty)
-            .unwrap_or(REPETITION_PENALTY),
-        presence_penalty: asked.presence_penalty.unwrap_or(plain.presence_penalty),
-        seed: asked.seed.unwrap_or_else(any_seed),
-    }
+    let seed = asked.seed.unwrap_or_else(any_seed);
+    Sampling { seed, ..wish.or_suggested(&engine.checkpoint().generation) }
 }
 
 fn any_seed() -> u64 {

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, Session, distillable};
+use crayon_engine::{
+    Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, SamplingWish, Session, distillable,
+};
 use serde::Serialize;
 
 use crate::args::AnswerArgs;
@@ -20,31 +22,24 @@ pub(crate) const LONGEST: usize = 256;
 const SHORTEST: usize = 32;
 /// Bytes of all documents that were read and are kept for later questions.
 pub(crate) const CACHE_BYTES: u64 = 1 << 30;
-/// Against the loops that small models fall into when they take the likeliest token each time.
-const REPETITION_PENALTY: f32 = 1.1;
 
 /// Sampling from the flags, else from what the model's makers suggest, else plain and repeatable.
 pub(crate) fn sampling(args: &AnswerArgs, engine: &Engine) -> anyhow::Result<Sampling> {
-    let suggested = &engine.checkpoint().generation;
-    let plain = Sampling::default();
-    let temperature = match suggested.sample {
-        Some(false) => Some(0.0),
-        _ => suggested.temperature,
+    let wish = SamplingWish {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        presence_penalty: args.presence_penalty,
     };
-    let temperature = args.temperature.or(temperature).unwrap_or(plain.temperature);
-    let sampling = Sampling {
-        temperature,
-        top_k: args.top_k.or(suggested.top_k).unwrap_or(plain.top_k),
-        top_p: args.top_p.or(suggested.top_p).unwrap_or(plain.top_p),
-        min_p: args.min_p.or(suggested.min_p).unwrap_or(plain.min_p),
-        repetition_penalty: args
-            .repetition_penalty
-            .or(suggested.repetition_penalty)
-            .unwrap_or(REPETITION_PENALTY),
-        presence_penalty: args.presence_penalty.unwrap_or(plain.presence_penalty),
+    let mut sampling = wish.or_suggested(&engine.checkpoint().generation);
+    match args.seed {
+        Some(seed) => sampling.seed = seed,
         // Without chance there is nothing to vary.
-        seed: args.seed.unwrap_or_else(|| if temperature > 0.0 { any_seed() } else { plain.seed }),
-    };
+        None if sampling.temperature > 0.0 => sampling.seed = any_seed(),
+        None => {}
+    }
     sampling.check()?;
     Ok(sampling)
 }

@@ -1,5 +1,6 @@
 //! `crayon customize`: one adapter from a pool for a person's examples. `ask` and `chat` do the same with `--examples`.
 
+use std::cell::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,8 +67,9 @@ pub(crate) struct Customised {
     /// Adapters and their weights; empty for the model alone.
     weights: Vec<(String, f32)>,
     scopes: Vec<Scope>,
-    /// Of the model itself, where adapters were merged into the one that answers: they change what its first layer asks.
-    encoder: Option<QueryEncoder>,
+    /// Of the model itself: adapters that were merged into the one that answers change what its first layer asks. Else made
+    /// when a query first needs it.
+    encoder: OnceCell<QueryEncoder>,
 }
 
 /// Runs the command.
@@ -202,7 +204,7 @@ pub(crate) fn apply(
     }
     let names = custom.catalogue.members.iter().map(|member| member.name.clone());
     let weights = names.zip(custom.weights.iter().copied()).collect();
-    Ok(Customised { weights, scopes: vec![custom.scope()], encoder: None })
+    Ok(Customised { weights, scopes: vec![custom.scope()], encoder: OnceCell::new() })
 }
 
 impl Customised {
@@ -222,7 +224,7 @@ impl Customised {
             found.scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
         }
         if let Some(alone) = alone.filter(|_| !found.scopes.is_empty()) {
-            found.encoder = Some(alone.query_encoder()?);
+            found.encoder = OnceCell::from(alone.query_encoder()?);
         }
         Ok(found)
     }
@@ -232,10 +234,14 @@ impl Customised {
         if self.scopes.is_empty() {
             return Ok(None);
         }
-        let query = match &self.encoder {
-            Some(encoder) => encoder.query(&engine.query_tokens(query)?, engine.pool())?,
-            None => engine.query(query)?,
+        let encoder = match self.encoder.get() {
+            Some(encoder) => encoder,
+            None => {
+                let made = engine.query_encoder()?;
+                self.encoder.get_or_init(|| made)
+            }
         };
+        let query = encoder.query(&engine.query_tokens(query)?, engine.pool())?;
         Ok(Scope::nearest(&self.scopes, &query))
     }
 

@@ -365,17 +365,8 @@ pub(crate) fn remote(
     if model.trim().is_empty() {
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }
-    let key = match key_file {
-        Some(path) => Some(Key::open(path)?),
-        None => match std::env::var(KEY) {
-            Ok(value) if !value.trim().is_empty() => Some(Key::new(&value, KEY)?),
-            _ => None,
-        },
-    };
-    let (budget, usual) = (timeout, Patience::default());
-    // Who waits longer for an answer waits longer for its beginning.
-    let silence = usual.silence.max(budget / 2);
-    Ok(Remote::new(endpoint, model, key, Patience { budget, silence, ..usual }))
+    let key = Key::find(key_file, KEY)?;
+    Ok(Remote::new(endpoint, model, key, Patience::within(timeout)))
 }
 
 fn show_piece(text: &str, silent: bool, output: &Output) -> io::Result<()> {

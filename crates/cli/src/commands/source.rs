@@ -8,7 +8,7 @@ use crayon_engine::Engine;
 use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, atomic};
-use crayon_hybrid::{Endpoint, Event, HybridError, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
+use crayon_hybrid::{Endpoint, Event, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
 use crayon_model::Projection;
 
 use super::routing;
@@ -123,9 +123,8 @@ impl There {
         if endpoint.is_readable_by_others() {
             output.note("the pool's address is http: others on the way can read the scores");
         }
-        let key = key(args)?;
-        let (budget, usual) = (Duration::from_secs(u64::from(args.pool_timeout)), Patience::default());
-        let patience = Patience { budget, silence: usual.silence.max(budget / 2), ..usual };
+        let key = Key::find(args.pool_key_file.as_deref(), KEY)?;
+        let patience = Patience::within(Duration::from_secs(u64::from(args.pool_timeout)));
         let server = PoolServer::new(endpoint, name, key, patience);
         interrupt::watch();
         let offer = stopped(server.offer(&mut |event| hear(&event, output)))?;
@@ -189,16 +188,6 @@ fn checked<T>(host: &str, read: Result<T, crayon_engine::adapters::AdapterError>
             PoolError::from(RemoteError::Answer { host: host.to_owned(), what: error.to_string() }).into()
         }
     })
-}
-
-fn key(args: &PoolServerArgs) -> Result<Option<Key>, HybridError> {
-    match &args.pool_key_file {
-        Some(path) => Key::open(path).map(Some),
-        None => match std::env::var(KEY) {
-            Ok(value) if !value.trim().is_empty() => Key::new(&value, KEY).map(Some),
-            _ => Ok(None),
-        },
-    }
 }
 
 fn hear(event: &Event, output: &Output) -> std::ops::ControlFlow<()> {

@@ -43,7 +43,7 @@ impl Heatmap {
         );
         let mut text = |x: usize, y: usize, more: &str, words: &str| {
             // Nothing can go wrong in writing to a string.
-            let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\"{more}>{}</text>", escaped(words));
+            let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\"{more}>{}</text>", crayon_formats::xml(words));
         };
         text(width / 2, 30, " font-size=\"16\" font-weight=\"bold\"", &self.title);
         text(left + grid_width / 2, TOP + grid_height + 48, "", &self.x_label);
@@ -88,21 +88,6 @@ fn colour(value: f64) -> String {
     let share = if position < 1.0 { position } else { position - 1.0 };
     let mix = |channel: usize| (from[channel] + share * (to[channel] - from[channel])).round() as u8;
     format!("#{:02x}{:02x}{:02x}", mix(0), mix(1), mix(2))
-}
-
-/// `text` as XML has it; control characters, which it cannot have, are left out.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -155,7 +140,7 @@ mod tests {
         assert!(
             !is_well_formed(&svg.replace("&amp;", "&")) && !is_well_formed(&svg.replacen("</text>", "", 1))
         );
-        assert_eq!(escaped("a\u{0}b\n"), "ab");
+        assert_eq!(crayon_formats::xml("a\u{0}b\n"), "ab");
         let empty = Heatmap { columns: Vec::new(), rows: Vec::new(), values: Vec::new(), ..grid() };
         assert!(is_well_formed(&empty.svg()));
     }

@@ -22,7 +22,6 @@ mod ruler;
 mod words;
 
 pub use heatmap::Heatmap;
-pub(crate) use heatmap::escaped;
 pub use locomo::locomo;
 pub use longbench::longbench;
 pub use longtask::{LongTask, Metric};

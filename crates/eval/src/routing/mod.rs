@@ -139,7 +139,6 @@ pub fn routing(
     progress: &mut Progress<'_>,
 ) -> Result<Routing, EvalError> {
     let started = Instant::now();
-    let mut judge = Judge::new(engine, scope, options.framing)?;
     let mut tasks = Vec::new();
     for path in &options.tasks {
         let mut task = Task::open(path)?;
@@ -150,6 +149,8 @@ pub fn routing(
         tasks.push((name, task.questions));
     }
     let foreign = foreign(options, &tasks)?;
+    let mut judge =
+        Judge::new(engine, scope, options.framing, tasks.iter().flat_map(|(_, q)| q).chain(&foreign))?;
     let total = tasks.iter().map(|(_, questions)| questions.len()).sum::<usize>() + foreign.len();
     let mut done = 0;
     let mut tick = || {
@@ -163,8 +164,11 @@ pub fn routing(
     let (mut rows, mut all, mut skipped_all) = (Vec::new(), Vec::new(), 0);
     for (name, questions) in &tasks {
         let (mut answered, mut skipped) = (Vec::new(), 0);
+        let mut shortest = usize::MAX;
         for question in questions {
-            match judge.device(question)? {
+            let encoded = judge.encode(question)?;
+            shortest = shortest.min(encoded.len());
+            match judge.device(question, &encoded)? {
                 Some(device) => {
                     let written = match options.bare {
                         true => ask(&question.prompt)?,
@@ -179,7 +183,8 @@ pub fn routing(
             tick()?;
         }
         if answered.is_empty() {
-            return Err(judge.all_too_long(questions)?);
+            let (questions, context) = (questions.len(), engine.spec().context);
+            return Err(EvalError::AllTooLong { questions, shortest, context });
         }
         rows.push(row(name, &answered, skipped, options.seed));
         all.extend(answered);
@@ -191,7 +196,7 @@ pub fn routing(
 
     let mut outside = Vec::new();
     for question in &foreign {
-        outside.extend(judge.device(question)?);
+        outside.extend(judge.device(question, &judge.encode(question)?)?);
         tick()?;
     }
     let outside = (!outside.is_empty()).then(|| {
@@ -243,9 +248,19 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(engine: &'a Engine, scope: &'a ScopeOf<'a>, framing: Framing) -> Result<Judge<'a>, EvalError> {
-        let (framing, session) = (framing.resolve(engine)?, engine.session(engine.spec().context)?);
-        Ok(Judge { engine, scope, framing, session })
+    /// With room for the longest of the questions that fit the context at all: a whole context may be gigabytes.
+    fn new(
+        engine: &'a Engine,
+        scope: &'a ScopeOf<'a>,
+        framing: Framing,
+        mut questions: impl Iterator<Item = &'a Question>,
+    ) -> Result<Judge<'a>, EvalError> {
+        let framing = framing.resolve(engine)?;
+        let room = questions.try_fold(1, |room: usize, question| {
+            let length = encode(engine, question, &[], framing)?.len();
+            Ok::<_, EvalError>(if length > engine.spec().context { room } else { room.max(length) })
+        })?;
+        Ok(Judge { engine, scope, framing, session: engine.session(room)? })
     }
 
     fn encode(&self, question: &Question) -> Result<Encoded, EvalError> {
@@ -253,8 +268,7 @@ impl<'a> Judge<'a> {
     }
 
     /// `None` where the question does not fit the context.
-    fn device(&mut self, question: &Question) -> Result<Option<Answered>, EvalError> {
-        let encoded = self.encode(question)?;
+    fn device(&mut self, question: &Question, encoded: &Encoded) -> Result<Option<Answered>, EvalError> {
         if encoded.len() > self.engine.spec().context {
             return Ok(None);
         }
@@ -267,14 +281,6 @@ impl<'a> Judge<'a> {
             server: false,
             matched: false,
         }))
-    }
-
-    fn all_too_long(&self, questions: &[Question]) -> Result<EvalError, EvalError> {
-        let lengths = questions.iter().map(|question| Ok(self.encode(question)?.len()));
-        let lengths = lengths.collect::<Result<Vec<usize>, EvalError>>()?;
-        let shortest = lengths.into_iter().min().unwrap_or(0);
-        let context = self.engine.spec().context;
-        Ok(EvalError::AllTooLong { questions: questions.len(), shortest, context })
     }
 }
 

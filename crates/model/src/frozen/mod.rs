@@ -136,16 +136,9 @@ impl FrozenDecoder {
         for layer in 0..spec.layers {
             let stem = |name: &str| format!("blk.{layer}.{name}");
             let mut linear = HashMap::new();
-            for projection in Projection::ALL {
-                let bias = match projection {
-                    Projection::Q | Projection::K | Projection::V => spec.biases.qkv,
-                    Projection::O => spec.biases.attention_output,
-                    Projection::Gate | Projection::Up | Projection::Down => spec.biases.mlp,
-                };
-                if projection != Projection::Gate || spec.gated {
-                    let site = Site { layer, projection };
-                    linear.insert(projection, Linear::open(checkpoint, &site.to_string(), bias)?);
-                }
+            for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(&spec)) {
+                let (site, bias) = (Site { layer, projection }, projection.has_bias(&spec));
+                linear.insert(projection, Linear::open(checkpoint, &site.to_string(), bias)?);
             }
             let post = |name: &str| spec.post_norms.then(|| norm(stem(name))).transpose();
             let head = |name: &str| spec.qk_norm.then(|| head_norm(stem(name))).transpose();

@@ -1,0 +1,105 @@
+//! `bench`: how fast it is.
+
+use clap::{Args as Group, Subcommand};
+
+use super::answer::PotArgs;
+use super::model::ModelArgs;
+use super::tokens;
+
+#[derive(Debug, Group)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) what: BenchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Tokens a second of a model, beside this machine's limits
+    #[command(after_help = "\
+Examples:
+  crayon bench generate
+  crayon bench generate -m qwen.gguf --prompt 512 --tokens 128
+  crayon bench generate --shape qwen2.5-0.5b --scheme q8_0      made-up weights: speed does not depend on values")]
+    Generate(GenerateArgs),
+    /// What the processor offers, which kernels run on it, and how fast it can be
+    Kernels(KernelsArgs),
+    /// What blending a pool's adapters costs
+    #[command(after_help = "Example:\n  crayon bench blend --shape qwen2.5-0.5b --adapters 8 --rank 8")]
+    Blend(BlendBenchArgs),
+    /// What reading through a pot costs, and whether it stays the same as the text grows
+    #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
+    Pot(PotBenchArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct BlendBenchArgs {
+    /// The shape of a known model, for which adapters are made up
+    #[arg(long, default_value = "qwen2.5-0.5b")]
+    pub(crate) shape: String,
+    /// Adapters in the pool
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) adapters: u16,
+    /// Rank of each
+    #[arg(long, value_name = "R", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) rank: u16,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PotBenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// Tokens of the long text
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "100k")]
+    pub(crate) tokens: usize,
+    /// Tokens to write at a time for decoding speed [default: from one distillation through the next]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) decode: Option<u32>,
+    /// Timed runs of the comparisons; medians are printed, 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub(crate) runs: u16,
+    /// The shape of a known model with made-up weights, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Number type of the made-up weights [default: q8_0]
+    #[arg(long, value_name = "TYPE", requires = "shape")]
+    pub(crate) scheme: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Tokens to read
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt: u32,
+    /// Tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tokens: u32,
+    /// Tokens the session has room for [default: prompt and answer]
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<u32>,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) runs: u16,
+    /// The shape of a known model with made-up weights, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Number type of the made-up weights [default: q8_0]
+    #[arg(long, value_name = "TYPE", requires = "shape")]
+    pub(crate) scheme: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct KernelsArgs {
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}

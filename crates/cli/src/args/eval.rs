@@ -1,0 +1,279 @@
+//! `eval`: how good it is.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Subcommand};
+
+use super::answer::{CustomArgs, PotArgs};
+use super::model::ModelArgs;
+use super::tokens;
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    pub(crate) what: EvalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// How well a model predicts a text
+    #[command(after_help = "\
+The text is cut into windows of W tokens that are scored alone; the first token of each is not scored.
+
+Examples:
+  crayon eval perplexity --text book.txt
+  crayon eval perplexity --text book.txt -m qwen.gguf --window 1024")]
+    Perplexity(PerplexityArgs),
+    /// The logits after the last token of a sequence, or after every token
+    #[command(after_help = "\
+A file of token ids is a JSON list, or numbers with blanks or commas between them.
+
+Example:
+  echo '[1, 5, 9]' > ids.json && crayon eval logits --token-ids ids.json --json")]
+    Logits(LogitsArgs),
+    /// Multiple choice by the likelihood of each choice
+    #[command(after_help = "\
+A task is JSON lines: {\"prompt\": str, \"choices\": [str], \"answer\": int}, the first choice being 0. MMLU's csv,
+CLINC150's data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read too.
+
+Example:
+  crayon eval choice --task questions.jsonl")]
+    Choice(ChoiceArgs),
+    /// A pool's blend beside what else can be done with a few examples
+    #[command(after_help = "\
+A user is a folder within USERS with train.jsonl, to draw examples from, and test.jsonl, to ask: lines of
+{\"prompt\": str, \"choices\": [str], \"answer\": int}. The pool must not have learned from them.
+
+Example:
+  crayon eval customize --users users --pool pool --sizes 5,20 --seeds 3 --cells cells.jsonl")]
+    Customize(EvalCustomizeArgs),
+    /// Whether a fact is found again: at every depth of texts of every length
+    #[command(after_help = "\
+Examples:
+  crayon eval needle --pot 256
+  crayon eval needle --lengths 1k,16k,1m --depths 0,0.5,1 --pot 512 --plot needle.svg
+  crayon eval needle --pot 256 --policy snapkv --text novel.txt      a novel as the haystack")]
+    Needle(NeedleArgs),
+    /// All policies at equal memory, on the same questions
+    #[command(after_help = "\
+Tasks are needle, multikey, multivalue, variables, common and distractors (in the manner of RULER). Standard errors
+are over seeds.
+
+Example:
+  crayon eval policies --pots 128,256 --length 1500 --questions 10")]
+    Policies(PoliciesArgs),
+    /// What a share of the questions sent to a server brings: by confidence, by scope, by both, at random
+    #[command(after_help = "\
+Every question goes to the server, with its choices unless --bare leaves them out. With --examples and --pool the device is customised for them, and
+its scope counts too; --outside names prompts that belong to no task, and measures whether they are told apart.
+
+Example:
+  crayon eval routing --task questions.jsonl --server http://127.0.0.1:8080/v1 --server-model small --plot routing.svg")]
+    Routing(RoutingArgs),
+    /// Published sets of questions about long texts: a LongBench file (.jsonl) or LoCoMo's (.json)
+    #[command(after_help = "Example:\n  crayon eval long --task hotpotqa.jsonl --pot 4096 -m qwen.gguf")]
+    Long(LongArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct NeedleArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// Lengths of the texts in tokens
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "1k,2k,4k")]
+    pub(crate) lengths: Vec<usize>,
+    /// Places of the fact: share of the text before it
+    #[arg(long, value_name = "D,…", value_delimiter = ',', default_value = "0,0.25,0.5,0.75,1")]
+    pub(crate) depths: Vec<f64>,
+    /// Questions for each length and depth
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) samples: usize,
+    /// Kinds of facts: passkey, number, word, attribute, hiding, activity, journey, colour [default: all, by turns]
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
+    /// A text to hide the facts in [default: generated prose]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Draw the grid as SVG; a second picture beside it shows the choices
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Everything random follows from it
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PoliciesArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Sizes of pots in entries
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = tokens, default_value = "128,256,512")]
+    pub(crate) pots: Vec<usize>,
+    /// Tokens of a text
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "1500")]
+    pub(crate) length: usize,
+    /// Questions of each task for each seed
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) questions: usize,
+    /// Number of seeds
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) seeds: u64,
+    /// Only variants whose name begins so
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Only these tasks
+    #[arg(long, value_name = "TASK,…", value_delimiter = ',')]
+    pub(crate) tasks: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LongArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+    /// The file with texts and questions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Ask only the first N questions
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PerplexityArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// A text in UTF-8, `-` for stdin
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub(crate) text: Option<PathBuf>,
+    /// Token ids instead of a text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_ids: Option<PathBuf>,
+    /// Tokens a window [default: the model's context]
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) window: Option<u32>,
+    #[command(flatten)]
+    pub(crate) long: PotArgs,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Token ids
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_ids: PathBuf,
+    /// Of every position, not only the last
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ChoiceArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Questions with their choices
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Solved examples: put in front of every question, or with --pool what the adapter is blended for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) examples: Option<PathBuf>,
+    /// Answer through the blend of this pool for the examples; built-in is the one for mini
+    #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
+    pub(crate) pool: Option<String>,
+    /// How questions are put: auto, chat (as a conversation) or plain (as a text to go on with)
+    #[arg(long, default_value = "auto")]
+    pub(crate) framing: String,
+    /// Ask only N of the questions, drawn by --seed
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Which questions --limit draws
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "limit")]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct RoutingArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) custom: CustomArgs,
+    /// Questions with their choices; can be given several times
+    #[arg(long = "task", value_name = "FILE", required = true)]
+    pub(crate) tasks: Vec<PathBuf>,
+    /// Prompts that belong to none of the tasks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) outside: Option<PathBuf>,
+    /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// Name of the model there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_model: String,
+    /// A file that holds the server's key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server_key_file: Option<PathBuf>,
+    /// Do not show the server the choices, for a model that was trained on such prompts
+    #[arg(long)]
+    pub(crate) bare: bool,
+    /// How the device is asked: auto, chat (as a conversation) or plain (as a text to go on with)
+    #[arg(long, default_value = "auto")]
+    pub(crate) framing: String,
+    /// Ask only N of each task's questions, drawn by --seed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// Which questions --limit draws
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Draw accuracy over the server's share into an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalCustomizeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Folder with a folder for each user
+    #[arg(long, value_name = "USERS")]
+    pub(crate) users: PathBuf,
+    /// The pool
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pool: PathBuf,
+    /// One adapter trained on all of the pool's data, as a pool of one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) joint: Option<PathBuf>,
+    /// base, fewshot, joint, uniform, nearest, arrow, lorahub, oracle, blend [default: all]
+    #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
+    pub(crate) methods: Vec<String>,
+    /// Numbers of examples
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "5,10,20,50")]
+    pub(crate) sizes: Vec<usize>,
+    /// Draws of the examples at each size
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) seeds: u64,
+    /// Questions of each user
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) questions: usize,
+    /// Temperature of the blend [default: the pool's]
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// How the blend is held: exact, svd, factor
+    #[arg(long, default_value = "exact", value_parser = ["exact", "svd", "factor"])]
+    pub(crate) form: String,
+    /// Learning rate of the adapter trained on a user's examples
+    #[arg(long, value_name = "R", default_value_t = 2e-3)]
+    pub(crate) oracle_rate: f64,
+    /// Steps of that training, 8 examples each
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) oracle_steps: usize,
+    /// Keep finished results in this file, and do not repeat those it holds
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cells: Option<PathBuf>,
+    /// Tells pools and settings apart in that file
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "cells")]
+    pub(crate) label: String,
+}

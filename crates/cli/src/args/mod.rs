@@ -1,0 +1,150 @@
+//! What can be asked for on the command line. The comments here are the help texts.
+
+mod adapters;
+mod answer;
+mod bench;
+mod eval;
+mod files;
+mod model;
+mod route;
+mod serve;
+
+use clap::{Args as Group, Parser, Subcommand};
+
+pub(crate) use adapters::{
+    CustomizeArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs, PoolTrainArgs,
+};
+pub(crate) use answer::{AnswerArgs, AskArgs, ChatArgs, CustomArgs, PoolServerArgs, PotArgs};
+pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+pub(crate) use eval::{
+    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
+    PoliciesArgs, RoutingArgs,
+};
+pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
+pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
+pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
+pub(crate) use serve::ServeArgs;
+
+/// A language model of your own, on your own device.
+///
+/// Questions are answered by a model that runs here: nothing is sent anywhere, unless you name a server. A small model, `mini`, is built in;
+/// larger ones come from the Hugging Face Hub with `crayon pull`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crayon",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  crayon ask \"Why do leaves fall?\"           one answer from the built-in model
+  cat letter.txt | crayon ask -c - \"Who wrote it?\"
+  crayon chat                                a conversation
+  crayon pull Qwen/Qwen2.5-0.5B-Instruct     a larger model, once
+  crayon ask -m Qwen/Qwen2.5-0.5B-Instruct \"Why do leaves fall?\"
+
+A MODEL is the name of a built-in model (mini, mini-gpt2), a folder in Hugging Face layout,
+a .gguf file, a llama2.c .bin file, or org/name of a model that was pulled.
+
+Exit codes: 0 done, 1 a fault, 2 a mistake in what was asked (a hint says what to do), 130 stopped by Ctrl-C."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Global {
+    /// Print exactly one JSON object on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No notes and no progress on stderr
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say on stderr how the work was done: kernels, threads, memory, speed
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// One answer, written as it comes
+    Ask(AskArgs),
+    /// A conversation
+    Chat(ChatArgs),
+    /// Answer other programs: a server with OpenAI's interface
+    Serve(ServeArgs),
+    /// When a bigger model on a server is asked
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// Download a model from the Hugging Face Hub
+    Pull(PullArgs),
+    /// List the models that are here; show or remove one
+    Models(ModelsArgs),
+    /// Blend an adapter from a pool for a few examples of what you want
+    Customize(CustomizeArgs),
+    /// Train a pool of adapters, look at it, add to it
+    Pool(PoolArgs),
+    /// Write a model in another format or number type
+    Convert(ConvertArgs),
+    /// Measure a model: perplexity, logits, multiple choice
+    Eval(EvalArgs),
+    /// Measure this machine: tokens a second, kernels
+    Bench(BenchArgs),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  crayon completions bash > ~/.local/share/bash-completion/completions/crayon"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Whole numbers with k (1,024) or m (1,048,576) behind them.
+fn tokens(text: &str) -> Result<usize, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, factor) = match (lower.strip_suffix('k'), lower.strip_suffix('m')) {
+        (Some(digits), _) => (digits, 1 << 10),
+        (_, Some(digits)) => (digits, 1 << 20),
+        _ => (lower.as_str(), 1),
+    };
+    let number: Option<usize> = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("{text:?} is no number of tokens (like 500 or 16k)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_weight_stands_behind_the_last_colon() {
+        let parse = |text: &str| {
+            text.parse::<AdapterRef>().map(|found| (found.path.display().to_string(), found.weight))
+        };
+        assert_eq!(parse("a/b"), Ok(("a/b".to_owned(), 1.0)));
+        assert_eq!(parse("a/b:0.7"), Ok(("a/b".to_owned(), 0.7)));
+        assert_eq!(parse("c:\\a"), Ok(("c:\\a".to_owned(), 1.0)));
+        assert_eq!(parse("a:b:-1"), Ok(("a:b".to_owned(), -1.0)));
+        assert!(parse("a:inf").is_err());
+    }
+
+    #[test]
+    fn negative_numbers_reach_the_check_that_explains_them() {
+        let args = Args::try_parse_from(["crayon", "ask", "--temperature", "-1", "why", "not"]).unwrap();
+        let Command::Ask(ask) = args.command else { panic!("not ask") };
+        assert_eq!((ask.answer.temperature, ask.prompt.join(" ").as_str()), (Some(-1.0), "why not"));
+    }
+}

@@ -1,0 +1,56 @@
+//! `serve`.
+
+use std::path::PathBuf;
+
+use clap::Args as Group;
+
+use super::model::ModelArgs;
+use super::route::RouteArgs;
+
+#[derive(Debug, Group)]
+#[command(after_help = "\
+It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Requests may ask for an
+adapter offered with -a NAME=FOLDER, for examples blended from a pool, and, with --server, for a bigger model. Pools are
+offered to other devices too, which send scores and get one adapter (/v1/pools). Only this device reaches it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
+in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
+
+Examples:
+  crayon serve
+  crayon serve -m Qwen/Qwen2.5-0.5B-Instruct --port 9000
+  crayon serve --host 0.0.0.0 --api-key-file keys.txt
+  crayon serve --pool pool -a letters=my-adapter
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"model\": \"mini\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a cat?\"}]}'")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Interface to listen on: its address or name
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port; 0 takes any free one
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Ask for a key: a file with one key a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Offer a pool, under the name of its folder or another; may be given several times
+    #[arg(long, value_name = "[NAME=]DIR")]
+    pub(crate) pool: Vec<String>,
+    #[command(flatten)]
+    pub(crate) route: RouteArgs,
+    /// Largest body of a request in bytes [default: 4194304]
+    #[arg(long, value_name = "BYTES", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_body: Option<u32>,
+    /// Longest prompt in tokens [default: 1048576]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_prompt: Option<u32>,
+    /// Longest answer in tokens [default: 4096]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Seconds for reading a prompt and writing its answer [default: 600]
+    #[arg(long, value_name = "S", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) time_limit: Option<u32>,
+    /// Requests that may wait [default: 32]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) queue: Option<u16>,
+}
