@@ -43,6 +43,14 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// The usual one with another budget. Who waits longer for an answer waits longer for its beginning.
+    pub fn within(budget: Duration) -> Patience {
+        let usual = Patience::default();
+        Patience { budget, silence: usual.silence.max(budget / 2), ..usual }
+    }
+}
+
 /// What happens while an answer is awaited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -195,9 +203,7 @@ impl Http {
         if matches!(status, 300..=399) {
             return self.unusable("it leads to another address; give that one".to_owned());
         }
-        let after = header(&response, "retry-after")
-            .and_then(|value| value.trim().parse().ok())
-            .map(Duration::from_secs);
+        let after = header(&response, "retry-after").and_then(|value| wait(value, SystemTime::now()));
         let mut text = String::new();
         // What cannot be read is left out of the message, nothing more.
         let _ = response.into_body().into_reader().take(LONGEST_ERROR).read_to_string(&mut text);
@@ -252,6 +258,27 @@ impl Http {
     }
 }
 
+/// How long `Retry-After` asks to wait: seconds, or a date (RFC 9110, 10.2.3); a date that has passed asks for nothing.
+fn wait(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()))
+}
+
 pub(crate) fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_name_seconds_or_a_date() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
+        assert_eq!(wait(" 7 ", now), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(wait("soon", now), None);
+    }
 }

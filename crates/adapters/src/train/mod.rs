@@ -4,11 +4,13 @@
 //! `n` for example `x`; the loss is the cross-entropy of the answer's tokens, and only A and B learn. In the hard variant an
 //! example belongs to its nearest adapter alone. The joint training is our choice; the paper's record leaves it open.
 
+mod device;
 mod optimiser;
 mod progress;
 mod single;
 mod soft;
 mod state;
+mod tensors;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,11 +23,13 @@ use crayon_model::{ModelError, Projection};
 use crate::keys::{centre, weights};
 use crate::random::Random;
 use crate::{AdapterError, Clusters, Keys, Lora, Member, Pool, TEMPERATURE, k_means};
+pub use device::Device;
 use optimiser::Adam;
 pub use progress::{Progress, Report};
 pub use single::{fit, loss};
 use soft::Soft;
 use state::State;
+use tensors::TensorModel;
 
 /// One example, ready to learn from.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +75,8 @@ pub struct Options {
     pub patience: usize,
     /// Steps after which the state is kept, so that a stopped training can go on.
     pub keep_every: usize,
+    /// Where it is computed. Losses differ in their last digits between devices.
+    pub device: Device,
 }
 
 impl Default for Options {
@@ -90,6 +96,7 @@ impl Default for Options {
             validation: 0.1,
             patience: 2,
             keep_every: 50,
+            device: Device::Cpu,
         }
     }
 }
@@ -136,7 +143,7 @@ pub fn train(
     let (learning, held_out) = split(samples.len(), options)?;
     let (keys, clusters) = find_keys(samples, &learning, options)?;
     let shares = |sample: &Sample| shares(&keys, &sample.query, options);
-    let model = Model { decoder: FrozenDecoder::open(checkpoint)?, threads };
+    let model = Model::open(checkpoint, options.device, threads)?;
     let base = checkpoint.fingerprint();
 
     let mut soft = Soft::new(&checkpoint.spec, options);
@@ -222,12 +229,24 @@ pub fn clean(folder: &Path) -> Result<(), AdapterError> {
     state::remove(folder)
 }
 
-struct Model<'a> {
-    decoder: FrozenDecoder,
-    threads: &'a Threads,
+/// The frozen network.
+enum Model<'a> {
+    Slices { decoder: FrozenDecoder, threads: &'a Threads },
+    Tensors(TensorModel),
 }
 
-impl Model<'_> {
+impl<'a> Model<'a> {
+    fn open(
+        checkpoint: &Checkpoint,
+        device: Device,
+        threads: &'a Threads,
+    ) -> Result<Model<'a>, AdapterError> {
+        Ok(match device {
+            Device::Cpu => Model::Slices { decoder: FrozenDecoder::open(checkpoint)?, threads },
+            _ => Model::Tensors(TensorModel::open(checkpoint, device)?),
+        })
+    }
+
     /// Loss of the answers' tokens in a batch; with `learn`, `soft` gets the gradients of its mean.
     fn pass(
         &self,
@@ -235,11 +254,15 @@ impl Model<'_> {
         samples: &[(&Sample, Vec<f32>)],
         learn: bool,
     ) -> Result<Loss, ModelError> {
+        let (decoder, threads) = match self {
+            Model::Slices { decoder, threads } => (decoder, *threads),
+            Model::Tensors(model) => return model.pass(soft, samples, learn),
+        };
         // The last token is predicted, not read.
         let rows = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
         soft.set_shares(samples.iter().map(|(sample, shares)| (&shares[..], rows(sample))));
         let samples: Vec<&Sample> = samples.iter().map(|(sample, _)| *sample).collect();
-        pass(&self.decoder, soft, &samples, learn, self.threads)
+        pass(decoder, soft, &samples, learn, threads)
     }
 
     /// Mean loss over the tokens of all answers.
@@ -321,7 +344,8 @@ fn shares(keys: &Keys, query: &[f32], options: &Options) -> Vec<f32> {
     weights(&scores, if options.hard { f32::MIN_POSITIVE } else { options.temperature })
 }
 
-/// The examples of an epoch: shuffled, then sorted by length within a few batches, so that little is padded.
+/// The examples of an epoch: shuffled, then sorted by length within a few batches, so that the examples of a batch
+/// are about equally long and threads end together.
 fn epoch_order(samples: &[Sample], learning: &[usize], options: &Options, epoch: usize) -> Vec<usize> {
     /// Batches among which examples are sorted.
     const WINDOW: usize = 8;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Pool as Threads, ops};
 use crayon_model::frozen::{Beside, product, transpose};
-use crayon_model::{LowRankPair, Projection, Site};
+use crayon_model::{LowRankPair, Site};
 
 use super::Options;
 use crate::random::Random;
@@ -46,10 +46,7 @@ impl Soft {
         let mut pairs = BTreeMap::new();
         let inner = options.adapters * options.rank;
         for layer in 0..spec.layers {
-            for &projection in &options.targets {
-                if projection == Projection::Gate && !spec.gated {
-                    continue;
-                }
+            for &projection in options.targets.iter().filter(|projection| projection.exists(spec)) {
                 let site = Site { layer, projection };
                 let (input, output) = projection.size(spec);
                 let mut random = Random::new(options.seed, 100_000 + pairs.len() as u64);
@@ -75,6 +72,23 @@ impl Soft {
             let spread = shares.iter().flat_map(|share| std::iter::repeat_n(share * self.scale, self.rank));
             let row: Vec<f32> = spread.collect();
             (0..rows).for_each(|_| self.gains.extend_from_slice(&row));
+        }
+    }
+
+    /// Values of A and B of every place.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (Site, &[f32], &[f32])> {
+        self.pairs.iter().map(|(site, pair)| (*site, &pair.a.values[..], &pair.b.values[..]))
+    }
+
+    /// Inner values of a row, and what those of each row are multiplied by.
+    pub(super) fn gains(&self) -> (usize, &[f32]) {
+        (self.inner, &self.gains)
+    }
+
+    /// Takes gradients that were computed elsewhere.
+    pub(super) fn set_gradients(&mut self, site: Site, a: Vec<f32>, b: Vec<f32>) {
+        if let Some(pair) = self.pairs.get_mut(&site) {
+            (pair.a.gradient, pair.b.gradient) = (a, b);
         }
     }
 

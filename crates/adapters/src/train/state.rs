@@ -35,7 +35,7 @@ pub(super) fn key(base: &str, samples: &[Sample], options: &Options) -> String {
     for sample in samples {
         hash.update(format!("{:?} {:?} {}", sample.prompt, sample.answer, sample.task));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crayon_formats::hex(&hash.finalize())
 }
 
 pub(super) fn remove(folder: &Path) -> Result<(), AdapterError> {

@@ -65,6 +65,7 @@ fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
         seed: args.seed,
         validation: args.validation,
         patience: args.patience,
+        device: args.device,
         ..Options::default()
     };
     let started = Instant::now();

@@ -1,0 +1,190 @@
+//! The passes of a training with candle's tensors, for a GPU; on a CPU the slices of
+//! [`FrozenDecoder`](crayon_model::frozen::FrozenDecoder) are several times faster.
+//!
+//! The frozen weights stay on the device. A and B go there anew for every pass and their gradients come back: a few
+//! megabytes, so that one optimiser and one kept state serve every device.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device as Candle, Result as CandleResult, Tensor, Var};
+use crayon_formats::Checkpoint;
+use crayon_model::frozen::Loss;
+use crayon_model::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy};
+use crayon_model::{ModelError, Site};
+
+use super::{Device, Sample, Soft};
+use crate::AdapterError;
+
+/// The frozen network on a device.
+pub(super) struct TensorModel {
+    decoder: PlainDecoder,
+    device: Candle,
+}
+
+/// A `[adapters * rank, in]` and B `[out, adapters * rank]` of every place, for one pass.
+struct Beside {
+    pairs: BTreeMap<Site, (Var, Var)>,
+    /// Weights and scale of the inner values, `[batch, 1, adapters * rank]`.
+    gains: Tensor,
+}
+
+impl TensorModel {
+    /// Reads the network into f32 tensors on `device`.
+    ///
+    /// # Errors
+    /// When a tensor is damaged, or this program or machine has no such device.
+    pub(super) fn open(checkpoint: &Checkpoint, device: Device) -> Result<TensorModel, AdapterError> {
+        let found = match device {
+            Device::Cpu => Ok(Candle::Cpu),
+            Device::Cuda(number) => Candle::new_cuda(number),
+            Device::Metal(number) => Candle::new_metal(number),
+        };
+        let device = found.map_err(|error| {
+            let what =
+                format!("no device {device}: {}", error.to_string().lines().next().unwrap_or_default());
+            AdapterError::unusable(
+                what,
+                "leave --device out, or build with --features cuda (or metal) on a machine that has one",
+            )
+        })?;
+        Ok(TensorModel { decoder: PlainDecoder::open(checkpoint, &device, Train::Nothing)?, device })
+    }
+
+    /// Loss of the answers' tokens in a batch; with `learn`, `soft` gets the gradients of its mean.
+    pub(super) fn pass(
+        &self,
+        soft: &mut Soft,
+        samples: &[(&Sample, Vec<f32>)],
+        learn: bool,
+    ) -> Result<Loss, ModelError> {
+        let count: usize = samples.iter().map(|(sample, _)| sample.answer.len()).sum();
+        if samples.is_empty() {
+            return Ok(Loss { sum: 0.0, tokens: 0 });
+        }
+        soft.set_shares(samples.iter().map(|(_, shares)| (&shares[..], 1)));
+        let [tokens, targets, weights] = self.batch(samples)?;
+        let beside = self.beside(soft, samples.len())?;
+        let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&beside), tap: None })?;
+        let mean = cross_entropy(&logits, &targets, &weights)?;
+        let sum = f64::from(mean.to_scalar::<f32>()?) * count as f64;
+        if learn {
+            let gradients = mean.backward()?;
+            let of = |variable: &Var| match gradients.get(variable) {
+                Some(gradient) => gradient.flatten_all()?.to_vec1(),
+                None => Ok(vec![0.0; variable.elem_count()]),
+            };
+            for (site, (a, b)) in &beside.pairs {
+                soft.set_gradients(*site, of(a)?, of(b)?);
+            }
+        }
+        Ok(Loss { sum, tokens: count })
+    }
+
+    /// Tokens, targets and their weights, `[batch, rows]`: padded behind, where nothing is predicted.
+    fn batch(&self, samples: &[(&Sample, Vec<f32>)]) -> CandleResult<[Tensor; 3]> {
+        // The last token is predicted, not read.
+        let length = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
+        let rows = samples.iter().map(|(sample, _)| length(sample)).max().unwrap_or(0);
+        let size = samples.len() * rows;
+        let (mut tokens, mut targets, mut weights) = (vec![0u32; size], vec![0u32; size], vec![0f32; size]);
+        for (at, (sample, _)) in samples.iter().enumerate() {
+            let start = at * rows;
+            let all = sample.prompt.iter().chain(&sample.answer).copied();
+            for (place, token) in tokens[start..start + length(sample)].iter_mut().zip(all) {
+                *place = token;
+            }
+            let answer = start + sample.prompt.len() - 1;
+            targets[answer..answer + sample.answer.len()].copy_from_slice(&sample.answer);
+            weights[answer..answer + sample.answer.len()].fill(1.0);
+        }
+        let shape = (samples.len(), rows);
+        Ok([
+            Tensor::from_vec(tokens, shape, &self.device)?,
+            Tensor::from_vec(targets, shape, &self.device)?,
+            Tensor::from_vec(weights, shape, &self.device)?,
+        ])
+    }
+
+    fn beside(&self, soft: &Soft, batch: usize) -> CandleResult<Beside> {
+        let (inner, gains) = soft.gains();
+        let gains = Tensor::from_slice(gains, (batch, 1, inner), &self.device)?;
+        let mut pairs = BTreeMap::new();
+        for (site, a, b) in soft.pairs() {
+            let variable = |values: &[f32], rows: usize, columns: usize| {
+                Var::from_slice(values, (rows, columns), &self.device)
+            };
+            let pair = (variable(a, inner, a.len() / inner)?, variable(b, b.len() / inner, inner)?);
+            pairs.insert(site, pair);
+        }
+        Ok(Beside { pairs, gains })
+    }
+}
+
+impl PlainAdapter for Beside {
+    fn delta(&self, site: Site, x: &Tensor) -> CandleResult<Option<Tensor>> {
+        let Some((a, b)) = self.pairs.get(&site) else { return Ok(None) };
+        let (batch, rows, width) = x.dims3()?;
+        let inner = x.reshape((batch * rows, width))?.matmul(&a.t()?)?;
+        let inner = inner.reshape((batch, rows, a.dim(0)?))?.broadcast_mul(&self.gains)?;
+        let out = inner.reshape((batch * rows, a.dim(0)?))?.matmul(&b.t()?)?;
+        Ok(Some(out.reshape((batch, rows, b.dim(0)?))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crayon_kernels::Pool as Threads;
+    use crayon_model::Projection;
+    use crayon_model::frozen::FrozenDecoder;
+
+    use super::super::{Model, Options};
+    use super::*;
+
+    fn difference(a: &[f32], b: &[f32]) -> f32 {
+        let scale = b.iter().fold(1e-6f32, |largest, value| largest.max(value.abs()));
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale
+    }
+
+    #[test]
+    fn tensors_and_slices_give_the_same_loss_and_gradients() {
+        for name in ["llama", "gemma2"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures").join(name);
+            let checkpoint = Checkpoint::open(&folder).unwrap();
+            let options =
+                Options { adapters: 2, rank: 3, targets: Projection::ALL.to_vec(), ..Options::default() };
+            let sample = |seed: u32, prompt: u32, answer: u32| Sample {
+                prompt: (0..prompt).map(|i| 1 + (seed * 7 + i * 5) % 50).collect(),
+                answer: (0..answer).map(|i| 2 + (seed * 3 + i) % 40).collect(),
+                query: Vec::new(),
+                task: String::new(),
+            };
+            let samples = [sample(1, 5, 2), sample(2, 9, 1), sample(3, 3, 4)];
+            let batch: Vec<(&Sample, Vec<f32>)> =
+                samples.iter().zip([[0.3, 0.7], [1.0, 0.0], [0.5, 0.5]].map(Vec::from)).collect();
+
+            let learned = |model: &Model<'_>| {
+                let mut soft = Soft::new(&checkpoint.spec, &options);
+                // B is zero at first, and with it the gradient of A.
+                for (at, variable) in soft.variables_mut().enumerate() {
+                    let wave = |(i, value): (usize, &mut f32)| *value += 0.02 * ((i * 13 + at) as f32).sin();
+                    variable.values.iter_mut().enumerate().for_each(wave);
+                }
+                let loss = model.pass(&mut soft, &batch, true).unwrap();
+                (loss, soft.variables().map(|variable| variable.gradient.clone()).collect::<Vec<_>>())
+            };
+            let threads = Threads::new(1);
+            let slices = FrozenDecoder::open(&checkpoint).unwrap();
+            let (loss, gradients) = learned(&Model::Slices { decoder: slices, threads: &threads });
+            let tensors = TensorModel::open(&checkpoint, Device::Cpu).unwrap();
+            let (same_loss, same) = learned(&Model::Tensors(tensors));
+            assert_eq!(loss.tokens, same_loss.tokens);
+            assert!((loss.mean() - same_loss.mean()).abs() < 1e-4 * loss.mean(), "{name}");
+            for (a, b) in gradients.iter().zip(&same) {
+                assert!(a.iter().any(|value| *value != 0.0));
+                assert!(difference(a, b) < 1e-3, "{name}: {}", difference(a, b));
+            }
+        }
+    }
+}
