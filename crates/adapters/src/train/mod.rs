@@ -231,8 +231,8 @@ pub fn clean(folder: &Path) -> Result<(), AdapterError> {
 
 /// The frozen network.
 enum Model<'a> {
-    Slices { decoder: FrozenDecoder, threads: &'a Threads },
-    Tensors(TensorModel),
+    Slices { decoder: Box<FrozenDecoder>, threads: &'a Threads },
+    Tensors(Box<TensorModel>),
 }
 
 impl<'a> Model<'a> {
@@ -242,8 +242,8 @@ impl<'a> Model<'a> {
         threads: &'a Threads,
     ) -> Result<Model<'a>, AdapterError> {
         Ok(match device {
-            Device::Cpu => Model::Slices { decoder: FrozenDecoder::open(checkpoint)?, threads },
-            _ => Model::Tensors(TensorModel::open(checkpoint, device)?),
+            Device::Cpu => Model::Slices { decoder: Box::new(FrozenDecoder::open(checkpoint)?), threads },
+            _ => Model::Tensors(Box::new(TensorModel::open(checkpoint, device)?)),
         })
     }
 

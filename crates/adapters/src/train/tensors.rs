@@ -176,9 +176,9 @@ mod tests {
             };
             let threads = Threads::new(1);
             let slices = FrozenDecoder::open(&checkpoint).unwrap();
-            let (loss, gradients) = learned(&Model::Slices { decoder: slices, threads: &threads });
+            let (loss, gradients) = learned(&Model::Slices { decoder: Box::new(slices), threads: &threads });
             let tensors = TensorModel::open(&checkpoint, Device::Cpu).unwrap();
-            let (same_loss, same) = learned(&Model::Tensors(tensors));
+            let (same_loss, same) = learned(&Model::Tensors(Box::new(tensors)));
             assert_eq!(loss.tokens, same_loss.tokens);
             assert!((loss.mean() - same_loss.mean()).abs() < 1e-4 * loss.mean(), "{name}");
             for (a, b) in gradients.iter().zip(&same) {
