@@ -152,23 +152,27 @@ def main_part(rows, args):
         costs.append([METHODS[m], f"{median(r['millis'] for r in own):.1f}", size_text(own[0]["bytes_up"]), size_text(own[0]["bytes_down"]), note])
     users = sorted({row["user"] for row in rows})
     last, each = args.sizes[-1], []
-    gained = {}
-    for user in users:
-        own = [row for row in rows if row["user"] == user]
+    of_user = {user: [row for row in rows if row["user"] == user] for user in users}
+    for user, own in of_user.items():
         value = {m: spread(of(own, m, last))[0] for m in methods}
-        gained[user] = (value["oracle"] - value["base"], value["blend"] - value["base"])
         each.append([user, f"{100 * own[0]['chance']:.0f}", *(f"{100 * value[m]:.0f}" for m in methods)])
+
+    def gains(size):
+        """Of the users on whom the oracle gains: how many, and the blend's share of that gain."""
+        value = lambda own, m: spread(of(own, m, size))[0]
+        pairs = [(value(own, "oracle") - value(own, "base"), value(own, "blend") - value(own, "base")) for own in of_user.values()]
+        pairs = [pair for pair in pairs if pair[0] > 0]
+        return len(pairs), sum(blend for _, blend in pairs) / max(sum(oracle for oracle, _ in pairs), 1e-9)
+
     curves(rows, args.sizes, methods, RESULTS / "customize-examples.svg")
-    best = {m: spread(of(rows, m, last))[0] for m in methods}
-    beaten = [m for m in ("base", "uniform", "nearest") if best["blend"] > best[m]]
-    kept = [m for m in ("base", "uniform", "nearest") if m not in beaten]
-    gaining = [u for u in users if gained[u][0] > 0]
-    oracle, blend = sum(gained[u][0] for u in gaining), sum(gained[u][1] for u in gaining)
-    said = f"With {last} examples the mean over users of the blend is above {', '.join(beaten) or 'none of base, uniform and nearest'}"
-    said += f", not above {', '.join(kept)}. " if kept else ". "
-    said += f"An adapter trained on the examples gains on {len(gaining)} of {len(users)} users; there the blend has {100 * blend / max(oracle, 1e-9):.0f} % of its gain. "
-    none = [u for u in users if gained[u][0] <= 0]
-    said += f"It gains nothing on {', '.join(none)}." if none else ""
+    lead = []
+    for m in ("base", "uniform", "nearest"):
+        ahead = [100 * (spread(of(rows, "blend", size))[0] - spread(of(rows, m, size))[0]) for size in args.sizes]
+        lead.append(f"{METHODS[m]} {', '.join(f'{points:+.1f}' for points in ahead)}")
+    found = [gains(size) for size in args.sizes]
+    said = f"Points of the blend over others, with {', '.join(map(str, args.sizes))} examples: {'; '.join(lead)}. "
+    said += f"An adapter trained on the examples gains on {', '.join(str(count) for count, _ in found)} of the {len(users)} users; there the blend "
+    said += f"has {', '.join(f'{100 * share:.0f}' for _, share in found)} % of its gain."
     return [
         "## Accuracy\n\nMean over the users in per cent; in brackets the standard error over users and that over draws of the examples.\n\n" + table(head, accuracy),
         said,
