@@ -111,6 +111,13 @@ fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
     }
 }
 
+/// Fills `lines` with the values of `x`, or with as many as there are.
+fn copy(x: &[f32], lines: &mut [Line]) {
+    for (line, values) in lines.iter_mut().zip(x.chunks(LINE)) {
+        line.0[..values.len()].copy_from_slice(values);
+    }
+}
+
 impl Activations {
     /// Empty buffers.
     pub fn new() -> Activations {
@@ -121,13 +128,23 @@ impl Activations {
     ///
     /// Panics when `x` does not hold `m * cols` values.
     pub fn set(&mut self, x: &[f32], m: usize, cols: usize) {
+        self.resize(x, m, cols);
+        copy(x, &mut self.lines);
+    }
+
+    /// [`Activations::set`] by all threads, for many rows.
+    pub fn set_with(&mut self, pool: &Pool, x: &[f32], m: usize, cols: usize) {
+        /// Lines a task copies: 64 KB.
+        const EACH: usize = 1024;
+        self.resize(x, m, cols);
+        pool.for_each_chunk(&mut self.lines, EACH, |i, lines| copy(&x[i * EACH * LINE..], lines));
+    }
+
+    fn resize(&mut self, x: &[f32], m: usize, cols: usize) {
         assert_eq!(Some(x.len()), m.checked_mul(cols), "activations [{m}, {cols}]");
         self.m = m;
         self.cols = cols;
         self.lines.resize(x.len().div_ceil(LINE), Line([0.0; LINE]));
-        for (line, values) in self.lines.iter_mut().zip(x.chunks(LINE)) {
-            line.0[..values.len()].copy_from_slice(values);
-        }
         for form in [&mut self.small, &mut self.large] {
             form.ready = false;
             form.panel.bytes_ready = false;
@@ -344,6 +361,16 @@ mod tests {
         assert_eq!(x.small.scales[0], 1.0);
         assert!(x.small.scales[1].is_nan());
         assert_eq!(x.small.sums[0], 127 - 64 + 2);
+    }
+
+    #[test]
+    fn threads_copy_all_rows() {
+        for (m, cols) in [(0, 5), (1, 7), (40, 1031), (3, 32_768)] {
+            let x: Vec<f32> = (0..m * cols).map(|i| i as f32).collect();
+            let mut activations = Activations::new();
+            activations.set_with(&Pool::new(3), &x, m, cols);
+            assert_eq!(activations.rows(), x);
+        }
     }
 
     #[test]

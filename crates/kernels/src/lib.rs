@@ -20,7 +20,7 @@ mod quants;
 mod variant;
 
 pub use activations::Activations;
-pub use attention::{AttentionShape, KvSlice, Tap, attend};
+pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_heads};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
 pub use pool::Pool;

@@ -1,5 +1,6 @@
 //! Where adapters attach: every linear layer has a [`Site`], and an [`Adapter`] may add to its output.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -172,15 +173,17 @@ impl LowRank {
         ) else {
             return;
         };
-        let mut inner = product(pool, x, rows, a);
-        if !gains.is_empty() {
-            let gains = gains.iter().cycle();
-            inner.iter_mut().zip(gains).for_each(|(value, gain)| *value *= gain);
-        }
-        let delta = product(pool, &inner, rows, b);
-        for (out, delta) in out.iter_mut().zip(&delta) {
-            *out += pair.scale * delta;
-        }
+        BUFFERS.with_borrow_mut(|Buffers { activations, inner, delta }| {
+            product(pool, x, rows, a, activations, inner);
+            if !gains.is_empty() {
+                let gains = gains.iter().cycle();
+                inner.iter_mut().zip(gains).for_each(|(value, gain)| *value *= gain);
+            }
+            product(pool, inner, rows, b, activations, delta);
+            for (out, delta) in out.iter_mut().zip(delta) {
+                *out += pair.scale * *delta;
+            }
+        });
     }
 }
 
@@ -206,11 +209,28 @@ impl Adapter for LowRank {
     }
 }
 
-fn product(pool: &Pool, x: &[f32], rows: usize, weight: Matrix<'_>) -> Vec<f32> {
-    let mut out = vec![0.0; rows * weight.rows];
-    let mut activations = Activations::new();
+/// What lies between the two products, kept from call to call.
+#[derive(Default)]
+struct Buffers {
+    activations: Activations,
+    inner: Vec<f32>,
+    delta: Vec<f32>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+fn product(
+    pool: &Pool,
+    x: &[f32],
+    rows: usize,
+    weight: Matrix<'_>,
+    activations: &mut Activations,
+    out: &mut Vec<f32>,
+) {
+    out.resize(rows * weight.rows, 0.0);
     activations.set(x, rows, weight.cols);
     activations.prepare(pool, [weight.format].into_iter(), Mode::Exact);
-    matmul(pool, &activations, &mut [Product { weight, out: &mut out }], Mode::Exact);
-    out
+    matmul(pool, activations, &mut [Product { weight, out }], Mode::Exact);
 }

@@ -11,17 +11,14 @@ use crayon_formats::spec::{Activation, Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::ops::{self, Act};
 use crayon_kernels::{
-    Activations, AttentionShape, Matrix, Mode, Pool, Product, Tap, attend, dequantize, matmul,
+    Activations, AttentionShape, Matrix, Mode, Pool, Product, Tap, attend, attend_heads, dequantize, matmul,
 };
 
 use crate::ModelError;
 use crate::adapter::{Adapter, Site};
-use crate::layers::{Block, Linear, Normalise, matrix, view};
+use crate::layers::{Block, ELEMENTS, Linear, Normalise, matrix, some_rows, view};
 use crate::memory::{KvMemory, ScoreTap};
 use crate::rope::{Rotation, Rotations};
-
-/// Values of one task in elementwise work: large enough that a single row stays on one thread.
-const ELEMENTS: usize = 16 * 1024;
 
 thread_local! {
     /// Scores of the head a thread works on, kept from call to call.
@@ -33,6 +30,8 @@ pub struct Decoder {
     spec: Spec,
     embedding: Tensor,
     learned_positions: Option<Tensor>,
+    /// The rotations of every pass, unless they depend on the length of a sequence.
+    rotations: Option<Rotations>,
     blocks: Vec<Block>,
     final_norm: Normalise,
     /// `None` when the token embedding serves as output layer.
@@ -81,7 +80,7 @@ pub struct Scratch {
     v: Vec<f32>,
     /// Attention output `[rows, heads, head_dim]`.
     mixed: Vec<f32>,
-    /// The same while it is made, `[heads, rows, head_dim]` per sequence.
+    /// The same while it is made, `[heads, rows, head_dim]` for a sequence of several rows.
     by_head: Vec<f32>,
     delta: Vec<f32>,
     gate: Vec<f32>,
@@ -89,6 +88,9 @@ pub struct Scratch {
     cos: [Vec<f32>; 2],
     sin: [Vec<f32>; 2],
     logits: Vec<f32>,
+    /// Rows of each sequence of the pass, and those that get logits.
+    spans: Vec<Range<usize>>,
+    wanted: Vec<usize>,
 }
 
 impl Scratch {
@@ -106,6 +108,10 @@ impl Decoder {
         Ok(Decoder {
             embedding: matrix(checkpoint, "token_embd.weight")?,
             learned_positions: learned.then(|| matrix(checkpoint, "position_embd.weight")).transpose()?,
+            rotations: match &spec.positions {
+                Positions::Rope(rope) if !Rotations::vary_with_span(rope) => Some(Rotations::new(rope, 0)),
+                _ => None,
+            },
             blocks: (0..spec.layers).map(|layer| Block::open(checkpoint, layer)).collect::<Result<_, _>>()?,
             final_norm: Normalise::open(checkpoint, "output_norm", spec.norm)?,
             output: (!spec.tied).then(|| matrix(checkpoint, "output.weight")).transpose()?,
@@ -132,31 +138,39 @@ impl Decoder {
         want: Want,
         scratch: &'s mut Scratch,
     ) -> Result<&'s mut [f32], ModelError> {
-        let spans = self.admit(steps)?;
+        let mut spans = std::mem::take(&mut scratch.spans);
+        self.admit(steps, &mut spans)?;
         let rows = spans.last().map_or(0, |span| span.end);
         self.embed(steps, &spans, scratch)?;
-        let rotations = self.rotations(steps, &spans, scratch);
+        let varying = self.angles(steps, &spans, scratch);
+        let rotations = varying.as_ref().or(self.rotations.as_ref());
 
         for (layer, block) in self.blocks.iter().enumerate() {
-            self.attention(pool, layer, block, steps, &spans, &rotations, scratch);
+            self.attention(pool, layer, block, steps, &spans, rotations, scratch);
             self.mlp(pool, block, steps, &spans, scratch);
         }
         for (step, span) in steps.iter_mut().zip(&spans) {
             step.memory.advance(span.len());
         }
 
-        let wanted: Vec<usize> = match want {
-            Want::Nothing => return Ok(&mut []),
-            Want::Last => spans.iter().map(|span| span.end - 1).collect(),
-            Want::All => (0..rows).collect(),
-        };
-        self.logits(pool, &wanted, scratch);
+        let mut wanted = std::mem::take(&mut scratch.wanted);
+        wanted.clear();
+        match want {
+            Want::Nothing => {}
+            Want::Last => wanted.extend(spans.iter().map(|span| span.end - 1)),
+            Want::All => wanted.extend(0..rows),
+        }
+        match wanted.is_empty() {
+            true => scratch.logits.clear(),
+            false => self.logits(pool, &wanted, scratch),
+        }
+        (scratch.spans, scratch.wanted) = (spans, wanted);
         Ok(&mut scratch.logits)
     }
 
     /// Checks the tokens, makes room for them, and gives each step its rows.
-    fn admit(&self, steps: &mut [Step<'_>]) -> Result<Vec<Range<usize>>, ModelError> {
-        let mut spans = Vec::with_capacity(steps.len());
+    fn admit(&self, steps: &mut [Step<'_>], spans: &mut Vec<Range<usize>>) -> Result<(), ModelError> {
+        spans.clear();
         let mut start = 0;
         for step in steps.iter_mut() {
             if let Some(&id) = step.tokens.iter().find(|&&id| id as usize >= self.spec.vocab) {
@@ -170,7 +184,7 @@ impl Decoder {
             spans.push(start..start + step.tokens.len());
             start += step.tokens.len();
         }
-        Ok(spans)
+        Ok(())
     }
 
     fn embed(
@@ -189,40 +203,38 @@ impl Decoder {
                 self.embedding(id, row);
                 if let Some(positions) = &self.learned_positions {
                     let positions = view(positions);
-                    let mut vector = vec![0.0; width];
-                    dequantize(positions.format, positions.row(first + offset), &mut vector);
-                    ops::add(row, &vector);
+                    scratch.delta.resize(width, 0.0);
+                    dequantize(positions.format, positions.row(first + offset), &mut scratch.delta);
+                    ops::add(row, &scratch.delta);
                 }
             }
         }
         Ok(())
     }
 
-    /// Fills the cos and sin tables of this pass, `[rows, dims / 2]`, for global and for local layers.
-    fn rotations(
-        &self,
-        steps: &[Step<'_>],
-        spans: &[Range<usize>],
-        scratch: &mut Scratch,
-    ) -> Option<Rotations> {
+    /// Fills the cos and sin tables of this pass, `[rows, dims / 2]`, for global and for local layers. The rotations
+    /// where they depend on the sequence.
+    fn angles(&self, steps: &[Step<'_>], spans: &[Range<usize>], scratch: &mut Scratch) -> Option<Rotations> {
         let Positions::Rope(rope) = &self.spec.positions else { return None };
         for table in scratch.cos.iter_mut().chain(&mut scratch.sin) {
             table.clear();
         }
-        let mut rotations = None;
+        let mut varying = None;
         for (step, span) in steps.iter().zip(spans) {
-            let own = Rotations::new(rope, step.memory.span());
+            let rotations = match &self.rotations {
+                Some(rotations) => rotations,
+                None => varying.insert(Rotations::new(rope, step.memory.span())),
+            };
             let first = step.memory.position();
-            let kinds: [Option<&Rotation>; 2] = [Some(&own.global), own.local.as_ref()];
+            let kinds: [Option<&Rotation>; 2] = [Some(&rotations.global), rotations.local.as_ref()];
             for (kind, rotation) in kinds.into_iter().enumerate() {
                 let Some(rotation) = rotation else { continue };
                 for offset in 0..span.len() {
                     rotation.push_angles(first + offset, &mut scratch.cos[kind], &mut scratch.sin[kind]);
                 }
             }
-            rotations = Some(own);
         }
-        rotations
+        varying
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one pass, each named")]
@@ -233,7 +245,7 @@ impl Decoder {
         block: &Block,
         steps: &mut [Step<'_>],
         spans: &[Range<usize>],
-        rotations: &Option<Rotations>,
+        rotations: Option<&Rotations>,
         scratch: &mut Scratch,
     ) {
         let spec = &self.spec;
@@ -241,7 +253,7 @@ impl Decoder {
         let rows = scratch.hidden.len() / width;
 
         scratch.normed.resize(rows * width, 0.0);
-        block.attention_norm.apply(&scratch.hidden, &mut scratch.normed);
+        block.attention_norm.apply_to_rows(pool, &scratch.hidden, &mut scratch.normed);
         self.project(
             pool,
             &scratch.normed,
@@ -253,17 +265,17 @@ impl Decoder {
 
         if let Some((q_norm, k_norm)) = &block.qk_norm {
             scratch.delta.resize(scratch.q.len(), 0.0);
-            q_norm.apply(&scratch.q, &mut scratch.delta);
+            q_norm.apply_to_rows(pool, &scratch.q, &mut scratch.delta);
             std::mem::swap(&mut scratch.q, &mut scratch.delta);
             scratch.delta.resize(scratch.k.len(), 0.0);
-            k_norm.apply(&scratch.k, &mut scratch.delta);
+            k_norm.apply_to_rows(pool, &scratch.k, &mut scratch.delta);
             std::mem::swap(&mut scratch.k, &mut scratch.delta);
         }
         if let Some(rotations) = rotations {
             let kind = usize::from(block.window.is_some() && rotations.local.is_some());
             let (cos, sin) = (&scratch.cos[kind], &scratch.sin[kind]);
-            rotate(&mut scratch.q, spec.heads, dim, cos, sin, rotations);
-            rotate(&mut scratch.k, spec.kv_heads, dim, cos, sin, rotations);
+            rotate(pool, &mut scratch.q, spec.heads, dim, cos, sin, rotations);
+            rotate(pool, &mut scratch.k, spec.kv_heads, dim, cos, sin, rotations);
         }
 
         scratch.mixed.resize(rows * spec.heads * dim, 0.0);
@@ -271,9 +283,14 @@ impl Decoder {
             let kv = span.start * spec.kv_heads * dim..span.end * spec.kv_heads * dim;
             step.memory.append(layer, &scratch.k[kv.clone()], &scratch.v[kv], span.len());
             let own = span.start * spec.heads * dim..span.end * spec.heads * dim;
-            scratch.by_head.resize(own.len(), 0.0);
-            self.attend_heads(pool, layer, block.window, step, &scratch.q[own.clone()], &mut scratch.by_head);
-            gather_heads(&scratch.by_head, spec.heads, dim, &mut scratch.mixed[own]);
+            let (q, mixed) = (&scratch.q[own.clone()], &mut scratch.mixed[own]);
+            if span.len() == 1 {
+                self.attend_heads(pool, layer, block.window, step, q, mixed);
+                continue;
+            }
+            scratch.by_head.resize(mixed.len(), 0.0);
+            self.attend_heads(pool, layer, block.window, step, q, &mut scratch.by_head);
+            gather_heads(pool, &scratch.by_head, spec.heads, dim, mixed);
         }
 
         scratch.delta.resize(rows * width, 0.0);
@@ -285,7 +302,7 @@ impl Decoder {
             steps,
             spans,
         );
-        add_residual(block.post_attention_norm.as_ref(), scratch);
+        add_residual(pool, block.post_attention_norm.as_ref(), scratch);
     }
 
     /// Attention of one sequence: `q` is `[rows, heads, head_dim]`, `out` is `[heads, rows, head_dim]`.
@@ -302,8 +319,14 @@ impl Decoder {
         let (dim, stride) = (spec.head_dim, spec.heads * spec.head_dim);
         let rows = step.tokens.len();
         let group = spec.heads / spec.kv_heads;
+        // A single row's heads go together where they share keys and values, as long as every thread has work.
+        let together = match rows {
+            1 => heads_together(group, spec.kv_heads, pool.threads()),
+            _ => 1,
+        };
         let memory: &dyn KvMemory = &*step.memory;
-        pool.for_each_chunk(out, rows * dim, |head, out| {
+        pool.for_each_chunk(out, together * rows * dim, |task, out| {
+            let head = task * together;
             let kv = memory.head(layer, head / group);
             let shape = AttentionShape {
                 dim,
@@ -312,27 +335,20 @@ impl Decoder {
                 window,
                 key_bias: kv.key_bias,
             };
+            let q = &q[head * dim..];
             let mut report = step.tap.map(|tap| {
-                move |row: usize, first: usize, probabilities: &[f32]| {
+                move |index: usize, first: usize, probabilities: &[f32]| {
+                    let (head, row) = if together > 1 { (head + index, 0) } else { (head, index) };
                     tap.scores(layer, head, row, first, probabilities);
                 }
             });
             let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
-            let past = kv.slots - rows;
-            SCORES.with_borrow_mut(|scores| {
-                attend(
-                    &shape,
-                    &q[head * dim..],
-                    stride,
-                    rows,
-                    past,
-                    kv.keys,
-                    kv.values,
-                    out,
-                    dim,
-                    scores,
-                    tap,
-                );
+            SCORES.with_borrow_mut(|scores| match together {
+                1 => {
+                    let past = kv.slots - rows;
+                    attend(&shape, q, stride, rows, past, kv.keys, kv.values, out, dim, scores, tap);
+                }
+                heads => attend_heads(&shape, q, heads, kv.slots, kv.keys, kv.values, out, scores, tap),
             });
         });
     }
@@ -345,7 +361,7 @@ impl Decoder {
         spans: &[Range<usize>],
         scratch: &mut Scratch,
     ) {
-        block.mlp_norm.apply(&scratch.hidden, &mut scratch.normed);
+        block.mlp_norm.apply_to_rows(pool, &scratch.hidden, &mut scratch.normed);
         let activations = &mut scratch.activations;
         let act = match self.spec.activation {
             Activation::Silu => Act::Silu,
@@ -369,7 +385,7 @@ impl Decoder {
         }
         let mut layers = [(&block.down, &mut scratch.delta)];
         self.project(pool, &scratch.gate, &mut layers, activations, steps, spans);
-        add_residual(block.post_mlp_norm.as_ref(), scratch);
+        add_residual(pool, block.post_mlp_norm.as_ref(), scratch);
     }
 
     /// Several linear layers of one input: `x` is `[rows, in]`; biases and each step's adapter are added.
@@ -384,14 +400,14 @@ impl Decoder {
     ) {
         let rows = spans.last().map_or(0, |span| span.end);
         let cols = layers[0].0.matrix().cols;
-        activations.set(x, rows, cols);
+        activations.set_with(pool, x, rows, cols);
         activations.prepare(pool, layers.iter().map(|(layer, _)| layer.matrix().format), self.mode);
         for (layer, out) in layers.iter_mut() {
             out.resize(rows * layer.matrix().rows, 0.0);
         }
         multiply(pool, activations, layers, self.mode);
         for (layer, out) in layers.iter_mut() {
-            layer.add_bias(out);
+            layer.add_bias(pool, out);
             let width = layer.matrix().rows;
             for (step, span) in steps.iter().zip(spans) {
                 if let Some(adapter) = step.adapter {
@@ -479,36 +495,58 @@ fn multiply(pool: &Pool, x: &Activations, layers: &mut [(&Linear, &mut Vec<f32>)
     }
 }
 
+/// How many heads of a group of `group` go together: the most that divide the group and leave each thread a task.
+fn heads_together(group: usize, groups: usize, threads: usize) -> usize {
+    let fits = |heads: &usize| group.is_multiple_of(*heads) && groups * (group / heads) >= threads;
+    (1..=group).rev().find(fits).unwrap_or(1)
+}
+
 /// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
-fn rotate(x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32], rotations: &Rotations) {
-    let half = rotations.dims / 2;
-    for (row, x) in x.chunks_exact_mut(heads * dim).enumerate() {
-        let (cos, sin) = (&cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
-        for head in x.chunks_exact_mut(dim) {
-            ops::rope(&mut head[..rotations.dims], cos, sin, rotations.interleaved);
+fn rotate(
+    pool: &Pool,
+    x: &mut [f32],
+    heads: usize,
+    dim: usize,
+    cos: &[f32],
+    sin: &[f32],
+    rotations: &Rotations,
+) {
+    let (half, width) = (rotations.dims / 2, heads * dim);
+    let each = some_rows(width);
+    pool.for_each_chunk(x, each, |i, x| {
+        for (row, x) in (i * each / width..).zip(x.chunks_exact_mut(width)) {
+            let (cos, sin) = (&cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
+            for head in x.chunks_exact_mut(dim) {
+                ops::rope(&mut head[..rotations.dims], cos, sin, rotations.interleaved);
+            }
         }
-    }
+    });
 }
 
 /// `[heads, rows, dim]` to `[rows, heads, dim]`.
-fn gather_heads(by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
-    let rows = by_head.len() / (heads * dim);
-    for (head, from) in by_head.chunks_exact(rows * dim).enumerate() {
-        for (row, from) in from.chunks_exact(dim).enumerate() {
-            let at = (row * heads + head) * dim;
-            out[at..at + dim].copy_from_slice(from);
+fn gather_heads(pool: &Pool, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
+    let width = heads * dim;
+    let (rows, each) = (by_head.len() / width, some_rows(width));
+    pool.for_each_chunk(out, each, |i, out| {
+        for (row, out) in (i * each / width..).zip(out.chunks_exact_mut(width)) {
+            for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+                out.copy_from_slice(&by_head[(head * rows + row) * dim..][..dim]);
+            }
         }
-    }
+    });
 }
 
 /// `hidden += delta`, through Gemma's second norm where there is one.
-fn add_residual(norm: Option<&Normalise>, scratch: &mut Scratch) {
-    match norm {
+fn add_residual(pool: &Pool, norm: Option<&Normalise>, scratch: &mut Scratch) {
+    let delta = match norm {
         Some(norm) => {
             scratch.normed.resize(scratch.delta.len(), 0.0);
-            norm.apply(&scratch.delta, &mut scratch.normed);
-            ops::add(&mut scratch.hidden, &scratch.normed);
+            norm.apply_to_rows(pool, &scratch.delta, &mut scratch.normed);
+            &scratch.normed
         }
-        None => ops::add(&mut scratch.hidden, &scratch.delta),
-    }
+        None => &scratch.delta,
+    };
+    pool.for_each_chunk(&mut scratch.hidden, ELEMENTS, |i, hidden| {
+        ops::add(hidden, &delta[i * ELEMENTS..][..hidden.len()]);
+    });
 }

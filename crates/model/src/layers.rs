@@ -2,10 +2,18 @@
 
 use crayon_formats::spec::{Norm, Spec};
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Matrix, ops};
+use crayon_kernels::{Matrix, Pool, ops};
 
 use crate::ModelError;
 use crate::adapter::{Projection, Site};
+
+/// Values of one task in elementwise work: large enough that a single row stays on one thread.
+pub(crate) const ELEMENTS: usize = 16 * 1024;
+
+/// The same in whole rows of `width` values.
+pub(crate) fn some_rows(width: usize) -> usize {
+    (ELEMENTS / width).max(1) * width
+}
 
 /// `y = x Wᵀ + b`, weights left in their file.
 pub(crate) struct Linear {
@@ -31,9 +39,9 @@ impl Linear {
         view(&self.weight)
     }
 
-    pub(crate) fn add_bias(&self, out: &mut [f32]) {
+    pub(crate) fn add_bias(&self, pool: &Pool, out: &mut [f32]) {
         if let Some(bias) = &self.bias {
-            ops::add_bias(out, bias);
+            pool.for_each_chunk(out, some_rows(bias.len()), |_, out| ops::add_bias(out, bias));
         }
     }
 }
@@ -69,6 +77,13 @@ impl Normalise {
             Norm::Rms { .. } => None,
         };
         Ok(Normalise { kind, weight, bias })
+    }
+
+    /// Normalises each row of `x` into `out`, spread over the threads; rows are as wide as the weight.
+    pub(crate) fn apply_to_rows(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "rows before and after the norm");
+        let each = some_rows(self.weight.len());
+        pool.for_each_chunk(out, each, |i, out| self.apply(&x[i * each..][..out.len()], out));
     }
 
     /// Normalises each row of `x` into `out`; rows are as wide as the weight.

@@ -63,6 +63,12 @@ pub struct Rotations {
 }
 
 impl Rotations {
+    /// Whether they depend on how long a sequence may become, as longrope's do.
+    pub fn vary_with_span(rope: &Rope) -> bool {
+        let varies = |kind: &RopeFrequencies| matches!(kind.scaling, RopeScaling::Factors { .. });
+        varies(&rope.global) || rope.local.as_ref().is_some_and(varies)
+    }
+
     /// Rotations for sequences of up to `span` positions.
     pub fn new(rope: &Rope, span: usize) -> Rotations {
         Rotations {

@@ -94,6 +94,8 @@ pub(crate) struct Head<'a, 'b> {
     pub(crate) q_stride: usize,
     pub(crate) rows: usize,
     pub(crate) past: usize,
+    /// Rows are heads of one position, which see the same slots, instead of successive positions.
+    pub(crate) side_by_side: bool,
     pub(crate) keys: KvSlice<'a>,
     pub(crate) values: KvSlice<'a>,
     pub(crate) out: &'a mut [f32],
@@ -103,9 +105,14 @@ pub(crate) struct Head<'a, 'b> {
 }
 
 impl Head<'_, '_> {
+    /// Slots that the last row sees the end of.
+    pub(crate) fn slots(&self) -> usize {
+        self.past + if self.side_by_side { 1 } else { self.rows }
+    }
+
     /// The slots row `i` sees: `first..end`.
     pub(crate) fn seen(&self, i: usize) -> (usize, usize) {
-        let end = self.past + i + 1;
+        let end = self.past + if self.side_by_side { 1 } else { i + 1 };
         (end.saturating_sub(self.shape.window.unwrap_or(end)), end)
     }
 
@@ -152,7 +159,47 @@ pub fn attend(
     scratch: &mut Vec<f32>,
     tap: Option<&mut Tap<'_>>,
 ) {
-    let head = Head { shape, q, q_stride, rows, past, keys, values, out, out_stride, scratch, tap };
+    let side_by_side = false;
+    let head =
+        Head { shape, q, q_stride, rows, past, side_by_side, keys, values, out, out_stride, scratch, tap };
+    attend_with(variant::chosen(), head);
+}
+
+/// Attention of one position of the query heads that share a key-value head, so that its keys and values are read
+/// once for all of them: `q` and `out` are `[heads, dim]`, and every head sees `slots` slots, or the last ones when
+/// there is a window. A head's result has the bits that [`attend`] gives it.
+///
+/// `tap` receives `(head, lo, probabilities)` for each head in ascending order.
+///
+/// Panics when a slice is too short, there is no slot or the window is 0.
+#[expect(clippy::too_many_arguments, reason = "as for single heads")]
+pub fn attend_heads(
+    shape: &AttentionShape<'_>,
+    q: &[f32],
+    heads: usize,
+    slots: usize,
+    keys: KvSlice<'_>,
+    values: KvSlice<'_>,
+    out: &mut [f32],
+    scratch: &mut Vec<f32>,
+    tap: Option<&mut Tap<'_>>,
+) {
+    assert!(slots > 0, "attention to no slots");
+    let (rows, past, side_by_side, dim) = (heads, slots - 1, true, shape.dim);
+    let head = Head {
+        shape,
+        q,
+        q_stride: dim,
+        rows,
+        past,
+        side_by_side,
+        keys,
+        values,
+        out,
+        out_stride: dim,
+        scratch,
+        tap,
+    };
     attend_with(variant::chosen(), head);
 }
 
@@ -161,7 +208,7 @@ pub(crate) fn attend_with(variant: &Variant, mut head: Head<'_, '_>) {
         return;
     }
     let (dim, last) = (head.shape.dim, head.rows - 1);
-    let slots = head.past + head.rows;
+    let slots = head.slots();
     head.keys.check("keys", slots, dim);
     head.values.check("values", slots, dim);
     let end = |stride: usize| last.checked_mul(stride).and_then(|at| at.checked_add(dim));

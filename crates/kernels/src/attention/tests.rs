@@ -79,6 +79,7 @@ struct Case {
     dim: usize,
     rows: usize,
     past: usize,
+    side_by_side: bool,
     softcap: Option<f32>,
     window: Option<usize>,
     bias: Option<Vec<f32>>,
@@ -95,6 +96,7 @@ impl Case {
             dim,
             rows,
             past,
+            side_by_side: false,
             softcap: None,
             window: None,
             bias: None,
@@ -140,7 +142,8 @@ impl Case {
             q: &self.q[rows.start * stride..],
             q_stride: stride,
             rows: rows.len(),
-            past: self.past + rows.start,
+            past: if self.side_by_side { self.past } else { self.past + rows.start },
+            side_by_side: self.side_by_side,
             keys,
             values,
             out: &mut out,
@@ -275,6 +278,56 @@ proptest! {
             prop_assert_eq!(bits(&out), bits(&expected), "{}", variant.name);
             prop_assert_eq!(taps, expected_taps, "{}", variant.name);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn heads_side_by_side_have_the_bits_of_single_ones(
+        dim in 1usize..150,
+        heads in 1usize..20,
+        past in 0usize..150,
+        window in proptest::option::of(1usize..40),
+        biased: bool,
+        keys in Format::any(),
+        values in Format::any(),
+        seed in 0u64..1000,
+    ) {
+        let mut case = Case::new(dim, heads, past, seed);
+        case.side_by_side = true;
+        case.window = window;
+        case.bias = biased.then(|| noise(seed + 9, past + heads));
+        case.formats = (keys, values);
+        for variant in variants() {
+            let (out, taps) = case.run(variant, 0..heads);
+            prop_assert_eq!(taps.len(), heads);
+            for head in 0..heads {
+                // One row sees the same slots whether its kind is one or the other.
+                let (alone, tapped) = case.run(variant, head..head + 1);
+                prop_assert_eq!(bits(&alone), bits(&out[head * dim..(head + 1) * dim]), "{}", variant.name);
+                prop_assert_eq!(taps[head].0, head);
+                prop_assert_eq!(taps[head].1, tapped[0].1);
+                prop_assert_eq!(bits(&taps[head].2), bits(&tapped[0].2), "{}", variant.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_side_by_side_see_one_position() {
+    let (dim, heads, slots) = (24, 7, 11);
+    let case = Case::new(dim, heads, slots - 1, 3);
+    let shape = AttentionShape { dim, scale: 0.7, softcap: None, window: None, key_bias: None };
+    let (keys, values) = (KvSlice::F32(&case.keys), KvSlice::F32(&case.values));
+    let q = &case.q[..heads * dim];
+    let mut together = vec![0.0; heads * dim];
+    attend_heads(&shape, q, heads, slots, keys, values, &mut together, &mut Vec::new(), None);
+    for (q, together) in q.chunks(dim).zip(together.chunks(dim)) {
+        let mut alone = vec![0.0; dim];
+        attend(&shape, q, dim, 1, slots - 1, keys, values, &mut alone, dim, &mut Vec::new(), None);
+        assert_eq!(bits(&alone), bits(together));
     }
 }
 

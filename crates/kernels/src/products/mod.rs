@@ -13,6 +13,7 @@ pub(crate) mod portable;
 pub(crate) mod tests;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::variant::{self, Variant};
 use crate::{Activations, Matrix, Pool};
@@ -40,12 +41,25 @@ pub(crate) struct Tile<'a> {
     pub(crate) weight: Matrix<'a>,
     pub(crate) x: &'a Activations,
     pub(crate) mode: Mode,
+    /// What this thread probably reads next; never more than a hint.
+    next: *const u8,
     out: *mut f32,
     stride: usize,
     life: PhantomData<&'a mut [f32]>,
 }
 
 impl Tile<'_> {
+    /// Where weight row `row` of this tile lies, or after the last row what this thread probably reads next. To be
+    /// asked for ahead of time, not to be read.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "plain loops leave it to the processor")
+    )]
+    #[inline]
+    pub(crate) fn ahead(&self, row: usize) -> *const u8 {
+        if row < self.weight.rows { self.weight.row(row).as_ptr() } else { self.next }
+    }
+
     /// Stores the output of activation row `i` and weight row `row` (of this tile).
     #[inline(always)]
     pub(crate) fn store(&self, i: usize, row: usize, value: f32) {
@@ -66,22 +80,51 @@ pub(crate) fn sum_lanes(lanes: [f32; 8]) -> f32 {
 const AT_ONCE: usize = 8;
 /// Rows of a task are a multiple of this, the widest tile of any variant.
 const ROWS: usize = 16;
-/// A task's work, in weight bytes times activation rows.
-const TASK_WORK: usize = 96 << 10;
+/// The least work of a task, in weight bytes times activation rows.
+const TASK_WORK: usize = 48 << 10;
 
 #[derive(Clone, Copy)]
 struct Part<'a> {
     weight: Matrix<'a>,
     out: *mut f32,
-    rows_each: usize,
-    tasks: usize,
+    /// Work of a weight row.
+    per_row: usize,
 }
 
 /// Shared with the tasks of one section, which write separate columns of the outputs.
-struct Parts<'a>([Option<Part<'a>>; AT_ONCE]);
+///
+/// Tasks start large and shrink: long stretches of memory are read fastest, and the small ones at the end let all
+/// threads finish together.
+struct Parts<'a> {
+    parts: [Option<Part<'a>>; AT_ONCE],
+    /// Work of all parts.
+    work: usize,
+    threads: usize,
+}
 
 // SAFETY: the pointers lead into outputs that `matmul` borrows exclusively, and tasks write separate parts.
 unsafe impl Sync for Parts<'_> {}
+
+impl<'a> Parts<'a> {
+    /// All tasks: a product and some of its weight rows.
+    fn tasks(&self) -> impl Iterator<Item = (&Part<'a>, Range<usize>)> {
+        let mut left = self.work;
+        self.parts.iter().flatten().flat_map(move |part| {
+            let rows = part.weight.rows;
+            let mut first = 0;
+            let mut at_start = left;
+            left = left.saturating_sub(rows.saturating_mul(part.per_row));
+            std::iter::from_fn(move || {
+                let work = (at_start / (2 * self.threads)).max(TASK_WORK);
+                let last = (first + (work / part.per_row / ROWS).max(1) * ROWS).min(rows);
+                let task = first..last;
+                at_start = at_start.saturating_sub(task.len() * part.per_row);
+                first = last;
+                (!task.is_empty()).then_some((part, task))
+            })
+        })
+    }
+}
 
 /// `out = x W^T` for several weights that share the input `x`, in one parallel section.
 ///
@@ -102,9 +145,8 @@ pub(crate) fn matmul_with(
 ) {
     let m = x.m();
     for group in products.chunks_mut(AT_ONCE) {
-        let mut parts = Parts([None; AT_ONCE]);
-        let mut tasks = 0;
-        for (part, product) in parts.0.iter_mut().zip(group) {
+        let mut parts = Parts { parts: [None; AT_ONCE], work: 0, threads: pool.threads() };
+        for (part, product) in parts.parts.iter_mut().zip(group) {
             let weight = product.weight;
             assert_eq!(weight.cols, x.cols(), "columns of {weight:?} and activations");
             assert_eq!(
@@ -122,31 +164,25 @@ pub(crate) fn matmul_with(
                 continue;
             }
             let per_row = weight.row_bytes().saturating_mul(m).max(1);
-            let rows_each = (TASK_WORK / per_row / ROWS).max(1) * ROWS;
-            let count = weight.rows.div_ceil(rows_each);
-            *part = Some(Part { weight, out: product.out.as_mut_ptr(), rows_each, tasks: count });
-            tasks += count;
+            parts.work = parts.work.saturating_add(weight.rows.saturating_mul(per_row));
+            *part = Some(Part { weight, out: product.out.as_mut_ptr(), per_row });
         }
         let parts = &parts;
-        pool.run(tasks, |mut task| {
-            for part in parts.0.iter().flatten() {
-                if task >= part.tasks {
-                    task -= part.tasks;
-                    continue;
-                }
-                let first = task * part.rows_each;
-                let last = (first + part.rows_each).min(part.weight.rows);
-                (variant.product)(&Tile {
-                    weight: part.weight.rows(first..last),
-                    x,
-                    mode,
-                    // SAFETY: `first` is a column of the output.
-                    out: unsafe { part.out.add(first) },
-                    stride: part.weight.rows,
-                    life: PhantomData,
-                });
-                return;
-            }
+        pool.run(parts.tasks().count(), |task| {
+            let mut tasks = parts.tasks().skip(task);
+            let Some((part, rows)) = tasks.next() else { return };
+            // Threads claim tasks in turns.
+            let next = tasks.nth(parts.threads - 1);
+            (variant.product)(&Tile {
+                weight: part.weight.rows(rows.clone()),
+                x,
+                mode,
+                next: next.map_or(std::ptr::null(), |(part, rows)| part.weight.row(rows.start).as_ptr()),
+                // SAFETY: the row is a column of the output.
+                out: unsafe { part.out.add(rows.start) },
+                stride: part.weight.rows,
+                life: PhantomData,
+            });
         });
     }
 }

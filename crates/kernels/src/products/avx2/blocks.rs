@@ -2,14 +2,14 @@
 
 use std::arch::x86_64::*;
 
+use super::dots::{self, Blocks};
 use crate::quants::{self, LargeBlock, SmallBlock};
 
 /// A block of 32 values.
 pub(super) trait Small {
     /// The portable description.
     type Block: SmallBlock;
-    /// Codes are signed bytes; else they are unsigned and `OFFSET` too high.
-    const SIGNED: bool;
+    /// Codes are this much too high, and then unsigned.
     const OFFSET: i32;
     /// Products of four columns that can be added in 16 bits: 32767 over twice the largest code times 127.
     const GROUP: usize;
@@ -19,6 +19,12 @@ pub(super) trait Small {
     /// # Safety
     /// `block` points at a whole block; the processor has AVX2.
     unsafe fn codes(block: *const u8) -> __m256i;
+
+    /// Products of eight rows' blocks with 32 codes of activations, offsets not taken off.
+    ///
+    /// # Safety
+    /// Each points at a whole block, `x` at 32 codes; the processor has AVX2.
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i;
 }
 
 /// A block of 256 values.
@@ -66,7 +72,6 @@ pub(super) struct Q6K;
 
 impl Small for Q8_0 {
     type Block = quants::q8_0::Q8_0;
-    const SIGNED: bool = true;
     const OFFSET: i32 = 0;
     const GROUP: usize = 1;
 
@@ -75,6 +80,13 @@ impl Small for Q8_0 {
     unsafe fn codes(block: *const u8) -> __m256i {
         // SAFETY: 34 bytes.
         unsafe { _mm256_loadu_si256(block.add(2).cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i {
+        // SAFETY: 34 bytes, and the caller's promise.
+        unsafe { dots::bytes::<2>(blocks, x) }
     }
 }
 
@@ -104,7 +116,6 @@ fn fifth_bits(bits: u32) -> __m256i {
 
 impl Small for Q4_0 {
     type Block = quants::q4_0::Q4_0;
-    const SIGNED: bool = false;
     const OFFSET: i32 = 8;
     const GROUP: usize = 8;
 
@@ -114,11 +125,17 @@ impl Small for Q4_0 {
         // SAFETY: 18 bytes.
         unsafe { nibbles(block.add(2)) }
     }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i {
+        // SAFETY: 18 bytes, and the caller's promise.
+        unsafe { dots::nibbles::<2>(blocks, x) }
+    }
 }
 
 impl Small for Q4_1 {
     type Block = quants::q4_1::Q4_1;
-    const SIGNED: bool = false;
     const OFFSET: i32 = 0;
     const GROUP: usize = 8;
 
@@ -128,11 +145,17 @@ impl Small for Q4_1 {
         // SAFETY: 20 bytes.
         unsafe { nibbles(block.add(4)) }
     }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i {
+        // SAFETY: 20 bytes, and the caller's promise.
+        unsafe { dots::nibbles::<4>(blocks, x) }
+    }
 }
 
 impl Small for Q5_0 {
     type Block = quants::q5_0::Q5_0;
-    const SIGNED: bool = false;
     const OFFSET: i32 = 16;
     const GROUP: usize = 4;
 
@@ -145,11 +168,17 @@ impl Small for Q5_0 {
             _mm256_or_si256(nibbles(block.add(6)), fifth_bits(bits))
         }
     }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i {
+        // SAFETY: 22 bytes, and the caller's promise.
+        unsafe { dots::five_bits::<6>(blocks, x) }
+    }
 }
 
 impl Small for Q5_1 {
     type Block = quants::q5_1::Q5_1;
-    const SIGNED: bool = false;
     const OFFSET: i32 = 0;
     const GROUP: usize = 4;
 
@@ -161,6 +190,13 @@ impl Small for Q5_1 {
             let bits = block.add(4).cast::<u32>().read_unaligned();
             _mm256_or_si256(nibbles(block.add(8)), fifth_bits(bits))
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dots(blocks: &Blocks, x: *const i8) -> __m256i {
+        // SAFETY: 24 bytes, and the caller's promise.
+        unsafe { dots::five_bits::<8>(blocks, x) }
     }
 }
 

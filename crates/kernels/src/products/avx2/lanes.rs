@@ -6,19 +6,31 @@ use std::arch::x86_64::*;
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn sums(v: &[__m256i; 8]) -> __m256i {
-    let low = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-    let high = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
-    _mm256_add_epi32(
-        _mm256_permute2x128_si256::<0x20>(low, high),
-        _mm256_permute2x128_si256::<0x31>(low, high),
-    )
+    // Blends and one shuffle a step, where `hadd` takes two: shuffles are what there is least room for.
+    let [mut a, mut b, mut c, mut d] = [v[0]; 4];
+    for (r, sum) in [&mut a, &mut b, &mut c, &mut d].into_iter().enumerate() {
+        // Row `r` in the low half, row `r + 4` in the high.
+        let straight = _mm256_blend_epi32::<0xf0>(v[r], v[r + 4]);
+        let crossed = _mm256_permute2x128_si256::<0x21>(v[r], v[r + 4]);
+        *sum = _mm256_add_epi32(straight, crossed);
+    }
+    half_sums(&[a, b, c, d])
 }
 
 /// The sums of eight vectors of four integers; vector `i` holds row `i` in its low and row `i + 4` in its high half.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn half_sums(v: &[__m256i; 4]) -> __m256i {
-    _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]))
+    _mm256_hadd_epi32(two_sums(v[0], v[1]), two_sums(v[2], v[3]))
+}
+
+/// Two vectors' neighbours but one, added: in each half two sums of `a`, then two of `b`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn two_sums(a: __m256i, b: __m256i) -> __m256i {
+    let straight = _mm256_blend_epi32::<0b1100_1100>(a, b);
+    let crossed = _mm256_alignr_epi8::<8>(b, a);
+    _mm256_add_epi32(straight, crossed)
 }
 
 /// Eight rows of eight 32-bit lanes, transposed.

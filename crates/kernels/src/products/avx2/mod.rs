@@ -5,6 +5,7 @@
 //! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
 
 mod blocks;
+mod dots;
 mod float;
 mod lanes;
 mod panels;

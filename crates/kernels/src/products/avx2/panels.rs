@@ -5,6 +5,7 @@
 //! then meet it, their columns broadcast, so that the sums of a block are complete in their lanes and no sum across
 //! lanes is needed.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
@@ -103,15 +104,75 @@ unsafe fn pack_scales<K: Small>(panel: &mut Panel, rows: &[*const u8; SIDE], at:
     }
 }
 
-/// Four columns of bytes broadcast to all lanes.
+/// The four bytes at `from + AT` in all lanes. As assembly, because the compiler would load and then shuffle, and there
+/// is less room for shuffles than for loads.
 ///
 /// # Safety
-/// Four bytes can be read.
+/// They can be read; the processor has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn broadcast<T>(from: *const T) -> __m256i {
+unsafe fn broadcast<const AT: usize, T>(from: *const T) -> __m256i {
+    let lanes;
+    // SAFETY: reads four bytes, by the caller's promise.
+    unsafe {
+        asm!("vpbroadcastd {0}, dword ptr [{1} + {2}]", lateout(ymm_reg) lanes, in(reg) from, const AT,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    lanes
+}
+
+/// A sum the compiler cannot rearrange: it would hold more terms at once than there are registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fixed(mut sum: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+    sum
+}
+
+const _: () = assert!(TILE == 4, "steps are written out for four activation rows");
+
+/// One step of four bytes' columns: products of two times eight weight rows with four activation rows, whose codes
+/// are [`SMALL`] apart, added in 16 bits.
+///
+/// # Safety
+/// Two vectors at `w`; four bytes at each of the four places of `x`; the processor has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn step(w: *const __m256i, x: *const i8, sums: &mut [[__m256i; 2]; TILE]) {
     // SAFETY: the caller's promise.
-    unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    unsafe {
+        let (a, b) = (w.read(), w.add(1).read());
+        let add = |sums: &mut [__m256i; 2], x| {
+            sums[0] = fixed(_mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x)));
+            sums[1] = fixed(_mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x)));
+        };
+        add(&mut sums[0], broadcast::<0, _>(x));
+        add(&mut sums[1], broadcast::<SMALL, _>(x));
+        add(&mut sums[2], broadcast::<{ 2 * SMALL }, _>(x));
+        add(&mut sums[3], broadcast::<{ 3 * SMALL }, _>(x));
+    }
+}
+
+/// The same for two columns of 16-bit numbers, added in 32 bits.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn wide_step(w: *const __m256i, x: *const i16, sums: &mut [[__m256i; 2]; TILE]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (w.read(), w.add(1).read());
+        let add = |sums: &mut [__m256i; 2], x| {
+            sums[0] = fixed(_mm256_add_epi32(sums[0], _mm256_madd_epi16(a, x)));
+            sums[1] = fixed(_mm256_add_epi32(sums[1], _mm256_madd_epi16(b, x)));
+        };
+        add(&mut sums[0], broadcast::<0, _>(x));
+        add(&mut sums[1], broadcast::<{ 2 * SMALL }, _>(x));
+        add(&mut sums[2], broadcast::<{ 4 * SMALL }, _>(x));
+        add(&mut sums[3], broadcast::<{ 6 * SMALL }, _>(x));
+    }
 }
 
 /// Weights in blocks of 32 with unsigned codes.
@@ -143,12 +204,13 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
         for (t, sums) in sums.iter_mut().enumerate() {
             for block in 0..here {
                 let place = (t * here + block) * TILE;
+                let x_sums = &x_sums[place..][..TILE];
                 // SAFETY: four rows of 32 codes.
                 let totals = unsafe {
                     let x = codes[place * SMALL..(place + TILE) * SMALL].as_ptr();
-                    small_block::<K>(panel.codes[block * 16..(block + 1) * 16].as_ptr(), x)
+                    small_block::<K>(panel.codes[block * 16..(block + 1) * 16].as_ptr(), x, x_sums)
                 };
-                finish::<K>(panel, block, totals, &scales[place..][..TILE], &x_sums[place..][..TILE], sums);
+                finish::<K>(panel, block, totals, &scales[place..][..TILE], x_sums, sums);
             }
         }
     };
@@ -161,22 +223,17 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
 /// `w` points at 16 vectors, `x` at four rows of 32 codes.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn small_block<K: Small>(w: *const __m256i, x: *const i8) -> [[__m256i; 2]; TILE] {
+unsafe fn small_block<K: Small>(w: *const __m256i, x: *const i8, x_sums: &[i16]) -> [[__m256i; 2]; TILE] {
     let zero = _mm256_setzero_si256();
     let one = _mm256_set1_epi16(1);
-    let mut totals = [[zero; 2]; TILE];
+    // What codes too high by `OFFSET` add is taken off before it comes.
+    let mut totals: [_; TILE] =
+        std::array::from_fn(|j| [_mm256_set1_epi32(-K::OFFSET * i32::from(x_sums[j])); 2]);
     for group in 0..8 / K::GROUP {
         let mut sums = [[zero; 2]; TILE];
-        for step in group * K::GROUP..(group + 1) * K::GROUP {
+        for at in group * K::GROUP..(group + 1) * K::GROUP {
             // SAFETY: the caller's promise.
-            unsafe {
-                let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
-                for (j, sums) in sums.iter_mut().enumerate() {
-                    let x = broadcast(x.add(j * SMALL + step * 4));
-                    sums[0] = _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x));
-                    sums[1] = _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x));
-                }
-            }
+            unsafe { step(w.add(at * 2), x.add(at * 4), &mut sums) };
         }
         for (totals, sums) in totals.iter_mut().zip(sums) {
             totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(sums[0], one));
@@ -202,12 +259,8 @@ fn finish<K: Small>(
         let x_sum = i32::from(x_sums[j]);
         for half in 0..2 {
             let place = block * 2 + half;
-            let mut codes = totals[j][half];
-            if K::OFFSET != 0 {
-                codes = _mm256_sub_epi32(codes, _mm256_set1_epi32(K::OFFSET * x_sum));
-            }
-            let mut term =
-                _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(panel.scales[place], scale));
+            let codes = _mm256_cvtepi32_ps(totals[j][half]);
+            let mut term = _mm256_mul_ps(codes, _mm256_mul_ps(panel.scales[place], scale));
             if K::Block::HAS_MINIMUM {
                 let minimum = _mm256_mul_ps(panel.minimums[place], scale);
                 term = _mm256_add_ps(term, _mm256_mul_ps(_mm256_set1_ps(x_sum as f32), minimum));
@@ -270,18 +323,9 @@ pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
 #[target_feature(enable = "avx2")]
 unsafe fn wide_block(w: *const __m256i, x: *const i16) -> [[__m256i; 2]; TILE] {
     let mut totals = [[_mm256_setzero_si256(); 2]; TILE];
-    for four in 0..4 {
-        for step in four * 4..four * 4 + 4 {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let (a, b) = (w.add(step * 2).read(), w.add(step * 2 + 1).read());
-                for (j, totals) in totals.iter_mut().enumerate() {
-                    let x = broadcast(x.add(j * SMALL + step * 2));
-                    totals[0] = _mm256_add_epi32(totals[0], _mm256_madd_epi16(a, x));
-                    totals[1] = _mm256_add_epi32(totals[1], _mm256_madd_epi16(b, x));
-                }
-            }
-        }
+    for at in 0..16 {
+        // SAFETY: the caller's promise.
+        unsafe { wide_step(w.add(at * 2), x.add(at * 2), &mut totals) };
     }
     totals
 }
@@ -394,15 +438,10 @@ unsafe fn large_block<K: Large>(
     for block in 0..BLOCKS {
         for group in 0..8 / K::GROUP {
             let mut sums = [[zero; 2]; TILE];
-            for step in group * K::GROUP..(group + 1) * K::GROUP {
-                let place = (block * 8 + step) * 2;
-                let (a, b) = (panel.codes[place], panel.codes[place + 1]);
-                for (j, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: the caller's promise.
-                    let x = unsafe { broadcast(x.add((block * TILE + j) * SMALL + step * 4)) };
-                    sums[0] = _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x));
-                    sums[1] = _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x));
-                }
+            for at in group * K::GROUP..(group + 1) * K::GROUP {
+                let codes = panel.codes[(block * 8 + at) * 2..][..2].as_ptr();
+                // SAFETY: the caller's promise.
+                unsafe { step(codes, x.add(block * TILE * SMALL + at * 4), &mut sums) };
             }
             let sub = (block * SMALL + group * K::GROUP * 4) / K::Block::SUB;
             let factors = [panel.factors[sub * 2], panel.factors[sub * 2 + 1]];
@@ -413,7 +452,7 @@ unsafe fn large_block<K: Large>(
         }
         for (j, offsets) in offsets.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            let x = unsafe { broadcast(x_sums.add(j * 16 + block * 2)) };
+            let x = unsafe { broadcast::<0, _>(x_sums.add(j * 16 + block * 2)) };
             offsets[0] = _mm256_add_epi32(offsets[0], _mm256_madd_epi16(panel.offsets[block * 2], x));
             offsets[1] = _mm256_add_epi32(offsets[1], _mm256_madd_epi16(panel.offsets[block * 2 + 1], x));
         }

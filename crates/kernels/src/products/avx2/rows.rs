@@ -1,8 +1,8 @@
 //! Products of a few activation rows, as in decoding: bound by reading the weights.
 //!
 //! Eight weight rows are walked side by side. That is eight streams for the memory to serve, and their sums end up
-//! in the eight lanes of one vector, so that scales apply to all of them at once. The same place of the next eight
-//! rows is asked for ahead of time.
+//! in the eight lanes of one vector, so that scales apply to all of them at once. Meanwhile the next eight rows are
+//! asked for in the order in which they lie in memory, each line once: one long stream that crosses a page at a time.
 
 use std::arch::x86_64::*;
 
@@ -24,6 +24,18 @@ fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
     std::array::from_fn(|r| weight.data.as_ptr().wrapping_add((first + r).min(weight.rows - 1) * row))
 }
 
+/// Asks for the lines of `len` bytes; where they end.
+///
+/// The second-level cache takes them: the next eight rows may be more than the first holds.
+#[inline(always)]
+fn fetch(from: *const u8, len: usize) -> *const u8 {
+    for line in (0..len).step_by(64) {
+        // SAFETY: a prefetch may point anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+    }
+    from.wrapping_add(len)
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
@@ -37,9 +49,9 @@ fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
 pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.small);
     let blocks = weight.cols / SMALL;
-    let ahead = SIDE * weight.row_bytes();
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers(weight, first);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -49,24 +61,12 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
                 x.as_chunks::<SMALL>().0.iter().zip(scales).zip(x_sums).enumerate()
             {
                 let at = j * K::Block::BYTES;
-                // SAFETY: `x` is 32 bytes; each row has a block at `at`. A prefetch may point anywhere.
+                // SAFETY: `x` is 32 bytes; each row has a block at `at`.
                 unsafe {
-                    let x = _mm256_loadu_si256(x.as_ptr().cast());
-                    let mut codes = [x; SIDE];
-                    for (row, codes) in rows.iter().zip(&mut codes) {
-                        let block = row.add(at);
-                        if i == 0 {
-                            _mm_prefetch::<_MM_HINT_T1>(block.wrapping_add(ahead).cast());
-                        }
-                        let w = K::codes(block);
-                        let pairs = if K::SIGNED {
-                            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
-                        } else {
-                            _mm256_maddubs_epi16(w, x)
-                        };
-                        *codes = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+                    if i == 0 {
+                        ahead = fetch(ahead, SIDE * K::Block::BYTES);
                     }
-                    let mut codes = lanes::sums(&codes);
+                    let mut codes = K::dots(&rows.map(|row| row.add(at)), x.as_ptr());
                     let x_sum = i32::from(*x_sum);
                     if K::OFFSET != 0 {
                         codes = _mm256_sub_epi32(codes, _mm256_set1_epi32(K::OFFSET * x_sum));
@@ -111,9 +111,9 @@ fn spread_two(factors: __m256i, k: usize) -> __m256i {
 pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.large);
     let blocks = weight.cols / LARGE;
-    let ahead = SIDE * weight.row_bytes();
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers(weight, first);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -122,14 +122,10 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
             let inputs = x.as_chunks::<LARGE>().0.iter().zip(x_sums.as_chunks::<16>().0).zip(scales);
             for (j, ((x, x_sums), scale)) in inputs.enumerate() {
                 let at = j * K::Block::BYTES;
-                // SAFETY: each row has a block at `at`; a prefetch may point anywhere.
+                // SAFETY: each row has a block at `at`.
                 let (codes, minimums) = unsafe {
                     if i == 0 {
-                        for row in rows {
-                            for line in (0..K::Block::BYTES).step_by(64) {
-                                _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(at + line + ahead).cast());
-                            }
-                        }
+                        ahead = fetch(ahead, SIDE * K::Block::BYTES);
                     }
                     products::<K>(&rows, at, x, x_sums)
                 };

@@ -1,0 +1,81 @@
+//! Reading keys and values of any format as f32.
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+/// A format of keys and values.
+pub(super) trait Kv: Copy {
+    /// Whether reading is more than loading.
+    const NARROW: bool;
+
+    /// Eight values.
+    ///
+    /// # Safety
+    /// They can be read; the processor has AVX2 and F16C.
+    unsafe fn load(from: *const Self) -> __m256;
+    fn widen(self) -> f32;
+}
+
+impl Kv for f32 {
+    const NARROW: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Kv for f16 {
+    const NARROW: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const f16) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.to_f32_const()
+    }
+}
+
+impl Kv for i8 {
+    const NARROW: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load(from: *const i8) -> __m256 {
+        // SAFETY: the caller's promise; the load is of eight bytes.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// Widens `from` into `to`.
+///
+/// Panics when they differ in length.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn widen<T: Kv>(from: &[T], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "room for the widened values");
+    let (eights, tail) = from.as_chunks::<8>();
+    let (to, to_tail) = to.as_chunks_mut::<8>();
+    for (from, to) in eights.iter().zip(to) {
+        // SAFETY: eight values on both sides.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), T::load(from.as_ptr())) };
+    }
+    for (from, to) in tail.iter().zip(to_tail) {
+        *to = from.widen();
+    }
+}

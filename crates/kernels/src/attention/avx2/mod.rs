@@ -1,0 +1,267 @@
+//! Attention with AVX2, FMA and F16C.
+//!
+//! Several query rows go together (successive positions of one head, or the heads of one position that share keys and
+//! values), so that a key or value read from memory and widened serves all of them. A row's own order never changes
+//! with that; `sums` says what it is.
+//!
+//! The scales of integers stay out of these loops: those of channels go into the query or onto the finished result,
+//! those of slots onto the finished score or into the probability. Either way a row is scaled number by number.
+
+mod kv;
+mod sums;
+
+use std::array::from_fn;
+use std::ops::Range;
+
+use super::{Head, KvSlice};
+use crate::ops;
+use kv::{Kv, widen};
+use sums::{ROWS, products, weighted};
+
+/// Query rows that go together.
+const TOGETHER: usize = 8;
+/// Widened values held at a time: 16 KB, half of a first-level cache.
+const TILE: usize = 4096;
+
+/// Query rows of a group, `stride` apart.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    values: &'a [f32],
+    stride: usize,
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) fn attend(head: &mut Head<'_, '_>) {
+    let mut scratch = std::mem::take(head.scratch);
+    // Room for the scores of a group of rows, each over all slots, and for its queries when they get scales.
+    let (dim, stride, group) = (head.shape.dim, head.slots(), TOGETHER.min(head.rows));
+    let scaled = if matches!(head.keys, KvSlice::I8Channels { .. }) { group * dim } else { 0 };
+    let tile = TILE.max(dim);
+    let room = group * stride + scaled + tile;
+    if scratch.len() < room {
+        // Decoding adds a slot a token, which should not grow it every time.
+        scratch.resize(room.next_power_of_two(), 0.0);
+    }
+    let (p, rest) = scratch.split_at_mut(group * stride);
+    let (scaled, rest) = rest.split_at_mut(scaled);
+    let tile = &mut rest[..tile];
+    for first in (0..head.rows).step_by(TOGETHER) {
+        let rows = first..(first + TOGETHER).min(head.rows);
+        let queries = Queries { values: &head.q[first * head.q_stride..], stride: head.q_stride };
+        match head.keys {
+            KvSlice::F32(keys) => scores(head, rows.clone(), queries, keys, p, tile),
+            KvSlice::F16(keys) => scores(head, rows.clone(), queries, keys, p, tile),
+            KvSlice::I8Channels { values, scales } => {
+                for j in 0..rows.len() {
+                    let scaled = &mut scaled[j * dim..][..dim];
+                    scaled.copy_from_slice(&queries.values[j * queries.stride..][..dim]);
+                    multiply(scaled, &scales[..dim]);
+                }
+                scores(head, rows.clone(), Queries { values: scaled, stride: dim }, values, p, tile);
+            }
+            KvSlice::I8Slots { values, scales } => {
+                scores(head, rows.clone(), queries, values, p, tile);
+                scale_slots(head, rows.clone(), scales, p);
+            }
+        }
+        for row in rows.clone() {
+            let (low, end) = head.seen(row);
+            let scores = &mut p[(row - first) * stride..][low..end];
+            // SAFETY: this variant runs where its instructions are available.
+            head.probabilities(row, low, scores, |x, shift| ops::avx2::exp_sum(x, shift));
+        }
+        match head.values {
+            KvSlice::F32(values) => blend(head, rows, values, p, tile),
+            KvSlice::F16(values) => blend(head, rows, values, p, tile),
+            KvSlice::I8Channels { values, scales } => {
+                blend(head, rows.clone(), values, p, tile);
+                for row in rows {
+                    multiply(&mut head.out[row * head.out_stride..][..dim], &scales[..dim]);
+                }
+            }
+            KvSlice::I8Slots { values, scales } => {
+                // The tap has seen the probabilities already.
+                scale_slots(head, rows.clone(), scales, p);
+                blend(head, rows, values, p, tile);
+            }
+        }
+    }
+    *head.scratch = scratch;
+}
+
+/// `x *= y`, elementwise.
+fn multiply(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x *= y;
+    }
+}
+
+/// Multiplies what some query rows hold for each slot they see with its scale.
+fn scale_slots(head: &Head<'_, '_>, rows: Range<usize>, scales: &[f32], held: &mut [f32]) {
+    for (j, row) in rows.enumerate() {
+        let (low, end) = head.seen(row);
+        multiply(&mut held[j * head.slots()..][low..end], &scales[low..end]);
+    }
+}
+
+/// The slots that all of some successive rows see: the first row ends first, the last row begins last.
+fn shared(head: &Head<'_, '_>, rows: &Range<usize>) -> Range<usize> {
+    let (first, end) = (head.seen(rows.end - 1).0, head.seen(rows.start).1);
+    first..end.max(first)
+}
+
+/// A row's slots before the shared ones and after them.
+fn apart(head: &Head<'_, '_>, row: usize, shared: &Range<usize>) -> [Range<usize>; 2] {
+    let (low, end) = head.seen(row);
+    [low..shared.start.min(end), shared.end.min(end)..end]
+}
+
+/// Parts of `slots` that fit a tile when they are widened.
+fn tiles(slots: Range<usize>, dim: usize) -> impl Iterator<Item = Range<usize>> {
+    let each = (TILE / dim).max(1);
+    slots.clone().step_by(each).map(move |first| first..(first + each).min(slots.end))
+}
+
+/// `(first, count)` of parts of at most [`ROWS`] of `rows` rows, as even as possible.
+fn parts(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = rows.div_ceil(ROWS);
+    (0..parts).map(move |part| {
+        let first = part * rows / parts;
+        (first, (part + 1) * rows / parts - first)
+    })
+}
+
+/// Scaled products of some query rows with the keys they see, at their slots in rows of `scores`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scores<T: Kv>(
+    head: &Head<'_, '_>,
+    rows: Range<usize>,
+    queries: Queries<'_>,
+    keys: &[T],
+    scores: &mut [f32],
+    tile: &mut [f32],
+) {
+    let (dim, stride) = (head.shape.dim, head.slots());
+    let shared = shared(head, &rows);
+    let mut to = Scores { queries, scores, stride, dim, scale: head.shape.scale };
+    for (j, row) in rows.clone().enumerate() {
+        for slots in apart(head, row, &shared) {
+            to.add((j, 1), &keys[slots.start * dim..slots.end * dim], slots.start);
+        }
+    }
+    if T::NARROW && rows.len() > ROWS {
+        for slots in tiles(shared, dim) {
+            let wide = &mut tile[..slots.len() * dim];
+            widen(&keys[slots.start * dim..slots.end * dim], wide);
+            parts(rows.len()).for_each(|part| to.add(part, wide, slots.start));
+        }
+    } else {
+        let keys = &keys[shared.start * dim..shared.end * dim];
+        parts(rows.len()).for_each(|part| to.add(part, keys, shared.start));
+    }
+}
+
+/// Where the scores of some rows come from and go.
+struct Scores<'a> {
+    queries: Queries<'a>,
+    /// `[rows, stride]`.
+    scores: &'a mut [f32],
+    stride: usize,
+    dim: usize,
+    scale: f32,
+}
+
+impl Scores<'_> {
+    /// Scores of `(first row, rows)` with the keys of the slots from `slot` on.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn add<T: Kv>(&mut self, (first, count): (usize, usize), keys: &[T], slot: usize) {
+        let slots = keys.len() / self.dim;
+        if slots == 0 {
+            return;
+        }
+        let query = |j: usize| self.queries.values[(first + j) * self.queries.stride..][..self.dim].as_ptr();
+        let (start, stride) = (first * self.stride + slot, self.stride);
+        let scores = self.scores[start..start + (count - 1) * stride + slots].as_mut_ptr();
+        let (dim, scale, keys) = (self.dim, self.scale, keys.as_ptr());
+        // SAFETY: queries, keys and scores were sliced as far as these calls reach.
+        unsafe {
+            let out = |j: usize| scores.add(j * stride);
+            match count {
+                1 => products(from_fn::<_, 1, _>(query), keys, slots, dim, scale, from_fn(out)),
+                2 => products(from_fn::<_, 2, _>(query), keys, slots, dim, scale, from_fn(out)),
+                _ => products(from_fn::<_, ROWS, _>(query), keys, slots, dim, scale, from_fn(out)),
+            }
+        }
+    }
+}
+
+/// Sums of values weighted with probabilities.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn blend<T: Kv>(head: &mut Head<'_, '_>, rows: Range<usize>, values: &[T], p: &[f32], tile: &mut [f32]) {
+    let (dim, stride) = (head.shape.dim, head.slots());
+    let shared = shared(head, &rows);
+    for row in rows.clone() {
+        head.out[row * head.out_stride..][..dim].fill(0.0);
+    }
+    // Slots in ascending order for every row: those before the shared ones, the shared ones, those after.
+    for (j, row) in rows.clone().enumerate() {
+        let [slots, _] = apart(head, row, &shared);
+        let values = &values[slots.start * dim..slots.end * dim];
+        add_weighted(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+    }
+    if T::NARROW && rows.len() > ROWS {
+        for slots in tiles(shared.clone(), dim) {
+            let wide = &mut tile[..slots.len() * dim];
+            widen(&values[slots.start * dim..slots.end * dim], wide);
+            for (first, count) in parts(rows.len()) {
+                let p = &p[first * stride + slots.start..];
+                add_weighted(head, p, stride, (rows.start + first, count), wide);
+            }
+        }
+    } else {
+        let values = &values[shared.start * dim..shared.end * dim];
+        for (first, count) in parts(rows.len()) {
+            let p = &p[first * stride + shared.start..];
+            add_weighted(head, p, stride, (rows.start + first, count), values);
+        }
+    }
+    for (j, row) in rows.clone().enumerate() {
+        let [_, slots] = apart(head, row, &shared);
+        let values = &values[slots.start * dim..slots.end * dim];
+        add_weighted(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+    }
+}
+
+/// Adds `values`, `[slots, dim]`, to the results of `(first row, rows)`, weighted with `p`, rows of which are
+/// `stride` apart.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_weighted<T: Kv>(
+    head: &mut Head<'_, '_>,
+    p: &[f32],
+    stride: usize,
+    (first, count): (usize, usize),
+    values: &[T],
+) {
+    let dim = head.shape.dim;
+    let slots = values.len() / dim;
+    if slots == 0 {
+        return;
+    }
+    let p = |j: usize| p[j * stride..][..slots].as_ptr();
+    let (start, out_stride) = (first * head.out_stride, head.out_stride);
+    let out = head.out[start..start + (count - 1) * out_stride + dim].as_mut_ptr();
+    let values = values.as_ptr();
+    // SAFETY: probabilities, values and results were sliced as far as these calls reach.
+    unsafe {
+        let out = |j: usize| out.add(j * out_stride);
+        match count {
+            1 => weighted(from_fn::<_, 1, _>(p), values, slots, dim, from_fn(out)),
+            2 => weighted(from_fn::<_, 2, _>(p), values, slots, dim, from_fn(out)),
+            _ => weighted(from_fn::<_, ROWS, _>(p), values, slots, dim, from_fn(out)),
+        }
+    }
+}
