@@ -1,8 +1,10 @@
 //! From what `--model` says to an open model.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crayon_engine::{Engine, EngineError, ModelSource, Settings};
+use crayon_formats::Format;
 use crayon_hub::{Hub, Reference};
 
 use crate::args::{AdapterRef, ModelArgs, RunArgs};
@@ -41,7 +43,24 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> 
         engine.kv_type().name(),
         show::millis(engine.loading()),
     ));
+    if output.verbose && !args.run.exact {
+        for (format, kernel) in kernels(&engine)? {
+            output.detail(&format!("{format} weights: {kernel}"));
+        }
+    }
     Ok(engine)
+}
+
+/// The number types of the model's matrices, and what multiplies each. The first block speaks for the others.
+fn kernels(engine: &Engine) -> anyhow::Result<Vec<(Format, &'static str)>> {
+    let mut formats = BTreeSet::new();
+    for (name, shape) in engine.spec().tensors() {
+        if shape.len() == 2 && (name.starts_with("blk.0.") || !name.starts_with("blk.")) {
+            formats.insert(engine.checkpoint().tensor(&name)?.format);
+        }
+    }
+    let all = crayon_kernels::limits::features().kernels;
+    Ok(all.into_iter().filter(|(format, _)| formats.contains(format)).collect())
 }
 
 /// How the engine should run.

@@ -27,7 +27,9 @@ fn coarser_types_differ_within_their_bounds() {
     let ids = place.write("ids.json", IDS);
     let original = logits(&place, "mini", &ids);
     let mut sizes = Vec::new();
-    for (kind, bound) in [("f16", 2e-3), ("bf16", 2e-2), ("q8_0", 2e-2), ("q4_0", 0.5)] {
+    for (kind, bound) in
+        [("f16", 2e-3), ("bf16", 2e-2), ("q8_0", 2e-2), ("q4_0", 0.5), ("w8a8", 0.1), ("w4a8", 1.0)]
+    {
         let file = format!("{kind}.gguf");
         let report = place.json(&["convert", "mini", "-o", &file, "--type", kind]);
         assert_eq!(report["bytes"].as_u64(), Some(place.path(&file).metadata().unwrap().len()));
@@ -36,6 +38,29 @@ fn coarser_types_differ_within_their_bounds() {
         sizes.push(report["bytes"].as_u64().unwrap());
     }
     assert!(sizes[0] > sizes[2] && sizes[2] > sizes[3], "{sizes:?}");
+    assert!(sizes[2] > sizes[4] && sizes[4] > sizes[5], "{sizes:?}");
+}
+
+#[test]
+fn scales_of_output_channels_are_the_same_in_a_file_and_in_a_folder() {
+    let place = Place::new();
+    let ids = place.write("ids.json", IDS);
+    for kind in ["w8a8", "w4a8"] {
+        let (file, folder) = (format!("{kind}.gguf"), format!("./{kind}"));
+        place.text(&["convert", "mini", "-o", &file, "--type", kind]);
+        place.text(&["convert", "mini", "-o", &folder, "--type", kind]);
+        // Without a type, codes stay as they are.
+        place.text(&["convert", &folder, "-o", "again.gguf", "--force"]);
+        let first = logits(&place, &file, &ids);
+        for model in [&folder, "again.gguf"] {
+            let found = difference(&first, &logits(&place, model, &ids));
+            assert!(found < 1e-5, "{kind} {model}: {found}");
+        }
+    }
+    let shown = place.text(&["models", "show", "w4a8.gguf"]);
+    assert!(shown.contains("w4a8") && shown.contains("w8a8"), "{shown}");
+    let asked = place.crayon(&["ask", "-v", "-m", "w4a8.gguf", "--max-tokens", "4", "Hi"]).output().unwrap();
+    assert!(stderr(&asked).contains("w4a8 weights: "), "{}", stderr(&asked));
 }
 
 #[test]

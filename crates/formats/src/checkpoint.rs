@@ -377,8 +377,10 @@ impl Checkpoint {
                 Ok((location, stored))
             }
             Stored::HuggingFace(weights) => {
-                let location = weights.locate(&self.spec, canonical);
+                let mut location = weights.locate(&self.spec, canonical);
                 let stored = weights.stored(&location.name)?;
+                // Scales belong to output channels, so these stand upright in every family.
+                location.transposed &= !stored.format.is_per_channel();
                 let stored = location.check(weights.file_of(&location.name), stored, shape)?;
                 Ok((location, stored))
             }

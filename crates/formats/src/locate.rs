@@ -5,7 +5,7 @@ use std::ops::Range;
 use crayon_kernels::Format;
 
 use crate::bytes::Bytes;
-use crate::error::{Error, Result};
+use crate::error::{DAMAGED, Error, Result};
 use crate::names::split_block;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
@@ -55,6 +55,10 @@ impl Location {
                 format!("has shape {:?}, the description of the network asks for {expected:?}", stored.shape);
             return Err(Error::tensor(file, &self.name, what)
                 .with_hint("weights and configuration belong to different models, or the file is damaged"));
+        }
+        if self.rows.is_some() && stored.shape.len() < 2 && stored.format.block_len() > 1 {
+            let what = format!("is a vector in blocks of {}, which its parts may cut", stored.format);
+            return Err(Error::tensor(file, &self.name, what).with_hint(DAMAGED));
         }
         Ok(stored)
     }

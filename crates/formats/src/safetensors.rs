@@ -2,6 +2,10 @@
 //!
 //! Read by hand rather than with the reference library so that every complaint names the file and the tensor;
 //! the rules are the reference's: offsets in order, no overlap, no holes, nothing behind the last tensor.
+//!
+//! A matrix `[rows, cols]` in a per-channel format is stored as bytes: dtype `U8`, shape `[rows, bytes of a row]`, and
+//! under `__metadata__` the format and the number of columns, such as `"crayon.lm_head.weight": "w4a8 896"`. A program
+//! that does not know the key finds a matrix of the wrong shape and refuses it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,7 +19,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::atomic::AtomicFile;
 use crate::bytes::Bytes;
 use crate::error::{DAMAGED, Error, Result, shown};
-use crate::tensor::{Tensor, stored_bytes};
+use crate::tensor::{Tensor, stored_bytes, unfit};
 
 /// Longest JSON table, as in the reference implementation.
 pub const MAX_HEADER: usize = 100_000_000;
@@ -86,9 +90,12 @@ impl SafeTensors {
     /// The tensor called `name`, sharing the file's bytes; `None` if there is none.
     ///
     /// # Errors
-    /// If its values are not f32, f16 or bf16.
+    /// If its values are not f32, f16 or bf16, nor rows in a per-channel format.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(entry) = self.entry(name) else { return Ok(None) };
+        if let Some(stored) = self.metadata.get(&key_of(name)) {
+            return self.per_channel(entry, stored).map(Some);
+        }
         let Some(format) = format_of(&entry.dtype) else {
             let what = format!("has values of type {}, which is not supported", shown(&entry.dtype));
             return Err(Error::tensor(&self.file, name, what).with_hint(
@@ -97,6 +104,30 @@ impl SafeTensors {
         };
         let data = self.bytes.get(entry.range.clone()).unwrap_or(Bytes::from_static(&[]));
         Tensor::new(&self.file, name, format, entry.shape.clone(), data).map(Some)
+    }
+
+    /// The matrix whose rows `entry` holds as bytes; `stored` is what the metadata say of it.
+    fn per_channel(&self, entry: &Entry, stored: &str) -> Result<Tensor> {
+        let bad = |what: String| Error::tensor(&self.file, &entry.name, what).with_hint(DAMAGED);
+        let parsed = stored.split_once(' ').and_then(|(format, cols)| {
+            let format = Format::from_name(format).filter(|format| format.is_per_channel())?;
+            Some((format, cols.parse::<usize>().ok()?))
+        });
+        let Some((format, cols)) = parsed else {
+            return Err(bad(format!("is said to be `{}`, which is no per-channel format", shown(stored))));
+        };
+        let shape = match (entry.dtype.as_str(), entry.shape.as_slice()) {
+            ("U8", &[rows, bytes]) if format.row_bytes(cols) == Some(bytes) => vec![rows, cols],
+            _ => {
+                return Err(bad(format!(
+                    "has type {} and shape {:?}, no rows of {cols} values in {format}",
+                    shown(&entry.dtype),
+                    entry.shape
+                )));
+            }
+        };
+        let data = self.bytes.get(entry.range.clone()).unwrap_or(Bytes::from_static(&[]));
+        Tensor::new(&self.file, &entry.name, format, shape, data)
     }
 
     /// The table entry of the tensor called `name`.
@@ -156,7 +187,7 @@ pub fn open_index(path: &Path) -> Result<Vec<SafeTensors>> {
     Ok(shards.into_values().collect())
 }
 
-/// Writes float tensors to one file, atomically, in the order given.
+/// Writes tensors of floats or in per-channel formats to one file, atomically, in the order given.
 ///
 /// # Errors
 /// If a tensor is block-quantised, a name appears twice, or the file cannot be written.
@@ -193,6 +224,12 @@ fn infos(tensors: &[Tensor]) -> Vec<Info> {
 /// The beginning of a file, up to its data, and the size in bytes of every tensor.
 fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Sizes)> {
     let mut table = serde_json::Map::new();
+    let mut metadata = metadata.clone();
+    for (name, format, shape) in tensors {
+        if let (true, Some(cols)) = (format.is_per_channel(), shape.last()) {
+            metadata.insert(key_of(name), format!("{format} {cols}"));
+        }
+    }
     if !metadata.is_empty() {
         table.insert("__metadata__".to_owned(), serde_json::json!(metadata));
     }
@@ -201,8 +238,13 @@ fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> R
     for (name, format, shape) in tensors {
         let dtype = dtype_of(*format)
             .ok_or_else(|| Error::tensor(file, name, format!("{format} cannot be stored in safetensors")))?;
-        let size = stored_bytes(*format, shape)
-            .ok_or_else(|| Error::tensor(file, name, format!("shape {shape:?} is too large")))?;
+        let size = stored_bytes(*format, shape).ok_or_else(|| {
+            Error::tensor(file, name, format!("has shape {shape:?}, which {}", unfit(*format)))
+        })?;
+        let shape = match (format.is_per_channel(), shape.first()) {
+            (true, Some(&rows)) => vec![rows, size.checked_div(rows).unwrap_or(0)],
+            _ => shape.clone(),
+        };
         let row =
             serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]});
         if table.insert(name.clone(), row).is_some() {
@@ -232,7 +274,7 @@ impl Writer {
     /// Starts the file and writes the table of `tensors`: name, format, shape.
     ///
     /// # Errors
-    /// If a format is not f32, f16 or bf16, a name appears twice, or the file cannot be created.
+    /// If a format is one of blocks, a name appears twice, or the file cannot be created.
     pub fn create(path: &Path, tensors: &[Info], metadata: &BTreeMap<String, String>) -> Result<Writer> {
         let file = path.display().to_string();
         let (beginning, mut pending) = table(&file, tensors, metadata)?;
@@ -283,8 +325,14 @@ fn dtype_of(format: Format) -> Option<&'static str> {
         Format::F32 => Some("F32"),
         Format::F16 => Some("F16"),
         Format::BF16 => Some("BF16"),
+        Format::W8A8 | Format::W4A8 => Some("U8"),
         _ => None,
     }
+}
+
+/// The metadata key that says how a tensor's rows are stored.
+fn key_of(tensor: &str) -> String {
+    format!("crayon.{tensor}")
 }
 
 /// Whether a name in an index is a file right beside it, so that an index cannot reach elsewhere.

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 
 /// A tensor as a file stores it; cloning shares the data.
 ///
-/// `data` holds the values in row-major order, rows (the last dimension) in whole blocks of `format`.
+/// `data` holds the values in row-major order, rows (the last dimension) in whole blocks of `format` or, in a per-channel
+/// format, each with its scale.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// Canonical name, or the file's own name where it was read without a checkpoint.
@@ -23,8 +24,12 @@ pub struct Tensor {
     pub data: Bytes,
 }
 
-/// Bytes of a tensor of this format and shape, or `None` when rows are not whole blocks or the size overflows.
+/// Bytes of a tensor of this format and shape, or `None` when rows are not whole blocks, the size overflows, or the
+/// format is per-channel and the shape no matrix or its rows too long.
 pub fn stored_bytes(format: Format, shape: &[usize]) -> Option<usize> {
+    if format.is_per_channel() && shape.len() != 2 {
+        return None;
+    }
     let (&cols, outer) = match shape.split_last() {
         Some(split) => split,
         None => return format.row_bytes(1),
@@ -33,6 +38,20 @@ pub fn stored_bytes(format: Format, shape: &[usize]) -> Option<usize> {
     // A shape whose element count overflows is refused even if a zero makes its bytes vanish.
     rows.checked_mul(cols)?;
     format.row_bytes(cols)?.checked_mul(rows)
+}
+
+/// What is wrong with a shape that [`stored_bytes`] has no size for.
+pub(crate) fn unfit(format: Format) -> String {
+    match format.is_per_channel() {
+        true => format!(
+            "is too large or no matrix with rows of at most {} values ({format})",
+            Format::LONGEST_ROW
+        ),
+        false => format!(
+            "is too large or has rows that are not whole blocks of {} values ({format})",
+            format.block_len()
+        ),
+    }
 }
 
 impl Tensor {
@@ -48,14 +67,7 @@ impl Tensor {
                 name,
                 format!("{format} {shape:?} takes {bytes} bytes, found {}", data.len()),
             )),
-            None => Err(Error::tensor(
-                file,
-                name,
-                format!(
-                    "shape {shape:?} does not divide into blocks of {} values ({format})",
-                    format.block_len()
-                ),
-            )),
+            None => Err(Error::tensor(file, name, format!("has shape {shape:?}, which {}", unfit(format)))),
         }
     }
 
@@ -95,7 +107,7 @@ impl Tensor {
                     *value = bf16::from_le_bytes(*bytes).to_f32();
                 }
             }
-            quantised => crayon_kernels::dequantize(quantised, &self.data, &mut out),
+            quantised => crayon_kernels::dequantize_rows(quantised, self.cols(), &self.data, &mut out),
         }
         out
     }
@@ -122,10 +134,10 @@ impl Tensor {
         Tensor { name: self.name.clone(), format: self.format, shape, data }
     }
 
-    /// Index of the first value that is NaN or infinite, or for block formats of the first value of the first
-    /// block whose scale or minimum is; `None` when all is finite.
+    /// Index of the first value that is NaN or infinite, or for quantised formats of the first value of the first
+    /// block or row whose scale or minimum is; `None` when all is finite.
     ///
-    /// Reads floats whole and of blocks only the scales.
+    /// Reads floats whole and of blocks and rows only the scales.
     pub fn first_non_finite(&self) -> Option<usize> {
         match self.format {
             Format::F32 => {
@@ -137,6 +149,13 @@ impl Tensor {
             Format::Q8_0 | Format::Q4_0 | Format::Q5_0 => self.first_bad_block(&[0]),
             Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => self.first_bad_block(&[0, 2]),
             Format::Q6K => self.first_bad_block(&[208]),
+            Format::W8A8 | Format::W4A8 => {
+                let row_bytes = self.format.row_bytes(self.cols())?;
+                let is_bad = |row: &[u8]| {
+                    row.first_chunk().is_some_and(|&scale| !f32::from_le_bytes(scale).is_finite())
+                };
+                Some(self.data.chunks_exact(row_bytes).position(is_bad)? * self.cols())
+            }
         }
     }
 

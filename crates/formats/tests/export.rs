@@ -3,7 +3,7 @@
 mod common;
 
 use common::{FIXTURES, data, fixture, open};
-use crayon_formats::export::{Notice, Options, write_gguf, write_huggingface};
+use crayon_formats::export::{Notice, Options, embedding_format, write_gguf, write_huggingface};
 use crayon_formats::gguf::Gguf;
 use crayon_formats::spec::{Family, Positions, RopeLayout, RopeScaling, Spec};
 use crayon_formats::{Checkpoint, Format, TokenizerSource};
@@ -118,7 +118,7 @@ fn quantised_exports_stay_close_and_say_where_they_could_not() {
             exported(&original, Options { weights: Some(format), embeddings: None });
         let embedding = gguf.tensor("token_embd.weight").unwrap();
         let fits = format.row_bytes(hidden).is_some();
-        assert_eq!(embedding.format == format, fits, "{format}");
+        assert_eq!(embedding.format == embedding_format(format), fits, "{format}");
         let told = notices.iter().any(|notice| {
             matches!(notice, Notice::Fallback { tensor, wanted, .. } if tensor == "token_embd.weight" && *wanted == format)
         });

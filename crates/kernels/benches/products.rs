@@ -1,7 +1,8 @@
 //! Products of ours and of candle's `QMatMul` on the same weights, turn by turn.
 //!
 //! `cargo bench -p crayon-kernels [-- FORMAT...]`. Shapes are those of Qwen2.5-0.5B's layers (K-quants need rows of
-//! whole 256-blocks, so 896 becomes 1024). One activation row: all layers' weights go by, more than caches hold, and
+//! whole 256-blocks, so 896 becomes 1024); beside a per-channel format candle multiplies the block format with as many
+//! bits. One activation row: all layers' weights go by, more than caches hold, and
 //! the speed is weight bytes read a second. 512 rows: operations a second.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, limits, matmul, quantize};
+use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, limits, matmul, quantize_rows};
 
 const LAYERS: usize = 24;
 const ROUNDS: usize = 7;
@@ -21,14 +22,23 @@ fn candle_type(format: Format) -> GgmlDType {
         Format::F32 => GgmlDType::F32,
         Format::F16 => GgmlDType::F16,
         Format::BF16 => GgmlDType::BF16,
-        Format::Q8_0 => GgmlDType::Q8_0,
-        Format::Q4_0 => GgmlDType::Q4_0,
+        Format::Q8_0 | Format::W8A8 => GgmlDType::Q8_0,
+        Format::Q4_0 | Format::W4A8 => GgmlDType::Q4_0,
         Format::Q4_1 => GgmlDType::Q4_1,
         Format::Q5_0 => GgmlDType::Q5_0,
         Format::Q5_1 => GgmlDType::Q5_1,
         Format::Q4K => GgmlDType::Q4K,
         Format::Q5K => GgmlDType::Q5K,
         Format::Q6K => GgmlDType::Q6K,
+    }
+}
+
+/// What candle multiplies beside a format of ours.
+fn counterpart(format: Format) -> Format {
+    match format {
+        Format::W8A8 => Format::Q8_0,
+        Format::W4A8 => Format::Q4_0,
+        same => same,
     }
 }
 
@@ -51,7 +61,8 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 fn main() -> candle_core::Result<()> {
     let named: Vec<Format> = std::env::args().filter_map(|arg| Format::from_name(&arg)).collect();
-    let formats = if named.is_empty() { vec![Format::Q8_0, Format::Q4_0, Format::Q4K] } else { named };
+    let usual = vec![Format::Q8_0, Format::W8A8, Format::Q4_0, Format::W4A8, Format::Q4K];
+    let formats = if named.is_empty() { usual } else { named };
     let threads = std::thread::available_parallelism()?.get();
     let pool = Pool::new(threads);
     let limits = limits::measure(&pool);
@@ -64,16 +75,16 @@ fn main() -> candle_core::Result<()> {
     for format in formats {
         let hidden = if format.block_len() == 256 { 1024 } else { 896 };
         for (rows, cols) in [(hidden, hidden), (4864, hidden), (hidden, 4864)] {
-            let mut bytes = Vec::new();
-            quantize(format, &noise(rows * cols), &mut bytes);
+            let (mut bytes, mut their_bytes) = (Vec::new(), Vec::new());
+            quantize_rows(format, cols, &noise(rows * cols), &mut bytes);
+            quantize_rows(counterpart(format), cols, &noise(rows * cols), &mut their_bytes);
             // Enough layers that caches cannot hold them.
             let layers = LAYERS.max((96 << 20) / bytes.len());
             let ours: Vec<Vec<u8>> = vec![bytes.clone(); layers];
-            let theirs = ours
-                .iter()
-                .map(|bytes| {
-                    let storage =
-                        QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, candle_type(format))?;
+            let theirs = (0..layers)
+                .map(|_| {
+                    let bytes = Cow::Borrowed(&their_bytes[..]);
+                    let storage = QStorage::from_data(bytes, &Device::Cpu, candle_type(format))?;
                     QMatMul::from_arc(Arc::new(QTensor::new(storage, (rows, cols))?))
                 })
                 .collect::<candle_core::Result<Vec<_>>>()?;
@@ -100,15 +111,15 @@ fn main() -> candle_core::Result<()> {
                     their_times.push(start.elapsed().as_secs_f64() / layers as f64);
                 }
                 let (a, b) = (median(our_times), median(their_times));
-                let work =
-                    if m < 100 { bytes.len() as f64 / 1e9 } else { 2.0 * (m * rows * cols) as f64 / 1e9 };
+                let operations = 2.0 * (m * rows * cols) as f64 / 1e9;
+                let work = |bytes: &[u8]| if m < 100 { bytes.len() as f64 / 1e9 } else { operations };
                 let unit = if m < 100 { "GB/s" } else { "GOP/s" };
                 println!(
                     "{:8} {m:5} {:>14} {:10.1} {:10.1} {:7.2}  {unit}",
                     format.name(),
                     format!("{cols}->{rows}"),
-                    work / a,
-                    work / b,
+                    work(&bytes) / a,
+                    work(&their_bytes) / b,
                     b / a
                 );
             }

@@ -1,7 +1,10 @@
 //! The inputs of a product: f32 rows and, beside them, the quantised forms that fast products read.
 //!
 //! A block's scale is its largest magnitude over 127, kept as f32; codes round half to even. Blocks are 32 values
-//! for Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and 256 for the K-quants, as in llama.cpp.
+//! for Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and 256 for the K-quants, as in llama.cpp; for the per-channel formats a block is the
+//! whole row ([`whole`]).
+
+pub(crate) mod whole;
 
 use crate::pool::Disjoint;
 use crate::quants::{LARGE, SMALL};
@@ -22,6 +25,7 @@ pub struct Activations {
     lines: Vec<Line>,
     pub(crate) small: Quantized,
     pub(crate) large: Quantized,
+    pub(crate) whole: whole::Whole,
 }
 
 #[derive(Clone, Copy)]
@@ -105,6 +109,7 @@ impl Quantized {
     }
 }
 
+/// Lengthens a buffer that is shorter.
 fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
     if buffer.len() < len {
         buffer.resize(len, T::default());
@@ -150,6 +155,7 @@ impl Activations {
             form.panel.bytes_ready = false;
             form.panel.wide_ready = false;
         }
+        self.whole.forget();
     }
 
     /// Number of rows.
@@ -198,6 +204,12 @@ impl Activations {
                 self.cols
             );
             match format.block_len() {
+                _ if format.is_per_channel() => {
+                    // SAFETY: as in `rows`, which would borrow the forms too.
+                    let x: &[f32] =
+                        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
+                    self.whole.prepare(variant, pool, x, self.m, format, panels);
+                }
                 SMALL => {
                     self.quantize::<SMALL>(variant, pool);
                     if panels {
@@ -222,6 +234,7 @@ impl Activations {
             SMALL if format == Format::Q8_0 => self.small.ready && (!panels || self.small.panel.wide_ready),
             SMALL => self.small.ready && (!panels || self.small.panel.bytes_ready),
             LARGE => self.large.ready && (!panels || self.large.panel.bytes_ready),
+            _ if format.is_per_channel() => self.whole.ready(format, panels),
             _ => true,
         }
     }

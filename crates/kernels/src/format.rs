@@ -1,11 +1,15 @@
 //! Storage formats of weights: how many values a block holds and how many bytes it takes.
 //!
-//! Block layouts are those of GGUF (ggml's `block_q8_0` and so on), so a mapped file needs no conversion.
+//! Block layouts are those of GGUF (ggml's `block_q8_0` and so on), so a mapped file needs no conversion. The
+//! per-channel formats are this project's own; their rows are described in `quants/channel.rs`.
+
+use crate::quants::channel;
 
 /// How the values of a tensor are stored.
 ///
-/// Floats are little-endian. A quantised row is a sequence of blocks; its length must be a multiple of
-/// [`Format::block_len`].
+/// Floats are little-endian. A row of a block format is a sequence of blocks; its length must be a multiple of
+/// [`Format::block_len`]. A row of a per-channel format is one f32 scale and the codes of any number of values, up to
+/// [`Format::LONGEST_ROW`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// 32-bit float.
@@ -30,11 +34,20 @@ pub enum Format {
     Q5K,
     /// 256 six-bit values with 8-bit scales per 16: 210 bytes.
     Q6K,
+    /// One f32 scale for a row (an output channel) and a signed byte for each value; activations are quantised to 8
+    /// bits with one scale for a row (a token).
+    W8A8,
+    /// The same with a nibble for each value.
+    W4A8,
 }
 
 impl Format {
+    /// The longest row of a per-channel format: products of such rows are summed in 32 bits, and 2^17 products of -128
+    /// and 127 still fit.
+    pub const LONGEST_ROW: usize = 1 << 17;
+
     /// Every format, for tables and tests.
-    pub const ALL: [Format; 11] = [
+    pub const ALL: [Format; 13] = [
         Format::F32,
         Format::F16,
         Format::BF16,
@@ -46,20 +59,23 @@ impl Format {
         Format::Q4K,
         Format::Q5K,
         Format::Q6K,
+        Format::W8A8,
+        Format::W4A8,
     ];
 
-    /// Values in one block (1 for floats).
+    /// Values in one block (1 for floats and for per-channel formats, whose rows have any length).
     pub const fn block_len(self) -> usize {
         match self {
-            Format::F32 | Format::F16 | Format::BF16 => 1,
+            Format::F32 | Format::F16 | Format::BF16 | Format::W8A8 | Format::W4A8 => 1,
             Format::Q8_0 | Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 => 32,
             Format::Q4K | Format::Q5K | Format::Q6K => 256,
         }
     }
 
-    /// Bytes of one block.
+    /// Bytes of one block; 0 for per-channel formats, whose rows have none.
     pub const fn block_bytes(self) -> usize {
         match self {
+            Format::W8A8 | Format::W4A8 => 0,
             Format::F32 => 4,
             Format::F16 | Format::BF16 => 2,
             Format::Q8_0 => 34,
@@ -73,13 +89,21 @@ impl Format {
         }
     }
 
-    /// Bytes of a row of `cols` values, or `None` when `cols` is not a whole number of blocks or the size
-    /// does not fit a `usize`.
+    /// Bytes of a row of `cols` values, or `None` when `cols` is not a whole number of blocks, the size does not fit
+    /// a `usize`, or a row of a per-channel format is longer than [`Format::LONGEST_ROW`].
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
+        if self.is_per_channel() {
+            return if cols <= Format::LONGEST_ROW { Some(channel::row_bytes(self, cols)) } else { None };
+        }
         if !cols.is_multiple_of(self.block_len()) {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    /// Whether a row has one scale rather than one for each block.
+    pub const fn is_per_channel(self) -> bool {
+        matches!(self, Format::W8A8 | Format::W4A8)
     }
 
     /// Whether values are plain floats, so that nothing was rounded to a block scale.
@@ -101,6 +125,8 @@ impl Format {
             Format::Q4K => "q4_k",
             Format::Q5K => "q5_k",
             Format::Q6K => "q6_k",
+            Format::W8A8 => "w8a8",
+            Format::W4A8 => "w4a8",
         }
     }
 

@@ -25,4 +25,4 @@ pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
 pub use pool::Pool;
 pub use products::{Mode, Product, matmul};
-pub use quants::{dequantize, quantize};
+pub use quants::{dequantize, dequantize_rows, quantize, quantize_rows};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::Format;
 
-/// A matrix `[rows, cols]`, row-major in blocks of its format, borrowed from anywhere (a mapped file, a vector).
+/// A matrix `[rows, cols]`, row after row in its format, borrowed from anywhere (a mapped file, a vector).
 /// The bytes need no alignment.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -22,8 +22,8 @@ pub struct Matrix<'a> {
 /// Bytes and shape of a matrix disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatrixError {
-    /// A row is not a whole number of blocks.
-    Blocks {
+    /// A row is not a whole number of blocks, or longer than a per-channel format allows.
+    Row {
         /// The format asked for.
         format: Format,
         /// Values in a row.
@@ -45,7 +45,10 @@ pub enum MatrixError {
 impl fmt::Display for MatrixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            MatrixError::Blocks { format, cols } => {
+            MatrixError::Row { format, cols } if format.is_per_channel() => {
+                write!(f, "rows of {cols} values are longer than {format} allows ({})", Format::LONGEST_ROW)
+            }
+            MatrixError::Row { format, cols } => {
                 write!(
                     f,
                     "rows of {cols} values do not divide into {format} blocks of {}",
@@ -70,10 +73,11 @@ impl<'a> Matrix<'a> {
     /// A view of `data` as `[rows, cols]`.
     ///
     /// # Errors
-    /// When `cols` is not a whole number of blocks or `data` is not exactly the matrix.
+    /// When `cols` is no length of a row in this format or `data` is not exactly the matrix.
     pub fn new(format: Format, rows: usize, cols: usize, data: &'a [u8]) -> Result<Matrix<'a>, MatrixError> {
-        if !cols.is_multiple_of(format.block_len()) {
-            return Err(MatrixError::Blocks { format, cols });
+        let too_long = format.is_per_channel() && cols > Format::LONGEST_ROW;
+        if too_long || !cols.is_multiple_of(format.block_len()) {
+            return Err(MatrixError::Row { format, cols });
         }
         match format.row_bytes(cols).and_then(|row| row.checked_mul(rows)) {
             Some(need) if need == data.len() => Ok(Matrix { format, rows, cols, data }),
@@ -94,7 +98,8 @@ impl<'a> Matrix<'a> {
 
     /// Bytes of one row.
     pub fn row_bytes(&self) -> usize {
-        self.cols / self.format.block_len() * self.format.block_bytes()
+        // `new` saw that there is one; a matrix put together by hand without it has no rows to walk.
+        self.format.row_bytes(self.cols).unwrap_or(0)
     }
 
     /// The matrix of some whole rows. Panics when the range leaves the matrix, as slicing does.
@@ -129,6 +134,10 @@ mod tests {
         assert_eq!(matrix.rows(1..3).data.len(), 136);
         let blocks = Matrix::new(Format::Q8_0, 3, 65, &data).unwrap_err();
         assert_eq!(blocks.to_string(), "rows of 65 values do not divide into q8_0 blocks of 32");
+        let long = Matrix::new(Format::W8A8, 0, (1 << 17) + 1, &[]).unwrap_err();
+        assert_eq!(long.to_string(), "rows of 131073 values are longer than w8a8 allows (131072)");
+        let odd = Matrix::new(Format::W8A8, 3, 64, &data[..204]).unwrap();
+        assert_eq!(odd.row(2).len(), 68);
         let size = Matrix::new(Format::Q8_0, 4, 64, &data).unwrap_err();
         assert_eq!(size.to_string(), "a q8_0 matrix [4, 64] takes 272 bytes, not 204");
         let huge = Matrix::new(Format::F32, usize::MAX, 64, &data).unwrap_err();

@@ -22,6 +22,8 @@ pub(crate) struct Variant {
     pub(crate) quantize_small: fn(&[f32], crate::activations::CodesMut<'_>),
     /// The same in blocks of 256.
     pub(crate) quantize_large: fn(&[f32], crate::activations::CodesMut<'_>),
+    /// The same with one scale for the row; the scale and the sum of the codes.
+    pub(crate) quantize_whole: fn(&[f32], &mut [i8]) -> (f32, i32),
     /// Whether products of several rows want the activations as panels too.
     pub(crate) panels: bool,
     /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
@@ -49,6 +51,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     dequantize: |format, bytes, out| quants::dequantize_portable(format, bytes, out),
     quantize_small: |row, codes| crate::activations::quantize_row::<32, 32>(row, codes),
     quantize_large: |row, codes| crate::activations::quantize_row::<256, 16>(row, codes),
+    quantize_whole: |row, codes| crate::activations::whole::quantize_row(row, codes),
     panels: false,
     product: products::portable::product,
     attend: attention::portable::attend,

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
             export::write_gguf(&checkpoint, &staging.file(), options, &mut notify)
         }
         FileFormat::Safetensors => {
-            let kind = kind.unwrap_or_else(|| float_of(&checkpoint));
+            let kind = kind.unwrap_or_else(|| storable_of(&checkpoint));
             export::write_huggingface(&checkpoint, &staging.folder, kind, &mut notify)
         }
     };
@@ -129,11 +129,11 @@ fn name_of(format: FileFormat) -> &'static str {
     }
 }
 
-/// The float type closest to what the model has: safetensors hold no quantised blocks.
-fn float_of(checkpoint: &Checkpoint) -> Format {
+/// The type closest to what the model has that safetensors hold: no blocks.
+fn storable_of(checkpoint: &Checkpoint) -> Format {
     let stored = checkpoint.tensor("blk.0.attn_q.weight").map(|tensor| tensor.format);
     match (stored, checkpoint.source.kind) {
-        (Ok(format), _) if format.is_float() => format,
+        (Ok(format), _) if format.is_float() || format.is_per_channel() => format,
         (_, SourceKind::Llama2c) => Format::F32,
         _ => Format::F16,
     }

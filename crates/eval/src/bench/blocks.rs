@@ -1,7 +1,7 @@
 //! Made-up weights, straight in their storage format: random quants under fixed scales.
 //!
 //! Values spread like those of a trained network (a standard deviation near 0.02), so nothing overflows, and
-//! making them costs little more than writing them. Layouts are ggml's (`ggml-common.h`).
+//! making them costs little more than writing them. Layouts of blocks are ggml's (`ggml-common.h`).
 
 use crayon_formats::Format;
 
@@ -21,8 +21,8 @@ impl Random {
     }
 }
 
-/// Fills `out`, whole blocks of `format`, with random weights.
-pub(super) fn fill(format: Format, random: &mut Random, out: &mut [u8]) {
+/// Fills `out`, rows of `cols` values in `format`, with random weights.
+pub(super) fn fill(format: Format, cols: usize, random: &mut Random, out: &mut [u8]) {
     for chunk in out.chunks_mut(8) {
         let word = random.next().to_le_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
@@ -38,6 +38,12 @@ pub(super) fn fill(format: Format, random: &mut Random, out: &mut [u8]) {
         Format::BF16 => out.as_chunks_mut::<2>().0.iter_mut().for_each(|value| {
             *value = (u16::from_le_bytes(*value) & 0x807F | 121 << 7).to_le_bytes();
         }),
+        Format::W8A8 | Format::W4A8 => {
+            // Codes from -128 to 127, and from -8 to 7.
+            let scale: f32 = if format == Format::W8A8 { 0.02 / 74.0 } else { 0.02 / 4.6 };
+            let row = format.row_bytes(cols).unwrap_or(out.len()).max(1);
+            out.chunks_exact_mut(row).for_each(|row| row[..4].copy_from_slice(&scale.to_le_bytes()));
+        }
         _ => {
             for block in out.chunks_exact_mut(format.block_bytes()) {
                 for &(at, scale) in scales(format) {
@@ -52,7 +58,7 @@ pub(super) fn fill(format: Format, random: &mut Random, out: &mut [u8]) {
 /// minimums so that the mean is near 0.
 fn scales(format: Format) -> &'static [(usize, u16)] {
     match format {
-        Format::F32 | Format::F16 | Format::BF16 => &[],
+        Format::F32 | Format::F16 | Format::BF16 | Format::W8A8 | Format::W4A8 => &[],
         // -128 to 127: 0.02 / 74.
         Format::Q8_0 => &[(0, 0x0C6E)],
         // -8 to 7: 0.02 / 4.6.
@@ -78,10 +84,11 @@ mod tests {
     fn values_spread_like_weights() {
         for format in Format::ALL {
             let values = 1 << 16;
-            let mut bytes = vec![0u8; format.row_bytes(values).unwrap()];
-            fill(format, &mut Random::new(1), &mut bytes);
+            let cols = 256;
+            let mut bytes = vec![0u8; values / cols * format.row_bytes(cols).unwrap()];
+            fill(format, cols, &mut Random::new(1), &mut bytes);
             let mut out = vec![0f32; values];
-            crayon_kernels::dequantize(format, &bytes, &mut out);
+            crayon_kernels::dequantize_rows(format, cols, &bytes, &mut out);
             let mean = out.iter().map(|v| f64::from(*v)).sum::<f64>() / values as f64;
             let square = out.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values as f64;
             let deviation = (square - mean * mean).sqrt();
@@ -94,7 +101,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let bytes = |seed| {
             let mut bytes = vec![0u8; 340];
-            fill(Format::Q8_0, &mut Random::new(seed), &mut bytes);
+            fill(Format::Q8_0, 320, &mut Random::new(seed), &mut bytes);
             bytes
         };
         assert_eq!(bytes(3), bytes(3));

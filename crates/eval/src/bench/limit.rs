@@ -49,7 +49,7 @@ impl Load {
     pub(super) fn new(engine: &Engine, prompt: usize, tokens: usize) -> Result<Load, EvalError> {
         let (spec, checkpoint) = (engine.spec(), engine.checkpoint());
         let embedding = checkpoint.tensor("token_embd.weight")?;
-        let row = stored_bytes(embedding.format, &[spec.hidden]).unwrap_or(0);
+        let row = stored_bytes(embedding.format, &[1, spec.hidden]).unwrap_or(0);
         let unread = if spec.tied { 0 } else { embedding.data.len() - row };
         let weights = checkpoint.bytes() - unread;
         let kv = mean_kv_bytes(spec, engine.kv_type().slot_bytes(spec.head_dim), prompt, tokens);

@@ -35,7 +35,7 @@ impl MadeUp {
             data.resize(bytes, 0);
             match tensor.shape.len() {
                 1 if tensor.name.ends_with("norm.weight") => ones(&mut data),
-                _ => fill(tensor.format, &mut random, &mut data),
+                _ => fill(tensor.format, tensor.shape.last().copied().unwrap_or(1), &mut random, &mut data),
             }
             writer.tensor(&data)?;
         }

@@ -1,6 +1,7 @@
 //! Sizes of well-known networks, and storage schemes for their weights.
 
 use crayon_formats::Format;
+use crayon_formats::export::embedding_format;
 use crayon_formats::gguf::{Metadata, TensorInfo};
 
 use crate::EvalError;
@@ -116,7 +117,11 @@ impl Shape {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<usize>| {
             let is_matrix = shape.len() == 2 && !name.starts_with("position_embd");
-            let format = if is_matrix { scheme.format_for(shape[1]) } else { Format::F32 };
+            let format = match name.as_str() {
+                _ if !is_matrix => Format::F32,
+                "token_embd.weight" => Scheme(embedding_format(scheme.0)).format_for(shape[1]),
+                _ => scheme.format_for(shape[1]),
+            };
             tensors.push(TensorInfo { name, format, shape });
         };
         let kv = self.hidden / self.heads * self.kv_heads;
@@ -157,12 +162,12 @@ impl Shape {
     }
 }
 
-/// How the matrices of a made-up model are stored.
+/// How the matrices of a made-up model are stored; the token embedding as a conversion would store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheme(Format);
 
 /// Every scheme.
-pub const SCHEMES: [Scheme; 11] = {
+pub const SCHEMES: [Scheme; Format::ALL.len()] = {
     let mut all = [Scheme(Format::F32); Format::ALL.len()];
     let mut at = 0;
     while at < all.len() {
@@ -203,7 +208,7 @@ impl Scheme {
             Format::Q6K => Format::Q8_0,
             _ => Format::F16,
         };
-        let fits = |format: Format| cols.is_multiple_of(format.block_len());
+        let fits = |format: Format| format.row_bytes(cols).is_some();
         [self.0, fallback].into_iter().find(|format| fits(*format)).unwrap_or(Format::F16)
     }
 }

@@ -7,7 +7,7 @@ use crayon_kernels::Format;
 use super::gguf_keys::{architecture, network_metadata};
 use super::pieces::{Piece, assemble, pieces};
 use super::vocabulary::tokenizer_metadata;
-use super::{Notice, Notify, Options, fitting};
+use super::{Notice, Notify, Options, embedding_format, fitting};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::gguf::{Metadata, TensorInfo, Writer};
@@ -17,7 +17,7 @@ use crate::spec::{Family, RopeLayout, Spec};
 /// Writes `checkpoint` as GGUF version 3, with its tokenizer and chat template.
 ///
 /// Matrices take the format of `options`; where a row is not whole blocks of it, the closest one that fits, told
-/// as [`Notice::Fallback`]. Norms, biases and GPT-2's position embedding are f32. The file appears at `path`
+/// as [`Notice::Fallback`]. Of a model in w4a8 token embedding and output layer are w8a8 unless `options` say otherwise. Norms, biases and GPT-2's position embedding are f32. The file appears at `path`
 /// only when it is complete.
 ///
 /// # Errors
@@ -72,7 +72,10 @@ fn format_of(checkpoint: &Checkpoint, piece: &Piece, options: Options, notify: N
     if piece.name == "position_embd.weight" {
         return Ok(Format::F32);
     }
-    let asked = if piece.is_embedding() { options.embeddings.or(options.weights) } else { options.weights };
+    let asked = match piece.is_embedding() {
+        true => options.embeddings.or(options.weights.map(embedding_format)),
+        false => options.weights,
+    };
     let wanted = match asked {
         Some(format) => format,
         None => {
@@ -81,10 +84,7 @@ fn format_of(checkpoint: &Checkpoint, piece: &Piece, options: Options, notify: N
                 formats.push(checkpoint.tensor(part)?.format);
             }
             // Parts of one matrix that are stored differently meet in the largest of their formats.
-            formats
-                .into_iter()
-                .max_by_key(|format| format.block_bytes() * 256 / format.block_len())
-                .unwrap_or(Format::F32)
+            formats.into_iter().max_by_key(|format| format.row_bytes(256)).unwrap_or(Format::F32)
         }
     };
     let used = fitting(wanted, cols);
@@ -113,6 +113,8 @@ fn file_type(infos: &[TensorInfo], metadata: &mut Metadata) {
         Format::Q5K => 16,
         Format::Q6K => 18,
         Format::BF16 => 32,
+        // llama.cpp has no number for what it cannot read.
+        Format::W8A8 | Format::W4A8 => return,
     };
     metadata.insert("general.file_type", number);
     if !main.is_float() {

@@ -6,9 +6,9 @@ use std::path::Path;
 use crayon_kernels::Format;
 use serde_json::{Map, Value, json};
 
-use super::pieces::{assemble, pieces};
+use super::pieces::{Piece, assemble, pieces};
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
-use super::{Notice, Notify};
+use super::{Notice, Notify, embedding_format, fitting};
 use crate::atomic::write_file;
 use crate::checkpoint::{Checkpoint, Generation, TokenizerSource};
 use crate::error::{Error, Result};
@@ -19,13 +19,14 @@ use crate::spec::{
 };
 
 /// Writes `checkpoint` into `folder` (made if needed) as `config.json`, `model.safetensors`,
-/// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`.
+/// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`. In a per-channel
+/// format that is the matrices, token embedding and output layer as [`embedding_format`] says; the rest is f32.
 ///
 /// A byte-level BPE vocabulary of a GGUF file becomes a `tokenizer.json`; other vocabularies of GGUF and llama2.c files
 /// have no counterpart here, which is told as a [`Notice::Warning`].
 ///
 /// # Errors
-/// If `format` is not f32, f16 or bf16, a tensor cannot be read, or the disk does not take the files.
+/// If `format` is one of blocks, a tensor cannot be read, or the disk does not take the files.
 pub fn write_huggingface(
     checkpoint: &Checkpoint,
     folder: &Path,
@@ -33,22 +34,27 @@ pub fn write_huggingface(
     notify: Notify<'_>,
 ) -> Result<()> {
     let name = folder.display().to_string();
-    if !format.is_float() {
+    if !format.is_float() && !format.is_per_channel() {
         return Err(Error::file(&name, format!("weights cannot be stored as {format} in safetensors"))
-            .with_hint("choose f32, f16 or bf16, or export as GGUF"));
+            .with_hint("choose f32, f16, bf16, w8a8 or w4a8, or export as GGUF"));
     }
     std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, "create", source))?;
     let spec = &checkpoint.spec;
     let config = config(spec, &checkpoint.generation, format).map_err(|what| Error::file(&name, what))?;
 
     let naming = Naming::of(spec.family);
-    let pieces = pieces(spec, |canonical| naming.locate(spec, canonical));
-    let table: Vec<_> =
-        pieces.iter().map(|piece| (piece.name.clone(), format, piece.stored_shape())).collect();
+    let mut pieces = pieces(spec, |canonical| naming.locate(spec, canonical));
+    let mut table = Vec::with_capacity(pieces.len());
+    for piece in &mut pieces {
+        let format = format_of(piece, format, notify);
+        // Scales belong to output channels, so these stand upright in every family.
+        piece.transposed &= !format.is_per_channel();
+        table.push((piece.name.clone(), format, piece.stored_shape()));
+    }
     let stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let mut writer = Writer::create(&folder.join("model.safetensors"), &table, &stamp)?;
-    for (number, piece) in pieces.iter().enumerate() {
-        writer.tensor(&assemble(checkpoint, piece, format, RopeLayout::Half)?)?;
+    for (number, (piece, (_, format, _))) in pieces.iter().zip(&table).enumerate() {
+        writer.tensor(&assemble(checkpoint, piece, *format, RopeLayout::Half)?)?;
         notify(Notice::Written { tensor: piece.name.clone(), done: number + 1, total: pieces.len() });
     }
     tokenizer_files(checkpoint, folder, notify)?;
@@ -56,6 +62,23 @@ pub fn write_huggingface(
     write_json(&folder.join("config.json"), &config)?;
     // The weights come last of what a reader needs: a folder that was cut short has none.
     writer.finish()
+}
+
+/// The format of one tensor in a folder whose weights are in `format`.
+fn format_of(piece: &Piece, format: Format, notify: Notify<'_>) -> Format {
+    if !format.is_per_channel() {
+        return format;
+    }
+    let [_, cols] = piece.shape[..] else { return Format::F32 };
+    if piece.parts.iter().any(|part| part == "position_embd.weight") {
+        return Format::F32;
+    }
+    let wanted = if piece.is_embedding() { embedding_format(format) } else { format };
+    let used = fitting(wanted, cols);
+    if used != wanted {
+        notify(Notice::Fallback { tensor: piece.name.clone(), cols, wanted, used });
+    }
+    used
 }
 
 fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
@@ -175,6 +198,10 @@ fn config(
     put("vocab_size", json!(spec.vocab));
     put("tie_word_embeddings", json!(spec.tied));
     put("torch_dtype", json!(dtype));
+    if format.is_per_channel() {
+        // Other programs refuse a method they do not know.
+        put("quantization_config", json!({"quant_method": "crayon", "format": format.name()}));
+    }
     put("use_cache", json!(true));
     let activation = match spec.activation {
         Activation::Silu => "silu",

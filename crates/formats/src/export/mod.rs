@@ -20,8 +20,18 @@ pub use vocabulary::tokenizer_metadata;
 pub struct Options {
     /// Format of the matrices; `None` keeps what the checkpoint has.
     pub weights: Option<Format>,
-    /// Format of the token embedding and the output layer; `None` means as the other matrices.
+    /// Format of the token embedding and the output layer; `None` means what [`embedding_format`] says.
     pub embeddings: Option<Format>,
+}
+
+/// The format of token embedding and output layer in a model whose other matrices are in `weights`: the same, except that
+/// they are w8a8 beside w4a8. Sixteen codes for the whole row of a token lose too much of it, and a tied embedding would
+/// lose it twice.
+pub const fn embedding_format(weights: Format) -> Format {
+    match weights {
+        Format::W4A8 => Format::W8A8,
+        other => other,
+    }
 }
 
 /// What a caller may want to show while an export runs.

@@ -3,7 +3,7 @@
 
 use std::num::NonZero;
 
-use crayon_kernels::{Format, dequantize, quantize};
+use crayon_kernels::{Format, dequantize_rows, quantize_rows};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -132,9 +132,9 @@ fn convert_into(file: &str, tensor: &Tensor, format: Format, out: &mut Vec<u8>) 
                 for (source, target) in mine {
                     values.clear();
                     values.resize(source.len() / from_bytes * cols, 0.0);
-                    dequantize(tensor.format, source, &mut values);
+                    dequantize_rows(tensor.format, cols, source, &mut values);
                     bytes.clear();
-                    quantize(format, &values, &mut bytes);
+                    quantize_rows(format, cols, &values, &mut bytes);
                     target.copy_from_slice(&bytes);
                 }
             });

@@ -10,7 +10,7 @@ use super::metadata::{Array, Metadata, Value};
 use super::{DEFAULT_ALIGNMENT, MAGIC, format_of, type_name};
 use crate::bytes::Bytes;
 use crate::error::{DAMAGED, Error, Result, shown};
-use crate::tensor::{Tensor, stored_bytes};
+use crate::tensor::{Tensor, stored_bytes, unfit};
 
 /// Arrays inside arrays are followed this deep.
 const MAX_NESTING: usize = 4;
@@ -216,17 +216,12 @@ fn read_entry(cursor: &mut Cursor<'_>, number: usize, alignment: usize) -> Resul
     let Some(format) = format_of(kind) else {
         let called = type_name(kind).unwrap_or("unknown");
         return Err(bad(format!("has type {kind} ({called}), which is not supported")).with_hint(
-            "convert or download the model in f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k or q6_k",
+            "convert or download the model in f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, w8a8 or w4a8",
         ));
     };
     let offset = u64::from_le_bytes(cursor.array(&what)?);
-    let size = stored_bytes(format, &shape).ok_or_else(|| {
-        let block = format.block_len();
-        bad(format!(
-            "shape {shape:?} is too large or its rows are not whole blocks of {block} values ({format})"
-        ))
-        .with_hint(DAMAGED)
-    })?;
+    let size = stored_bytes(format, &shape)
+        .ok_or_else(|| bad(format!("has shape {shape:?}, which {}", unfit(format))).with_hint(DAMAGED))?;
     let start = usize::try_from(offset).map_err(|_| bad(format!("offset {offset} is out of range")))?;
     if !start.is_multiple_of(alignment) {
         return Err(

@@ -1,8 +1,14 @@
-//! ggml's numbers for tensor types.
+//! Numbers of tensor types: ggml's, and two of this project's own for the per-channel formats.
+//!
+//! Those two lie far outside ggml's range, so that programs without them refuse the file by its table instead of reading
+//! something else. As little-endian bytes they spell the formats' names.
 
 use crayon_kernels::Format;
 
-/// Every type number in use, with ggml's name; the readable ones carry a format.
+const W8A8: u32 = u32::from_le_bytes(*b"w8a8");
+const W4A8: u32 = u32::from_le_bytes(*b"w4a8");
+
+/// Every type number in use, with its name; the readable ones carry a format.
 const TYPES: &[(u32, &str, Option<Format>)] = &[
     (0, "F32", Some(Format::F32)),
     (1, "F16", Some(Format::F16)),
@@ -36,6 +42,8 @@ const TYPES: &[(u32, &str, Option<Format>)] = &[
     (34, "TQ1_0", None),
     (35, "TQ2_0", None),
     (39, "MXFP4", None),
+    (W8A8, "W8A8", Some(Format::W8A8)),
+    (W4A8, "W4A8", Some(Format::W4A8)),
 ];
 
 /// The format of a type number, if it is one this project computes with.
@@ -43,12 +51,12 @@ pub fn format_of(number: u32) -> Option<Format> {
     TYPES.iter().find(|entry| entry.0 == number).and_then(|entry| entry.2)
 }
 
-/// ggml's name of a type number, if known.
+/// The name of a type number, if known.
 pub fn type_name(number: u32) -> Option<&'static str> {
     TYPES.iter().find(|entry| entry.0 == number).map(|entry| entry.1)
 }
 
-/// ggml's type number of a format.
+/// The type number of a format.
 pub fn type_number(format: Format) -> u32 {
     match format {
         Format::F32 => 0,
@@ -62,6 +70,8 @@ pub fn type_number(format: Format) -> u32 {
         Format::Q5K => 13,
         Format::Q6K => 14,
         Format::BF16 => 30,
+        Format::W8A8 => W8A8,
+        Format::W4A8 => W4A8,
     }
 }
 

@@ -4,10 +4,13 @@
 //! - [`Mode::Exact`] and float weights: eight f32 lanes along the columns (column `c` in lane `c % 8`), added up as
 //!   [`sum_lanes`] does. Variants may fuse multiply and add, so they agree to rounding only.
 //! - [`Mode::Fast`] and quantised weights: the codes of a block meet in exact integer arithmetic; blocks are then
-//!   added one after the other in f32, without fused operations. All variants agree bit for bit.
+//!   added one after the other in f32, without fused operations. In a per-channel format the whole row is one such
+//!   block. All variants agree bit for bit.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(test)]
+mod channel_tests;
 pub(crate) mod portable;
 #[cfg(test)]
 pub(crate) mod tests;

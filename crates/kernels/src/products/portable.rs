@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use super::{Mode, Tile, sum_lanes};
 use crate::Format;
 use crate::quants::{
-    self, LARGE, LargeBlock, SMALL, SmallBlock, q4_0::Q4_0, q4_1::Q4_1, q4_k::Q4K, q5_0::Q5_0, q5_1::Q5_1,
-    q5_k::Q5K, q6_k::Q6K, q8_0::Q8_0,
+    self, LARGE, LargeBlock, SMALL, SmallBlock, channel, q4_0::Q4_0, q4_1::Q4_1, q4_k::Q4K, q5_0::Q5_0,
+    q5_1::Q5_1, q5_k::Q5K, q6_k::Q6K, q8_0::Q8_0,
 };
 
 thread_local! {
@@ -30,6 +30,7 @@ pub(crate) fn product(tile: &Tile<'_>) {
         Format::Q4K => large::<Q4K>(tile),
         Format::Q5K => large::<Q5K>(tile),
         Format::Q6K => large::<Q6K>(tile),
+        Format::W8A8 | Format::W4A8 => per_channel(tile),
     }
 }
 
@@ -119,4 +120,26 @@ fn large<B: LargeBlock>(tile: &Tile<'_>) {
             tile.store(i, row, sum);
         }
     }
+}
+
+/// One integer sum over the whole row. With at most [`Format::LONGEST_ROW`] codes it fits 32 bits.
+fn per_channel(tile: &Tile<'_>) {
+    thread_local! {
+        static CODES: RefCell<Vec<i8>> = const { RefCell::new(Vec::new()) };
+    }
+    let form = &tile.x.whole;
+    let cols = tile.weight.cols;
+    CODES.with_borrow_mut(|weights| {
+        weights.resize(cols, 0);
+        for row in 0..tile.weight.rows {
+            let bytes = tile.weight.row(row);
+            channel::codes(tile.weight.format, bytes, 0, weights);
+            let scale = channel::scale(bytes);
+            for i in 0..tile.x.m() {
+                let x = &form.codes[i * form.stride..][..cols];
+                let sum: i32 = weights.iter().zip(x).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
+                tile.store(i, row, sum as f32 * (scale * form.scales[i]));
+            }
+        }
+    });
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Format, quantize};
+use crate::{Format, dequantize_rows, quantize_rows};
 
 /// Made-up values of both signs and several sizes, the same for the same seed.
 pub(crate) fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -22,11 +22,11 @@ pub(crate) fn noise(seed: u64, n: usize) -> Vec<f32> {
 /// Bytes of a matrix behind `offset` unused ones, so that blocks are unaligned.
 fn matrix_bytes(format: Format, rows: usize, cols: usize, seed: u64, offset: usize) -> Vec<u8> {
     let mut bytes = vec![0; offset];
-    quantize(format, &noise(seed, rows * cols), &mut bytes);
+    quantize_rows(format, cols, &noise(seed, rows * cols), &mut bytes);
     bytes
 }
 
-fn product(
+pub(super) fn product(
     variant: &Variant,
     threads: usize,
     x: &[f32],
@@ -43,17 +43,17 @@ fn product(
     out
 }
 
-fn variants() -> impl Iterator<Item = &'static Variant> {
+pub(super) fn variants() -> impl Iterator<Item = &'static Variant> {
     variant::ALL.iter().copied().filter(|v| (v.available)())
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
 /// Columns that are no multiple of anything where the format allows it.
 fn odd_cols(format: Format, blocks: usize) -> usize {
-    if format.is_float() { blocks * 67 + 3 } else { blocks * format.block_len() }
+    if format.block_len() == 1 { blocks * 67 + 3 } else { blocks * format.block_len() }
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn exact_products_are_sums_of_products() {
         let bytes = matrix_bytes(format, rows, cols, 1, 0);
         let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
         let mut values = vec![0.0; rows * cols];
-        crate::dequantize(format, &bytes, &mut values);
+        dequantize_rows(format, cols, &bytes, &mut values);
         let x = noise(2, m * cols);
         for variant in variants() {
             let out = product(variant, 2, &x, m, weight, Mode::Exact);
@@ -130,10 +130,10 @@ fn threads_and_batches_change_no_bit() {
 fn several_products_share_a_section() {
     let pool = Pool::new(2);
     let cols = 256;
-    let data: Vec<Vec<u8>> =
-        (0..20).map(|i| matrix_bytes(Format::ALL[i % 11], i, cols, i as u64, 0)).collect();
+    let format_of = |i: usize| Format::ALL[i % Format::ALL.len()];
+    let data: Vec<Vec<u8>> = (0..20).map(|i| matrix_bytes(format_of(i), i, cols, i as u64, 0)).collect();
     let weights: Vec<Matrix<'_>> =
-        data.iter().enumerate().map(|(i, d)| Matrix::new(Format::ALL[i % 11], i, cols, d).unwrap()).collect();
+        data.iter().enumerate().map(|(i, d)| Matrix::new(format_of(i), i, cols, d).unwrap()).collect();
     let x = noise(9, 2 * cols);
     let mut activations = Activations::new();
     activations.set(&x, 2, cols);
@@ -155,7 +155,7 @@ fn nan_goes_through() {
             let mut values = noise(10, rows * cols);
             values[4 * cols + cols - 1] = f32::NAN;
             let mut bytes = Vec::new();
-            quantize(format, &values, &mut bytes);
+            quantize_rows(format, cols, &values, &mut bytes);
             let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
             let mut x = noise(11, m * cols);
             x[2 * cols + 1] = f32::NAN;
@@ -179,7 +179,13 @@ fn any_bytes_are_weights() {
         for fill in [0x00, 0x7f, 0x80, 0xff, 0x81] {
             let (rows, cols) = (17, 512);
             let mut bytes = vec![fill; rows * format.row_bytes(cols).unwrap()];
-            for block in bytes.chunks_exact_mut(format.block_bytes()) {
+            let per_channel = format.is_per_channel();
+            let unit = if per_channel { format.row_bytes(cols).unwrap() } else { format.block_bytes() };
+            for block in bytes.chunks_exact_mut(unit) {
+                if per_channel {
+                    block[..4].copy_from_slice(&0.07f32.to_le_bytes());
+                    continue;
+                }
                 // A finite scale, wherever the format keeps it.
                 block[1] = 0x2c;
                 if matches!(format, Format::Q6K) {
@@ -236,7 +242,7 @@ proptest! {
         exact: bool,
     ) {
         let format = Format::ALL[which];
-        let cols = if format.is_float() { blocks * 8 + extra } else { blocks.min(2048 / format.block_len()) * format.block_len() };
+        let cols = if format.block_len() == 1 { blocks * 8 + extra } else { blocks.min(2048 / format.block_len()) * format.block_len() };
         let bytes = matrix_bytes(format, rows, cols, seed, offset);
         let weight = Matrix::new(format, rows, cols, &bytes[offset..]).unwrap();
         let x = noise(seed + 1, m * cols);

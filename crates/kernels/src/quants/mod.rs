@@ -1,8 +1,9 @@
-//! The eleven storage formats: bytes to values and back.
+//! The storage formats: bytes to values and back.
 //!
-//! One file per block layout. A layout says how to take a block apart into integer codes and scales; reading
+//! One file per block layout, and one for the per-channel formats. A layout says how to take a block apart into integer codes and scales; reading
 //! values, portable products and the packing of panels are all built on that, so a layout is written down once.
 
+pub(crate) mod channel;
 pub(crate) mod floats;
 mod k_scales;
 pub(crate) mod q4_0;
@@ -127,15 +128,40 @@ pub(crate) fn dequantize_portable(format: Format, bytes: &[u8], out: &mut [f32])
         Format::Q4K => dequantize_large::<q4_k::Q4K>(bytes, out),
         Format::Q5K => dequantize_large::<q5_k::Q5K>(bytes, out),
         Format::Q6K => dequantize_large::<q6_k::Q6K>(bytes, out),
+        Format::W8A8 | Format::W4A8 => channel::dequantize(format, bytes, 0, out),
     }
 }
 
-/// The values that `bytes` stands for, exactly as GGUF defines them (one rounding to f32 per operation).
+/// The values that `bytes` stands for, exactly as GGUF defines them (one rounding to f32 per operation). Of a
+/// per-channel format it is one row; [`dequantize_rows`] reads several.
 ///
 /// Panics when `bytes` is not exactly the whole blocks of `out.len()` values.
 pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(Some(bytes.len()), format.row_bytes(out.len()), "{format}: {} values", out.len());
     (variant::chosen().dequantize)(format, bytes, out);
+}
+
+/// The values of a matrix, `[rows, cols]`.
+///
+/// Panics when `bytes` is not exactly that or `cols` is no length of a row in this format.
+pub fn dequantize_rows(format: Format, cols: usize, bytes: &[u8], out: &mut [f32]) {
+    if !format.is_per_channel() {
+        return dequantize(format, bytes, out);
+    }
+    for (row, out) in rows(format, cols, bytes, out.len()).zip(out.chunks_exact_mut(cols.max(1))) {
+        dequantize(format, row, out);
+    }
+}
+
+/// The rows of a per-channel matrix of `values` values.
+fn rows(format: Format, cols: usize, bytes: &[u8], values: usize) -> std::slice::ChunksExact<'_, u8> {
+    let row = format.row_bytes(cols).unwrap_or_else(|| panic!("{format} rows of {cols} values"));
+    let count = values.checked_div(cols).unwrap_or(0);
+    assert!(
+        count * cols == values && count * row == bytes.len(),
+        "{format}: {values} values in rows of {cols}"
+    );
+    bytes.chunks_exact(row)
 }
 
 fn quantize_small<B: SmallBlock>(values: &[f32], out: &mut Vec<u8>) {
@@ -149,7 +175,8 @@ fn quantize_large<B: LargeBlock>(values: &[f32], out: &mut Vec<u8>) {
 }
 
 /// Appends `values` in `format` to `out`. The same values always give the same bytes. A quantised block that
-/// holds a NaN or an infinity becomes NaN as a whole, so that a broken weight stays visible.
+/// holds a NaN or an infinity becomes NaN as a whole, so that a broken weight stays visible. Of a per-channel format
+/// `values` is one row; [`quantize_rows`] takes several.
 ///
 /// Panics when `values` is not a whole number of blocks.
 pub fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
@@ -168,5 +195,17 @@ pub fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
         Format::Q4K => quantize_large::<q4_k::Q4K>(values, out),
         Format::Q5K => quantize_large::<q5_k::Q5K>(values, out),
         Format::Q6K => quantize_large::<q6_k::Q6K>(values, out),
+        Format::W8A8 | Format::W4A8 => channel::quantize(format, values, out),
     }
+}
+
+/// Appends a matrix, `[rows, cols]`.
+///
+/// Panics when `values` are not whole rows or `cols` is no length of a row in this format.
+pub fn quantize_rows(format: Format, cols: usize, values: &[f32], out: &mut Vec<u8>) {
+    if !format.is_per_channel() {
+        return quantize(format, values, out);
+    }
+    assert!(cols > 0 && values.len().is_multiple_of(cols), "{} values in rows of {cols}", values.len());
+    values.chunks_exact(cols).for_each(|row| quantize(format, row, out));
 }

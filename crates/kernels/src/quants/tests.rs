@@ -69,6 +69,64 @@ fn five_bit_blocks_by_hand() {
     assert_eq!((values[0], values[1], values[16], values[17], values[31]), (13.0, -2.0, 12.0, 27.0, 13.0));
 }
 
+#[test]
+fn per_channel_rows_by_hand() {
+    let scale = 0.5f32.to_le_bytes();
+    let row = [&scale[..], &[1, 0xff, 0x80, 127, 0]].concat();
+    assert_eq!(read(Format::W8A8, &row, 5), [0.5, -0.5, -64.0, 63.5, 0.0]);
+
+    // 64 values in 32 bytes, then 3 in 3: byte i holds i % 16 and 15 - i % 16.
+    let mut row = scale.to_vec();
+    row.extend((0..32u8).map(|i| i % 16 | (15 - i % 16) << 4));
+    row.extend([0x8f, 0x80, 0x88]);
+    let values = read(Format::W4A8, &row, 67);
+    assert!((0..32).all(|i| values[i] == ((i % 16) as f32 - 8.0) * 0.5), "{values:?}");
+    assert!((0..32).all(|i| values[32 + i] == (7.0 - (i % 16) as f32) * 0.5), "{values:?}");
+    assert_eq!(values[64..], [3.5, -4.0, 0.0]);
+
+    // The last group may have high nibbles too.
+    let mut again = Vec::new();
+    quantize(Format::W4A8, &values[..37], &mut again);
+    assert_eq!(again.len(), 4 + 32);
+    assert_eq!(read(Format::W4A8, &again, 37), values[..37]);
+    assert_eq!(again[4 + 5] >> 4, 8, "a nibble without a value is zero");
+}
+
+#[test]
+fn rows_of_a_matrix_have_their_own_scales() {
+    for format in Format::ALL {
+        let (rows, cols) = (3, 256);
+        let values: Vec<f32> = noise(5, rows * cols)
+            .iter()
+            .enumerate()
+            .map(|(i, v)| v * 10f32.powi((i / cols) as i32))
+            .collect();
+        let (mut all, mut single) = (Vec::new(), Vec::new());
+        quantize_rows(format, cols, &values, &mut all);
+        values.chunks(cols).for_each(|row| quantize(format, row, &mut single));
+        assert_eq!(all, single, "{format}");
+        let mut back = vec![0.0; rows * cols];
+        dequantize_rows(format, cols, &all, &mut back);
+        for (row, back) in all.chunks(all.len() / rows).zip(back.chunks(cols)) {
+            assert_eq!(bits(&read(format, row, cols)), bits(back), "{format}");
+        }
+    }
+}
+
+#[test]
+fn clipping_beats_the_range_in_nibbles() {
+    let values = bell(4096);
+    let most = values.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+    let step = most / 7.0;
+    let (mut error, mut square) = (0.0, 0.0);
+    for v in &values {
+        error += f64::from((v / step).round() * step - v).powi(2);
+        square += f64::from(*v).powi(2);
+    }
+    let (plain, found) = ((error / square).sqrt(), loss(Format::W4A8, &values));
+    assert!(found < plain * 0.9, "{found} against {plain}");
+}
+
 /// Factors 1, 2, 3, 4, 33, 50, 63, 16 and minimums 5, 6, 7, 8, 40, 0, 63, 31 in twelve bytes.
 fn packed_factors() -> [u8; 12] {
     let factors = [1u8, 2, 3, 4, 33, 50, 63, 16];
@@ -175,6 +233,9 @@ fn round_trips_lose_no_more_than_their_bits() {
         (Format::Q4K, 0.075),
         (Format::Q4_0, 0.085),
         (Format::Q4_1, 0.075),
+        // One scale for 16,384 values.
+        (Format::W8A8, 0.011),
+        (Format::W4A8, 0.12),
     ] {
         let loss = loss(format, &values);
         assert!(loss <= bound, "{format}: {loss}");
@@ -218,7 +279,13 @@ fn odd_blocks_survive() {
             quantize(format, &values, &mut bytes);
             let back = read(format, &bytes, 256);
             assert!(!back[100].is_finite(), "{format} {poison}");
-            assert!(format.block_len() == 256 || back[0] == 1.0 || (back[0] - 1.0).abs() < 0.1, "{format}");
+            assert!(
+                format.block_len() == 256
+                    || format.is_per_channel()
+                    || back[0] == 1.0
+                    || (back[0] - 1.0).abs() < 0.1,
+                "{format}"
+            );
         }
     }
 }
@@ -243,8 +310,12 @@ proptest! {
             Format::Q6K => 0.06,
             Format::Q5_0 | Format::Q5_1 | Format::Q5K => 0.12,
             Format::Q4_0 | Format::Q4_1 | Format::Q4K => 0.2,
+            Format::W8A8 => 0.005,
+            // The largest of a row may be clipped to a third.
+            Format::W4A8 => 0.7,
         };
-        for (values, back) in values.chunks(32).zip(back.chunks(32)) {
+        let size = if format.is_per_channel() { 256 } else { 32 };
+        for (values, back) in values.chunks(size).zip(back.chunks(size)) {
             let most = values.iter().fold(0.0f32, |a, b| a.max(b.abs()));
             for (a, b) in values.iter().zip(back) {
                 prop_assert!((a - b).abs() <= bound * most, "{}: {} became {}, block of {}", format, a, b, most);
@@ -255,9 +326,11 @@ proptest! {
     #[test]
     fn any_bytes_read_alike(which in 0..Format::ALL.len(), bytes in proptest::collection::vec(any::<u8>(), 440), offset in 0usize..7) {
         let format = Format::ALL[which];
-        let blocks = (bytes.len() - offset) / format.block_bytes();
-        let bytes = &bytes[offset..offset + blocks * format.block_bytes()];
-        let mut plain = vec![0.0; blocks * format.block_len()];
+        // Whole blocks, or the longest row.
+        let fits = |values: &usize| format.row_bytes(*values).is_some_and(|size| size <= bytes.len() - offset);
+        let values = (0..1000).rev().find(fits).unwrap();
+        let bytes = &bytes[offset..offset + format.row_bytes(values).unwrap()];
+        let mut plain = vec![0.0; values];
         dequantize_portable(format, bytes, &mut plain);
         for variant in variant::ALL.iter().filter(|v| (v.available)()) {
             let mut out = vec![0.0; plain.len()];

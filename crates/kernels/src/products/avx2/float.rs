@@ -200,18 +200,23 @@ fn chunk(
     let width = CHUNK.min(weight.cols - column);
     let eights = width.div_ceil(8);
     let format = weight.format;
+    // Of a per-channel row both are 0: it is read by its columns.
     let bytes = width / format.block_len() * format.block_bytes();
     let at = column / format.block_len() * format.block_bytes();
     let mut rows = [std::ptr::null::<f32>(); WIDE];
     for (r, pointer) in rows.iter_mut().enumerate() {
         // Missing rows repeat the last; their sums are not stored.
-        let from = &weight.row(r.min(weight.rows - 1))[at..at + bytes];
+        let row = weight.row(r.min(weight.rows - 1));
+        let from = &row[at..at + bytes];
         if format == Format::F32 && width.is_multiple_of(8) && from.as_ptr().addr().is_multiple_of(32) {
             *pointer = from.as_ptr().cast();
         } else {
             let to = &mut floats(&mut scratch.weights[r])[..eights * 8];
             to[width..].fill(0.0);
-            super::dequantize(format, from, &mut to[..width]);
+            match format.is_per_channel() {
+                true => quants::channel::dequantize(format, row, column, &mut to[..width]),
+                false => super::dequantize(format, from, &mut to[..width]),
+            }
             *pointer = to.as_ptr();
         }
     }

@@ -3,8 +3,11 @@
 //! - `float`: f32 lanes along the columns, for float weights and [`Mode::Exact`].
 //! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
+//! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
 
 mod blocks;
+mod channel;
+mod channel_panels;
 mod dots;
 mod float;
 mod lanes;
@@ -18,6 +21,7 @@ use crate::activations::{self, CodesMut, PANEL_ROWS};
 use crate::variant::Variant;
 use crate::{Format, attention, ops, quants};
 use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use channel::{W4A8, W8A8};
 
 /// The table.
 pub(crate) static VARIANT: Variant = Variant {
@@ -33,6 +37,8 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_small: |row, codes| unsafe { quantize_small(row, codes) },
     // SAFETY: as above.
     quantize_large: |row, codes| unsafe { quantize_large(row, codes) },
+    // SAFETY: as above.
+    quantize_whole: |row, codes| unsafe { quantize_whole(row, codes) },
     panels: true,
     // SAFETY: as above.
     product: |tile| unsafe { product(tile) },
@@ -55,6 +61,8 @@ fn describe(format: Format) -> &'static str {
     match format {
         Format::F32 | Format::F16 | Format::BF16 => "AVX2 fma, eight lanes",
         Format::Q8_0 => "AVX2 maddubs by rows, 16-bit madd in panels of 16",
+        Format::W8A8 => "AVX2 maddubs by rows, 16-bit madd in panels of 16, one sum a row",
+        Format::W4A8 => "AVX2 maddubs by rows and in panels of 16, one sum a row",
         _ => "AVX2 maddubs by rows and in panels of 16",
     }
 }
@@ -72,6 +80,7 @@ fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::Q4K => read::large::<Q4K>(bytes, out),
         Format::Q5K => read::large::<Q5K>(bytes, out),
         Format::Q6K => read::large::<Q6K>(bytes, out),
+        Format::W8A8 | Format::W4A8 => quants::dequantize_portable(format, bytes, out),
     }
 }
 
@@ -84,6 +93,11 @@ fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<256, 16>(row, codes);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantize_whole(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
+    activations::whole::quantize_row(row, codes)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -103,6 +117,8 @@ fn product(tile: &Tile<'_>) {
             Format::Q4K => rows::large::<Q4K>(tile),
             Format::Q5K => rows::large::<Q5K>(tile),
             Format::Q6K => rows::large::<Q6K>(tile),
+            Format::W8A8 => channel::product::<W8A8>(tile),
+            Format::W4A8 => channel::product::<W4A8>(tile),
         }
     } else {
         match format {
@@ -115,6 +131,8 @@ fn product(tile: &Tile<'_>) {
             Format::Q4K => panels::large::<Q4K>(tile),
             Format::Q5K => panels::large::<Q5K>(tile),
             Format::Q6K => panels::large::<Q6K>(tile),
+            Format::W8A8 => channel_panels::product::<channel_panels::W8A8>(tile),
+            Format::W4A8 => channel_panels::product::<channel_panels::W4A8>(tile),
         }
     }
 }

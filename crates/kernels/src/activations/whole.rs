@@ -1,0 +1,233 @@
+//! Activations with one scale for a row, which products with per-channel weights read.
+//!
+//! The scale of a token is its largest magnitude over 127. A row's codes are padded with zeros to whole groups of
+//! [`GROUP`], so that products need no second loop for the columns that are left over.
+
+use super::grow;
+use crate::pool::Disjoint;
+use crate::quants::channel::GROUP;
+use crate::variant::Variant;
+use crate::{Format, Pool};
+
+/// Rows of a panel's tile.
+pub(crate) const TILE: usize = 4;
+
+/// The form and its panels.
+#[derive(Default)]
+pub(crate) struct Whole {
+    pub(super) ready: bool,
+    /// `[m, stride]`.
+    pub(crate) codes: Vec<i8>,
+    /// Columns, padded.
+    pub(crate) stride: usize,
+    /// `[m]`.
+    pub(crate) scales: Vec<f32>,
+    /// Sums of codes, `[m]`.
+    pub(crate) sums: Vec<i32>,
+    /// For nibbles: a word is four columns of bytes.
+    pub(crate) bytes: Panel,
+    /// For bytes: a word is two columns of 16-bit numbers.
+    pub(crate) wide: Panel,
+}
+
+/// Rows side by side, a 32-bit word with neighbouring columns of each. All inputs that a tile of outputs needs in a chunk
+/// of columns lie together. Rows are padded with zeros to a multiple of [`TILE`].
+#[derive(Default)]
+pub(crate) struct Panel {
+    ready: bool,
+    /// `[chunk, tile, word of a row, TILE]`; the last chunk may be shorter.
+    pub(crate) words: Vec<[i32; TILE]>,
+}
+
+/// Words of a row in a chunk: sixteen rows of weights in the same form take 16 KB.
+pub(crate) const CHUNK: usize = 256;
+
+/// Quantises a row; its scale and the sum of its codes. `codes` is padded with zeros.
+#[inline(always)]
+pub(crate) fn quantize_row(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
+    let mut lanes = [0.0f32; 8];
+    let mut poison = [0.0f32; 8];
+    let mut see = |lane: usize, value: f32| {
+        let size = value.abs();
+        lanes[lane] = if size > lanes[lane] { size } else { lanes[lane] };
+        // Stays zero for finite values, else becomes NaN.
+        poison[lane] += value * 0.0;
+    };
+    let (eights, tail) = row.as_chunks::<8>();
+    for eight in eights {
+        for (lane, value) in eight.iter().enumerate() {
+            see(lane, *value);
+        }
+    }
+    for (lane, value) in tail.iter().enumerate() {
+        see(lane, *value);
+    }
+    let largest = lanes.iter().fold(0.0f32, |a, b| a.max(*b));
+    let scale = largest / 127.0 + poison.iter().sum::<f32>();
+    let inverse = 127.0 / largest;
+    let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+    let (codes, padding) = codes.split_at_mut(row.len());
+    let mut sum = 0i32;
+    for (code, value) in codes.iter_mut().zip(row) {
+        // The product is at most 127 and a rounding; what a NaN becomes does not matter, its scale is NaN.
+        *code = (value * inverse).round_ties_even() as i32 as i8;
+        sum += i32::from(*code);
+    }
+    padding.fill(0);
+    (scale, sum)
+}
+
+impl Whole {
+    pub(super) fn forget(&mut self) {
+        (self.ready, self.bytes.ready, self.wide.ready) = (false, false, false);
+    }
+
+    /// Whether products with this format can read the form; `panels` says whether they want it as a panel.
+    pub(super) fn ready(&self, format: Format, panels: bool) -> bool {
+        let panel = if format == Format::W4A8 { self.bytes.ready } else { self.wide.ready };
+        self.ready && (!panels || panel)
+    }
+
+    /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel for `format`.
+    pub(super) fn prepare(
+        &mut self,
+        variant: &Variant,
+        pool: &Pool,
+        x: &[f32],
+        m: usize,
+        format: Format,
+        panels: bool,
+    ) {
+        let cols = x.len().checked_div(m).unwrap_or(0);
+        if !std::mem::replace(&mut self.ready, true) {
+            self.quantize(variant, pool, x, m, cols);
+        }
+        if panels && format == Format::W4A8 {
+            let word = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
+            self.bytes.fill(pool, &self.codes, m, self.stride, word);
+        } else if panels {
+            let word = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
+            self.wide.fill(pool, &self.codes, m, self.stride, word);
+        }
+    }
+
+    fn quantize(&mut self, variant: &Variant, pool: &Pool, x: &[f32], m: usize, cols: usize) {
+        let stride = cols.next_multiple_of(GROUP);
+        self.stride = stride;
+        grow(&mut self.codes, m * stride);
+        grow(&mut self.scales, m);
+        grow(&mut self.sums, m);
+        let codes = Disjoint::new(&mut self.codes);
+        let scales = Disjoint::new(&mut self.scales);
+        let sums = Disjoint::new(&mut self.sums);
+        pool.run(m.div_ceil(TILE), |tile| {
+            for i in tile * TILE..((tile + 1) * TILE).min(m) {
+                // SAFETY: each row's places belong to one task.
+                let (codes, scale, sum) =
+                    unsafe { (codes.slice(i * stride, stride), scales.slice(i, 1), sums.slice(i, 1)) };
+                (scale[0], sum[0]) = (variant.quantize_whole)(&x[i * cols..(i + 1) * cols], codes);
+            }
+        });
+    }
+}
+
+impl Panel {
+    /// Of codes `[m, stride]`; `word` joins neighbouring columns, the first in the lowest bits.
+    fn fill<const STEP: usize>(
+        &mut self,
+        pool: &Pool,
+        codes: &[i8],
+        m: usize,
+        stride: usize,
+        word: fn(&[i8; STEP]) -> i32,
+    ) {
+        if std::mem::replace(&mut self.ready, true) {
+            return;
+        }
+        let (tiles, words) = (m.div_ceil(TILE), stride / STEP);
+        grow(&mut self.words, tiles * words);
+        let all = Disjoint::new(&mut self.words);
+        pool.run(tiles, |tile| {
+            for first in (0..words).step_by(CHUNK) {
+                let here = CHUNK.min(words - first);
+                // SAFETY: a tile's part of a chunk belongs to one task.
+                let to = unsafe { all.slice(first * tiles + tile * here, here) };
+                for row in 0..TILE {
+                    let i = tile * TILE + row;
+                    if i >= m {
+                        to.iter_mut().for_each(|to| to[row] = 0);
+                        continue;
+                    }
+                    let from = codes[i * stride + first * STEP..][..here * STEP].as_chunks::<STEP>().0;
+                    to.iter_mut().zip(from).for_each(|(to, from)| to[row] = word(from));
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activations, Mode, variant};
+
+    #[test]
+    fn one_scale_a_row_and_padding() {
+        let mut row = vec![0.0f32; 70];
+        (row[0], row[1], row[68], row[69]) = (-127.0, 63.5, 2.5, 3.5);
+        let broken: Vec<f32> = row.iter().map(|v| if *v == 2.5 { f32::INFINITY } else { *v }).collect();
+        let mut x = Activations::new();
+        x.set(&[row, broken].concat(), 2, 70);
+        x.prepare(&Pool::new(1), [Format::W8A8].into_iter(), Mode::Fast);
+        let form = &x.whole;
+        assert_eq!(form.stride, 128);
+        assert_eq!((form.codes[0], form.codes[1]), (-127, 64));
+        // Half to even, then zeros.
+        assert_eq!(form.codes[68..71], [2, 4, 0]);
+        assert!(form.codes[70..128].iter().all(|code| *code == 0));
+        assert_eq!((form.scales[0], form.sums[0]), (1.0, -127 + 64 + 2 + 4));
+        assert!(form.scales[1].is_nan());
+    }
+
+    #[test]
+    fn a_panel_holds_its_rows_side_by_side() {
+        let (m, cols) = (5, 1100);
+        let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
+        let pool = Pool::new(2);
+        let mut form = Whole::default();
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, true);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, true);
+        let tiles = m.div_ceil(TILE);
+        for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
+            let words = form.stride / step;
+            for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (2, 600), (7, 3)] {
+                let first = column / step / CHUNK * CHUNK;
+                let here = CHUNK.min(words - first);
+                let at = first * tiles + i / TILE * here + column / step - first;
+                let word = panel.words[at][i % TILE];
+                let code = match step {
+                    2 => (word >> (16 * (column % 2))) as i16,
+                    _ => i16::from((word >> (8 * (column % 4))) as i8),
+                };
+                let expected = if i < m { form.codes[i * form.stride + column] } else { 0 };
+                assert_eq!(code, i16::from(expected), "row {i}, column {column}, {step} a word");
+            }
+        }
+    }
+
+    #[test]
+    fn all_variants_quantise_alike() {
+        for cols in [1, 7, 8, 9, 64, 300] {
+            let row: Vec<f32> = (0..cols).map(|i| ((i * 7919) % 1000) as f32 * 0.013 - 6.5).collect();
+            for variant in variant::ALL.iter().filter(|v| (v.available)()) {
+                for tiny in [1.0, 1e-38, 1e-45, 1e30, 0.0] {
+                    let row: Vec<f32> = row.iter().map(|v| v * tiny).collect();
+                    let (mut a, mut b) = (vec![1; 320], vec![2; 320]);
+                    let found = (variant.quantize_whole)(&row, &mut a);
+                    assert_eq!(found, quantize_row(&row, &mut b), "{} {cols}", variant.name);
+                    assert_eq!(a, b);
+                }
+            }
+        }
+    }
+}

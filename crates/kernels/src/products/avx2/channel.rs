@@ -1,0 +1,136 @@
+//! Products of a few activation rows with per-channel weights: bound by reading the weights.
+//!
+//! Eight weight rows are walked side by side, as in `rows`; integer sums run over the whole row, so that scales apply
+//! once at its end.
+
+use std::arch::x86_64::*;
+
+use super::lanes;
+use crate::Matrix;
+use crate::products::Tile;
+use crate::quants::channel::{self, SCALE_BYTES};
+
+/// Weight rows walked side by side.
+const SIDE: usize = 8;
+/// Bytes of codes taken at a time from each.
+const BYTES: usize = 32;
+
+/// A per-channel format.
+pub(super) trait Codes {
+    /// Columns in 32 bytes.
+    const COLS: usize;
+    /// Codes are this much too high.
+    const OFFSET: i32;
+
+    /// Products of 32 bytes of codes with as many columns of `x`, added up in eight lanes.
+    ///
+    /// # Safety
+    /// 32 bytes can be read at `w` and `COLS` at `x`; the processor has AVX2.
+    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i;
+}
+
+pub(super) struct W8A8;
+pub(super) struct W4A8;
+
+impl Codes for W8A8 {
+    const COLS: usize = 32;
+    const OFFSET: i32 = 0;
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        let (w, x) = unsafe { (_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(x.cast())) };
+        // |w| is at most 128 and x at most 127, so the sum of two products fits 16 bits.
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
+}
+
+impl Codes for W4A8 {
+    const COLS: usize = channel::GROUP;
+    const OFFSET: i32 = 8;
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
+        let mask = _mm256_set1_epi8(15);
+        // SAFETY: the caller's promise.
+        let (w, low, high) = unsafe {
+            (_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(32).cast()))
+        };
+        let low = _mm256_maddubs_epi16(_mm256_and_si256(w, mask), low);
+        let high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(w), mask), high);
+        _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1))
+    }
+}
+
+/// The scales of some rows.
+pub(super) fn scales<const N: usize>(weight: &Matrix<'_>, first: usize) -> [f32; N] {
+    std::array::from_fn(|r| channel::scale(weight.row((first + r).min(weight.rows - 1))))
+}
+
+/// The codes behind the first `skip` bytes of codes of some rows, followed by zeros.
+pub(super) fn tails<const N: usize, const LEN: usize>(
+    weight: &Matrix<'_>,
+    first: usize,
+    skip: usize,
+) -> [[u8; LEN]; N] {
+    let mut tails = [[0; LEN]; N];
+    for (r, tail) in tails.iter_mut().enumerate() {
+        let codes = &weight.row((first + r).min(weight.rows - 1))[SCALE_BYTES + skip..];
+        tail[..codes.len()].copy_from_slice(codes);
+    }
+    tails
+}
+
+/// Weight rows of a tile times each activation row.
+#[target_feature(enable = "avx2")]
+pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
+    let (weight, form) = (&tile.weight, &tile.x.whole);
+    let whole = weight.cols / K::COLS;
+    let row_bytes = weight.row_bytes();
+    for first in (0..weight.rows).step_by(SIDE) {
+        // Beyond the last row, the last row again.
+        let rows: [*const u8; SIDE] =
+            std::array::from_fn(|r| weight.row((first + r).min(weight.rows - 1))[SCALE_BYTES..].as_ptr());
+        let tails: Option<[[u8; BYTES]; SIDE]> =
+            (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
+        let w_scales: [f32; SIDE] = scales(weight, first);
+        for i in 0..tile.x.m() {
+            let x = &form.codes[i * form.stride..(i + 1) * form.stride];
+            let mut sums = [_mm256_setzero_si256(); SIDE];
+            for (j, x) in x.chunks_exact(K::COLS).take(whole).enumerate() {
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    // SAFETY: each row has `whole` times 32 bytes of codes; a prefetch may point anywhere.
+                    unsafe {
+                        let w = row.add(j * BYTES);
+                        // Two steps share a cache line.
+                        if i == 0 && j % 2 == 0 {
+                            _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(SIDE * row_bytes).cast());
+                        }
+                        *sum = _mm256_add_epi32(*sum, K::dot(w, x.as_ptr()));
+                    }
+                }
+            }
+            if let Some(tails) = &tails {
+                let x = &x[whole * K::COLS..][..K::COLS];
+                for (tail, sum) in tails.iter().zip(&mut sums) {
+                    // SAFETY: a tail is 32 bytes, and activations are padded to whole groups.
+                    *sum = _mm256_add_epi32(*sum, unsafe { K::dot(tail.as_ptr(), x.as_ptr()) });
+                }
+            }
+            let mut sums = lanes::sums(&sums);
+            if K::OFFSET != 0 {
+                sums = _mm256_sub_epi32(sums, _mm256_set1_epi32(K::OFFSET * form.sums[i]));
+            }
+            // SAFETY: eight floats.
+            let w_scales = unsafe { _mm256_loadu_ps(w_scales.as_ptr()) };
+            let scales = _mm256_mul_ps(w_scales, _mm256_set1_ps(form.scales[i]));
+            let values = lanes::array(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+            for (r, value) in values.into_iter().enumerate().take(weight.rows - first) {
+                tile.store(i, first + r, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Products of many activation rows with per-channel weights: bound by the multipliers.
+//!
+//! As in `panels`, sixteen weight rows are unpacked into a panel, a chunk of columns at a time, whose vectors hold
+//! neighbouring columns of eight rows, and four activation rows at a time meet it. Integer sums run over the whole row:
+//! between chunks they wait as integers, and floats appear once, at the end.
+//!
+//! Bytes are multiplied as 16-bit numbers: two full bytes' products do not fit the 16 bits in which `maddubs` adds them,
+//! and every exact way around that costs as many instructions. Nibbles go through `maddubs`, and eight of its results
+//! are added in 16 bits before they are widened.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use super::channel::{scales, tails};
+use super::lanes;
+use crate::activations::whole::{CHUNK, Panel, TILE, Whole};
+use crate::products::Tile;
+use crate::quants::channel::{GROUP, SCALE_BYTES};
+
+/// Weight rows of a panel, in two vectors of eight.
+const WIDE: usize = 16;
+const SIDE: usize = 8;
+/// Words multiplied in one go; a group of columns is a whole number of them in both formats.
+const GO: usize = 8;
+
+/// Words of a panel: neighbouring columns of two times eight weight rows.
+type Pair = [__m256i; 2];
+/// Sums of four activation rows and two times eight weight rows.
+type Sums = [Pair; TILE];
+
+struct Scratch {
+    panel: Vec<Pair>,
+    sums: Vec<Sums>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { panel: Vec::new(), sums: Vec::new() }) };
+}
+
+/// A per-channel format.
+pub(super) trait Codes {
+    /// Bytes of a group of [`GROUP`] columns.
+    const BYTES: usize;
+    /// Words of such a group.
+    const WORDS: usize;
+    /// Codes are this much too high.
+    const OFFSET: i32;
+
+    /// The activations in the same form.
+    fn panel(form: &Whole) -> &Panel;
+
+    /// One group of eight rows, transposed: `WORDS` vectors.
+    ///
+    /// # Safety
+    /// Each row has a group; the processor has AVX2.
+    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i>;
+
+    /// Adds the products of some words.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums);
+}
+
+pub(super) struct W8A8;
+pub(super) struct W4A8;
+
+impl Codes for W8A8 {
+    const BYTES: usize = GROUP;
+    const WORDS: usize = GROUP / 2;
+    const OFFSET: i32 = 0;
+
+    fn panel(form: &Whole) -> &Panel {
+        &form.wide
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i> {
+        let mut columns = [[_mm256_setzero_si256(); SIDE]; 4];
+        for part in 0..2 {
+            // SAFETY: 64 bytes.
+            let codes = rows.map(|row| unsafe { _mm256_loadu_si256(row.add(part * 32).cast()) });
+            let low = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_castsi256_si128(c)));
+            let high = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(c)));
+            (columns[2 * part], columns[2 * part + 1]) = (lanes::transpose(low), lanes::transpose(high));
+        }
+        columns.into_iter().flatten()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums) {
+        for (w, x) in w.iter().zip(x) {
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = _mm256_set1_epi32(*x);
+                sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x));
+                sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x));
+            }
+        }
+    }
+}
+
+impl Codes for W4A8 {
+    const BYTES: usize = GROUP / 2;
+    const WORDS: usize = GROUP / 4;
+    const OFFSET: i32 = 8;
+
+    fn panel(form: &Whole) -> &Panel {
+        &form.bytes
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i> {
+        let mask = _mm256_set1_epi8(15);
+        // SAFETY: 32 bytes.
+        let bytes = rows.map(|row| unsafe { _mm256_loadu_si256(row.cast()) });
+        let low = lanes::transpose(bytes.map(|b| _mm256_and_si256(b, mask)));
+        let high = lanes::transpose(bytes.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask)));
+        low.into_iter().chain(high)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums) {
+        // Eight sums of two products of at most 15 and 127 fit 16 bits.
+        let mut own = [[_mm256_setzero_si256(); 2]; TILE];
+        for (w, x) in w.iter().zip(x) {
+            for (own, x) in own.iter_mut().zip(x) {
+                let x = _mm256_set1_epi32(*x);
+                own[0] = _mm256_add_epi16(own[0], _mm256_maddubs_epi16(w[0], x));
+                own[1] = _mm256_add_epi16(own[1], _mm256_maddubs_epi16(w[1], x));
+            }
+        }
+        let one = _mm256_set1_epi16(1);
+        for (sum, own) in sums.as_flattened_mut().iter_mut().zip(own.as_flattened()) {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*own, one));
+        }
+    }
+}
+
+/// Weight rows of a tile times all activation rows.
+#[target_feature(enable = "avx2")]
+pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
+    let (weight, form) = (&tile.weight, &tile.x.whole);
+    let (m, tiles) = (tile.x.m(), tile.x.m().div_ceil(TILE));
+    let words = form.stride / GROUP * K::WORDS;
+    let inputs = &K::panel(form).words;
+    let zero = _mm256_setzero_si256();
+    SCRATCH.with_borrow_mut(|Scratch { panel, sums }| {
+        panel.resize(CHUNK, [zero; 2]);
+        for row in (0..weight.rows).step_by(WIDE) {
+            sums.clear();
+            sums.resize(tiles, [[zero; 2]; TILE]);
+            let source = Rows::<K>::new(tile, row);
+            for first in (0..words).step_by(CHUNK) {
+                let here = CHUNK.min(words - first);
+                source.pack(first / K::WORDS, &mut panel[..here]);
+                let panel = panel[..here].as_chunks::<GO>().0;
+                let inputs = inputs[first * tiles..][..here * tiles].chunks_exact(here);
+                for (sums, x) in sums.iter_mut().zip(inputs) {
+                    let mut own = *sums;
+                    for (w, x) in panel.iter().zip(x.as_chunks::<GO>().0) {
+                        // SAFETY: this function runs where there is AVX2.
+                        unsafe { K::multiply(w, x, &mut own) };
+                    }
+                    *sums = own;
+                }
+            }
+            let w_scales: [f32; WIDE] = scales(weight, row);
+            for i in 0..m {
+                // SAFETY: two vectors of integers are sixteen.
+                let codes: [i32; WIDE] = unsafe { std::mem::transmute(sums[i / TILE][i % TILE]) };
+                let high = K::OFFSET * form.sums[i];
+                for (r, code) in codes.into_iter().enumerate().take(weight.rows - row) {
+                    tile.store(i, row + r, (code - high) as f32 * (w_scales[r] * form.scales[i]));
+                }
+            }
+        }
+    });
+}
+
+/// Sixteen weight rows; beyond the last, the last again.
+struct Rows<K> {
+    codes: [*const u8; WIDE],
+    /// Groups that are whole in every row.
+    whole: usize,
+    /// The group behind them, filled up with zeros.
+    tails: [[u8; GROUP]; WIDE],
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Codes> Rows<K> {
+    fn new(tile: &Tile<'_>, first: usize) -> Rows<K> {
+        let weight = &tile.weight;
+        let whole = weight.cols / GROUP;
+        Rows {
+            codes: std::array::from_fn(|r| {
+                weight.row((first + r).min(weight.rows - 1))[SCALE_BYTES..].as_ptr()
+            }),
+            whole,
+            tails: tails(weight, first, whole * K::BYTES),
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    /// Fills a panel from group `first` on.
+    #[target_feature(enable = "avx2")]
+    fn pack(&self, first: usize, panel: &mut [Pair]) {
+        for (group, to) in panel.chunks_exact_mut(K::WORDS).enumerate() {
+            let group = first + group;
+            for half in 0..2 {
+                let rows = std::array::from_fn(|r| {
+                    let r = half * SIDE + r;
+                    match group < self.whole {
+                        true => self.codes[r].wrapping_add(group * K::BYTES),
+                        false => self.tails[r].as_ptr(),
+                    }
+                });
+                // SAFETY: whole groups lie in the rows, and a tail has room for one.
+                let columns = unsafe { K::unpack(rows) };
+                to.iter_mut().zip(columns).for_each(|(to, column)| to[half] = column);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Per-channel products against arithmetic in f64, and at the edge of what 32 bits hold.
+
+use proptest::prelude::*;
+
+use super::tests::{bits, noise, product, variants};
+use super::*;
+use crate::{Format, dequantize_rows, quantize_rows};
+
+const FORMATS: [Format; 2] = [Format::W8A8, Format::W4A8];
+
+/// What a row of activations becomes, in f64: its largest magnitude is code 127.
+fn rounded(x: &[f32]) -> Vec<f64> {
+    let scale = x.iter().fold(0.0f32, |most, v| most.max(v.abs())) / 127.0;
+    x.iter().map(|v| f64::from((v / scale).round_ties_even()) * f64::from(scale)).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_plain_twin_is_a_sum_of_products(
+        narrow: bool,
+        rows in 1usize..6,
+        cols in 1usize..300,
+        m in 1usize..5,
+        seed in 0u64..1000,
+    ) {
+        let format = FORMATS[usize::from(narrow)];
+        let mut bytes = Vec::new();
+        quantize_rows(format, cols, &noise(seed, rows * cols), &mut bytes);
+        let mut weights = vec![0.0; rows * cols];
+        dequantize_rows(format, cols, &bytes, &mut weights);
+        let x = noise(seed + 1, m * cols);
+        let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
+        let out = product(&variant::PORTABLE, 1, &x, m, weight, Mode::Fast);
+        for (i, x) in x.chunks(cols).enumerate() {
+            let x = rounded(x);
+            for (r, weights) in weights.chunks(cols).enumerate() {
+                let terms = || x.iter().zip(weights).map(|(x, w)| x * f64::from(*w));
+                let (sum, size): (f64, f64) = (terms().sum(), terms().map(f64::abs).sum());
+                // A code may round the other way where a value lies between two.
+                let slack = 2e-6 * size + x.iter().fold(0.0f64, |a, b| a.max(b.abs())) / 127.0 * 1e-3;
+                let found = f64::from(out[i * rows + r]);
+                prop_assert!((found - sum).abs() <= slack, "{} [{}, {}]: {} and {}", format, i, r, found, sum);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_row_does_not_overflow() {
+    let cols = Format::LONGEST_ROW;
+    for (format, code, value) in
+        [(Format::W8A8, 0x80u8, -128i64), (Format::W4A8, 0xff, 7), (Format::W4A8, 0, -8)]
+    {
+        let mut bytes = vec![code; format.row_bytes(cols).unwrap()];
+        bytes[..4].copy_from_slice(&1f32.to_le_bytes());
+        let weight = Matrix::new(format, 1, cols, &bytes).unwrap();
+        let sum = value * 127 * cols as i64;
+        // All codes 127 with a scale of 1.
+        let x = vec![127.0; 5 * cols];
+        for variant in variants() {
+            for m in [1, 5] {
+                let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Fast);
+                assert_eq!(bits(&out), bits(&vec![sum as f32; m]), "{} {format} {code:#x}", variant.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_any_length_agree() {
+    // Around every border: of a vector, of a group of nibbles, of a chunk of a panel.
+    for format in FORMATS {
+        for cols in [1, 31, 32, 33, 63, 64, 65, 127, 511, 512, 513, 1023, 1024, 1025, 1100] {
+            let mut bytes = vec![0; 3];
+            quantize_rows(format, cols, &noise(cols as u64, 18 * cols), &mut bytes);
+            let weight = Matrix::new(format, 18, cols, &bytes[3..]).unwrap();
+            let x = noise(9, 7 * cols);
+            let plain = product(&variant::PORTABLE, 1, &x, 7, weight, Mode::Fast);
+            for variant in variants() {
+                for m in [1, 3, 4, 7] {
+                    let out = product(variant, 2, &x[..m * cols], m, weight, Mode::Fast);
+                    assert_eq!(
+                        bits(&out),
+                        bits(&plain[..m * 18]),
+                        "{} {format} {cols}, {m} rows",
+                        variant.name
+                    );
+                }
+            }
+        }
+    }
+}
