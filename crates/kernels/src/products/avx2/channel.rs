@@ -1,7 +1,7 @@
 //! Products of a few activation rows with per-channel weights: bound by reading the weights.
 //!
 //! Eight weight rows are walked side by side, as in `rows`; integer sums run over the whole row, so that scales apply
-//! once at its end.
+//! once at its end. Meanwhile the next eight are asked for in the order in which they lie in memory, each line once.
 
 use std::arch::x86_64::*;
 
@@ -97,20 +97,23 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
         let tails: Option<[[u8; BYTES]; SIDE]> =
             (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
         let w_scales: [f32; SIDE] = scales(weight, first);
+        let next = weight.data.as_ptr().wrapping_add((first + SIDE) * row_bytes);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * form.stride..(i + 1) * form.stride];
             let mut sums = [_mm256_setzero_si256(); SIDE];
             for (j, x) in x.chunks_exact(K::COLS).take(whole).enumerate() {
-                for (row, sum) in rows.iter().zip(&mut sums) {
-                    // SAFETY: each row has `whole` times 32 bytes of codes; a prefetch may point anywhere.
-                    unsafe {
-                        let w = row.add(j * BYTES);
-                        // Two steps share a cache line.
-                        if i == 0 && j % 2 == 0 {
-                            _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(SIDE * row_bytes).cast());
-                        }
-                        *sum = _mm256_add_epi32(*sum, K::dot(w, x.as_ptr()));
+                if i == 0 {
+                    // The second-level cache takes them: the next eight rows may be more than the first holds.
+                    for line in (0..SIDE * BYTES).step_by(64) {
+                        // SAFETY: a prefetch may point anywhere.
+                        unsafe {
+                            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(j * SIDE * BYTES + line).cast())
+                        };
                     }
+                }
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    // SAFETY: each row has `whole` times 32 bytes of codes.
+                    *sum = _mm256_add_epi32(*sum, unsafe { K::dot(row.add(j * BYTES), x.as_ptr()) });
                 }
             }
             if let Some(tails) = &tails {

@@ -8,6 +8,7 @@
 //! and every exact way around that costs as many instructions. Nibbles go through `maddubs`, and eight of its results
 //! are added in 16 bits before they are widened.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
@@ -49,11 +50,11 @@ pub(super) trait Codes {
     /// The activations in the same form.
     fn panel(form: &Whole) -> &Panel;
 
-    /// One group of eight rows, transposed: `WORDS` vectors.
+    /// One group of eight rows, transposed, becomes half `HALF` of its words.
     ///
     /// # Safety
     /// Each row has a group; the processor has AVX2.
-    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i>;
+    unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]);
 
     /// Adds the products of some words.
     ///
@@ -76,16 +77,15 @@ impl Codes for W8A8 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i> {
-        let mut columns = [[_mm256_setzero_si256(); SIDE]; 4];
-        for part in 0..2 {
-            // SAFETY: 64 bytes.
-            let codes = rows.map(|row| unsafe { _mm256_loadu_si256(row.add(part * 32).cast()) });
-            let low = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_castsi256_si128(c)));
-            let high = codes.map(|c| _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(c)));
-            (columns[2 * part], columns[2 * part + 1]) = (lanes::transpose(low), lanes::transpose(high));
+    unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]) {
+        for (part, to) in to.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
+            // SAFETY: sixteen of 64 bytes.
+            let codes = rows.map(|row| unsafe { _mm_loadu_si128(row.add(part * 16).cast()) });
+            let columns = lanes::transpose(codes.map(|c| _mm256_cvtepi8_epi16(c)));
+            for k in 0..SIDE {
+                to[k][HALF] = columns[k];
+            }
         }
-        columns.into_iter().flatten()
     }
 
     #[inline]
@@ -94,8 +94,8 @@ impl Codes for W8A8 {
         for (w, x) in w.iter().zip(x) {
             for (sums, x) in sums.iter_mut().zip(x) {
                 let x = _mm256_set1_epi32(*x);
-                sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x));
-                sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x));
+                sums[0] = in_order(_mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)));
+                sums[1] = in_order(_mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)));
             }
         }
     }
@@ -112,13 +112,17 @@ impl Codes for W4A8 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn unpack(rows: [*const u8; SIDE]) -> impl Iterator<Item = __m256i> {
+    unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]) {
         let mask = _mm256_set1_epi8(15);
         // SAFETY: 32 bytes.
         let bytes = rows.map(|row| unsafe { _mm256_loadu_si256(row.cast()) });
         let low = lanes::transpose(bytes.map(|b| _mm256_and_si256(b, mask)));
         let high = lanes::transpose(bytes.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask)));
-        low.into_iter().chain(high)
+        let (first, second) = to.split_at_mut(SIDE);
+        for k in 0..SIDE {
+            first[k][HALF] = low[k];
+            second[k][HALF] = high[k];
+        }
     }
 
     #[inline]
@@ -129,8 +133,8 @@ impl Codes for W4A8 {
         for (w, x) in w.iter().zip(x) {
             for (own, x) in own.iter_mut().zip(x) {
                 let x = _mm256_set1_epi32(*x);
-                own[0] = _mm256_add_epi16(own[0], _mm256_maddubs_epi16(w[0], x));
-                own[1] = _mm256_add_epi16(own[1], _mm256_maddubs_epi16(w[1], x));
+                own[0] = in_order(_mm256_add_epi16(own[0], _mm256_maddubs_epi16(w[0], x)));
+                own[1] = in_order(_mm256_add_epi16(own[1], _mm256_maddubs_epi16(w[1], x)));
             }
         }
         let one = _mm256_set1_epi16(1);
@@ -138,6 +142,15 @@ impl Codes for W4A8 {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*own, one));
         }
     }
+}
+
+/// Keeps the compiler from adding up products before they join their sum: there are more of them than registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(mut sum: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+    sum
 }
 
 /// Weight rows of a tile times all activation rows.
@@ -210,17 +223,14 @@ impl<K: Codes> Rows<K> {
     fn pack(&self, first: usize, panel: &mut [Pair]) {
         for (group, to) in panel.chunks_exact_mut(K::WORDS).enumerate() {
             let group = first + group;
-            for half in 0..2 {
-                let rows = std::array::from_fn(|r| {
-                    let r = half * SIDE + r;
-                    match group < self.whole {
-                        true => self.codes[r].wrapping_add(group * K::BYTES),
-                        false => self.tails[r].as_ptr(),
-                    }
-                });
-                // SAFETY: whole groups lie in the rows, and a tail has room for one.
-                let columns = unsafe { K::unpack(rows) };
-                to.iter_mut().zip(columns).for_each(|(to, column)| to[half] = column);
+            let row = |r: usize| match group < self.whole {
+                true => self.codes[r].wrapping_add(group * K::BYTES),
+                false => self.tails[r].as_ptr(),
+            };
+            // SAFETY: whole groups lie in the rows, and a tail has room for one.
+            unsafe {
+                K::unpack::<0>(std::array::from_fn(row), to);
+                K::unpack::<1>(std::array::from_fn(|r| row(SIDE + r)), to);
             }
         }
     }
