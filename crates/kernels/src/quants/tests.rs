@@ -77,7 +77,7 @@ fn per_channel_rows_by_hand() {
 
     // 64 values in 32 bytes, then 3 in 3: byte i holds i % 16 and 15 - i % 16.
     let mut row = scale.to_vec();
-    row.extend((0..32u8).map(|i| i % 16 | (15 - i % 16) << 4));
+    row.extend((0..32u8).map(|i| (i % 16) | (15 - i % 16) << 4));
     row.extend([0x8f, 0x80, 0x88]);
     let values = read(Format::W4A8, &row, 67);
     assert!((0..32).all(|i| values[i] == ((i % 16) as f32 - 8.0) * 0.5), "{values:?}");

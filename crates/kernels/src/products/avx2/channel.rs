@@ -105,10 +105,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                 if i == 0 {
                     // The second-level cache takes them: the next eight rows may be more than the first holds.
                     for line in (0..SIDE * BYTES).step_by(64) {
-                        // SAFETY: a prefetch may point anywhere.
-                        unsafe {
-                            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(j * SIDE * BYTES + line).cast())
-                        };
+                        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(j * SIDE * BYTES + line).cast());
                     }
                 }
                 for (row, sum) in rows.iter().zip(&mut sums) {
