@@ -11,23 +11,16 @@ import argparse
 import json
 import math
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = ["q8_0", "w8a8", "q6_k", "q5_0", "q4_0", "w4a8"]
 TEXT = "tinystories_sample/tinystories_cased_197KB.txt"
 # Of the text; the whole would take minutes in f32.
 BYTES = 40_000
-
-
-def crayon(binary, *arguments):
-    run = subprocess.run([binary, "--json", "-q", *arguments], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"{' '.join(arguments)}: {run.stderr}")
-    return json.loads(run.stdout)
 
 
 def distribution(logits):

@@ -337,7 +337,7 @@ fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Candle<Tensor> {
 
 /// `x Wᵀ` for `x` `[batch, rows, in]` and `weight` `[out, in]`, as one product: broadcasting the weight over the batch would
 /// make its gradient once for every sequence.
-fn flat_matmul(x: &Tensor, weight: &Tensor) -> Candle<Tensor> {
+pub fn flat_matmul(x: &Tensor, weight: &Tensor) -> Candle<Tensor> {
     let (batch, rows, width) = x.dims3()?;
     x.reshape((batch * rows, width))?.matmul(&weight.t()?)?.reshape((batch, rows, weight.dim(0)?))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device as Candle, Result as CandleResult, Tensor, Var};
 use crayon_formats::Checkpoint;
 use crayon_model::frozen::Loss;
-use crayon_model::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy};
+use crayon_model::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy, flat_matmul};
 use crayon_model::{ModelError, Site};
 
 use super::{Device, Sample, Soft};
@@ -123,11 +123,8 @@ impl TensorModel {
 impl PlainAdapter for Beside {
     fn delta(&self, site: Site, x: &Tensor) -> CandleResult<Option<Tensor>> {
         let Some((a, b)) = self.pairs.get(&site) else { return Ok(None) };
-        let (batch, rows, width) = x.dims3()?;
-        let inner = x.reshape((batch * rows, width))?.matmul(&a.t()?)?;
-        let inner = inner.reshape((batch, rows, a.dim(0)?))?.broadcast_mul(&self.gains)?;
-        let out = inner.reshape((batch * rows, a.dim(0)?))?.matmul(&b.t()?)?;
-        Ok(Some(out.reshape((batch, rows, b.dim(0)?))?))
+        let inner = flat_matmul(x, a)?.broadcast_mul(&self.gains)?;
+        Ok(Some(flat_matmul(&inner, b)?))
     }
 }
 

@@ -149,8 +149,14 @@ pub fn routing(
         tasks.push((name, task.questions));
     }
     let foreign = foreign(options, &tasks)?;
-    let mut judge =
-        Judge::new(engine, scope, options.framing, tasks.iter().flat_map(|(_, q)| q).chain(&foreign))?;
+    let framing = options.framing.resolve(engine)?;
+    let encoded = |questions: &[Question]| -> Result<Vec<Encoded>, EvalError> {
+        questions.iter().map(|question| encode(engine, question, &[], framing)).collect()
+    };
+    let texts: Vec<Vec<Encoded>> =
+        tasks.iter().map(|(_, questions)| encoded(questions)).collect::<Result<_, _>>()?;
+    let foreign_texts = encoded(&foreign)?;
+    let mut judge = Judge::new(engine, scope, texts.iter().flatten().chain(&foreign_texts))?;
     let total = tasks.iter().map(|(_, questions)| questions.len()).sum::<usize>() + foreign.len();
     let mut done = 0;
     let mut tick = || {
@@ -162,13 +168,10 @@ pub fn routing(
     };
 
     let (mut rows, mut all, mut skipped_all) = (Vec::new(), Vec::new(), 0);
-    for (name, questions) in &tasks {
+    for ((name, questions), texts) in tasks.iter().zip(&texts) {
         let (mut answered, mut skipped) = (Vec::new(), 0);
-        let mut shortest = usize::MAX;
-        for question in questions {
-            let encoded = judge.encode(question)?;
-            shortest = shortest.min(encoded.len());
-            match judge.device(question, &encoded)? {
+        for (question, text) in questions.iter().zip(texts) {
+            match judge.device(question, text)? {
                 Some(device) => {
                     let written = match options.bare {
                         true => ask(&question.prompt)?,
@@ -183,6 +186,7 @@ pub fn routing(
             tick()?;
         }
         if answered.is_empty() {
+            let shortest = texts.iter().map(Encoded::len).min().unwrap_or(0);
             let (questions, context) = (questions.len(), engine.spec().context);
             return Err(EvalError::AllTooLong { questions, shortest, context });
         }
@@ -195,8 +199,8 @@ pub fn routing(
     }
 
     let mut outside = Vec::new();
-    for question in &foreign {
-        outside.extend(judge.device(question, &judge.encode(question)?)?);
+    for (question, text) in foreign.iter().zip(&foreign_texts) {
+        outside.extend(judge.device(question, text)?);
         tick()?;
     }
     let outside = (!outside.is_empty()).then(|| {
@@ -243,28 +247,18 @@ fn foreign(options: &RoutingOptions, tasks: &[(String, Vec<Question>)]) -> Resul
 struct Judge<'a> {
     engine: &'a Engine,
     scope: &'a ScopeOf<'a>,
-    framing: Framing,
     session: crayon_engine::Session<'a>,
 }
 
 impl<'a> Judge<'a> {
     /// With room for the longest of the questions that fit the context at all: a whole context may be gigabytes.
-    fn new(
+    fn new<'b>(
         engine: &'a Engine,
         scope: &'a ScopeOf<'a>,
-        framing: Framing,
-        mut questions: impl Iterator<Item = &'a Question>,
+        questions: impl Iterator<Item = &'b Encoded>,
     ) -> Result<Judge<'a>, EvalError> {
-        let framing = framing.resolve(engine)?;
-        let room = questions.try_fold(1, |room: usize, question| {
-            let length = encode(engine, question, &[], framing)?.len();
-            Ok::<_, EvalError>(if length > engine.spec().context { room } else { room.max(length) })
-        })?;
-        Ok(Judge { engine, scope, framing, session: engine.session(room)? })
-    }
-
-    fn encode(&self, question: &Question) -> Result<Encoded, EvalError> {
-        encode(self.engine, question, &[], self.framing)
+        let fitting = questions.map(Encoded::len).filter(|length| *length <= engine.spec().context);
+        Ok(Judge { engine, scope, session: engine.session(fitting.max().unwrap_or(1))? })
     }
 
     /// `None` where the question does not fit the context.

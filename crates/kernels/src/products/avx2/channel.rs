@@ -5,7 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes;
+use super::hints::fetch;
+use super::{dots, lanes};
 use crate::Matrix;
 use crate::products::Tile;
 use crate::quants::channel::{self, SCALE_BYTES};
@@ -41,9 +42,7 @@ impl Codes for W8A8 {
     unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
         // SAFETY: the caller's promise.
         let (w, x) = unsafe { (_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(x.cast())) };
-        // |w| is at most 128 and x at most 127, so the sum of two products fits 16 bits.
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-        _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+        dots::signed(w, x)
     }
 }
 
@@ -89,7 +88,6 @@ pub(super) fn tails<const N: usize, const LEN: usize>(
 pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.whole);
     let whole = weight.cols / K::COLS;
-    let row_bytes = weight.row_bytes();
     for first in (0..weight.rows).step_by(SIDE) {
         // Beyond the last row, the last row again.
         let rows: [*const u8; SIDE] =
@@ -97,16 +95,13 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
         let tails: Option<[[u8; BYTES]; SIDE]> =
             (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
         let w_scales: [f32; SIDE] = scales(weight, first);
-        let next = weight.data.as_ptr().wrapping_add((first + SIDE) * row_bytes);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * form.stride..(i + 1) * form.stride];
             let mut sums = [_mm256_setzero_si256(); SIDE];
             for (j, x) in x.chunks_exact(K::COLS).take(whole).enumerate() {
                 if i == 0 {
-                    // The second-level cache takes them: the next eight rows may be more than the first holds.
-                    for line in (0..SIDE * BYTES).step_by(64) {
-                        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(j * SIDE * BYTES + line).cast());
-                    }
+                    ahead = fetch(ahead, SIDE * BYTES);
                 }
                 for (row, sum) in rows.iter().zip(&mut sums) {
                     // SAFETY: each row has `whole` times 32 bytes of codes.

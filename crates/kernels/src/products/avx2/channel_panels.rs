@@ -8,11 +8,11 @@
 //! and every exact way around that costs as many instructions. Nibbles go through `maddubs`, and eight of its results
 //! are added in 16 bits before they are widened.
 
-use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::channel::{scales, tails};
+use super::hints::in_order;
 use super::lanes;
 use crate::activations::whole::{CHUNK, Panel, TILE, Whole};
 use crate::products::Tile;
@@ -142,15 +142,6 @@ impl Codes for W4A8 {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*own, one));
         }
     }
-}
-
-/// Keeps the compiler from adding up products before they join their sum: there are more of them than registers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn in_order(mut sum: __m256i) -> __m256i {
-    // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
-    sum
 }
 
 /// Weight rows of a tile times all activation rows.

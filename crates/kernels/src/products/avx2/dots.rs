@@ -7,6 +7,15 @@ use super::lanes;
 /// Blocks walked side by side, one of each weight row.
 pub(super) type Blocks = [*const u8; 8];
 
+/// Products of signed bytes, four added in each lane. One side has to be unsigned: the sign moves to the other. |w| is at
+/// most 128 and x at most 127, so the sum of two products fits 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn signed(w: __m256i, x: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+}
+
 /// Signed bytes that start at byte `AT` of a block.
 ///
 /// # Safety
@@ -20,9 +29,7 @@ pub(super) unsafe fn bytes<const AT: usize>(blocks: &Blocks, x: *const i8) -> __
         let mut sums = [x; 8];
         for (sum, block) in sums.iter_mut().zip(blocks) {
             let w = _mm256_loadu_si256(block.add(AT).cast());
-            // One side has to be unsigned: the sign moves to the other. No two products exceed 16 bits.
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-            *sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+            *sum = signed(w, x);
         }
         lanes::sums(&sums)
     }

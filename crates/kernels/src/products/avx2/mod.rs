@@ -10,6 +10,7 @@ mod channel;
 mod channel_panels;
 mod dots;
 mod float;
+mod hints;
 mod lanes;
 mod panels;
 mod peak;

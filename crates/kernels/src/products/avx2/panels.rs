@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::blocks::{Large, Small};
+use super::hints::in_order;
 use super::lanes;
 use crate::activations::TILE;
 use crate::products::Tile;
@@ -121,15 +122,6 @@ unsafe fn broadcast<const AT: usize, T>(from: *const T) -> __m256i {
     lanes
 }
 
-/// A sum the compiler cannot rearrange: it would hold more terms at once than there are registers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn fixed(mut sum: __m256i) -> __m256i {
-    // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
-    sum
-}
-
 const _: () = assert!(TILE == 4, "steps are written out for four activation rows");
 
 /// One step of four bytes' columns: products of two times eight weight rows with four activation rows, whose codes
@@ -144,8 +136,8 @@ unsafe fn step(w: *const __m256i, x: *const i8, sums: &mut [[__m256i; 2]; TILE])
     unsafe {
         let (a, b) = (w.read(), w.add(1).read());
         let add = |sums: &mut [__m256i; 2], x| {
-            sums[0] = fixed(_mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x)));
-            sums[1] = fixed(_mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x)));
+            sums[0] = in_order(_mm256_add_epi16(sums[0], _mm256_maddubs_epi16(a, x)));
+            sums[1] = in_order(_mm256_add_epi16(sums[1], _mm256_maddubs_epi16(b, x)));
         };
         add(&mut sums[0], broadcast::<0, _>(x));
         add(&mut sums[1], broadcast::<SMALL, _>(x));
@@ -165,8 +157,8 @@ unsafe fn wide_step(w: *const __m256i, x: *const i16, sums: &mut [[__m256i; 2]; 
     unsafe {
         let (a, b) = (w.read(), w.add(1).read());
         let add = |sums: &mut [__m256i; 2], x| {
-            sums[0] = fixed(_mm256_add_epi32(sums[0], _mm256_madd_epi16(a, x)));
-            sums[1] = fixed(_mm256_add_epi32(sums[1], _mm256_madd_epi16(b, x)));
+            sums[0] = in_order(_mm256_add_epi32(sums[0], _mm256_madd_epi16(a, x)));
+            sums[1] = in_order(_mm256_add_epi32(sums[1], _mm256_madd_epi16(b, x)));
         };
         add(&mut sums[0], broadcast::<0, _>(x));
         add(&mut sums[1], broadcast::<{ 2 * SMALL }, _>(x));

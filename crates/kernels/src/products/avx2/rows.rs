@@ -7,6 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Large, Small};
+use super::hints::fetch;
 use super::lanes;
 use crate::Matrix;
 use crate::products::Tile;
@@ -22,18 +23,6 @@ fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
     // One check for all: the last row lies inside.
     assert!(first < weight.rows && weight.data.len() == weight.rows * row);
     std::array::from_fn(|r| weight.data.as_ptr().wrapping_add((first + r).min(weight.rows - 1) * row))
-}
-
-/// Asks for the lines of `len` bytes; where they end.
-///
-/// The second-level cache takes them: the next eight rows may be more than the first holds.
-#[inline(always)]
-fn fetch(from: *const u8, len: usize) -> *const u8 {
-    for line in (0..len).step_by(64) {
-        // SAFETY: a prefetch may point anywhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
-    }
-    from.wrapping_add(len)
 }
 
 #[inline]

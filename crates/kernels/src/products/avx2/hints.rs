@@ -1,0 +1,25 @@
+//! What the products tell the processor and the compiler beside the computation. Neither changes a result.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+/// Asks for the lines of `len` bytes; where they end.
+///
+/// The second-level cache takes them: the next eight rows may be more than the first holds.
+#[inline(always)]
+pub(super) fn fetch(from: *const u8, len: usize) -> *const u8 {
+    for line in (0..len).step_by(64) {
+        // SAFETY: a prefetch may point anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+    }
+    from.wrapping_add(len)
+}
+
+/// Keeps the compiler from adding up products before they join their sum: there are more of them than registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn in_order(mut sum: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+    sum
+}
