@@ -15,7 +15,7 @@ use crate::ops;
 use crate::products::sum_lanes;
 
 /// Query rows that go together.
-const TOGETHER: usize = 4;
+pub(super) const TOGETHER: usize = 4;
 
 /// A format of keys and values.
 trait Kv: Copy {
@@ -68,9 +68,9 @@ impl Kv for i8 {
 
 /// Query rows of a group, `stride` apart.
 #[derive(Clone, Copy)]
-struct Queries<'a> {
-    values: &'a [f32],
-    stride: usize,
+pub(super) struct Queries<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -128,14 +128,14 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
 }
 
 /// `x *= y`, elementwise.
-fn multiply(x: &mut [f32], y: &[f32]) {
+pub(super) fn multiply(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x *= y;
     }
 }
 
 /// Multiplies what some query rows hold for each slot they see with its scale.
-fn scale_slots(
+pub(super) fn scale_slots(
     head: &Head<'_, '_>,
     rows: std::ops::Range<usize>,
     scales: &[f32],

@@ -7,7 +7,11 @@
 //!   added one after the other in f32, without fused operations. All variants agree bit for bit.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 pub(crate) mod portable;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -53,6 +57,17 @@ impl Tile<'_> {
         // SAFETY: the tile's columns of the output belong to this task alone, and the indices are inside.
         unsafe { *self.out.add(i * self.stride + row) = value };
     }
+
+    /// Stores the outputs of activation row `i` and the weight rows from `row` on.
+    #[inline(always)]
+    pub(crate) fn store_some(&self, i: usize, row: usize, values: &[f32]) {
+        debug_assert!(i < self.x.m() && row + values.len() <= self.weight.rows);
+        // SAFETY: as above; outputs of neighbouring weight rows are neighbours.
+        unsafe {
+            let to = self.out.add(i * self.stride + row);
+            to.copy_from_nonoverlapping(values.as_ptr(), values.len());
+        }
+    }
 }
 
 /// The fixed order in which eight lanes become a sum.
@@ -64,8 +79,6 @@ pub(crate) fn sum_lanes(lanes: [f32; 8]) -> f32 {
 
 /// Products whose outputs are listed at once; more are done in turns.
 const AT_ONCE: usize = 8;
-/// Rows of a task are a multiple of this, the widest tile of any variant.
-const ROWS: usize = 16;
 /// A task's work, in weight bytes times activation rows.
 const TASK_WORK: usize = 96 << 10;
 
@@ -122,7 +135,7 @@ pub(crate) fn matmul_with(
                 continue;
             }
             let per_row = weight.row_bytes().saturating_mul(m).max(1);
-            let rows_each = (TASK_WORK / per_row / ROWS).max(1) * ROWS;
+            let rows_each = (TASK_WORK / per_row / variant.rows).max(1) * variant.rows;
             let count = weight.rows.div_ceil(rows_each);
             *part = Some(Part { weight, out: product.out.as_mut_ptr(), rows_each, tasks: count });
             tasks += count;

@@ -4,16 +4,16 @@
 //! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
 
-mod blocks;
-mod float;
-mod lanes;
+pub(super) mod blocks;
+pub(super) mod float;
+pub(super) mod lanes;
 mod panels;
 mod peak;
 mod read;
 mod rows;
 
 use super::{Mode, Tile};
-use crate::activations::{self, CodesMut, PANEL_ROWS};
+use crate::activations::{self, CodesMut, PANEL_ROWS, Panels};
 use crate::variant::Variant;
 use crate::{Format, attention, ops, quants};
 use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
@@ -26,13 +26,16 @@ pub(crate) static VARIANT: Variant = Variant {
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c")
     },
+    by_default: true,
     // SAFETY: this and the functions below run only where `available` said yes.
     dequantize: |format, bytes, out| unsafe { dequantize(format, bytes, out) },
     // SAFETY: as above.
     quantize_small: |row, codes| unsafe { quantize_small(row, codes) },
     // SAFETY: as above.
     quantize_large: |row, codes| unsafe { quantize_large(row, codes) },
-    panels: true,
+    panels: Panels::Four,
+    parts: false,
+    rows: 16,
     // SAFETY: as above.
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.
@@ -59,7 +62,7 @@ fn describe(format: Format) -> &'static str {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
+pub(super) fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
     match format {
         Format::F32 | Format::BF16 => quants::dequantize_portable(format, bytes, out),
         Format::F16 => float::read_f16(bytes, out),
@@ -76,12 +79,12 @@ fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
 
 /// The portable body, compiled for wider vectors.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
+pub(super) fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<32, 32>(row, codes);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
+pub(super) fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<256, 16>(row, codes);
 }
 
