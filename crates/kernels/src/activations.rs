@@ -6,15 +6,31 @@
 
 pub(crate) mod whole;
 
+mod parts;
+mod tiles;
+
 use crate::pool::Disjoint;
 use crate::quants::{LARGE, SMALL};
 use crate::variant::{self, Variant};
 use crate::{Format, Mode, Pool};
+pub(crate) use parts::{Parts, STEP};
+pub(crate) use tiles::{TILE_ROWS, Tiles};
 
 /// Rows of a panel's tile.
 pub(crate) const TILE: usize = 4;
 /// From this many rows on, products read panels.
 pub(crate) const PANEL_ROWS: usize = 4;
+
+/// Layouts of the codes of several activation rows, besides the plain one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Panels {
+    /// No other.
+    None,
+    /// Four rows side by side, [`Panel`].
+    Four,
+    /// Sixteen rows side by side, [`Tiles`].
+    Sixteen,
+}
 
 /// Reusable activations `[m, cols]`.
 #[derive(Default)]
@@ -26,6 +42,7 @@ pub struct Activations {
     pub(crate) small: Quantized,
     pub(crate) large: Quantized,
     pub(crate) whole: whole::Whole,
+    parts: Parts,
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +50,13 @@ pub struct Activations {
 struct Line([f32; LINE]);
 
 const LINE: usize = 16;
+
+/// The first `len` floats of some lines.
+fn floats(lines: &[Line], len: usize) -> &[f32] {
+    assert!(len <= lines.len() * LINE, "{len} values");
+    // SAFETY: lines are whole floats without padding, and there are this many.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), len) }
+}
 
 /// One quantised form.
 #[derive(Default)]
@@ -45,6 +69,7 @@ pub(crate) struct Quantized {
     /// Sums of codes: `[m, cols / 32]` in small blocks, `[m, cols / 16]` in large ones.
     pub(crate) sums: Vec<i16>,
     pub(crate) panel: Panel,
+    pub(crate) tiles: Tiles,
 }
 
 /// Four rows side by side, for products of several rows: all inputs that a tile of outputs needs in a chunk of 256
@@ -154,8 +179,10 @@ impl Activations {
             form.ready = false;
             form.panel.bytes_ready = false;
             form.panel.wide_ready = false;
+            form.tiles.ready = false;
         }
         self.whole.forget();
+        self.parts.ready = false;
     }
 
     /// Number of rows.
@@ -170,8 +197,12 @@ impl Activations {
 
     /// The f32 rows, `[m, cols]`.
     pub fn rows(&self) -> &[f32] {
-        // SAFETY: lines are whole floats without padding, and `set` made room for this many.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) }
+        floats(&self.lines, self.m * self.cols)
+    }
+
+    /// The rows in parts, when that form was made.
+    pub(crate) fn parts(&self) -> Option<&Parts> {
+        self.parts.ready.then_some(&self.parts)
     }
 
     pub(crate) fn row(&self, i: usize) -> &[f32] {
@@ -179,7 +210,7 @@ impl Activations {
     }
 
     /// Makes the forms that products with weights of these `formats` read. Forms made since [`Activations::set`]
-    /// are kept. Does nothing in [`Mode::Exact`], which reads the f32 rows.
+    /// are kept. Quantises nothing in [`Mode::Exact`].
     ///
     /// Panics when a format's blocks do not divide a row.
     pub fn prepare(&mut self, pool: &Pool, formats: impl Iterator<Item = Format>, mode: Mode) {
@@ -193,11 +224,14 @@ impl Activations {
         formats: impl Iterator<Item = Format>,
         mode: Mode,
     ) {
-        if mode == Mode::Exact {
-            return;
-        }
-        let panels = variant.panels && self.m >= PANEL_ROWS;
+        let panels = if self.m >= PANEL_ROWS { variant.panels } else { Panels::None };
         for format in formats {
+            if format == Format::BF16 && variant.parts {
+                self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
+            }
+            if mode == Mode::Exact {
+                continue;
+            }
             assert!(
                 format.row_bytes(self.cols).is_some(),
                 "rows of {} values and {format} blocks",
@@ -212,14 +246,18 @@ impl Activations {
                 }
                 SMALL => {
                     self.quantize::<SMALL>(variant, pool);
-                    if panels {
-                        self.make_panel(pool, true, format == Format::Q8_0);
+                    match panels {
+                        Panels::None => {}
+                        Panels::Four => self.make_panel(pool, true, format == Format::Q8_0),
+                        Panels::Sixteen => self.small.make_tiles(pool, self.m, self.cols),
                     }
                 }
                 LARGE => {
                     self.quantize::<LARGE>(variant, pool);
-                    if panels {
-                        self.make_panel(pool, false, false);
+                    match panels {
+                        Panels::None => {}
+                        Panels::Four => self.make_panel(pool, false, false),
+                        Panels::Sixteen => self.large.make_tiles(pool, self.m, self.cols),
                     }
                 }
                 _ => {}
@@ -229,21 +267,25 @@ impl Activations {
 
     /// Whether products with weights of this format can read these activations.
     pub(crate) fn ready(&self, variant: &Variant, format: Format) -> bool {
-        let panels = variant.panels && self.m >= PANEL_ROWS;
-        match format.block_len() {
-            SMALL if format == Format::Q8_0 => self.small.ready && (!panels || self.small.panel.wide_ready),
-            SMALL => self.small.ready && (!panels || self.small.panel.bytes_ready),
-            LARGE => self.large.ready && (!panels || self.large.panel.bytes_ready),
-            _ if format.is_per_channel() => self.whole.ready(format, panels),
-            _ => true,
-        }
+        let panels = if self.m < PANEL_ROWS { Panels::None } else { variant.panels };
+        let form = match format.block_len() {
+            SMALL => &self.small,
+            LARGE => &self.large,
+            _ if format.is_per_channel() => return self.whole.ready(format, panels),
+            _ => return true,
+        };
+        form.ready
+            && match panels {
+                Panels::None => true,
+                Panels::Four if format == Format::Q8_0 => form.panel.wide_ready,
+                Panels::Four => form.panel.bytes_ready,
+                Panels::Sixteen => form.tiles.ready,
+            }
     }
 
     fn quantize<const BLOCK: usize>(&mut self, variant: &Variant, pool: &Pool) {
         let small = BLOCK == SMALL;
-        // SAFETY: as in `rows`, which would borrow the forms too.
-        let rows: &[f32] =
-            unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
+        let rows = floats(&self.lines, self.m * self.cols);
         let form = if small { &mut self.small } else { &mut self.large };
         if std::mem::replace(&mut form.ready, true) {
             return;

@@ -36,7 +36,10 @@ pub fn features() -> Features {
         macro_rules! check {
             ($($name:tt)*) => { $(if is_x86_feature_detected!($name) { processor.push($name); })* };
         }
-        check!("avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512vnni" "avx512bf16");
+        check!("avx2" "fma" "f16c" "avxvnni" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx512bf16");
+        if crate::products::amx::detect::processor_has_tiles() {
+            processor.extend(["amx-int8", "amx-bf16"]);
+        }
     }
     #[cfg(target_arch = "aarch64")]
     {

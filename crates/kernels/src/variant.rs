@@ -2,11 +2,12 @@
 //!
 //! A variant is a table of functions. The portable one is the plain twin that says what each function computes;
 //! a vector variant must agree with it (bit for bit where its documentation says so) and may only be called when
-//! the processor has what it needs. Adding one (AVX-512 VNNI, AMX, NEON) is a file in `products` and one in
+//! the processor has what it needs. Adding one (NEON) is a file in `products` and one in
 //! `attention`, a table here and an entry in [`ALL`].
 
 use std::sync::OnceLock;
 
+use crate::activations::Panels;
 use crate::attention::{self, Head};
 use crate::products::{self, Tile};
 use crate::{Format, quants};
@@ -24,8 +25,12 @@ pub(crate) struct Variant {
     pub(crate) quantize_large: fn(&[f32], crate::activations::CodesMut<'_>),
     /// The same with one scale for the row; the scale and the sum of the codes.
     pub(crate) quantize_whole: fn(&[f32], &mut [i8]) -> (f32, i32),
-    /// Whether products of several rows want the activations as panels too.
-    pub(crate) panels: bool,
+    /// How products of several rows want the activations laid out besides.
+    pub(crate) panels: Panels,
+    /// Whether products with bfloat16 weights want them in three parts.
+    pub(crate) parts: bool,
+    /// Weight rows that its products take together at most: tasks are whole multiples of it.
+    pub(crate) rows: usize,
     /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
     pub(crate) product: fn(&Tile<'_>),
     /// One head of attention.
@@ -52,7 +57,9 @@ pub(crate) static PORTABLE: Variant = Variant {
     quantize_small: |row, codes| crate::activations::quantize_row::<32, 32>(row, codes),
     quantize_large: |row, codes| crate::activations::quantize_row::<256, 16>(row, codes),
     quantize_whole: |row, codes| crate::activations::whole::quantize_row(row, codes),
-    panels: false,
+    panels: Panels::None,
+    parts: false,
+    rows: 16,
     product: products::portable::product,
     attend: attention::portable::attend,
     silu: crate::ops::portable::silu,
@@ -66,17 +73,41 @@ pub(crate) static PORTABLE: Variant = Variant {
 /// Every variant compiled in, best first.
 pub(crate) static ALL: &[&Variant] = &[
     #[cfg(target_arch = "x86_64")]
+    &crate::products::amx::VARIANT,
+    #[cfg(target_arch = "x86_64")]
+    &crate::products::avx512::VARIANT,
+    #[cfg(target_arch = "x86_64")]
     &crate::products::avx2::VARIANT,
     &PORTABLE,
 ];
 
-/// The variant in use: the first available one, or the one that the environment variable `CRAYON_KERNELS` names.
+/// The variant in use: the one that the environment variable `CRAYON_KERNELS` names, if it is available, or the first
+/// available one that is chosen by default.
 pub(crate) fn chosen() -> &'static Variant {
     static CHOSEN: OnceLock<&'static Variant> = OnceLock::new();
     CHOSEN.get_or_init(|| {
         let wanted = std::env::var("CRAYON_KERNELS").ok();
-        let named = |v: &&&'static Variant| wanted.as_deref().is_none_or(|name| name == v.name);
-        let usable = || ALL.iter().filter(|v| (v.available)());
-        usable().find(named).or_else(|| usable().next()).unwrap_or(&&PORTABLE)
+        // Availability last: to ask for AMX is to ask the system for larger signal stacks.
+        let named = wanted.and_then(|name| ALL.iter().find(|v| v.name == name && (v.available)()));
+        named.or_else(|| ALL.iter().find(|v| (v.available)())).unwrap_or(&&PORTABLE)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn better_variants_stand_on_those_below() {
+        let available = |name: &str| ALL.iter().any(|v| v.name == name && (v.available)());
+        assert!(available("portable"));
+        // Each x86 variant falls through to the next one for what it does not do better.
+        for (better, below) in [("amx", "avx512"), ("avx512", "avx2")] {
+            assert!(!available(better) || available(below), "{better} without {below}");
+        }
+        if std::env::var_os("CRAYON_KERNELS").is_none() {
+            let best = ALL.iter().find(|v| (v.available)()).map(|v| v.name);
+            assert_eq!(Some(chosen().name), best);
+        }
+    }
 }

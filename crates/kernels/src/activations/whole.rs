@@ -3,14 +3,16 @@
 //! The scale of a token is its largest magnitude over 127. A row's codes are padded with zeros to whole groups of
 //! [`GROUP`], so that products need no second loop for the columns that are left over.
 
-use super::grow;
+use super::{Panels, TILE_ROWS, grow};
 use crate::pool::Disjoint;
 use crate::quants::channel::GROUP;
 use crate::variant::Variant;
 use crate::{Format, Pool};
 
-/// Rows of a panel's tile.
+/// Rows side by side in the panels that vectors read.
 pub(crate) const TILE: usize = 4;
+/// Rows side by side in the panel that tile registers read.
+pub(crate) const DEEP: usize = TILE_ROWS;
 
 /// The form and its panels.
 #[derive(Default)]
@@ -25,18 +27,25 @@ pub(crate) struct Whole {
     /// Sums of codes, `[m]`.
     pub(crate) sums: Vec<i32>,
     /// For nibbles: a word is four columns of bytes.
-    pub(crate) bytes: Panel,
+    pub(crate) bytes: Panel<TILE>,
     /// For bytes: a word is two columns of 16-bit numbers.
-    pub(crate) wide: Panel,
+    pub(crate) wide: Panel<TILE>,
+    /// For tile registers: a word is four columns of bytes.
+    pub(crate) deep: Panel<DEEP>,
 }
 
 /// Rows side by side, a 32-bit word with neighbouring columns of each. All inputs that a tile of outputs needs in a chunk
-/// of columns lie together. Rows are padded with zeros to a multiple of [`TILE`].
-#[derive(Default)]
-pub(crate) struct Panel {
+/// of columns lie together. Rows are padded with zeros to a multiple of `SIDE`.
+pub(crate) struct Panel<const SIDE: usize> {
     ready: bool,
-    /// `[chunk, tile, word of a row, TILE]`; the last chunk may be shorter.
-    pub(crate) words: Vec<[i32; TILE]>,
+    /// `[chunk, tile, word of a row, SIDE]`; the last chunk may be shorter.
+    pub(crate) words: Vec<[i32; SIDE]>,
+}
+
+impl<const SIDE: usize> Default for Panel<SIDE> {
+    fn default() -> Panel<SIDE> {
+        Panel { ready: false, words: Vec::new() }
+    }
 }
 
 /// Words of a row in a chunk: sixteen rows of weights in the same form take 16 KB.
@@ -79,13 +88,18 @@ pub(crate) fn quantize_row(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
 
 impl Whole {
     pub(super) fn forget(&mut self) {
-        (self.ready, self.bytes.ready, self.wide.ready) = (false, false, false);
+        (self.ready, self.bytes.ready, self.wide.ready, self.deep.ready) = (false, false, false, false);
     }
 
-    /// Whether products with this format can read the form; `panels` says whether they want it as a panel.
-    pub(super) fn ready(&self, format: Format, panels: bool) -> bool {
-        let panel = if format == Format::W4A8 { self.bytes.ready } else { self.wide.ready };
-        self.ready && (!panels || panel)
+    /// Whether products with this format can read the form, laid out as `panels` says.
+    pub(super) fn ready(&self, format: Format, panels: Panels) -> bool {
+        self.ready
+            && match panels {
+                Panels::None => true,
+                Panels::Four if format == Format::W4A8 => self.bytes.ready,
+                Panels::Four => self.wide.ready,
+                Panels::Sixteen => self.deep.ready,
+            }
     }
 
     /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel for `format`.
@@ -96,18 +110,21 @@ impl Whole {
         x: &[f32],
         m: usize,
         format: Format,
-        panels: bool,
+        panels: Panels,
     ) {
         let cols = x.len().checked_div(m).unwrap_or(0);
         if !std::mem::replace(&mut self.ready, true) {
             self.quantize(variant, pool, x, m, cols);
         }
-        if panels && format == Format::W4A8 {
-            let word = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
-            self.bytes.fill(pool, &self.codes, m, self.stride, word);
-        } else if panels {
-            let word = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
-            self.wide.fill(pool, &self.codes, m, self.stride, word);
+        let bytes = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
+        let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
+        match panels {
+            Panels::None => {}
+            Panels::Four if format == Format::W4A8 => {
+                self.bytes.fill(pool, &self.codes, m, self.stride, bytes);
+            }
+            Panels::Four => self.wide.fill(pool, &self.codes, m, self.stride, wide),
+            Panels::Sixteen => self.deep.fill(pool, &self.codes, m, self.stride, bytes),
         }
     }
 
@@ -131,7 +148,7 @@ impl Whole {
     }
 }
 
-impl Panel {
+impl<const SIDE: usize> Panel<SIDE> {
     /// Of codes `[m, stride]`; `word` joins neighbouring columns, the first in the lowest bits.
     fn fill<const STEP: usize>(
         &mut self,
@@ -144,16 +161,18 @@ impl Panel {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
-        let (tiles, words) = (m.div_ceil(TILE), stride / STEP);
-        grow(&mut self.words, tiles * words);
+        let (tiles, words) = (m.div_ceil(SIDE), stride / STEP);
+        if self.words.len() < tiles * words {
+            self.words.resize(tiles * words, [0; SIDE]);
+        }
         let all = Disjoint::new(&mut self.words);
         pool.run(tiles, |tile| {
             for first in (0..words).step_by(CHUNK) {
                 let here = CHUNK.min(words - first);
                 // SAFETY: a tile's part of a chunk belongs to one task.
                 let to = unsafe { all.slice(first * tiles + tile * here, here) };
-                for row in 0..TILE {
-                    let i = tile * TILE + row;
+                for row in 0..SIDE {
+                    let i = tile * SIDE + row;
                     if i >= m {
                         to.iter_mut().for_each(|to| to[row] = 0);
                         continue;
@@ -195,8 +214,8 @@ mod tests {
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Pool::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, true);
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, true);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Four);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Four);
         let tiles = m.div_ceil(TILE);
         for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
             let words = form.stride / step;

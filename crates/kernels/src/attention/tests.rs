@@ -331,6 +331,27 @@ fn heads_side_by_side_see_one_position() {
     }
 }
 
+/// A head is attended to alike whatever the width of vectors; without AVX-512 there is nothing to compare.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn wider_vectors_change_no_bit() {
+    let narrow = &crate::products::avx2::VARIANT;
+    for variant in variants().filter(|v| matches!(v.name, "amx" | "avx512")) {
+        for (dim, rows, past) in
+            [(64, 1, 40), (80, 9, 21), (20, 3, 17), (24, 7, 0), (128, 2, 9), (200, 16, 33)]
+        {
+            for format in Format::ALL {
+                let mut case = Case::new(dim, rows, past, 31);
+                case.formats = (format, format);
+                case.window = (rows == 7).then_some(3);
+                let (out, _) = case.run(variant, 0..rows);
+                let (expected, _) = case.run(narrow, 0..rows);
+                assert_eq!(bits(&out), bits(&expected), "{} {format:?} {dim}, {rows} rows", variant.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_future_nan_does_not_reach_earlier_rows() {
     // The scale of a slot is NaN with it; that of a channel belongs to all slots.

@@ -4,23 +4,32 @@ use std::arch::x86_64::*;
 
 use crate::products::sum_lanes;
 
+/// ln 2 in two parts, the first with trailing zeros.
+pub(super) const LN2_HIGH: f32 = 0.693_359_4;
+pub(super) const LN2_LOW: f32 = -2.121_944_4e-4;
+/// The Taylor series to r^7, whose remainder is below 2^-27 on half of ln 2; the highest power first.
+pub(super) const SERIES: [f32; 8] =
+    [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+/// Where `e^x` leaves the normal numbers.
+pub(super) const LOWEST: f32 = -87.336_54;
+pub(super) const HIGHEST: f32 = 88.722_84;
+/// -2 sqrt(2 / pi).
+pub(super) const TWICE: f32 = -2.0 * 0.797_884_6;
+
 /// `e^x`, to about two units in the last place; 0 where it would be less than the smallest normal number.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn exp(x: __m256) -> __m256 {
-    // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts, the first with trailing zeros.
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // x = n ln 2 + r with |r| <= ln 2 / 2.
     let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
         x,
         _mm256_set1_ps(std::f32::consts::LOG2_E),
     ));
     let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_HIGH), x);
     let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_LOW), r);
-    // The Taylor series to r^7, whose remainder is below 2^-27 on this interval.
-    let mut p = _mm256_set1_ps(1.0 / 5040.0);
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
+    let mut p = _mm256_set1_ps(SERIES[0]);
+    for c in &SERIES[1..] {
+        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(*c));
     }
     // 2^n in two factors, because n reaches 128 where the result still fits.
     let n = _mm256_cvtps_epi32(n);
@@ -29,8 +38,8 @@ pub(crate) fn exp(x: __m256) -> __m256 {
     let power = |k| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(k, bias)));
     let y = _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(n, half)));
     // Outside the range of exponents; comparisons with NaN are false, so that a NaN stays.
-    let low = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(-87.336_54));
-    let high = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(88.722_84));
+    let low = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(LOWEST));
+    let high = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(HIGHEST));
     let y = _mm256_blendv_ps(y, _mm256_set1_ps(f32::INFINITY), high);
     _mm256_andnot_ps(low, y)
 }
@@ -62,7 +71,6 @@ pub(crate) fn silu(x: &mut [f32]) {
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn gelu_tanh(x: &mut [f32]) {
     // x/2 (1 + tanh(y)) = x / (1 + e^(-2y)).
-    const TWICE: f32 = -2.0 * 0.797_884_6;
     map(x, |x| {
         let one = _mm256_set1_ps(1.0);
         let square = _mm256_mul_ps(x, x);

@@ -100,7 +100,7 @@ fn activations_at_known_points() {
 fn vector_activations_agree_with_the_plain_ones() {
     let x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.03).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
     for variant in variant::ALL.iter().filter(|v| (v.available)()) {
-        for n in [0, 1, 7, 8, 9, x.len()] {
+        for n in [0, 1, 7, 8, 9, 15, 16, 17, 31, x.len()] {
             for (f, plain) in [
                 (variant.silu, portable::silu as fn(&mut [f32])),
                 (variant.gelu_tanh, portable::gelu_tanh as fn(&mut [f32])),
@@ -157,4 +157,27 @@ fn rows_and_caps() {
     softcap(&mut x, 30.0);
     assert_eq!(x[..3], [0.0, 30.0, -30.0]);
     close(x[3], 30.0 * 1f32.tanh(), 1e-6);
+}
+
+/// Vectors of sixteen do to each value, and to a sum, what vectors of eight do.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn wider_vectors_change_no_value() {
+    let eight = &crate::products::avx2::VARIANT;
+    let x: Vec<f32> = (-9000..9000).map(|i| i as f32 * 0.011).chain([f32::INFINITY, -0.0, 1e30]).collect();
+    let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for variant in variant::ALL.iter().filter(|v| (v.available)() && matches!(v.name, "amx" | "avx512")) {
+        for n in [0, 1, 7, 8, 9, 15, 16, 17, 31, x.len()] {
+            for (wide, narrow) in [(variant.silu, eight.silu), (variant.gelu_tanh, eight.gelu_tanh)] {
+                let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
+                wide(&mut a);
+                narrow(&mut b);
+                assert_eq!(bits(&a), bits(&b), "{} values", n);
+            }
+            let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
+            let sums = ((variant.exp_sum)(&mut a, 99.0), (eight.exp_sum)(&mut b, 99.0));
+            assert_eq!(bits(&a), bits(&b), "{} values", n);
+            assert_eq!(sums.0.to_bits(), sums.1.to_bits());
+        }
+    }
 }

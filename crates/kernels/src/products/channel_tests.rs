@@ -67,9 +67,9 @@ fn the_longest_row_does_not_overflow() {
         let weight = Matrix::new(format, 1, cols, &bytes).unwrap();
         let sum = value * 127 * cols as i64;
         // All codes 127 with a scale of 1.
-        let x = vec![127.0; 5 * cols];
+        let x = vec![127.0; 9 * cols];
         for variant in variants() {
-            for m in [1, 5] {
+            for m in [1, 5, 9] {
                 let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Fast);
                 assert_eq!(bits(&out), bits(&vec![sum as f32; m]), "{} {format} {code:#x}", variant.name);
             }
@@ -83,16 +83,18 @@ fn rows_of_any_length_agree() {
     for format in FORMATS {
         for cols in [1, 31, 32, 33, 63, 64, 65, 127, 511, 512, 513, 1023, 1024, 1025, 1100] {
             let mut bytes = vec![0; 3];
-            quantize_rows(format, cols, &noise(cols as u64, 18 * cols), &mut bytes);
-            let weight = Matrix::new(format, 18, cols, &bytes[3..]).unwrap();
-            let x = noise(9, 7 * cols);
-            let plain = product(&variant::PORTABLE, 1, &x, 7, weight, Mode::Fast);
+            // More than one tile of either side, in every variant.
+            let (rows, most) = (37, 35);
+            quantize_rows(format, cols, &noise(cols as u64, rows * cols), &mut bytes);
+            let weight = Matrix::new(format, rows, cols, &bytes[3..]).unwrap();
+            let x = noise(9, most * cols);
+            let plain = product(&variant::PORTABLE, 1, &x, most, weight, Mode::Fast);
             for variant in variants() {
-                for m in [1, 3, 4, 7] {
+                for m in [1, 3, 4, 7, 16, 20, most] {
                     let out = product(variant, 2, &x[..m * cols], m, weight, Mode::Fast);
                     assert_eq!(
                         bits(&out),
-                        bits(&plain[..m * 18]),
+                        bits(&plain[..m * rows]),
                         "{} {format} {cols}, {m} rows",
                         variant.name
                     );

@@ -8,7 +8,11 @@
 //!   block. All variants agree bit for bit.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 #[cfg(test)]
 mod channel_tests;
 pub(crate) mod portable;
@@ -70,6 +74,17 @@ impl Tile<'_> {
         // SAFETY: the tile's columns of the output belong to this task alone, and the indices are inside.
         unsafe { *self.out.add(i * self.stride + row) = value };
     }
+
+    /// Stores the outputs of activation row `i` and the weight rows from `row` on.
+    #[inline(always)]
+    pub(crate) fn store_some(&self, i: usize, row: usize, values: &[f32]) {
+        debug_assert!(i < self.x.m() && row + values.len() <= self.weight.rows);
+        // SAFETY: as above; outputs of neighbouring weight rows are neighbours.
+        unsafe {
+            let to = self.out.add(i * self.stride + row);
+            to.copy_from_nonoverlapping(values.as_ptr(), values.len());
+        }
+    }
 }
 
 /// The fixed order in which eight lanes become a sum.
@@ -81,8 +96,6 @@ pub(crate) fn sum_lanes(lanes: [f32; 8]) -> f32 {
 
 /// Products whose outputs are listed at once; more are done in turns.
 const AT_ONCE: usize = 8;
-/// Rows of a task are a multiple of this, the widest tile of any variant.
-const ROWS: usize = 16;
 /// The least work of a task, in weight bytes times activation rows.
 const TASK_WORK: usize = 48 << 10;
 
@@ -103,6 +116,8 @@ struct Parts<'a> {
     /// Work of all parts.
     work: usize,
     threads: usize,
+    /// Rows of a task are a multiple of this.
+    rows: usize,
 }
 
 // SAFETY: the pointers lead into outputs that `matmul` borrows exclusively, and tasks write separate parts.
@@ -119,7 +134,7 @@ impl<'a> Parts<'a> {
             left = left.saturating_sub(rows.saturating_mul(part.per_row));
             std::iter::from_fn(move || {
                 let work = (at_start / (2 * self.threads)).max(TASK_WORK);
-                let last = (first + (work / part.per_row / ROWS).max(1) * ROWS).min(rows);
+                let last = (first + (work / part.per_row / self.rows).max(1) * self.rows).min(rows);
                 let task = first..last;
                 at_start = at_start.saturating_sub(task.len() * part.per_row);
                 first = last;
@@ -148,7 +163,8 @@ pub(crate) fn matmul_with(
 ) {
     let m = x.m();
     for group in products.chunks_mut(AT_ONCE) {
-        let mut parts = Parts { parts: [None; AT_ONCE], work: 0, threads: pool.threads() };
+        let mut parts =
+            Parts { parts: [None; AT_ONCE], work: 0, threads: pool.threads(), rows: variant.rows };
         for (part, product) in parts.parts.iter_mut().zip(group) {
             let weight = product.weight;
             assert_eq!(weight.cols, x.cols(), "columns of {weight:?} and activations");

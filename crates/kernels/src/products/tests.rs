@@ -1,5 +1,6 @@
 //! Variants against the plain twin, threads, batches, unaligned data, NaN.
 
+use half::f16;
 use proptest::prelude::*;
 
 use super::*;
@@ -110,7 +111,7 @@ fn threads_and_batches_change_no_bit() {
             for mode in [Mode::Exact, Mode::Fast] {
                 let alone: Vec<f32> =
                     x.chunks(cols).flat_map(|x| product(variant, 1, x, 1, weight, mode)).collect();
-                for m in [1, 2, 3, 5, 16, 33] {
+                for m in [1, 2, 3, 5, 9, 16, 33] {
                     for threads in [1, 2, 3] {
                         let out = product(variant, threads, &x[..m * cols], m, weight, mode);
                         assert_eq!(
@@ -151,7 +152,7 @@ fn several_products_share_a_section() {
 fn nan_goes_through() {
     for variant in variants() {
         for format in Format::ALL {
-            let (rows, cols, m) = (19, odd_cols(format, 2), 6);
+            let (rows, cols, m) = (19, odd_cols(format, 2), 18);
             let mut values = noise(10, rows * cols);
             values[4 * cols + cols - 1] = f32::NAN;
             let mut bytes = Vec::new();
@@ -160,7 +161,7 @@ fn nan_goes_through() {
             let mut x = noise(11, m * cols);
             x[2 * cols + 1] = f32::NAN;
             for mode in [Mode::Exact, Mode::Fast] {
-                for m in [3, m] {
+                for m in [3, 6, m] {
                     let out = product(variant, 1, &x[..m * cols], m, weight, mode);
                     for (at, value) in out.iter().enumerate() {
                         let broken = at % rows == 4 || at / rows == 2;
@@ -177,7 +178,7 @@ fn any_bytes_are_weights() {
     // Codes, scales and signs that no quantiser writes: the extremes of every integer path.
     for format in Format::ALL.into_iter().filter(|f| !f.is_float()) {
         for fill in [0x00, 0x7f, 0x80, 0xff, 0x81] {
-            let (rows, cols) = (17, 512);
+            let (rows, cols, m) = (37, 512, 20);
             let mut bytes = vec![fill; rows * format.row_bytes(cols).unwrap()];
             let per_channel = format.is_per_channel();
             let unit = if per_channel { format.row_bytes(cols).unwrap() } else { format.block_bytes() };
@@ -198,11 +199,11 @@ fn any_bytes_are_weights() {
             let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
             // All codes 127 or -127.
             for sign in [1.0, -1.0] {
-                let x = vec![sign; 5 * cols];
-                let plain = product(&variant::PORTABLE, 1, &x, 5, weight, Mode::Fast);
+                let x = vec![sign; m * cols];
+                let plain = product(&variant::PORTABLE, 1, &x, m, weight, Mode::Fast);
                 assert!(plain.iter().all(|v| v.is_finite()));
                 for variant in variants() {
-                    for m in [1, 5] {
+                    for m in [1, 5, m] {
                         let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Fast);
                         assert_eq!(
                             bits(&out),
@@ -212,6 +213,68 @@ fn any_bytes_are_weights() {
                         );
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn extremes_of_both_sides_are_exact() {
+    // The largest codes on both sides, and every factor of a block of 256: sums of bytes and of pairs at their
+    // widest, activation rows of changing signs.
+    for format in Format::ALL.into_iter().filter(|f| !f.is_float() && !f.is_per_channel()) {
+        let (rows, cols, m) = (33, 1024, 19);
+        let mut bytes = vec![0; rows * format.row_bytes(cols).unwrap()];
+        for (i, block) in bytes.chunks_exact_mut(format.block_bytes()).enumerate() {
+            // Rows of all bits, of the most negative codes and of a pattern; factors in turn.
+            for (at, byte) in block.iter_mut().enumerate() {
+                *byte = [0xff, 0x80, 0x7f, (i * 37 + at * 11) as u8][(i + at / 64) % 4];
+            }
+            let one = f16::from_f32(0.03).to_le_bytes();
+            match format {
+                Format::Q6K => block[208..].copy_from_slice(&one),
+                Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => {
+                    block[..2].copy_from_slice(&one);
+                    block[2..4].copy_from_slice(&f16::from_f32(-0.7).to_le_bytes());
+                }
+                _ => block[..2].copy_from_slice(&one),
+            }
+        }
+        let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
+        let x: Vec<f32> = (0..m * cols)
+            .map(|at| match at / cols % 3 {
+                0 => 1.0,
+                1 => -1.0,
+                _ => [1.0, -1.0][at / 16 % 2],
+            })
+            .collect();
+        let plain = product(&variant::PORTABLE, 1, &x, m, weight, Mode::Fast);
+        assert!(plain.iter().all(|v| v.is_finite()));
+        for variant in variants() {
+            for m in [1, 7, m] {
+                let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Fast);
+                assert_eq!(bits(&out), bits(&plain[..m * rows]), "{} {format} {m} rows", variant.name);
+            }
+        }
+    }
+}
+
+/// Which variants of x86 compute floats with the same operations in the same order.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn wider_vectors_change_no_float() {
+    let wide: Vec<_> = variants().filter(|v| matches!(v.name, "amx" | "avx512")).collect();
+    for variant in wide {
+        // Tiles add products of bfloat16 numbers in an order of their own.
+        for format in Format::ALL.into_iter().filter(|f| !(variant.parts && *f == Format::BF16)) {
+            let (rows, cols) = (35, odd_cols(format, if format.block_len() == 256 { 2 } else { 9 }));
+            let bytes = matrix_bytes(format, rows, cols, 12, 1);
+            let weight = Matrix::new(format, rows, cols, &bytes[1..]).unwrap();
+            let x = noise(13, 100 * cols);
+            for m in [1, 4, 7, 100] {
+                let narrow = product(&avx2::VARIANT, 1, &x[..m * cols], m, weight, Mode::Exact);
+                let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Exact);
+                assert_eq!(bits(&out), bits(&narrow), "{} {format} {m} rows", variant.name);
             }
         }
     }
@@ -233,10 +296,10 @@ proptest! {
     #[test]
     fn variants_agree_with_the_plain_twin(
         which in 0..Format::ALL.len(),
-        rows in 1usize..40,
+        rows in 1usize..70,
         blocks in 1usize..12,
         extra in 0usize..9,
-        m in 1usize..20,
+        m in 1usize..36,
         offset in 0usize..5,
         seed in 0u64..1000,
         exact: bool,

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 /// A format of keys and values.
-pub(super) trait Kv: Copy {
+pub(in crate::attention) trait Kv: Copy {
     /// Whether reading is more than loading.
     const NARROW: bool;
 
@@ -14,6 +14,11 @@ pub(super) trait Kv: Copy {
     /// # Safety
     /// They can be read; the processor has AVX2 and F16C.
     unsafe fn load(from: *const Self) -> __m256;
+    /// Sixteen values.
+    ///
+    /// # Safety
+    /// They can be read; the processor has AVX-512 F too.
+    unsafe fn load_sixteen(from: *const Self) -> __m512;
     fn widen(self) -> f32;
 }
 
@@ -25,6 +30,12 @@ impl Kv for f32 {
     unsafe fn load(from: *const f32) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx2,f16c")]
+    unsafe fn load_sixteen(from: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
     }
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -41,6 +52,12 @@ impl Kv for f16 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
     }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx2,f16c")]
+    unsafe fn load_sixteen(from: *const f16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
     #[inline(always)]
     fn widen(self) -> f32 {
         self.to_f32_const()
@@ -55,6 +72,12 @@ impl Kv for i8 {
     unsafe fn load(from: *const i8) -> __m256 {
         // SAFETY: the caller's promise; the load is of eight bytes.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx2,f16c")]
+    unsafe fn load_sixteen(from: *const i8) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
     #[inline(always)]
     fn widen(self) -> f32 {

@@ -7,8 +7,8 @@
 //! The scales of integers stay out of these loops: those of channels go into the query or onto the finished result,
 //! those of slots onto the finished score or into the probability. Either way a row is scaled number by number.
 
-mod kv;
-mod sums;
+pub(super) mod kv;
+pub(super) mod sums;
 
 use std::array::from_fn;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::{Head, KvSlice};
 use crate::ops;
 use kv::{Kv, widen};
-use sums::{ROWS, products, weighted};
+use sums::{Eight, Loops, ROWS};
 
 /// Query rows that go together.
 const TOGETHER: usize = 8;
@@ -32,6 +32,13 @@ struct Queries<'a> {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) fn attend(head: &mut Head<'_, '_>) {
+    attend_in::<Eight>(head);
+}
+
+/// [`attend`] with the inner loops of `L`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
     let mut scratch = std::mem::take(head.scratch);
     // Room for the scores of a group of rows, each over all slots, and for its queries when they get scales.
     let (dim, stride, group) = (head.shape.dim, head.slots(), TOGETHER.min(head.rows));
@@ -49,18 +56,18 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
         let rows = first..(first + TOGETHER).min(head.rows);
         let queries = Queries { values: &head.q[first * head.q_stride..], stride: head.q_stride };
         match head.keys {
-            KvSlice::F32(keys) => scores(head, rows.clone(), queries, keys, p, tile),
-            KvSlice::F16(keys) => scores(head, rows.clone(), queries, keys, p, tile),
+            KvSlice::F32(keys) => scores::<L, _>(head, rows.clone(), queries, keys, p, tile),
+            KvSlice::F16(keys) => scores::<L, _>(head, rows.clone(), queries, keys, p, tile),
             KvSlice::I8Channels { values, scales } => {
                 for j in 0..rows.len() {
                     let scaled = &mut scaled[j * dim..][..dim];
                     scaled.copy_from_slice(&queries.values[j * queries.stride..][..dim]);
                     multiply(scaled, &scales[..dim]);
                 }
-                scores(head, rows.clone(), Queries { values: scaled, stride: dim }, values, p, tile);
+                scores::<L, _>(head, rows.clone(), Queries { values: scaled, stride: dim }, values, p, tile);
             }
             KvSlice::I8Slots { values, scales } => {
-                scores(head, rows.clone(), queries, values, p, tile);
+                scores::<L, _>(head, rows.clone(), queries, values, p, tile);
                 scale_slots(head, rows.clone(), scales, p);
             }
         }
@@ -71,10 +78,10 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
             head.probabilities(row, low, scores, |x, shift| ops::avx2::exp_sum(x, shift));
         }
         match head.values {
-            KvSlice::F32(values) => blend(head, rows, values, p, tile),
-            KvSlice::F16(values) => blend(head, rows, values, p, tile),
+            KvSlice::F32(values) => blend::<L, _>(head, rows, values, p, tile),
+            KvSlice::F16(values) => blend::<L, _>(head, rows, values, p, tile),
             KvSlice::I8Channels { values, scales } => {
-                blend(head, rows.clone(), values, p, tile);
+                blend::<L, _>(head, rows.clone(), values, p, tile);
                 for row in rows {
                     multiply(&mut head.out[row * head.out_stride..][..dim], &scales[..dim]);
                 }
@@ -82,7 +89,7 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
             KvSlice::I8Slots { values, scales } => {
                 // The tap has seen the probabilities already.
                 scale_slots(head, rows.clone(), scales, p);
-                blend(head, rows, values, p, tile);
+                blend::<L, _>(head, rows, values, p, tile);
             }
         }
     }
@@ -134,7 +141,7 @@ fn parts(rows: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Scaled products of some query rows with the keys they see, at their slots in rows of `scores`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scores<T: Kv>(
+fn scores<L: Loops, T: Kv>(
     head: &Head<'_, '_>,
     rows: Range<usize>,
     queries: Queries<'_>,
@@ -147,18 +154,18 @@ fn scores<T: Kv>(
     let mut to = Scores { queries, scores, stride, dim, scale: head.shape.scale };
     for (j, row) in rows.clone().enumerate() {
         for slots in apart(head, row, &shared) {
-            to.add((j, 1), &keys[slots.start * dim..slots.end * dim], slots.start);
+            to.add::<L, _>((j, 1), &keys[slots.start * dim..slots.end * dim], slots.start);
         }
     }
     if T::NARROW && rows.len() > ROWS {
         for slots in tiles(shared, dim) {
             let wide = &mut tile[..slots.len() * dim];
             widen(&keys[slots.start * dim..slots.end * dim], wide);
-            parts(rows.len()).for_each(|part| to.add(part, wide, slots.start));
+            parts(rows.len()).for_each(|part| to.add::<L, _>(part, wide, slots.start));
         }
     } else {
         let keys = &keys[shared.start * dim..shared.end * dim];
-        parts(rows.len()).for_each(|part| to.add(part, keys, shared.start));
+        parts(rows.len()).for_each(|part| to.add::<L, _>(part, keys, shared.start));
     }
 }
 
@@ -176,7 +183,7 @@ impl Scores<'_> {
     /// Scores of `(first row, rows)` with the keys of the slots from `slot` on.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn add<T: Kv>(&mut self, (first, count): (usize, usize), keys: &[T], slot: usize) {
+    fn add<L: Loops, T: Kv>(&mut self, (first, count): (usize, usize), keys: &[T], slot: usize) {
         let slots = keys.len() / self.dim;
         if slots == 0 {
             return;
@@ -189,9 +196,9 @@ impl Scores<'_> {
         unsafe {
             let out = |j: usize| scores.add(j * stride);
             match count {
-                1 => products(from_fn::<_, 1, _>(query), keys, slots, dim, scale, from_fn(out)),
-                2 => products(from_fn::<_, 2, _>(query), keys, slots, dim, scale, from_fn(out)),
-                _ => products(from_fn::<_, ROWS, _>(query), keys, slots, dim, scale, from_fn(out)),
+                1 => L::products(from_fn::<_, 1, _>(query), keys, slots, dim, scale, from_fn(out)),
+                2 => L::products(from_fn::<_, 2, _>(query), keys, slots, dim, scale, from_fn(out)),
+                _ => L::products(from_fn::<_, ROWS, _>(query), keys, slots, dim, scale, from_fn(out)),
             }
         }
     }
@@ -200,7 +207,13 @@ impl Scores<'_> {
 /// Sums of values weighted with probabilities.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn blend<T: Kv>(head: &mut Head<'_, '_>, rows: Range<usize>, values: &[T], p: &[f32], tile: &mut [f32]) {
+fn blend<L: Loops, T: Kv>(
+    head: &mut Head<'_, '_>,
+    rows: Range<usize>,
+    values: &[T],
+    p: &[f32],
+    tile: &mut [f32],
+) {
     let (dim, stride) = (head.shape.dim, head.slots());
     let shared = shared(head, &rows);
     for row in rows.clone() {
@@ -210,7 +223,7 @@ fn blend<T: Kv>(head: &mut Head<'_, '_>, rows: Range<usize>, values: &[T], p: &[
     for (j, row) in rows.clone().enumerate() {
         let [slots, _] = apart(head, row, &shared);
         let values = &values[slots.start * dim..slots.end * dim];
-        add_weighted(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+        add_weighted::<L, _>(head, &p[j * stride + slots.start..], stride, (row, 1), values);
     }
     if T::NARROW && rows.len() > ROWS {
         for slots in tiles(shared.clone(), dim) {
@@ -218,20 +231,20 @@ fn blend<T: Kv>(head: &mut Head<'_, '_>, rows: Range<usize>, values: &[T], p: &[
             widen(&values[slots.start * dim..slots.end * dim], wide);
             for (first, count) in parts(rows.len()) {
                 let p = &p[first * stride + slots.start..];
-                add_weighted(head, p, stride, (rows.start + first, count), wide);
+                add_weighted::<L, _>(head, p, stride, (rows.start + first, count), wide);
             }
         }
     } else {
         let values = &values[shared.start * dim..shared.end * dim];
         for (first, count) in parts(rows.len()) {
             let p = &p[first * stride + shared.start..];
-            add_weighted(head, p, stride, (rows.start + first, count), values);
+            add_weighted::<L, _>(head, p, stride, (rows.start + first, count), values);
         }
     }
     for (j, row) in rows.clone().enumerate() {
         let [_, slots] = apart(head, row, &shared);
         let values = &values[slots.start * dim..slots.end * dim];
-        add_weighted(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+        add_weighted::<L, _>(head, &p[j * stride + slots.start..], stride, (row, 1), values);
     }
 }
 
@@ -239,7 +252,7 @@ fn blend<T: Kv>(head: &mut Head<'_, '_>, rows: Range<usize>, values: &[T], p: &[
 /// `stride` apart.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_weighted<T: Kv>(
+fn add_weighted<L: Loops, T: Kv>(
     head: &mut Head<'_, '_>,
     p: &[f32],
     stride: usize,
@@ -259,9 +272,9 @@ fn add_weighted<T: Kv>(
     unsafe {
         let out = |j: usize| out.add(j * out_stride);
         match count {
-            1 => weighted(from_fn::<_, 1, _>(p), values, slots, dim, from_fn(out)),
-            2 => weighted(from_fn::<_, 2, _>(p), values, slots, dim, from_fn(out)),
-            _ => weighted(from_fn::<_, ROWS, _>(p), values, slots, dim, from_fn(out)),
+            1 => L::weighted(from_fn::<_, 1, _>(p), values, slots, dim, from_fn(out)),
+            2 => L::weighted(from_fn::<_, 2, _>(p), values, slots, dim, from_fn(out)),
+            _ => L::weighted(from_fn::<_, ROWS, _>(p), values, slots, dim, from_fn(out)),
         }
     }
 }

@@ -9,17 +9,79 @@ use super::kv::Kv;
 use crate::products::sum_lanes;
 
 /// Rows of one call at most: with four keys, or four vectors of a value, their sums fill the registers.
-pub(super) const ROWS: usize = 3;
+pub(in crate::attention) const ROWS: usize = 3;
 /// Keys that meet the rows together, so that their sums across lanes are added up together too.
-const KEYS: usize = 4;
+pub(in crate::attention) const KEYS: usize = 4;
 
-/// Scaled products of `N` queries with successive keys.
+/// The loops for one width of vectors. All give the same bits.
+pub(in crate::attention) trait Loops {
+    /// Scaled products of `N` queries with successive keys.
+    ///
+    /// # Safety
+    /// Each query has `dim` values, `keys` has `count * dim`, each of `out` has room for `count`; the processor has what the
+    /// loops use.
+    unsafe fn products<T: Kv, const N: usize>(
+        queries: [*const f32; N],
+        keys: *const T,
+        count: usize,
+        dim: usize,
+        scale: f32,
+        out: [*mut f32; N],
+    );
+
+    /// Adds `p[slot] * value[slot]` to `N` rows of results, slot by slot.
+    ///
+    /// # Safety
+    /// Each of `p` has `count` probabilities, `values` has `count * dim` values, each of `out` has `dim`; the processor has
+    /// what the loops use.
+    unsafe fn weighted<T: Kv, const N: usize>(
+        p: [*const f32; N],
+        values: *const T,
+        count: usize,
+        dim: usize,
+        out: [*mut f32; N],
+    );
+}
+
+/// Vectors of eight floats.
+pub(super) struct Eight;
+
+impl Loops for Eight {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn products<T: Kv, const N: usize>(
+        queries: [*const f32; N],
+        keys: *const T,
+        count: usize,
+        dim: usize,
+        scale: f32,
+        out: [*mut f32; N],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { products(queries, keys, count, dim, scale, out) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn weighted<T: Kv, const N: usize>(
+        p: [*const f32; N],
+        values: *const T,
+        count: usize,
+        dim: usize,
+        out: [*mut f32; N],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { weighted(p, values, count, dim, out) };
+    }
+}
+
+/// [`Loops::products`].
 ///
 /// # Safety
-/// Each query has `dim` values, `keys` has `count * dim`, each of `out` has room for `count`.
+/// As there.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn products<T: Kv, const N: usize>(
+unsafe fn products<T: Kv, const N: usize>(
     queries: [*const f32; N],
     keys: *const T,
     count: usize,
@@ -58,7 +120,7 @@ pub(super) unsafe fn products<T: Kv, const N: usize>(
 /// The sums of four vectors' lanes, each in the order of [`sum_lanes`].
 #[inline]
 #[target_feature(enable = "avx2")]
-fn four_sums(sums: [__m256; KEYS]) -> __m128 {
+pub(in crate::attention) fn four_sums(sums: [__m256; KEYS]) -> __m128 {
     // Lane and lane + 4, then lane and lane + 2, then the two that are left.
     let [a, b, c, d] =
         sums.map(|sum| _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum)));
@@ -73,7 +135,7 @@ fn four_sums(sums: [__m256; KEYS]) -> __m128 {
 /// Both have `dim` values.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<T: Kv>(query: *const f32, key: *const T, dim: usize) -> f32 {
+pub(in crate::attention) unsafe fn dot<T: Kv>(query: *const f32, key: *const T, dim: usize) -> f32 {
     let eights = dim / 8 * 8;
     let mut lanes = [0.0; 8];
     // SAFETY: the caller's promise.
@@ -90,13 +152,13 @@ unsafe fn dot<T: Kv>(query: *const f32, key: *const T, dim: usize) -> f32 {
     sum_lanes(lanes)
 }
 
-/// Adds `p[slot] * value[slot]` to `N` rows of results, slot by slot.
+/// [`Loops::weighted`].
 ///
 /// # Safety
-/// Each of `p` has `count` probabilities, `values` has `count * dim` values, each of `out` has `dim`.
+/// As there.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn weighted<T: Kv, const N: usize>(
+unsafe fn weighted<T: Kv, const N: usize>(
     p: [*const f32; N],
     values: *const T,
     count: usize,
@@ -118,6 +180,26 @@ pub(super) unsafe fn weighted<T: Kv, const N: usize>(
             columns::<T, N, 4>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
             at += 32;
         }
+        narrow(p, values, count, dim, out, at);
+    }
+}
+
+/// What is left of the width from column `at` on: a vector at a time, then a column.
+///
+/// # Safety
+/// As for [`Loops::weighted`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in crate::attention) unsafe fn narrow<T: Kv, const N: usize>(
+    p: [*const f32; N],
+    values: *const T,
+    count: usize,
+    dim: usize,
+    out: [*mut f32; N],
+    mut at: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         while at + 8 <= dim {
             columns::<T, N, 1>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
             at += 8;

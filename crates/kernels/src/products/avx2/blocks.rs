@@ -6,7 +6,7 @@ use super::dots::{self, Blocks};
 use crate::quants::{self, LargeBlock, SmallBlock};
 
 /// A block of 32 values.
-pub(super) trait Small {
+pub(in crate::products) trait Small {
     /// The portable description.
     type Block: SmallBlock;
     /// Codes are this much too high, and then unsigned.
@@ -28,7 +28,7 @@ pub(super) trait Small {
 }
 
 /// A block of 256 values.
-pub(super) trait Large {
+pub(in crate::products) trait Large {
     /// The portable description.
     type Block: LargeBlock;
     /// Codes are this much too high.
@@ -54,21 +54,21 @@ pub(super) trait Large {
 }
 
 /// Integer factors of a large block.
-pub(super) struct Factors {
+pub(in crate::products) struct Factors {
     /// Eight (sub-blocks of 32) or sixteen (of 16) factors in order; with eight, the halves are alike.
-    pub(super) factors: __m256i,
+    pub(in crate::products) factors: __m256i,
     /// Eight minimums, or nothing.
-    pub(super) minimums: __m128i,
+    pub(in crate::products) minimums: __m128i,
 }
 
-pub(super) struct Q8_0;
-pub(super) struct Q4_0;
-pub(super) struct Q4_1;
-pub(super) struct Q5_0;
-pub(super) struct Q5_1;
-pub(super) struct Q4K;
-pub(super) struct Q5K;
-pub(super) struct Q6K;
+pub(in crate::products) struct Q8_0;
+pub(in crate::products) struct Q4_0;
+pub(in crate::products) struct Q4_1;
+pub(in crate::products) struct Q5_0;
+pub(in crate::products) struct Q5_1;
+pub(in crate::products) struct Q4K;
+pub(in crate::products) struct Q5K;
+pub(in crate::products) struct Q6K;
 
 impl Small for Q8_0 {
     type Block = quants::q8_0::Q8_0;

@@ -30,8 +30,8 @@ pub(super) trait Codes {
     unsafe fn dot(w: *const u8, x: *const i8) -> __m256i;
 }
 
-pub(super) struct W8A8;
-pub(super) struct W4A8;
+pub(in crate::products) struct W8A8;
+pub(in crate::products) struct W4A8;
 
 impl Codes for W8A8 {
     const COLS: usize = 32;
@@ -65,12 +65,12 @@ impl Codes for W4A8 {
 }
 
 /// The scales of some rows.
-pub(super) fn scales<const N: usize>(weight: &Matrix<'_>, first: usize) -> [f32; N] {
+pub(in crate::products) fn scales<const N: usize>(weight: &Matrix<'_>, first: usize) -> [f32; N] {
     std::array::from_fn(|r| channel::scale(weight.row((first + r).min(weight.rows - 1))))
 }
 
 /// The codes behind the first `skip` bytes of codes of some rows, followed by zeros.
-pub(super) fn tails<const N: usize, const LEN: usize>(
+pub(in crate::products) fn tails<const N: usize, const LEN: usize>(
     weight: &Matrix<'_>,
     first: usize,
     skip: usize,

@@ -48,7 +48,7 @@ pub(super) trait Codes {
     const OFFSET: i32;
 
     /// The activations in the same form.
-    fn panel(form: &Whole) -> &Panel;
+    fn panel(form: &Whole) -> &Panel<TILE>;
 
     /// One group of eight rows, transposed, becomes half `HALF` of its words.
     ///
@@ -71,7 +71,7 @@ impl Codes for W8A8 {
     const WORDS: usize = GROUP / 2;
     const OFFSET: i32 = 0;
 
-    fn panel(form: &Whole) -> &Panel {
+    fn panel(form: &Whole) -> &Panel<TILE> {
         &form.wide
     }
 
@@ -106,7 +106,7 @@ impl Codes for W4A8 {
     const WORDS: usize = GROUP / 4;
     const OFFSET: i32 = 8;
 
-    fn panel(form: &Whole) -> &Panel {
+    fn panel(form: &Whole) -> &Panel<TILE> {
         &form.bytes
     }
 

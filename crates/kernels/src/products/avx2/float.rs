@@ -16,7 +16,7 @@ const WIDE: usize = 16;
 /// Activation rows that meet them before the next chunk: their sums take 48 KB.
 const BATCH: usize = 96;
 /// Rows up to which float weights are read straight from where they lie.
-const FEW: usize = 3;
+pub(in crate::products) const FEW: usize = 3;
 
 #[derive(Default)]
 struct Scratch {
@@ -33,7 +33,7 @@ thread_local! {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn product(tile: &Tile<'_>) {
+pub(in crate::products) fn product(tile: &Tile<'_>) {
     match tile.weight.format {
         Format::F32 if tile.x.m() <= FEW => few::<F32>(tile),
         Format::F16 if tile.x.m() <= FEW => few::<F16>(tile),

@@ -20,7 +20,7 @@ pub(super) fn sums(v: &[__m256i; 8]) -> __m256i {
 /// The sums of eight vectors of four integers; vector `i` holds row `i` in its low and row `i + 4` in its high half.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn half_sums(v: &[__m256i; 4]) -> __m256i {
+pub(in crate::products) fn half_sums(v: &[__m256i; 4]) -> __m256i {
     _mm256_hadd_epi32(two_sums(v[0], v[1]), two_sums(v[2], v[3]))
 }
 
@@ -69,7 +69,7 @@ pub(super) fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
 /// Two bytes can be read at each of these places.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) unsafe fn halves(rows: &[*const u8; 8], at: usize) -> __m256 {
+pub(in crate::products) unsafe fn halves(rows: &[*const u8; 8], at: usize) -> __m256 {
     // SAFETY: the caller's promise.
     let half = |i: usize| unsafe { i32::from(rows[i].add(at).cast::<i16>().read_unaligned()) };
     let mut bits = _mm_cvtsi32_si128(half(0));
@@ -86,7 +86,7 @@ pub(super) unsafe fn halves(rows: &[*const u8; 8], at: usize) -> __m256 {
 /// The lanes as an array.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn array(v: __m256) -> [f32; 8] {
+pub(in crate::products) fn array(v: __m256) -> [f32; 8] {
     // SAFETY: both are 32 bytes of floats.
     unsafe { std::mem::transmute(v) }
 }

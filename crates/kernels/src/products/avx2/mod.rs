@@ -5,20 +5,20 @@
 //! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
 //! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
 
-mod blocks;
-mod channel;
+pub(super) mod blocks;
+pub(super) mod channel;
 mod channel_panels;
 mod dots;
-mod float;
-mod hints;
-mod lanes;
+pub(super) mod float;
+pub(super) mod hints;
+pub(super) mod lanes;
 mod panels;
 mod peak;
 mod read;
 mod rows;
 
 use super::{Mode, Tile};
-use crate::activations::{self, CodesMut, PANEL_ROWS};
+use crate::activations::{self, CodesMut, PANEL_ROWS, Panels};
 use crate::variant::Variant;
 use crate::{Format, attention, ops, quants};
 use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
@@ -40,7 +40,9 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_large: |row, codes| unsafe { quantize_large(row, codes) },
     // SAFETY: as above.
     quantize_whole: |row, codes| unsafe { quantize_whole(row, codes) },
-    panels: true,
+    panels: Panels::Four,
+    parts: false,
+    rows: 16,
     // SAFETY: as above.
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.
@@ -69,7 +71,7 @@ fn describe(format: Format) -> &'static str {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
+pub(super) fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
     match format {
         Format::F32 | Format::BF16 => quants::dequantize_portable(format, bytes, out),
         Format::F16 => float::read_f16(bytes, out),
@@ -87,12 +89,12 @@ fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
 
 /// The portable body, compiled for wider vectors.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
+pub(super) fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<32, 32>(row, codes);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
+pub(super) fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
     activations::quantize_row::<256, 16>(row, codes);
 }
 

@@ -1,0 +1,117 @@
+//! Products of many activation rows with per-channel weights: bound by the multipliers.
+//!
+//! As in `panels`, 32 weight rows are unpacked into a panel, a chunk of columns at a time. Integer sums run over the whole
+//! row: between chunks they wait as integers, and floats appear once, at the end.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+
+use super::channel::{Codes, Rows};
+use super::lanes;
+use super::panels::{SIDE, WIDE, broadcast};
+use crate::products::Tile;
+use crate::products::avx2::channel::scales;
+use crate::quants::channel::GROUP;
+
+/// Groups of columns in a chunk: 16 KB of panel.
+const CHUNK: usize = 8;
+/// Vectors of four columns in a group.
+const STEPS: usize = GROUP / 4;
+/// Activation rows that meet the panel together.
+const TOGETHER: usize = 8;
+
+/// Integers of two times sixteen weight rows.
+type Pair = [__m512i; 2];
+
+struct Scratch {
+    /// `[group, step, 2]`, unsigned.
+    panel: [Pair; CHUNK * STEPS],
+    /// `[activation row, 2]`.
+    sums: Vec<Pair>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Option<Box<Scratch>>> = const { RefCell::new(None) };
+}
+
+/// Weight rows of a tile times all activation rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
+    let (weight, m) = (&tile.weight, tile.x.m());
+    let groups = tile.x.whole.stride / GROUP;
+    let zero = _mm512_setzero_si512();
+    SCRATCH.with_borrow_mut(|scratch| {
+        let Scratch { panel, sums } = &mut **scratch
+            .get_or_insert_with(|| Box::new(Scratch { panel: [[zero; 2]; _], sums: Vec::new() }));
+        for row in (0..weight.rows).step_by(WIDE) {
+            sums.clear();
+            sums.resize(m, [zero; 2]);
+            let rows = Rows::<WIDE, K>::new(weight, row);
+            let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+            for first in (0..groups).step_by(CHUNK) {
+                let here = CHUNK.min(groups - first);
+                for side in 0..sides {
+                    for (group, panel) in panel.chunks_exact_mut(STEPS).take(here).enumerate() {
+                        // SAFETY: rows have as many groups as activations.
+                        let codes =
+                            std::array::from_fn(|r| unsafe { rows.group(side * SIDE + r, first + group) });
+                        for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
+                            to[side] = column;
+                        }
+                    }
+                }
+                let panel = &panel[..here * STEPS];
+                for i in (0..m).step_by(TOGETHER) {
+                    match sides {
+                        1 => multiply::<1>(tile, panel, first, i, sums),
+                        _ => multiply::<2>(tile, panel, first, i, sums),
+                    }
+                }
+            }
+            store::<K>(tile, row, sums);
+        }
+    });
+}
+
+/// Up to eight activation rows from row `i` on and `S` sides of the panel, whose columns begin with group `first`;
+/// beyond the last row, the last row again.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn multiply<const S: usize>(tile: &Tile<'_>, panel: &[Pair], first: usize, i: usize, sums: &mut [Pair]) {
+    let (form, last) = (&tile.x.whole, sums.len() - 1);
+    let x: [&[i8]; TOGETHER] = std::array::from_fn(|j| {
+        &form.codes[(i + j).min(last) * form.stride + first * GROUP..][..4 * panel.len()]
+    });
+    let mut own: [[__m512i; S]; TOGETHER] =
+        std::array::from_fn(|j| std::array::from_fn(|s| sums[(i + j).min(last)][s]));
+    for (step, w) in panel.iter().enumerate() {
+        for (own, x) in own.iter_mut().zip(x) {
+            // SAFETY: a step is four columns of the row's part of this chunk.
+            let x = unsafe { broadcast(x.as_ptr().add(4 * step)) };
+            for s in 0..S {
+                own[s] = _mm512_dpbusd_epi32(own[s], w[s], x);
+            }
+        }
+    }
+    for (sums, own) in sums[i..].iter_mut().zip(own) {
+        sums[..S].copy_from_slice(&own);
+    }
+}
+
+/// Stores what the integers mean for the weight rows from `row` on.
+#[target_feature(enable = "avx512f")]
+fn store<K: Codes>(tile: &Tile<'_>, row: usize, sums: &[Pair]) {
+    let form = &tile.x.whole;
+    let w_scales: [f32; WIDE] = scales(&tile.weight, row);
+    // SAFETY: 32 floats are two vectors.
+    let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
+    for (i, sums) in sums.iter().enumerate() {
+        let high = _mm512_set1_epi32(K::TOO_HIGH.wrapping_mul(form.sums[i]));
+        let scale = _mm512_set1_ps(form.scales[i]);
+        let values: [[f32; SIDE]; 2] = std::array::from_fn(|s| {
+            let codes = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[s], high));
+            lanes::array(_mm512_mul_ps(codes, _mm512_mul_ps(w_scales[s], scale)))
+        });
+        tile.store_some(i, row, &values.as_flattened()[..WIDE.min(tile.weight.rows - row)]);
+    }
+}

@@ -1,0 +1,213 @@
+//! Products of a few activation rows, as in decoding: bound by reading the weights.
+//!
+//! Eight weight rows are walked side by side, and the next eight are asked for in the order in which they lie in memory,
+//! each line once. A vector holds the codes of two blocks of 32 of one row; the sums of eight
+//! such vectors end up as eight sums of the first and eight of the second blocks.
+
+use std::arch::x86_64::*;
+
+use super::blocks::{Large, Small, join, spread};
+use super::lanes;
+use crate::Matrix;
+use crate::products::Tile;
+use crate::products::avx2::hints::fetch;
+use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
+
+/// Weight rows walked side by side.
+const SIDE: usize = 8;
+
+/// Pointers to eight rows; beyond the last row, the last row again.
+#[inline]
+fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
+    let row = weight.row_bytes();
+    // One check for all: the last row lies inside.
+    assert!(first < weight.rows && weight.data.len() == weight.rows * row);
+    std::array::from_fn(|r| weight.data.as_ptr().wrapping_add((first + r).min(weight.rows - 1) * row))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
+    // SAFETY: eight floats.
+    let sums: [f32; SIDE] = unsafe { std::mem::transmute(sums) };
+    for (r, sum) in sums.into_iter().enumerate().take(tile.weight.rows - first) {
+        tile.store(i, first + r, sum);
+    }
+}
+
+/// Weights in blocks of 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn small<K: Small>(tile: &Tile<'_>) {
+    let (weight, form) = (&tile.weight, &tile.x.small);
+    let blocks = weight.cols / SMALL;
+    for first in (0..weight.rows).step_by(SIDE) {
+        let rows = pointers(weight, first);
+        let mut ahead = tile.ahead(first + SIDE);
+        for i in 0..tile.x.m() {
+            let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
+            let scales = &form.scales[i * blocks..(i + 1) * blocks];
+            let x_sums = &form.sums[i * blocks..(i + 1) * blocks];
+            let mut sums = _mm256_setzero_ps();
+            let (pairs, last) = x.as_chunks::<{ 2 * SMALL }>();
+            for (pair, x) in pairs.iter().enumerate() {
+                let (j, at) = (2 * pair, 2 * pair * K::Block::BYTES);
+                if i == 0 {
+                    ahead = fetch(ahead, 2 * SIDE * K::Block::BYTES);
+                }
+                // SAFETY: `x` is 64 bytes; each row has two blocks at `at`.
+                let [low, high] = unsafe {
+                    let x = _mm512_loadu_si512(x.as_ptr().cast());
+                    let codes =
+                        rows.map(|row| _mm512_dpbusd_epi32(_mm512_setzero_si512(), K::two(row.add(at)), x));
+                    let (scales, x_sums) = ([scales[j], scales[j + 1]], [x_sums[j], x_sums[j + 1]]);
+                    terms::<K>(&rows, [at, at + K::Block::BYTES], &codes, scales, x_sums)
+                };
+                sums = _mm256_add_ps(_mm256_add_ps(sums, low), high);
+            }
+            if let Some((x, _)) = last.split_first_chunk::<SMALL>() {
+                let (j, at) = (blocks - 1, (blocks - 1) * K::Block::BYTES);
+                // SAFETY: `x` is 32 bytes; each row has a block at `at`.
+                let [low, _] = unsafe {
+                    let x = _mm512_zextsi256_si512(_mm256_loadu_si256(x.as_ptr().cast()));
+                    let codes =
+                        rows.map(|row| _mm512_dpbusd_epi32(_mm512_setzero_si512(), K::one(row.add(at)), x));
+                    terms::<K>(&rows, [at; 2], &codes, [scales[j]; 2], [x_sums[j]; 2])
+                };
+                sums = _mm256_add_ps(sums, low);
+            }
+            store(tile, i, first, sums);
+        }
+    }
+}
+
+/// What the blocks at two places add to eight outputs.
+///
+/// # Safety
+/// Each row has a block at both places.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn terms<K: Small>(
+    rows: &[*const u8; SIDE],
+    at: [usize; 2],
+    codes: &[__m512i; SIDE],
+    scales: [f32; 2],
+    x_sums: [i16; 2],
+) -> [__m256; 2] {
+    let [a, b] = x_sums.map(i32::from);
+    let mut codes = lanes::half_sums(codes);
+    if K::TOO_HIGH != 0 {
+        codes = _mm512_sub_epi32(codes, lanes::both_integers(K::TOO_HIGH * a, K::TOO_HIGH * b));
+    }
+    let scale = lanes::both(scales[0], scales[1]);
+    // SAFETY: the caller's promise.
+    let w_scale = unsafe { lanes::halves_twice(rows, at[0], at[1]) };
+    let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), _mm512_mul_ps(w_scale, scale));
+    if K::Block::HAS_MINIMUM {
+        // SAFETY: as above.
+        let minimum = unsafe { lanes::halves_twice(rows, at[0] + 2, at[1] + 2) };
+        let minimum = _mm512_mul_ps(minimum, scale);
+        term = _mm512_add_ps(term, _mm512_mul_ps(lanes::both(a as f32, b as f32), minimum));
+    }
+    lanes::split(term)
+}
+
+/// Weights in blocks of 256.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn large<K: Large>(tile: &Tile<'_>) {
+    let (weight, form) = (&tile.weight, &tile.x.large);
+    let blocks = weight.cols / LARGE;
+    for first in (0..weight.rows).step_by(SIDE) {
+        let rows = pointers(weight, first);
+        let mut ahead = tile.ahead(first + SIDE);
+        for i in 0..tile.x.m() {
+            let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
+            let scales = &form.scales[i * blocks..(i + 1) * blocks];
+            let x_sums = &form.sums[i * blocks * 16..(i + 1) * blocks * 16];
+            let mut sums = _mm256_setzero_ps();
+            let inputs = x.as_chunks::<LARGE>().0.iter().zip(x_sums.as_chunks::<16>().0).zip(scales);
+            for (j, ((x, x_sums), scale)) in inputs.enumerate() {
+                let at = j * K::Block::BYTES;
+                if i == 0 {
+                    ahead = fetch(ahead, SIDE * K::Block::BYTES);
+                }
+                // SAFETY: each row has a block at `at`.
+                let (codes, minimums, w_scale, w_minimum) = unsafe {
+                    let (codes, minimums) = products::<K>(&rows, at, x, x_sums);
+                    let scales = lanes::halves_twice(&rows, at + K::SCALE_AT, at + K::MINIMUM_AT);
+                    let [w_scale, w_minimum] = lanes::split(scales);
+                    (codes, minimums, w_scale, w_minimum)
+                };
+                let scale = _mm256_set1_ps(*scale);
+                let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(w_scale, scale));
+                if K::Block::HAS_MINIMUM {
+                    let minimum =
+                        _mm256_mul_ps(_mm256_cvtepi32_ps(minimums), _mm256_mul_ps(w_minimum, scale));
+                    term = _mm256_sub_ps(term, minimum);
+                }
+                sums = _mm256_add_ps(sums, term);
+            }
+            store(tile, i, first, sums);
+        }
+    }
+}
+
+/// The integer parts of one block in eight rows: factors times codes, and minimums times sums.
+///
+/// Pairs of products fit 16 bits (63 * 127 * 2 at most), and `vpdpwssd` takes them times their factor into the sum.
+///
+/// # Safety
+/// Each row has a block at `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn products<K: Large>(
+    rows: &[*const u8; SIDE],
+    at: usize,
+    x: &[i8; LARGE],
+    x_sums: &[i16; 16],
+) -> (__m256i, __m256i) {
+    let patterns = const { spread::<K>() };
+    // SAFETY: parts of 32 codes, and patterns of 64 bytes.
+    let (x, patterns) = unsafe {
+        let part = |part: usize| _mm256_loadu_si256(x.as_ptr().add(SMALL * part).cast());
+        let x = K::SUBS.map(|half| half.map(|[low, high]| join(part(low), part(high))));
+        (x, patterns.map(|half| half.map(|k| _mm512_loadu_si512(k.as_ptr().cast()))))
+    };
+    // SAFETY: sixteen 16-bit sums.
+    let x_sums = unsafe { _mm256_loadu_si256(x_sums.as_ptr().cast()) };
+    // Sums of 32: neighbours added, back in order.
+    let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi16(x_sums, x_sums));
+    let pairs = _mm256_castsi256_si128(pairs);
+    let (mut codes, mut minimums) = ([_mm512_setzero_si512(); SIDE], [_mm256_setzero_si256(); SIDE / 2]);
+    for r in 0..SIDE {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let block = rows[r].add(at);
+            let factors = K::factors(block);
+            let wide = _mm512_castsi256_si512(factors.factors);
+            let mut sum = _mm512_setzero_si512();
+            for half in 0..2 {
+                let w = K::half(block, half);
+                for k in 0..2 {
+                    let factor = _mm512_permutexvar_epi16(patterns[half][k], wide);
+                    sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(w[k], x[half][k]), factor);
+                }
+            }
+            if K::OFFSET != 0 {
+                // Codes were 32 too high.
+                const { assert!(K::OFFSET == 0 || K::OFFSET == 32) };
+                let high = _mm256_slli_epi32::<5>(_mm256_madd_epi16(factors.factors, x_sums));
+                sum = _mm512_sub_epi32(sum, _mm512_zextsi256_si512(high));
+            }
+            codes[r] = sum;
+            if K::Block::HAS_MINIMUM {
+                let products = _mm_madd_epi16(factors.minimums, pairs);
+                minimums[r % 4] = if r < 4 {
+                    _mm256_castsi128_si256(products)
+                } else {
+                    _mm256_inserti128_si256::<1>(minimums[r % 4], products)
+                };
+            }
+        }
+    }
+    (lanes::sums(&codes), crate::products::avx2::lanes::half_sums(&minimums))
+}
