@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crayon_formats::Generation;
+use crayon_kernels::ops;
 
 use crate::EngineError;
 
@@ -130,10 +131,15 @@ impl Sampler {
     /// finite.
     pub fn draw(&mut self, logits: &[f32], answer: &[u32]) -> Option<Drawn> {
         let log_sum = log_sum_exp(logits)?;
-        self.candidates.clear();
-        self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
-        self.penalise(answer);
-        let id = if self.sampling.temperature == 0.0 { self.most_probable()? } else { self.sample()? };
+        let Sampling { temperature, repetition_penalty, presence_penalty, .. } = self.sampling;
+        let id = if temperature == 0.0 && repetition_penalty == 1.0 && presence_penalty == 0.0 {
+            most_probable(logits)?
+        } else {
+            self.candidates.clear();
+            self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
+            self.penalise(answer);
+            if temperature == 0.0 { self.most_probable()? } else { self.sample()? }
+        };
         Some(Drawn { id, logprob: logits[id as usize] - log_sum })
     }
 
@@ -237,12 +243,13 @@ impl Sampler {
 
 /// `ln Σ exp(logit)`; `None` when a logit is NaN or the sum is not finite.
 pub(crate) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !largest.is_finite() {
-        return None;
-    }
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - largest).exp())).sum();
-    sum.is_finite().then(|| largest + sum.ln() as f32)
+    Some(ops::log_sum_exp(logits)).filter(|sum| sum.is_finite())
+}
+
+/// The lowest id among the largest of `logits`, none of which is NaN.
+fn most_probable(logits: &[f32]) -> Option<u32> {
+    let largest = ops::largest(logits);
+    logits.iter().position(|logit| *logit == largest).map(|id| id as u32)
 }
 
 /// Largest first; equal ones by id, so that the order is the same everywhere.

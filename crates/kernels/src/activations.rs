@@ -4,6 +4,8 @@
 //! for Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and 256 for the K-quants, as in llama.cpp; for the per-channel formats a block is the
 //! whole row ([`whole`]).
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
 pub(crate) mod whole;
 
 mod parts;
@@ -143,8 +145,13 @@ fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
 
 /// Fills `lines` with the values of `x`, or with as many as there are.
 fn copy(x: &[f32], lines: &mut [Line]) {
-    for (line, values) in lines.iter_mut().zip(x.chunks(LINE)) {
-        line.0[..values.len()].copy_from_slice(values);
+    let (whole, rest) = x.as_chunks::<LINE>();
+    for (line, values) in lines.iter_mut().zip(whole) {
+        line.0 = *values;
+    }
+    if let Some(line) = lines.get_mut(whole.len()) {
+        let rest = &rest[..rest.len().min(LINE)];
+        line.0[..rest.len()].copy_from_slice(rest);
     }
 }
 

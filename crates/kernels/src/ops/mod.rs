@@ -96,28 +96,50 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out
     }
 }
 
+/// The largest value, leaving NaNs out; negative infinity when there is none.
+pub fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 32];
+    let (whole, tail) = x.as_chunks::<32>();
+    let most = |a: f32, b: f32| if b > a { b } else { a };
+    for some in whole {
+        for (lane, value) in lanes.iter_mut().zip(some) {
+            *lane = most(*lane, *value);
+        }
+    }
+    lanes.into_iter().chain(tail.iter().copied()).fold(f32::NEG_INFINITY, most)
+}
+
 /// Softmax in place: all values at least 0, with sum 1. NaN anywhere makes every value NaN.
 pub fn softmax(x: &mut [f32]) {
     softmax_with(variant::chosen().exp_sum, x);
 }
 
 pub(crate) fn softmax_with(exp_sum: fn(&mut [f32], f32) -> f32, x: &mut [f32]) {
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    let (eights, tail) = x.as_chunks::<8>();
-    let most = |a: f32, b: f32| if b > a { b } else { a };
-    for eight in eights {
-        for lane in 0..8 {
-            lanes[lane] = most(lanes[lane], eight[lane]);
-        }
-    }
-    let largest = lanes.into_iter().chain(tail.iter().copied()).fold(f32::NEG_INFINITY, most);
-    let sum = exp_sum(x, largest);
+    let sum = exp_sum(x, largest(x));
     scale(x, 1.0 / sum);
+}
+
+/// `ln` of the sum of `e^x`. NaN when a value is NaN or positive infinity, negative infinity without a value above that.
+pub fn log_sum_exp(x: &[f32]) -> f32 {
+    const PART: usize = 1024;
+    let largest = largest(x);
+    if largest == f32::NEG_INFINITY {
+        return if x.iter().any(|x| x.is_nan()) { f32::NAN } else { largest };
+    }
+    let exp_sum = variant::chosen().exp_sum;
+    let mut part = [0.0; PART];
+    let mut sum = 0.0;
+    for x in x.chunks(PART) {
+        let part = &mut part[..x.len()];
+        part.copy_from_slice(x);
+        sum += f64::from(exp_sum(part, largest));
+    }
+    largest + sum.ln() as f32
 }
 
 /// `ln` of the softmax of `x` at `index`. Leaves nothing usable in `x`.
 pub fn log_probability(x: &mut [f32], index: usize) -> f32 {
-    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let largest = largest(x);
     let chosen = x[index] - largest;
     let sum = (variant::chosen().exp_sum)(x, largest);
     chosen - sum.ln()

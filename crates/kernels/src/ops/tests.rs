@@ -11,6 +11,22 @@ fn wave(n: usize) -> Vec<f32> {
 }
 
 #[test]
+fn the_logarithm_of_a_sum_is_that_of_a_softmax() {
+    for n in [1, 7, 32, 33, 1024, 2500] {
+        let x = wave(n);
+        let naive = x.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+        close(log_sum_exp(&x), naive as f32, 1e-6);
+        assert_eq!(largest(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let at = n / 2;
+        close(log_probability(&mut x.clone(), at), x[at] - naive as f32, 1e-5);
+    }
+    assert!(log_sum_exp(&[1.0, f32::NAN, 2.0]).is_nan() && log_sum_exp(&[f32::NAN]).is_nan());
+    assert!(log_sum_exp(&[0.0, f32::INFINITY]).is_nan());
+    assert_eq!(log_sum_exp(&[f32::NEG_INFINITY; 3]), f32::NEG_INFINITY);
+    assert_eq!(log_sum_exp(&[f32::NEG_INFINITY, 3.0]), 3.0);
+}
+
+#[test]
 fn norms_have_the_moments_they_promise() {
     for width in [1, 5, 8, 64, 897] {
         let x = wave(3 * width);

@@ -18,7 +18,7 @@ mod read;
 mod rows;
 
 use super::{Mode, Tile};
-use crate::activations::{self, CodesMut, PANEL_ROWS, Panels};
+use crate::activations::{self, PANEL_ROWS, Panels};
 use crate::variant::Variant;
 use crate::{Format, attention, ops, quants};
 use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
@@ -35,11 +35,11 @@ pub(crate) static VARIANT: Variant = Variant {
     // SAFETY: this and the functions below run only where `available` said yes.
     dequantize: |format, bytes, out| unsafe { dequantize(format, bytes, out) },
     // SAFETY: as above.
-    quantize_small: |row, codes| unsafe { quantize_small(row, codes) },
+    quantize_small: |row, codes| unsafe { activations::avx2::quantize_row::<32, 32>(row, codes) },
     // SAFETY: as above.
-    quantize_large: |row, codes| unsafe { quantize_large(row, codes) },
+    quantize_large: |row, codes| unsafe { activations::avx2::quantize_row::<256, 16>(row, codes) },
     // SAFETY: as above.
-    quantize_whole: |row, codes| unsafe { quantize_whole(row, codes) },
+    quantize_whole: |row, codes| unsafe { activations::avx2::quantize_whole(row, codes) },
     panels: Panels::Four,
     parts: false,
     rows: 16,
@@ -85,22 +85,6 @@ pub(super) fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::Q6K => read::large::<Q6K>(bytes, out),
         Format::W8A8 | Format::W4A8 => quants::dequantize_portable(format, bytes, out),
     }
-}
-
-/// The portable body, compiled for wider vectors.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn quantize_small(row: &[f32], codes: CodesMut<'_>) {
-    activations::quantize_row::<32, 32>(row, codes);
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn quantize_large(row: &[f32], codes: CodesMut<'_>) {
-    activations::quantize_row::<256, 16>(row, codes);
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn quantize_whole(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
-    activations::whole::quantize_row(row, codes)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

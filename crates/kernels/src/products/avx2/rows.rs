@@ -17,7 +17,7 @@ use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 const SIDE: usize = 8;
 
 /// Pointers to eight rows; beyond the last row, the last row again.
-#[inline]
+#[inline(always)]
 fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
     let row = weight.row_bytes();
     // One check for all: the last row lies inside.
