@@ -8,14 +8,18 @@
 pub(crate) mod avx2;
 pub(crate) mod whole;
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX reads it"))]
 mod parts;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX reads them"))]
 mod tiles;
 
 use crate::pool::Disjoint;
 use crate::quants::{LARGE, SMALL};
 use crate::variant::{self, Variant};
 use crate::{Format, Mode, Pool};
-pub(crate) use parts::{Parts, STEP};
+pub(crate) use parts::Parts;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use parts::STEP;
 pub(crate) use tiles::{TILE_ROWS, Tiles};
 
 /// Rows of a panel's tile.
@@ -24,6 +28,7 @@ pub(crate) const TILE: usize = 4;
 pub(crate) const PANEL_ROWS: usize = 4;
 
 /// Layouts of the codes of several activation rows, besides the plain one.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "NEON reads plain rows"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Panels {
     /// No other.
@@ -208,6 +213,7 @@ impl Activations {
     }
 
     /// The rows in parts, when that form was made.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn parts(&self) -> Option<&Parts> {
         self.parts.ready.then_some(&self.parts)
     }

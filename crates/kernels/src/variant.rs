@@ -2,8 +2,8 @@
 //!
 //! A variant is a table of functions. The portable one is the plain twin that says what each function computes;
 //! a vector variant must agree with it (bit for bit where its documentation says so) and may only be called when
-//! the processor has what it needs. Adding one (NEON) is a file in `products` and one in
-//! `attention`, a table here and an entry in [`ALL`].
+//! the processor has what it needs. Adding one is a folder in `products` with a table, a file in `attention` and an entry
+//! in [`ALL`].
 
 use std::sync::OnceLock;
 
@@ -78,6 +78,10 @@ pub(crate) static ALL: &[&Variant] = &[
     &crate::products::avx512::VARIANT,
     #[cfg(target_arch = "x86_64")]
     &crate::products::avx2::VARIANT,
+    #[cfg(target_arch = "aarch64")]
+    &crate::products::neon::I8MM,
+    #[cfg(target_arch = "aarch64")]
+    &crate::products::neon::DOTPROD,
     &PORTABLE,
 ];
 
@@ -101,8 +105,8 @@ mod tests {
     fn better_variants_stand_on_those_below() {
         let available = |name: &str| ALL.iter().any(|v| v.name == name && (v.available)());
         assert!(available("portable"));
-        // Each x86 variant falls through to the next one for what it does not do better.
-        for (better, below) in [("amx", "avx512"), ("avx512", "avx2")] {
+        // Each of these falls through to the next one for what it does not do better.
+        for (better, below) in [("amx", "avx512"), ("avx512", "avx2"), ("i8mm", "dotprod")] {
             assert!(!available(better) || available(below), "{better} without {below}");
         }
         if std::env::var_os("CRAYON_KERNELS").is_none() {
