@@ -17,6 +17,7 @@ pub mod ops;
 mod pool;
 mod products;
 mod quants;
+pub mod timing;
 mod variant;
 
 pub use activations::Activations;

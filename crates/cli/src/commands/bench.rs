@@ -192,23 +192,19 @@ fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
     let pool = Pool::new(args.threads.map_or(cores, usize::from));
     let features = limits::features();
     let limits = limits::measure(&pool);
+    let rows = watched("number types", output, |progress| bench::kernels(&pool, &limits, progress))?;
     let round = |value: f64| (value * 10.0).round() / 10.0;
     if output.json {
-        let kernels: serde_json::Map<String, serde_json::Value> = features
-            .kernels
-            .iter()
-            .map(|(format, kernel)| (format.name().to_owned(), json!(kernel)))
-            .collect();
         return output.object(&json!({
             "processor": features.processor,
             "variant": features.variant,
             "threads": pool.threads(),
-            "kernels": kernels,
             "limit": {
                 "bandwidth_gb_s": round(limits.bandwidth_gb_s),
                 "int8_gops": round(limits.int8_gops),
                 "f32_gflops": round(limits.f32_gflops),
             },
+            "kernels": rows,
         }));
     }
     let none = "nothing beyond the base set".to_owned();
@@ -219,10 +215,22 @@ fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
     output.line(&format!("int8        {:.1} Gop/s", limits.int8_gops))?;
     output.line(&format!("f32         {:.1} Gflop/s", limits.f32_gflops))?;
     output.line("")?;
-    let rows: Vec<Vec<String>> = features
-        .kernels
+    let share = |share: f64| format!("{:.0} %", 100.0 * share);
+    let rows: Vec<Vec<String>> = rows
         .iter()
-        .map(|(format, kernel)| vec![format.name().to_owned(), (*kernel).to_owned()])
+        .map(|row| {
+            vec![
+                row.weights.to_owned(),
+                format!("{}{}", row.variant, if row.chosen { " *" } else { "" }),
+                format!("{:.1} GB/s", row.one_row_gb_s),
+                share(row.one_row_share),
+                format!("{:.1} Gop/s", row.many_rows_gops),
+                share(row.many_rows_share),
+                row.kernel.to_owned(),
+            ]
+        })
         .collect();
-    Ok(output.line(&show::table(&["WEIGHTS", "KERNEL"], &rows))?)
+    let head = ["WEIGHTS", "VARIANT", "ONE ROW", "", "128 ROWS", "", "KERNEL"];
+    output.line(&show::table(&head, &rows))?;
+    Ok(output.line("* in use; shares are of the limits above, f32's for float weights with many rows")?)
 }

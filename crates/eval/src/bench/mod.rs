@@ -6,6 +6,7 @@
 mod blend;
 mod blocks;
 mod generate;
+mod kernels;
 mod limit;
 mod made_up;
 mod memory;
@@ -14,6 +15,7 @@ mod shape;
 
 pub use blend::{BlendBench, BlendBenchOptions, FormBench, blend};
 pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
+pub use kernels::{KernelBench, kernels};
 pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::CodesMut;
+use crate::products::avx2::lanes;
 
 /// Codes of a vector.
 const WIDE: usize = 32;
@@ -30,9 +31,7 @@ fn largest(values: &[f32]) -> (f32, f32) {
         // SAFETY: as above.
         see(unsafe { _mm256_loadu_ps(last.as_ptr()) });
     }
-    // SAFETY: eight floats.
-    let (most, poison): ([f32; 8], [f32; 8]) =
-        unsafe { (std::mem::transmute(most), std::mem::transmute(poison)) };
+    let (most, poison) = (lanes::array(most), lanes::array(poison));
     (most.iter().fold(0.0f32, |a, b| a.max(*b)), poison.iter().sum())
 }
 

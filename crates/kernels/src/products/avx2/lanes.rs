@@ -86,7 +86,7 @@ pub(in crate::products) unsafe fn halves(rows: &[*const u8; 8], at: usize) -> __
 /// The lanes as an array.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in crate::products) fn array(v: __m256) -> [f32; 8] {
+pub(crate) fn array(v: __m256) -> [f32; 8] {
     // SAFETY: both are 32 bytes of floats.
     unsafe { std::mem::transmute(v) }
 }

@@ -11,7 +11,7 @@ mod channel_panels;
 mod dots;
 pub(super) mod float;
 pub(super) mod hints;
-pub(super) mod lanes;
+pub(crate) mod lanes;
 mod panels;
 mod peak;
 mod read;
