@@ -21,7 +21,7 @@ Examples:
   crayon bench generate -m qwen.gguf --prompt 512 --tokens 128
   crayon bench generate --shape qwen2.5-0.5b --scheme q8_0      made-up weights: speed does not depend on values")]
     Generate(GenerateArgs),
-    /// What the processor offers, which kernels run on it, and how fast it can be
+    /// What the processor offers, how fast it can be, and how fast every kernel is that runs on it
     Kernels(KernelsArgs),
     /// What blending a pool's adapters costs
     #[command(after_help = "Example:\n  crayon bench blend --shape qwen2.5-0.5b --adapters 8 --rank 8")]

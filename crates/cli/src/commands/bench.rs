@@ -191,8 +191,7 @@ fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Pool::new(args.threads.map_or(cores, usize::from));
     let features = limits::features();
-    let limits = limits::measure(&pool);
-    let rows = watched("number types", output, |progress| bench::kernels(&pool, &limits, progress))?;
+    let (limits, rows) = watched("number types", output, |progress| bench::kernels(&pool, progress))?;
     let round = |value: f64| (value * 10.0).round() / 10.0;
     if output.json {
         return output.object(&json!({

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crayon_engine::EngineError;
 use crayon_formats::Format;
-use crayon_kernels::limits::Limits;
+use crayon_kernels::limits::{self, Limits};
 use crayon_kernels::timing::{self, Timed};
 use crayon_kernels::{Matrix, Pool};
 use serde::Serialize;
@@ -44,16 +44,14 @@ pub struct KernelBench {
     pub many_rows_share: f64,
 }
 
-/// Times every available variant on every number type, best variant first.
+/// Times every available variant on every number type, best variant first, and measures the machine's limits before and
+/// after: what other programs leave of the memory changes from second to second, and the larger one counts.
 ///
 /// # Errors
 /// When it is interrupted.
-pub fn kernels(
-    pool: &Pool,
-    limits: &Limits,
-    progress: &mut Progress<'_>,
-) -> Result<Vec<KernelBench>, EvalError> {
-    let mut rows = Vec::new();
+pub fn kernels(pool: &Pool, progress: &mut Progress<'_>) -> Result<(Limits, Vec<KernelBench>), EvalError> {
+    let before = limits::measure(pool);
+    let mut timed = Vec::new();
     let mut random = Random::new(1);
     for (at, format) in Format::ALL.into_iter().enumerate() {
         if progress(at, Format::ALL.len()) == ControlFlow::Break(()) {
@@ -66,24 +64,30 @@ pub fn kernels(
         let matrix = |rows: usize| Matrix { format, rows, cols: COLS, data: &bytes[..rows * row_bytes] };
         let one = timing::time(pool, matrix(count), 1, EACH);
         let many = timing::time(pool, matrix(ROWS), MANY, EACH);
-        let most = if format.is_float() { limits.f32_gflops } else { limits.int8_gops };
-        rows.extend(one.into_iter().zip(many).map(|(one, many)| {
-            let Timed { variant, chosen, kernel, seconds } = one;
-            let one_row = bytes.len() as f64 / seconds / 1e9;
-            let many_rows = 2.0 * (ROWS * COLS * MANY) as f64 / many.seconds / 1e9;
-            KernelBench {
-                weights: format.name(),
-                variant,
-                chosen,
-                kernel,
-                one_row_gb_s: round(one_row, 10.0),
-                one_row_share: round(one_row / limits.bandwidth_gb_s, 1e3),
-                many_rows_gops: round(many_rows, 10.0),
-                many_rows_share: round(many_rows / most, 1e3),
-            }
-        }));
+        timed.extend(one.into_iter().zip(many).map(|(one, many)| (format, bytes.len(), one, many)));
     }
-    Ok(rows)
+    let after = limits::measure(pool);
+    let limits = Limits {
+        bandwidth_gb_s: before.bandwidth_gb_s.max(after.bandwidth_gb_s),
+        int8_gops: before.int8_gops.max(after.int8_gops),
+        f32_gflops: before.f32_gflops.max(after.f32_gflops),
+    };
+    let row = |(format, bytes, one, many): (Format, usize, Timed, Timed)| {
+        let most = if format.is_float() { limits.f32_gflops } else { limits.int8_gops };
+        let one_row = bytes as f64 / one.seconds / 1e9;
+        let many_rows = 2.0 * (ROWS * COLS * MANY) as f64 / many.seconds / 1e9;
+        KernelBench {
+            weights: format.name(),
+            variant: one.variant,
+            chosen: one.chosen,
+            kernel: one.kernel,
+            one_row_gb_s: round(one_row, 10.0),
+            one_row_share: round(one_row / limits.bandwidth_gb_s, 1e3),
+            many_rows_gops: round(many_rows, 10.0),
+            many_rows_share: round(many_rows / most, 1e3),
+        }
+    };
+    Ok((limits, timed.into_iter().map(row).collect()))
 }
 
 /// To a multiple of one over `steps`.
