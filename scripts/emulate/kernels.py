@@ -15,10 +15,12 @@ Needs
 - a static C library for the target x86_64-unknown-linux-gnu (part of Debian's `libc6-dev`).
 
 What has been seen (a Bochs of August 2026, Linux 6.1): with `--cpu corei7_icelake_u` the tests run on the emulator as it is.
-`sapphire_rapids` needs two gaps in its source closed first:
+`sapphire_rapids` needs three gaps in its source closed first:
 - Linux hands out tiles only with XFD: bit 4 of CPUID leaf 0Dh, sub-leaf 1, EAX; bit 2 of sub-leaf 18, ECX; the registers 1C4h
   and 1C5h; and #NM from tile instructions while bit 18 of the first is set.
 - TDPBSSD, TDPBSUD and TDPBUSD take signed bytes for unsigned ones (`DPBDSS` and its siblings in cpu/avx/amx.cc).
+- XSAVE loses tiles when threads change (cpu/xsave.cc): it writes rows and bytes of a configuration the wrong way round, half of a
+  tile's rows, and takes tiles for unused that are in use.
 """
 
 import argparse
