@@ -57,8 +57,32 @@ impl Loops for Eight {
         scale: f32,
         out: [*mut f32; N],
     ) {
+        const { assert!(N <= ROWS) };
+        let fours = if dim.is_multiple_of(8) { count / KEYS * KEYS } else { 0 };
         // SAFETY: the caller's promise.
-        unsafe { products(queries, keys, count, dim, scale, out) };
+        unsafe {
+            for slot in (0..fours).step_by(KEYS) {
+                let keys = keys.add(slot * dim);
+                let mut sums = [[_mm256_setzero_ps(); KEYS]; N];
+                for at in (0..dim).step_by(8) {
+                    let keys: [__m256; KEYS] = std::array::from_fn(|k| T::load(keys.add(k * dim + at)));
+                    for (sums, query) in sums.iter_mut().zip(queries) {
+                        let query = _mm256_loadu_ps(query.add(at));
+                        for (sum, key) in sums.iter_mut().zip(keys) {
+                            *sum = _mm256_fmadd_ps(query, key, *sum);
+                        }
+                    }
+                }
+                for (sums, out) in sums.into_iter().zip(out) {
+                    _mm_storeu_ps(out.add(slot), _mm_mul_ps(four_sums(sums), _mm_set1_ps(scale)));
+                }
+            }
+            for slot in fours..count {
+                for (query, out) in queries.into_iter().zip(out) {
+                    *out.add(slot) = dot(query, keys.add(slot * dim), dim) * scale;
+                }
+            }
+        }
     }
 
     #[inline]
@@ -70,49 +94,22 @@ impl Loops for Eight {
         dim: usize,
         out: [*mut f32; N],
     ) {
+        const { assert!(N <= ROWS) };
+        let mut at = 0;
+        // A part of the width stays in registers while the slots go by.
         // SAFETY: the caller's promise.
-        unsafe { weighted(p, values, count, dim, out) };
-    }
-}
-
-/// [`Loops::products`].
-///
-/// # Safety
-/// As there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn products<T: Kv, const N: usize>(
-    queries: [*const f32; N],
-    keys: *const T,
-    count: usize,
-    dim: usize,
-    scale: f32,
-    out: [*mut f32; N],
-) {
-    const { assert!(N <= ROWS) };
-    let fours = if dim.is_multiple_of(8) { count / KEYS * KEYS } else { 0 };
-    // SAFETY: the caller's promise.
-    unsafe {
-        for slot in (0..fours).step_by(KEYS) {
-            let keys = keys.add(slot * dim);
-            let mut sums = [[_mm256_setzero_ps(); KEYS]; N];
-            for at in (0..dim).step_by(8) {
-                let keys: [__m256; KEYS] = std::array::from_fn(|k| T::load(keys.add(k * dim + at)));
-                for (sums, query) in sums.iter_mut().zip(queries) {
-                    let query = _mm256_loadu_ps(query.add(at));
-                    for (sum, key) in sums.iter_mut().zip(keys) {
-                        *sum = _mm256_fmadd_ps(query, key, *sum);
-                    }
+        unsafe {
+            if N == 1 {
+                while at + 64 <= dim {
+                    columns::<T, N, 8>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
+                    at += 64;
                 }
             }
-            for (sums, out) in sums.into_iter().zip(out) {
-                _mm_storeu_ps(out.add(slot), _mm_mul_ps(four_sums(sums), _mm_set1_ps(scale)));
+            while at + 32 <= dim {
+                columns::<T, N, 4>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
+                at += 32;
             }
-        }
-        for slot in fours..count {
-            for (query, out) in queries.into_iter().zip(out) {
-                *out.add(slot) = dot(query, keys.add(slot * dim), dim) * scale;
-            }
+            narrow(p, values, count, dim, out, at);
         }
     }
 }
@@ -152,38 +149,6 @@ pub(in crate::attention) unsafe fn dot<T: Kv>(query: *const f32, key: *const T, 
     sum_lanes(lanes)
 }
 
-/// [`Loops::weighted`].
-///
-/// # Safety
-/// As there.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weighted<T: Kv, const N: usize>(
-    p: [*const f32; N],
-    values: *const T,
-    count: usize,
-    dim: usize,
-    out: [*mut f32; N],
-) {
-    const { assert!(N <= ROWS) };
-    let mut at = 0;
-    // A part of the width stays in registers while the slots go by.
-    // SAFETY: the caller's promise.
-    unsafe {
-        if N == 1 {
-            while at + 64 <= dim {
-                columns::<T, N, 8>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
-                at += 64;
-            }
-        }
-        while at + 32 <= dim {
-            columns::<T, N, 4>(p, values.add(at), count, dim, out.map(|out| out.add(at)));
-            at += 32;
-        }
-        narrow(p, values, count, dim, out, at);
-    }
-}
-
 /// What is left of the width from column `at` on: a vector at a time, then a column.
 ///
 /// # Safety
@@ -216,7 +181,7 @@ pub(in crate::attention) unsafe fn narrow<T: Kv, const N: usize>(
     }
 }
 
-/// [`weighted`] for `V` vectors of the width; `values` and `out` point at the first of them.
+/// [`Loops::weighted`] for `V` vectors of the width; `values` and `out` point at the first of them.
 ///
 /// # Safety
 /// As there, for `8 V` columns.
