@@ -22,8 +22,8 @@ pub(crate) use parts::Parts;
 pub(crate) use parts::STEP;
 pub(crate) use tiles::{TILE_ROWS, Tiles};
 
-/// Rows of a panel's tile.
-pub(crate) const TILE: usize = 4;
+/// Rows of a panel's tile: with two vectors of weights, six rows' sums leave four registers.
+pub(crate) const TILE: usize = 6;
 /// From this many rows on, products read panels.
 pub(crate) const PANEL_ROWS: usize = 4;
 
@@ -33,8 +33,8 @@ pub(crate) const PANEL_ROWS: usize = 4;
 pub(crate) enum Panels {
     /// No other.
     None,
-    /// Four rows side by side, [`Panel`].
-    Four,
+    /// [`TILE`] rows side by side, [`Panel`].
+    Narrow,
     /// Sixteen rows side by side, [`Tiles`].
     Sixteen,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Quantized {
     pub(crate) tiles: Tiles,
 }
 
-/// Four rows side by side, for products of several rows: all inputs that a tile of outputs needs in a chunk of 256
+/// A tile's rows side by side, for products of several rows: all inputs that a tile of outputs needs in a chunk of 256
 /// columns lie together. Rows are padded with zeros to a multiple of [`TILE`], columns are not padded.
 #[derive(Default)]
 pub(crate) struct Panel {
@@ -261,7 +261,7 @@ impl Activations {
                     self.quantize::<SMALL>(variant, pool);
                     match panels {
                         Panels::None => {}
-                        Panels::Four => self.make_panel(pool, true, format == Format::Q8_0),
+                        Panels::Narrow => self.make_panel(pool, true, format == Format::Q8_0),
                         Panels::Sixteen => self.small.make_tiles(pool, self.m, self.cols),
                     }
                 }
@@ -269,7 +269,7 @@ impl Activations {
                     self.quantize::<LARGE>(variant, pool);
                     match panels {
                         Panels::None => {}
-                        Panels::Four => self.make_panel(pool, false, false),
+                        Panels::Narrow => self.make_panel(pool, false, false),
                         Panels::Sixteen => self.large.make_tiles(pool, self.m, self.cols),
                     }
                 }
@@ -290,8 +290,8 @@ impl Activations {
         form.ready
             && match panels {
                 Panels::None => true,
-                Panels::Four if format == Format::Q8_0 => form.panel.wide_ready,
-                Panels::Four => form.panel.bytes_ready,
+                Panels::Narrow if format == Format::Q8_0 => form.panel.wide_ready,
+                Panels::Narrow => form.panel.bytes_ready,
                 Panels::Sixteen => form.tiles.ready,
             }
     }

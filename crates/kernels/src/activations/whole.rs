@@ -3,14 +3,12 @@
 //! The scale of a token is its largest magnitude over 127. A row's codes are padded with zeros to whole groups of
 //! [`GROUP`], so that products need no second loop for the columns that are left over.
 
-use super::{Panels, TILE_ROWS, grow};
+use super::{Panels, TILE, TILE_ROWS, grow};
 use crate::pool::Disjoint;
 use crate::quants::channel::GROUP;
 use crate::variant::Variant;
 use crate::{Format, Pool};
 
-/// Rows side by side in the panels that vectors read.
-pub(crate) const TILE: usize = 4;
 /// Rows side by side in the panel that tile registers read.
 pub(crate) const DEEP: usize = TILE_ROWS;
 
@@ -96,8 +94,8 @@ impl Whole {
         self.ready
             && match panels {
                 Panels::None => true,
-                Panels::Four if format == Format::W4A8 => self.bytes.ready,
-                Panels::Four => self.wide.ready,
+                Panels::Narrow if format == Format::W4A8 => self.bytes.ready,
+                Panels::Narrow => self.wide.ready,
                 Panels::Sixteen => self.deep.ready,
             }
     }
@@ -120,10 +118,10 @@ impl Whole {
         let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
         match panels {
             Panels::None => {}
-            Panels::Four if format == Format::W4A8 => {
+            Panels::Narrow if format == Format::W4A8 => {
                 self.bytes.fill(pool, &self.codes, m, self.stride, bytes);
             }
-            Panels::Four => self.wide.fill(pool, &self.codes, m, self.stride, wide),
+            Panels::Narrow => self.wide.fill(pool, &self.codes, m, self.stride, wide),
             Panels::Sixteen => self.deep.fill(pool, &self.codes, m, self.stride, bytes),
         }
     }
@@ -210,16 +208,16 @@ mod tests {
 
     #[test]
     fn a_panel_holds_its_rows_side_by_side() {
-        let (m, cols) = (5, 1100);
+        let (m, cols) = (8, 1100);
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Pool::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Four);
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Four);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);
         let tiles = m.div_ceil(TILE);
         for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
             let words = form.stride / step;
-            for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (2, 600), (7, 3)] {
+            for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (7, 600), (9, 3)] {
                 let first = column / step / CHUNK * CHUNK;
                 let here = CHUNK.min(words - first);
                 let at = first * tiles + i / TILE * here + column / step - first;

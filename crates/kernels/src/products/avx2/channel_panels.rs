@@ -1,7 +1,7 @@
 //! Products of many activation rows with per-channel weights: bound by the multipliers.
 //!
 //! As in `panels`, sixteen weight rows are unpacked into a panel, a chunk of columns at a time, whose vectors hold
-//! neighbouring columns of eight rows, and four activation rows at a time meet it. Integer sums run over the whole row:
+//! neighbouring columns of eight rows, and six activation rows at a time meet it. Integer sums run over the whole row:
 //! between chunks they wait as integers, and floats appear once, at the end.
 //!
 //! Bytes are multiplied as 16-bit numbers: two full bytes' products do not fit the 16 bits in which `maddubs` adds them,
@@ -14,7 +14,8 @@ use std::cell::RefCell;
 use super::channel::{scales, tails};
 use super::hints::in_order;
 use super::lanes;
-use crate::activations::whole::{CHUNK, Panel, TILE, Whole};
+use crate::activations::TILE;
+use crate::activations::whole::{CHUNK, Panel, Whole};
 use crate::products::Tile;
 use crate::quants::channel::{GROUP, SCALE_BYTES};
 
@@ -26,7 +27,7 @@ const GO: usize = 8;
 
 /// Words of a panel: neighbouring columns of two times eight weight rows.
 type Pair = [__m256i; 2];
-/// Sums of four activation rows and two times eight weight rows.
+/// Sums of a tile of activation rows and two times eight weight rows.
 type Sums = [Pair; TILE];
 
 struct Scratch {
@@ -56,11 +57,11 @@ pub(super) trait Codes {
     /// Each row has a group; the processor has AVX2.
     unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]);
 
-    /// Adds the products of some words.
+    /// Adds the products of some words of the tile's first `N` rows.
     ///
     /// # Safety
     /// The processor has AVX2.
-    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums);
+    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]);
 }
 
 pub(super) struct W8A8;
@@ -90,7 +91,7 @@ impl Codes for W8A8 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums) {
+    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]) {
         for (w, x) in w.iter().zip(x) {
             for (sums, x) in sums.iter_mut().zip(x) {
                 let x = _mm256_set1_epi32(*x);
@@ -127,9 +128,9 @@ impl Codes for W4A8 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn multiply(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut Sums) {
+    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]) {
         // Eight sums of two products of at most 15 and 127 fit 16 bits.
-        let mut own = [[_mm256_setzero_si256(); 2]; TILE];
+        let mut own = [[_mm256_setzero_si256(); 2]; N];
         for (w, x) in w.iter().zip(x) {
             for (own, x) in own.iter_mut().zip(x) {
                 let x = _mm256_set1_epi32(*x);
@@ -163,26 +164,43 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                 source.pack(first / K::WORDS, &mut panel[..here]);
                 let panel = panel[..here].as_chunks::<GO>().0;
                 let inputs = inputs[first * tiles..][..here * tiles].chunks_exact(here);
-                for (sums, x) in sums.iter_mut().zip(inputs) {
-                    let mut own = *sums;
-                    for (w, x) in panel.iter().zip(x.as_chunks::<GO>().0) {
-                        // SAFETY: this function runs where there is AVX2.
-                        unsafe { K::multiply(w, x, &mut own) };
+                for (t, (sums, x)) in sums.iter_mut().zip(inputs).enumerate() {
+                    let x = x.as_chunks::<GO>().0;
+                    match m - t * TILE {
+                        ..=2 => add::<K, 2>(panel, x, sums),
+                        3..=4 => add::<K, 4>(panel, x, sums),
+                        _ => add::<K, TILE>(panel, x, sums),
                     }
-                    *sums = own;
                 }
             }
             let w_scales: [f32; WIDE] = scales(weight, row);
+            // SAFETY: sixteen floats are two vectors.
+            let w_scales: [__m256; 2] = unsafe { std::mem::transmute(w_scales) };
             for i in 0..m {
-                // SAFETY: two vectors of integers are sixteen.
-                let codes: [i32; WIDE] = unsafe { std::mem::transmute(sums[i / TILE][i % TILE]) };
-                let high = K::OFFSET * form.sums[i];
-                for (r, code) in codes.into_iter().enumerate().take(weight.rows - row) {
-                    tile.store(i, row + r, (code - high) as f32 * (w_scales[r] * form.scales[i]));
-                }
+                let codes = sums[i / TILE][i % TILE];
+                let high = _mm256_set1_epi32(K::OFFSET * form.sums[i]);
+                let scale = _mm256_set1_ps(form.scales[i]);
+                let values: [_; 2] = std::array::from_fn(|half| {
+                    let code = _mm256_cvtepi32_ps(_mm256_sub_epi32(codes[half], high));
+                    lanes::array(_mm256_mul_ps(code, _mm256_mul_ps(w_scales[half], scale)))
+                });
+                tile.store_some(i, row, &values.as_flattened()[..WIDE.min(weight.rows - row)]);
             }
         }
     });
+}
+
+/// Adds a chunk's products of a tile's first `N` rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add<K: Codes, const N: usize>(panel: &[[Pair; GO]], x: &[[[i32; TILE]; GO]], sums: &mut Sums) {
+    let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
+    let mut own = *sums;
+    for (w, x) in panel.iter().zip(x) {
+        // SAFETY: this function runs where there is AVX2.
+        unsafe { K::multiply(w, x, &mut own) };
+    }
+    *sums = own;
 }
 
 /// Sixteen weight rows; beyond the last, the last again.

@@ -6,26 +6,38 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::lanes;
+use crate::activations::TILE;
 use crate::products::{Tile, sum_lanes};
 use crate::{Format, Matrix, quants};
 
-/// Columns of a chunk, a multiple of every block length.
-const CHUNK: usize = 256;
-/// Weight rows whose chunks are held as f32 together: 16 KB.
+/// Lanes of an output's vector of sums.
+const LANES: usize = 8;
+/// Columns of a chunk, a multiple of every block length: long enough that sums rarely move, and a panel of 64 KB stays in
+/// the second-level cache.
+const CHUNK: usize = 1024;
+/// Weight rows of a panel, in two vectors of eight.
 const WIDE: usize = 16;
-/// Activation rows that meet them before the next chunk: their sums take 48 KB.
-const BATCH: usize = 96;
+const SIDE: usize = 8;
+/// Activation rows that meet a panel before the next chunk.
+const BATCH: usize = 96 * TILE;
+/// Columns of a lane in one round of the innermost loop: few rounds, so that the processor foresees the last.
+const ROUND: usize = 4;
 /// Rows up to which float weights are read straight from where they lie.
 pub(in crate::products) const FEW: usize = 3;
 
+/// One column of two times eight weight rows, or its sums.
+type Pair = [__m256; 2];
+/// Lane by lane, the sums of a tile of activation rows and two times eight weight rows.
+type Sums = [[Pair; TILE]; LANES];
+
 #[derive(Default)]
 struct Scratch {
-    /// `[WIDE, CHUNK]`; vectors, so that no load crosses a cache line.
-    weights: Vec<[__m256; CHUNK / 8]>,
-    /// `[BATCH, CHUNK]`, the same for inputs that do not lie like that.
-    inputs: Vec<[__m256; CHUNK / 8]>,
-    /// `[BATCH, WIDE]` vectors.
-    sums: Vec<__m256>,
+    /// `[WIDE]` rows of a chunk, for weights that are not f32.
+    rows: Vec<[f32; CHUNK]>,
+    /// `[lane, CHUNK / LANES]`: columns that belong to the same lane lie together.
+    panel: Vec<Pair>,
+    /// `[BATCH / TILE]`.
+    sums: Vec<Sums>,
 }
 
 thread_local! {
@@ -156,134 +168,128 @@ unsafe fn padded<const N: usize>(from: *const u8, len: usize) -> [u8; N] {
     bytes
 }
 
-/// Any weights: chunks of sixteen rows are widened to f32 and met by batches of activation rows.
+/// Any weights: sixteen rows become a panel, a chunk of columns at a time, whose vectors hold a column of eight rows, and
+/// six activation rows at a time meet it.
+///
+/// The columns of each lane come one after another, so that an output's eight sums are those of the other kernels though
+/// its vectors run along the weight rows.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn many(tile: &Tile<'_>) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.weights.resize(WIDE, [_mm256_setzero_ps(); _]);
-        scratch.sums.resize(BATCH * WIDE, _mm256_setzero_ps());
+    let zero = _mm256_setzero_ps();
+    let m = tile.x.m();
+    SCRATCH.with_borrow_mut(|Scratch { rows, panel, sums }| {
+        rows.resize(WIDE, [0.0; CHUNK]);
+        panel.resize(CHUNK, [zero; 2]);
         for first in (0..tile.weight.rows).step_by(WIDE) {
             let weight = tile.weight.rows(first..(first + WIDE).min(tile.weight.rows));
-            for start in (0..tile.x.m()).step_by(BATCH) {
-                let batch = start..(start + BATCH).min(tile.x.m());
-                for i in batch.clone() {
-                    scratch.sums[(i - start) * WIDE..][..WIDE].fill(_mm256_setzero_ps());
-                }
+            for start in (0..m).step_by(BATCH) {
+                let end = (start + BATCH).min(m);
+                sums.clear();
+                sums.resize((end - start).div_ceil(TILE), [[[zero; 2]; TILE]; LANES]);
                 for column in (0..weight.cols).step_by(CHUNK) {
-                    chunk(scratch, tile, &weight, batch.clone(), column);
-                }
-                for i in batch {
-                    for r in 0..weight.rows {
-                        let sum = scratch.sums[(i - start) * WIDE + r];
-                        tile.store(i, first + r, sum_lanes(lanes::array(sum)));
+                    let width = CHUNK.min(weight.cols - column);
+                    pack(&weight, column, width, rows, panel);
+                    for (t, sums) in sums.iter_mut().enumerate() {
+                        let i = start + t * TILE;
+                        match end - i {
+                            ..=2 => add::<2>(tile, i, column, width, panel, sums),
+                            3..=4 => add::<4>(tile, i, column, width, panel, sums),
+                            _ => add::<TILE>(tile, i, column, width, panel, sums),
+                        }
                     }
+                }
+                for i in start..end {
+                    let values = outputs(&sums[(i - start) / TILE], (i - start) % TILE);
+                    tile.store_some(i, first, &values.as_flattened()[..weight.rows]);
                 }
             }
         }
     });
 }
 
-fn floats(vectors: &mut [__m256; CHUNK / 8]) -> &mut [f32; CHUNK] {
-    // SAFETY: a vector is eight floats.
-    unsafe { &mut *std::ptr::from_mut(vectors).cast() }
+/// The outputs of one activation row of a tile, added as [`crate::products::sum_lanes`] does.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn outputs(sums: &Sums, row: usize) -> [[f32; SIDE]; 2] {
+    let add = |a: Pair, b: Pair| [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])];
+    let [a, b, c, d, e, f, g, h] = sums;
+    let even = add(add(a[row], e[row]), add(c[row], g[row]));
+    let odd = add(add(b[row], f[row]), add(d[row], h[row]));
+    let [low, high] = add(even, odd);
+    [lanes::array(low), lanes::array(high)]
 }
 
-/// Adds the products of one chunk of columns to the sums.
+/// Fills the panel with `width` columns of up to sixteen rows.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn chunk(
-    scratch: &mut Scratch,
-    tile: &Tile<'_>,
-    weight: &Matrix<'_>,
-    batch: std::ops::Range<usize>,
-    column: usize,
-) {
-    let width = CHUNK.min(weight.cols - column);
-    let eights = width.div_ceil(8);
+fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUNK]], panel: &mut [Pair]) {
     let format = weight.format;
     // Of a per-channel row both are 0: it is read by its columns.
     let bytes = width / format.block_len() * format.block_bytes();
     let at = column / format.block_len() * format.block_bytes();
-    let mut rows = [std::ptr::null::<f32>(); WIDE];
-    for (r, pointer) in rows.iter_mut().enumerate() {
+    let mut pointers = [std::ptr::null::<f32>(); WIDE];
+    for (r, (pointer, to)) in pointers.iter_mut().zip(rows).enumerate() {
         // Missing rows repeat the last; their sums are not stored.
         let row = weight.row(r.min(weight.rows - 1));
         let from = &row[at..at + bytes];
-        if format == Format::F32 && width.is_multiple_of(8) && from.as_ptr().addr().is_multiple_of(32) {
+        if format == Format::F32 && width.is_multiple_of(LANES) {
             *pointer = from.as_ptr().cast();
-        } else {
-            let to = &mut floats(&mut scratch.weights[r])[..eights * 8];
-            to[width..].fill(0.0);
-            match format.is_per_channel() {
-                true => quants::channel::dequantize(format, row, column, &mut to[..width]),
-                false => super::dequantize(format, from, &mut to[..width]),
-            }
-            *pointer = to.as_ptr();
+            continue;
         }
-    }
-    let mut inputs = (tile.x.row(batch.start)[column..].as_ptr(), weight.cols);
-    if !(weight.cols.is_multiple_of(8) && inputs.0.addr().is_multiple_of(32)) {
-        scratch.inputs.resize(BATCH, [_mm256_setzero_ps(); _]);
-        for (i, to) in batch.clone().zip(&mut scratch.inputs) {
-            let to = floats(to);
-            to[width..eights * 8].fill(0.0);
-            to[..width].copy_from_slice(&tile.x.row(i)[column..column + width]);
+        to[width..].fill(0.0);
+        match format.is_per_channel() {
+            true => quants::channel::dequantize(format, row, column, &mut to[..width]),
+            false => super::dequantize(format, from, &mut to[..width]),
         }
-        inputs = (scratch.inputs.as_ptr().cast(), CHUNK);
+        *pointer = to.as_ptr();
     }
-    let (x, stride) = inputs;
-    let m = batch.len();
-    let mut i = 0;
-    while i < m {
-        let count = (m - i).min(3);
-        for r in (0..weight.rows).step_by(4) {
-            // SAFETY: `count` activation rows and four weight rows of `8 eights` values, and their sums.
-            unsafe {
-                let (rows, x) = (rows.as_ptr().add(r), x.add(i * stride));
-                let sums = scratch.sums.as_mut_ptr().add(i * WIDE + r);
-                match count {
-                    3 => block::<3>(rows, x, stride, eights, sums),
-                    2 => block::<2>(rows, x, stride, eights, sums),
-                    _ => block::<1>(rows, x, stride, eights, sums),
-                }
+    for (half, rows) in pointers.as_chunks::<SIDE>().0.iter().enumerate() {
+        for k in 0..width.div_ceil(LANES) {
+            // SAFETY: eight values of each row: of a whole vector of columns, or of a row that ends with zeros.
+            let values =
+                std::array::from_fn(|r| unsafe { _mm256_loadu_si256(rows[r].add(k * LANES).cast()) });
+            for (lane, column) in lanes::transpose(values).into_iter().enumerate() {
+                panel[lane * (CHUNK / LANES) + k][half] = _mm256_castsi256_ps(column);
             }
         }
-        i += count;
     }
 }
 
-/// Four weight rows and `N` activation rows: with three, twelve sums fill the registers and both multipliers.
-///
-/// # Safety
-/// Four pointers at `rows`, `N` rows `stride` apart at `x`, all with `8 eights` values that need no alignment, and
-/// `N` rows of four vectors, `WIDE` apart, at `sums`.
+/// Adds a chunk's products of the `N` activation rows from `i` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn block<const N: usize>(
-    rows: *const *const f32,
-    x: *const f32,
-    stride: usize,
-    eights: usize,
-    sums: *mut __m256,
+fn add<const N: usize>(
+    tile: &Tile<'_>,
+    i: usize,
+    column: usize,
+    width: usize,
+    panel: &[Pair],
+    sums: &mut Sums,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let rows: [*const f32; 4] = rows.cast::<[*const f32; 4]>().read();
-        let mut own = [[_mm256_setzero_ps(); 4]; N];
-        for (j, own) in own.iter_mut().enumerate() {
-            *own = sums.add(j * WIDE).cast::<[__m256; 4]>().read();
-        }
-        for k in 0..eights {
-            // The `N` inputs stay in registers and weights come one at a time: twelve sums leave room for four.
-            let x: [__m256; N] = std::array::from_fn(|j| _mm256_loadu_ps(x.add(j * stride + k * 8)));
-            for (r, row) in rows.iter().enumerate() {
-                let w = _mm256_loadu_ps(row.add(k * 8));
-                for (own, x) in own.iter_mut().zip(x) {
-                    own[r] = _mm256_fmadd_ps(w, x, own[r]);
-                }
+    // Missing rows repeat the last, as in `pack`.
+    let last = tile.x.m() - 1;
+    let x: [*const f32; N] =
+        std::array::from_fn(|r| tile.x.row((i + r).min(last))[column..column + width].as_ptr());
+    for (lane, sums) in sums.iter_mut().enumerate().take(width) {
+        let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
+        let mut own = *sums;
+        let columns = (width - lane).div_ceil(LANES);
+        let (rounds, rest) = panel[lane * (CHUNK / LANES)..][..columns].as_chunks::<ROUND>();
+        let mut step = |k: usize, w: &Pair| {
+            for (own, x) in own.iter_mut().zip(x) {
+                // SAFETY: column `8 k + lane` is less than `width`.
+                let x = unsafe { _mm256_broadcast_ss(&*x.add(k * LANES + lane)) };
+                own[0] = _mm256_fmadd_ps(w[0], x, own[0]);
+                own[1] = _mm256_fmadd_ps(w[1], x, own[1]);
+            }
+        };
+        for (round, w) in rounds.iter().enumerate() {
+            for (k, w) in w.iter().enumerate() {
+                step(round * ROUND + k, w);
             }
         }
-        for (j, own) in own.into_iter().enumerate() {
-            sums.add(j * WIDE).cast::<[__m256; 4]>().write(own);
+        for (k, w) in rest.iter().enumerate() {
+            step(rounds.len() * ROUND + k, w);
         }
+        *sums = own;
     }
 }

@@ -40,7 +40,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_large: |row, codes| unsafe { activations::avx2::quantize_row::<256, 16>(row, codes) },
     // SAFETY: as above.
     quantize_whole: |row, codes| unsafe { activations::avx2::quantize_whole(row, codes) },
-    panels: Panels::Four,
+    panels: Panels::Narrow,
     parts: false,
     rows: 16,
     // SAFETY: as above.

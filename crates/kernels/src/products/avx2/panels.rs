@@ -1,7 +1,7 @@
 //! Products of many activation rows, as in reading a prompt: bound by the multipliers.
 //!
 //! Sixteen weight rows are unpacked, 256 columns at a time, into a panel that stays in the first-level cache: a
-//! vector of it holds neighbouring columns of eight rows, one row in each 32-bit lane. Four activation rows at a time
+//! vector of it holds neighbouring columns of eight rows, one row in each 32-bit lane. Six activation rows at a time
 //! then meet it, their columns broadcast, so that the sums of a block are complete in their lanes and no sum across
 //! lanes is needed.
 
@@ -75,9 +75,7 @@ fn over_panels(
                 }
                 for i in 0..m {
                     let both = sums[i / TILE][i % TILE].map(|v| lanes::array(v));
-                    for (r, sum) in both.as_flattened().iter().enumerate().take(weight.rows - row) {
-                        tile.store(i, row + r, *sum);
-                    }
+                    tile.store_some(i, row, &both.as_flattened()[..WIDE.min(weight.rows - row)]);
                 }
             }
         });
@@ -122,16 +120,19 @@ unsafe fn broadcast<const AT: usize, T>(from: *const T) -> __m256i {
     lanes
 }
 
-const _: () = assert!(TILE == 4, "steps are written out for four activation rows");
+const _: () = assert!(TILE == 6, "steps are written out for six activation rows");
 
-/// One step of four bytes' columns: products of two times eight weight rows with four activation rows, whose codes
-/// are [`SMALL`] apart, added in 16 bits.
+/// Sums of `N` activation rows and two times eight weight rows.
+type Sums<const N: usize> = [[__m256i; 2]; N];
+
+/// One step of four bytes' columns: products of two times eight weight rows with the first `N` rows of a tile, whose
+/// codes are [`SMALL`] apart, added in 16 bits.
 ///
 /// # Safety
-/// Two vectors at `w`; four bytes at each of the four places of `x`; the processor has AVX2.
+/// Two vectors at `w`; four bytes at each of the `N` places of `x`; the processor has AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn step(w: *const __m256i, x: *const i8, sums: &mut [[__m256i; 2]; TILE]) {
+unsafe fn step<const N: usize>(w: *const __m256i, x: *const i8, sums: &mut Sums<N>) {
     // SAFETY: the caller's promise.
     unsafe {
         let (a, b) = (w.read(), w.add(1).read());
@@ -141,8 +142,14 @@ unsafe fn step(w: *const __m256i, x: *const i8, sums: &mut [[__m256i; 2]; TILE])
         };
         add(&mut sums[0], broadcast::<0, _>(x));
         add(&mut sums[1], broadcast::<SMALL, _>(x));
-        add(&mut sums[2], broadcast::<{ 2 * SMALL }, _>(x));
-        add(&mut sums[3], broadcast::<{ 3 * SMALL }, _>(x));
+        if N > 2 {
+            add(&mut sums[2], broadcast::<{ 2 * SMALL }, _>(x));
+            add(&mut sums[3], broadcast::<{ 3 * SMALL }, _>(x));
+        }
+        if N > 4 {
+            add(&mut sums[4], broadcast::<{ 4 * SMALL }, _>(x));
+            add(&mut sums[5], broadcast::<{ 5 * SMALL }, _>(x));
+        }
     }
 }
 
@@ -152,7 +159,7 @@ unsafe fn step(w: *const __m256i, x: *const i8, sums: &mut [[__m256i; 2]; TILE])
 /// As there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn wide_step(w: *const __m256i, x: *const i16, sums: &mut [[__m256i; 2]; TILE]) {
+unsafe fn wide_step<const N: usize>(w: *const __m256i, x: *const i16, sums: &mut Sums<N>) {
     // SAFETY: the caller's promise.
     unsafe {
         let (a, b) = (w.read(), w.add(1).read());
@@ -162,16 +169,34 @@ unsafe fn wide_step(w: *const __m256i, x: *const i16, sums: &mut [[__m256i; 2]; 
         };
         add(&mut sums[0], broadcast::<0, _>(x));
         add(&mut sums[1], broadcast::<{ 2 * SMALL }, _>(x));
-        add(&mut sums[2], broadcast::<{ 4 * SMALL }, _>(x));
-        add(&mut sums[3], broadcast::<{ 6 * SMALL }, _>(x));
+        if N > 2 {
+            add(&mut sums[2], broadcast::<{ 4 * SMALL }, _>(x));
+            add(&mut sums[3], broadcast::<{ 6 * SMALL }, _>(x));
+        }
+        if N > 4 {
+            add(&mut sums[4], broadcast::<{ 8 * SMALL }, _>(x));
+            add(&mut sums[5], broadcast::<{ 10 * SMALL }, _>(x));
+        }
     }
+}
+
+/// Calls a function with as many rows as tile `t` of `m` rows needs.
+macro_rules! by_rows {
+    ($m:expr, $t:expr, $function:ident::<$format:ty>($($argument:expr),*)) => {
+        match $m - $t * TILE {
+            ..=2 => $function::<$format, 2>($($argument),*),
+            3..=4 => $function::<$format, 4>($($argument),*),
+            _ => $function::<$format, TILE>($($argument),*),
+        }
+    };
 }
 
 /// Weights in blocks of 32 with unsigned codes.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     let x = &tile.x.small.panel;
-    let tiles = tile.x.m().div_ceil(TILE);
+    let m = tile.x.m();
+    let tiles = m.div_ceil(TILE);
     let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, here: usize| {
         for block in 0..here {
             let at = (first + block) * K::Block::BYTES;
@@ -189,40 +214,56 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
         }
     };
     let multiply = |panel: &Panel, first: usize, here: usize, sums: &mut [[[__m256; 2]; TILE]]| {
-        let start = first * tiles * TILE;
-        let codes = &x.bytes[start * SMALL..(start + tiles * here * TILE) * SMALL];
-        let scales = &x.scales[start..start + tiles * here * TILE];
-        let x_sums = &x.sums[start..start + tiles * here * TILE];
-        for (t, sums) in sums.iter_mut().enumerate() {
-            for block in 0..here {
-                let place = (t * here + block) * TILE;
-                let x_sums = &x_sums[place..][..TILE];
-                // SAFETY: four rows of 32 codes.
-                let totals = unsafe {
-                    let x = codes[place * SMALL..(place + TILE) * SMALL].as_ptr();
-                    small_block::<K>(panel.codes[block * 16..(block + 1) * 16].as_ptr(), x, x_sums)
-                };
-                finish::<K>(panel, block, totals, &scales[place..][..TILE], x_sums, sums);
-            }
+        let places = first * tiles * TILE..(first + here) * tiles * TILE;
+        let codes = x.bytes[places.start * SMALL..places.end * SMALL].chunks_exact(here * TILE * SMALL);
+        let scales = x.scales[places.clone()].chunks_exact(here * TILE);
+        let x_sums = x.sums[places].chunks_exact(here * TILE);
+        for (t, (((codes, scales), x_sums), sums)) in codes.zip(scales).zip(x_sums).zip(sums).enumerate() {
+            by_rows!(m, t, small_tile::<K>(panel, codes, scales, x_sums, sums));
         }
     };
     over_panels(tile, pack, multiply);
 }
 
-/// Integer sums of one block: four activation rows, two times eight weight rows.
-///
-/// # Safety
-/// `w` points at 16 vectors, `x` at four rows of 32 codes.
+/// The blocks of a panel and the first `N` rows of a tile.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn small_block<K: Small>(w: *const __m256i, x: *const i8, x_sums: &[i16]) -> [[__m256i; 2]; TILE] {
+fn small_tile<K: Small, const N: usize>(
+    panel: &Panel,
+    codes: &[i8],
+    scales: &[f32],
+    x_sums: &[i16],
+    sums: &mut [[__m256; 2]; TILE],
+) {
+    let x = codes.as_chunks::<{ TILE * SMALL }>().0.iter();
+    let x = x.zip(scales.as_chunks::<TILE>().0).zip(x_sums.as_chunks::<TILE>().0);
+    for (block, ((codes, scales), x_sums)) in x.enumerate() {
+        // SAFETY: a tile of 32 codes a row.
+        let totals = unsafe {
+            small_block::<K, N>(panel.codes[block * 16..(block + 1) * 16].as_ptr(), codes.as_ptr(), x_sums)
+        };
+        finish::<K, N>(panel, block, totals, scales, x_sums, sums);
+    }
+}
+
+/// Integer sums of one block: `N` activation rows, two times eight weight rows.
+///
+/// # Safety
+/// `w` points at 16 vectors, `x` at `N` rows of 32 codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn small_block<K: Small, const N: usize>(
+    w: *const __m256i,
+    x: *const i8,
+    x_sums: &[i16; TILE],
+) -> Sums<N> {
     let zero = _mm256_setzero_si256();
     let one = _mm256_set1_epi16(1);
     // What codes too high by `OFFSET` add is taken off before it comes.
-    let mut totals: [_; TILE] =
+    let mut totals: Sums<N> =
         std::array::from_fn(|j| [_mm256_set1_epi32(-K::OFFSET * i32::from(x_sums[j])); 2]);
     for group in 0..8 / K::GROUP {
-        let mut sums = [[zero; 2]; TILE];
+        let mut sums = [[zero; 2]; N];
         for at in group * K::GROUP..(group + 1) * K::GROUP {
             // SAFETY: the caller's promise.
             unsafe { step(w.add(at * 2), x.add(at * 4), &mut sums) };
@@ -238,15 +279,15 @@ unsafe fn small_block<K: Small>(w: *const __m256i, x: *const i8, x_sums: &[i16])
 /// Scales the integer sums of a small block and adds them to the running sums, in the order `rows` uses.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn finish<K: Small>(
+fn finish<K: Small, const N: usize>(
     panel: &Panel,
     block: usize,
-    totals: [[__m256i; 2]; TILE],
-    scales: &[f32],
-    x_sums: &[i16],
+    totals: Sums<N>,
+    scales: &[f32; TILE],
+    x_sums: &[i16; TILE],
     sums: &mut [[__m256; 2]; TILE],
 ) {
-    for j in 0..TILE {
+    for j in 0..N {
         let scale = _mm256_set1_ps(scales[j]);
         let x_sum = i32::from(x_sums[j]);
         for half in 0..2 {
@@ -267,7 +308,8 @@ fn finish<K: Small>(
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
     let x = &tile.x.small.panel;
-    let tiles = tile.x.m().div_ceil(TILE);
+    let m = tile.x.m();
+    let tiles = m.div_ceil(TILE);
     let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, here: usize| {
         for block in 0..here {
             let at = (first + block) * K::Block::BYTES;
@@ -288,33 +330,43 @@ pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
         }
     };
     let multiply = |panel: &Panel, first: usize, here: usize, sums: &mut [[[__m256; 2]; TILE]]| {
-        let start = first * tiles * TILE;
-        let codes = &x.wide[start * SMALL..(start + tiles * here * TILE) * SMALL];
-        let scales = &x.scales[start..start + tiles * here * TILE];
-        let x_sums = &x.sums[start..start + tiles * here * TILE];
-        for (t, sums) in sums.iter_mut().enumerate() {
-            for block in 0..here {
-                let place = (t * here + block) * TILE;
-                // SAFETY: four rows of 32 codes.
-                let totals = unsafe {
-                    let x = codes[place * SMALL..(place + TILE) * SMALL].as_ptr();
-                    wide_block(panel.codes[block * 32..(block + 1) * 32].as_ptr(), x)
-                };
-                finish::<K>(panel, block, totals, &scales[place..][..TILE], &x_sums[place..][..TILE], sums);
-            }
+        let places = first * tiles * TILE..(first + here) * tiles * TILE;
+        let codes = x.wide[places.start * SMALL..places.end * SMALL].chunks_exact(here * TILE * SMALL);
+        let scales = x.scales[places].chunks_exact(here * TILE);
+        for (t, ((codes, scales), sums)) in codes.zip(scales).zip(sums).enumerate() {
+            by_rows!(m, t, wide_tile::<K>(panel, codes, scales, sums));
         }
     };
     over_panels(tile, pack, multiply);
 }
 
+/// The blocks of a panel and the first `N` rows of a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wide_tile<K: Small, const N: usize>(
+    panel: &Panel,
+    codes: &[i16],
+    scales: &[f32],
+    sums: &mut [[__m256; 2]; TILE],
+) {
+    const { assert!(!K::Block::HAS_MINIMUM) };
+    let x = codes.as_chunks::<{ TILE * SMALL }>().0.iter().zip(scales.as_chunks::<TILE>().0);
+    for (block, (codes, scales)) in x.enumerate() {
+        // SAFETY: a tile of 32 codes a row.
+        let totals =
+            unsafe { wide_block::<N>(panel.codes[block * 32..(block + 1) * 32].as_ptr(), codes.as_ptr()) };
+        finish::<K, N>(panel, block, totals, scales, &[0; TILE], sums);
+    }
+}
+
 /// As [`small_block`], with 16-bit numbers on both sides.
 ///
 /// # Safety
-/// `w` points at 32 vectors, `x` at four rows of 32 codes.
+/// `w` points at 32 vectors, `x` at `N` rows of 32 codes.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn wide_block(w: *const __m256i, x: *const i16) -> [[__m256i; 2]; TILE] {
-    let mut totals = [[_mm256_setzero_si256(); 2]; TILE];
+unsafe fn wide_block<const N: usize>(w: *const __m256i, x: *const i16) -> Sums<N> {
+    let mut totals = [[_mm256_setzero_si256(); 2]; N];
     for at in 0..16 {
         // SAFETY: the caller's promise.
         unsafe { wide_step(w.add(at * 2), x.add(at * 2), &mut totals) };
@@ -326,7 +378,8 @@ unsafe fn wide_block(w: *const __m256i, x: *const i16) -> [[__m256i; 2]; TILE] {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     let x = &tile.x.large.panel;
-    let tiles = tile.x.m().div_ceil(TILE);
+    let m = tile.x.m();
+    let tiles = m.div_ceil(TILE);
     let pack = |panel: &mut Panel, rows: &[*const u8; WIDE], first: usize, _: usize| {
         let at = first / BLOCKS * K::Block::BYTES;
         for half in 0..2 {
@@ -336,36 +389,46 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
         }
     };
     let multiply = |panel: &Panel, first: usize, _: usize, sums: &mut [[[__m256; 2]; TILE]]| {
-        let start = first * tiles * TILE;
-        let codes = &x.bytes[start * SMALL..(start + tiles * BLOCKS * TILE) * SMALL];
-        let start = first / BLOCKS * tiles * TILE;
-        let scales = &x.scales[start..start + tiles * TILE];
-        let x_sums = &x.sums[start * 16..(start + tiles * TILE) * 16];
-        for (t, sums) in sums.iter_mut().enumerate() {
-            let codes = &codes[t * LARGE * TILE..(t + 1) * LARGE * TILE];
-            let x_sums = &x_sums[t * 16 * TILE..(t + 1) * 16 * TILE];
-            // SAFETY: four rows of 256 codes in blocks of 32, and of 16 sums.
-            let (codes, offsets) = unsafe { large_block::<K>(panel, codes.as_ptr(), x_sums.as_ptr()) };
-            for j in 0..TILE {
-                let scale = _mm256_set1_ps(scales[t * TILE + j]);
-                for half in 0..2 {
-                    let mut codes = codes[j][half];
-                    if K::OFFSET != 0 {
-                        codes = _mm256_sub_epi32(codes, _mm256_slli_epi32::<5>(offsets[j][half]));
-                    }
-                    let mut term =
-                        _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(panel.scales[half], scale));
-                    if K::Block::HAS_MINIMUM {
-                        let minimum = _mm256_mul_ps(panel.minimums[half], scale);
-                        term =
-                            _mm256_sub_ps(term, _mm256_mul_ps(_mm256_cvtepi32_ps(offsets[j][half]), minimum));
-                    }
-                    sums[j][half] = _mm256_add_ps(sums[j][half], term);
-                }
-            }
+        let (from, here) = (first / BLOCKS * tiles, tiles * TILE);
+        let codes = x.bytes[from * TILE * LARGE..][..here * LARGE].as_chunks::<{ TILE * LARGE }>().0;
+        let scales = x.scales[from * TILE..][..here].as_chunks::<TILE>().0;
+        let x_sums = x.sums[from * TILE * 16..][..here * 16].as_chunks::<{ TILE * 16 }>().0;
+        for (t, (((codes, scales), x_sums), sums)) in
+            codes.iter().zip(scales).zip(x_sums).zip(sums).enumerate()
+        {
+            by_rows!(m, t, large_tile::<K>(panel, codes, scales, x_sums, sums));
         }
     };
     over_panels(tile, pack, multiply);
+}
+
+/// A panel and the first `N` rows of a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn large_tile<K: Large, const N: usize>(
+    panel: &Panel,
+    codes: &[i8; TILE * LARGE],
+    scales: &[f32; TILE],
+    x_sums: &[i16; TILE * 16],
+    sums: &mut [[__m256; 2]; TILE],
+) {
+    // SAFETY: a tile of 256 codes a row in blocks of 32, and of 16 sums.
+    let (codes, offsets) = unsafe { large_block::<K, N>(panel, codes.as_ptr(), x_sums.as_ptr()) };
+    for j in 0..N {
+        let scale = _mm256_set1_ps(scales[j]);
+        for half in 0..2 {
+            let mut codes = codes[j][half];
+            if K::OFFSET != 0 {
+                codes = _mm256_sub_epi32(codes, _mm256_slli_epi32::<5>(offsets[j][half]));
+            }
+            let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(panel.scales[half], scale));
+            if K::Block::HAS_MINIMUM {
+                let minimum = _mm256_mul_ps(panel.minimums[half], scale);
+                term = _mm256_sub_ps(term, _mm256_mul_ps(_mm256_cvtepi32_ps(offsets[j][half]), minimum));
+            }
+            sums[j][half] = _mm256_add_ps(sums[j][half], term);
+        }
+    }
 }
 
 /// One half of a panel from eight rows' blocks.
@@ -414,22 +477,22 @@ unsafe fn pack_large<K: Large>(panel: &mut Panel, rows: &[*const u8; SIDE], at: 
     }
 }
 
-/// Factors times codes and offsets times sums, for four activation rows and two times eight weight rows.
+/// Factors times codes and offsets times sums, for `N` activation rows and two times eight weight rows.
 ///
 /// # Safety
-/// `x` points at eight blocks of four rows of 32 codes, `x_sums` at four rows of 16 sums.
+/// `x` points at eight blocks of a tile of 32 codes a row, `x_sums` at `N` rows of 16 sums.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn large_block<K: Large>(
+unsafe fn large_block<K: Large, const N: usize>(
     panel: &Panel,
     x: *const i8,
     x_sums: *const i16,
-) -> ([[__m256i; 2]; TILE], [[__m256i; 2]; TILE]) {
+) -> (Sums<N>, Sums<N>) {
     let zero = _mm256_setzero_si256();
-    let (mut totals, mut offsets) = ([[zero; 2]; TILE], [[zero; 2]; TILE]);
+    let (mut totals, mut offsets) = ([[zero; 2]; N], [[zero; 2]; N]);
     for block in 0..BLOCKS {
         for group in 0..8 / K::GROUP {
-            let mut sums = [[zero; 2]; TILE];
+            let mut sums = [[zero; 2]; N];
             for at in group * K::GROUP..(group + 1) * K::GROUP {
                 let codes = panel.codes[(block * 8 + at) * 2..][..2].as_ptr();
                 // SAFETY: the caller's promise.
