@@ -5,7 +5,7 @@
     python3 benches/llama_cpp/speed.py > docs/results/speed.md
     python3 benches/llama_cpp/speed.py --shapes llama-3.2-1b --schemes q4_0 --prompt 4096 --pairs 1 --rows >> docs/results/speed.md
 
-Weights are made up. llama.cpp runs with flash attention on and with it off, and the better of the two counts, for reading and for writing. Only
+Weights are made up. This project's own types, which llama.cpp does not read, stand beside its type of the same size. llama.cpp runs with flash attention on and with it off, and the better of the two counts, for reading and for writing. Only
 ratios of one pair count where the machine does other things, too. Memory is the most a process had resident, the mapped file included.
 """
 
@@ -20,8 +20,12 @@ from rival import CRAYON, SHAPES, llama, made_up
 MEASURED = {"prefill": "prefill, tokens a second", "decode": "decode, tokens a second", "peak_mb": "peak memory, MB"}
 
 
-def crayon(file, args):
-    call = [CRAYON, "--json", "-q", "bench", "generate", "-m", file, "--prompt", args.prompt, "--tokens", args.decode, "--threads", args.threads, "--runs", 1]
+# Types that llama.cpp does not have, and the type of the same size that it reads in their place.
+BESIDE = {"w8a8": "q8_0", "w4a8": "q4_0"}
+
+
+def crayon(source, args):
+    call = [CRAYON, "--json", "-q", "bench", "generate", *source, "--prompt", args.prompt, "--tokens", args.decode, "--threads", args.threads, "--runs", 1]
     found = json.loads(subprocess.run([str(part) for part in call], capture_output=True, text=True, check=True).stdout)
     limit = found["limit"]
     shares = {
@@ -41,7 +45,7 @@ def rival(file, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="*", default=SHAPES[:2])
-    parser.add_argument("--schemes", nargs="*", default=["q8_0", "q4_0", "q4_k", "f16"])
+    parser.add_argument("--schemes", nargs="*", default=["q8_0", "q4_0", "q4_k", "f16", "w8a8", "w4a8"])
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--decode", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=3)
@@ -54,15 +58,17 @@ def main():
         print("| shape | weights | prompt | | llama.cpp | crayon | ratio | of each pair | share of the limit |\n|---|---|---|---|---|---|---|---|---|", flush=True)
     for shape in args.shapes:
         for scheme in args.schemes:
-            with made_up(shape, scheme) as file:
-                pairs = [(rival(file, args), *crayon(file, args)) for _ in range(args.pairs)]
+            with made_up(shape, BESIDE.get(scheme, scheme)) as file:
+                source = ["--shape", shape, "--scheme", scheme] if scheme in BESIDE else ["-m", file]
+                pairs = [(rival(file, args), *crayon(source, args)) for _ in range(args.pairs)]
             for key, name in MEASURED.items():
                 ratios = [ours[key] / theirs[key] for theirs, ours, _ in pairs]
                 theirs, ours = (statistics.median(pair[side][key] for pair in pairs) for side in (0, 1))
                 # The pair in the middle speaks for the share.
                 share = sorted(pairs, key=lambda pair: pair[1][key])[len(pairs) // 2][2].get(key, "")
                 each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-                print(f"| {shape} | {scheme} | {args.prompt} | {name} | {theirs:.1f} | {ours:.1f} | {statistics.median(ratios):.2f} | {each} | {share} |", flush=True)
+                weights = f"{scheme} beside {BESIDE[scheme]}" if scheme in BESIDE else scheme
+                print(f"| {shape} | {weights} | {args.prompt} | {name} | {theirs:.1f} | {ours:.1f} | {statistics.median(ratios):.2f} | {each} | {share} |", flush=True)
 
 
 if __name__ == "__main__":

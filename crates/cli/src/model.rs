@@ -36,10 +36,10 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> 
         show::count(engine.spec().context),
     ));
     output.detail(&format!(
-        "{} kernels{}, {} threads, keys and values in {}, opened in {} ms",
+        "{} kernels{}, {}, keys and values in {}, opened in {} ms",
         crayon_kernels::limits::features().variant,
         if args.run.exact { ", all in f32" } else { "" },
-        engine.pool().threads(),
+        show::counted(engine.pool().threads(), "thread"),
         engine.kv_type().name(),
         show::millis(engine.loading()),
     ));

@@ -51,10 +51,10 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
         (
             "run",
             format!(
-                "{} tokens read, {} written, {} threads, median of {}",
+                "{} tokens read, {} written, {}, median of {}",
                 show::count(bench.prompt),
                 show::count(bench.tokens),
-                bench.threads,
+                show::counted(bench.threads, "thread"),
                 bench.runs,
             ),
         ),
@@ -115,7 +115,8 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
         return output.object(&bench);
     }
     let made = format!("{} adapters of rank {} on q and v of {}", bench.adapters, bench.rank, bench.shape);
-    output.line(&format!("{:<16} {made}, {} threads, median of {}", "pool", bench.threads, bench.runs))?;
+    let threads = show::counted(bench.threads, "thread");
+    output.line(&format!("{:<16} {made}, {threads}, median of {}", "pool", bench.runs))?;
     for row in &bench.forms {
         let size = show::bytes(row.bytes as u64);
         output.line(&format!(
@@ -209,7 +210,11 @@ fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
     let none = "nothing beyond the base set".to_owned();
     let processor = if features.processor.is_empty() { none } else { features.processor.join(" ") };
     output.line(&format!("processor   {processor}"))?;
-    output.line(&format!("variant     {} on {} threads", features.variant, pool.threads()))?;
+    output.line(&format!(
+        "variant     {} on {}",
+        features.variant,
+        show::counted(pool.threads(), "thread")
+    ))?;
     output.line(&format!("memory      {:.1} GB/s read", limits.bandwidth_gb_s))?;
     output.line(&format!("int8        {:.1} Gop/s", limits.int8_gops))?;
     output.line(&format!("f32         {:.1} Gflop/s", limits.f32_gflops))?;
