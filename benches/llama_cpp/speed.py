@@ -5,8 +5,9 @@
     python3 benches/llama_cpp/speed.py > docs/results/speed.md
     python3 benches/llama_cpp/speed.py --shapes llama-3.2-1b --schemes q4_0 --prompt 4096 --pairs 1 --rows >> docs/results/speed.md
 
-Weights are made up. This project's own types, which llama.cpp does not read, stand beside its type of the same size. llama.cpp runs with flash attention on and with it off, and the better of the two counts, for reading and for writing. Only
-ratios of one pair count where the machine does other things, too. Memory is the most a process had resident, the mapped file included.
+Weights are made up. This project's own types, which llama.cpp does not read, stand beside its type of the same size. llama.cpp runs with
+flash attention on and with it off, and the better of the two counts, for reading and for writing. Only ratios of one pair count where the
+machine does other things, too. Memory is the most a process had resident, the mapped file included.
 """
 
 import argparse
@@ -18,8 +19,6 @@ import subprocess
 from rival import CRAYON, SHAPES, llama, made_up
 
 MEASURED = {"prefill": "prefill, tokens a second", "decode": "decode, tokens a second", "peak_mb": "peak memory, MB"}
-
-
 # Types that llama.cpp does not have, and the type of the same size that it reads in their place.
 BESIDE = {"w8a8": "q8_0", "w4a8": "q4_0"}
 
