@@ -11,6 +11,7 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
+use super::by_rows;
 use super::channel::{scales, tails};
 use super::hints::in_order;
 use super::lanes;
@@ -166,11 +167,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                 let inputs = inputs[first * tiles..][..here * tiles].chunks_exact(here);
                 for (t, (sums, x)) in sums.iter_mut().zip(inputs).enumerate() {
                     let x = x.as_chunks::<GO>().0;
-                    match m - t * TILE {
-                        ..=2 => add::<K, 2>(panel, x, sums),
-                        3..=4 => add::<K, 4>(panel, x, sums),
-                        _ => add::<K, TILE>(panel, x, sums),
-                    }
+                    by_rows!(m - t * TILE, N => add::<K, N>(panel, x, sums));
                 }
             }
             let w_scales: [f32; WIDE] = scales(weight, row);

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::lanes;
+use super::{by_rows, lanes};
 use crate::activations::TILE;
 use crate::products::{Tile, sum_lanes};
 use crate::{Format, Matrix, quants};
@@ -113,7 +113,6 @@ impl Load for BF16 {
 /// Eight weight rows side by side, read in place; see `rows` for why eight.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn few<L: Load>(tile: &Tile<'_>) {
-    const SIDE: usize = 8;
     let weight = &tile.weight;
     let (eights, tail) = (weight.cols / 8, weight.cols % 8);
     let ahead = SIDE * weight.row_bytes();
@@ -191,11 +190,7 @@ fn many(tile: &Tile<'_>) {
                     pack(&weight, column, width, rows, panel);
                     for (t, sums) in sums.iter_mut().enumerate() {
                         let i = start + t * TILE;
-                        match end - i {
-                            ..=2 => add::<2>(tile, i, column, width, panel, sums),
-                            3..=4 => add::<4>(tile, i, column, width, panel, sums),
-                            _ => add::<TILE>(tile, i, column, width, panel, sums),
-                        }
+                        by_rows!(end - i, N => add::<N>(tile, i, column, width, panel, sums));
                     }
                 }
                 for i in start..end {

@@ -1,6 +1,6 @@
 //! Products with AVX2, FMA and F16C: every x86 processor since Haswell and Zen.
 //!
-//! - `float`: f32 lanes along the columns, for float weights and [`Mode::Exact`].
+//! - `float`: eight f32 sums an output, for float weights and [`Mode::Exact`].
 //! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; sixteen weight rows are unpacked once into a panel and met by all activation rows.
 //! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
@@ -23,6 +23,28 @@ use crate::variant::Variant;
 use crate::{Format, attention, ops, quants};
 use blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use channel::{W4A8, W8A8};
+
+/// `call` for `left` activation rows of a tile: `N` is the least even number that takes them, `TILE` at most. Panels' inner
+/// loops exist once for each, so that a last tile that is not full costs less.
+macro_rules! by_rows {
+    ($left:expr, $n:ident => $call:expr) => {
+        match $left {
+            ..=2 => {
+                const $n: usize = 2;
+                $call
+            }
+            3..=4 => {
+                const $n: usize = 4;
+                $call
+            }
+            _ => {
+                const $n: usize = crate::activations::TILE;
+                $call
+            }
+        }
+    };
+}
+use by_rows;
 
 /// The table.
 pub(crate) static VARIANT: Variant = Variant {

@@ -10,6 +10,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::blocks::{Large, Small};
+use super::by_rows;
 use super::hints::in_order;
 use super::lanes;
 use crate::activations::TILE;
@@ -180,17 +181,6 @@ unsafe fn wide_step<const N: usize>(w: *const __m256i, x: *const i16, sums: &mut
     }
 }
 
-/// Calls a function with as many rows as tile `t` of `m` rows needs.
-macro_rules! by_rows {
-    ($m:expr, $t:expr, $function:ident::<$format:ty>($($argument:expr),*)) => {
-        match $m - $t * TILE {
-            ..=2 => $function::<$format, 2>($($argument),*),
-            3..=4 => $function::<$format, 4>($($argument),*),
-            _ => $function::<$format, TILE>($($argument),*),
-        }
-    };
-}
-
 /// Weights in blocks of 32 with unsigned codes.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn small<K: Small>(tile: &Tile<'_>) {
@@ -219,7 +209,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
         let scales = x.scales[places.clone()].chunks_exact(here * TILE);
         let x_sums = x.sums[places].chunks_exact(here * TILE);
         for (t, (((codes, scales), x_sums), sums)) in codes.zip(scales).zip(x_sums).zip(sums).enumerate() {
-            by_rows!(m, t, small_tile::<K>(panel, codes, scales, x_sums, sums));
+            by_rows!(m - t * TILE, N => small_tile::<K, N>(panel, codes, scales, x_sums, sums));
         }
     };
     over_panels(tile, pack, multiply);
@@ -334,7 +324,7 @@ pub(super) fn wide<K: Small>(tile: &Tile<'_>) {
         let codes = x.wide[places.start * SMALL..places.end * SMALL].chunks_exact(here * TILE * SMALL);
         let scales = x.scales[places].chunks_exact(here * TILE);
         for (t, ((codes, scales), sums)) in codes.zip(scales).zip(sums).enumerate() {
-            by_rows!(m, t, wide_tile::<K>(panel, codes, scales, sums));
+            by_rows!(m - t * TILE, N => wide_tile::<K, N>(panel, codes, scales, sums));
         }
     };
     over_panels(tile, pack, multiply);
@@ -396,7 +386,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
         for (t, (((codes, scales), x_sums), sums)) in
             codes.iter().zip(scales).zip(x_sums).zip(sums).enumerate()
         {
-            by_rows!(m, t, large_tile::<K>(panel, codes, scales, x_sums, sums));
+            by_rows!(m - t * TILE, N => large_tile::<K, N>(panel, codes, scales, x_sums, sums));
         }
     };
     over_panels(tile, pack, multiply);
