@@ -6,13 +6,12 @@
 use std::arch::x86_64::*;
 
 use super::hints::fetch;
+use super::rows::{SIDE, pointers, store};
 use super::{dots, lanes};
 use crate::Matrix;
 use crate::products::Tile;
 use crate::quants::channel::{self, SCALE_BYTES};
 
-/// Weight rows walked side by side.
-const SIDE: usize = 8;
 /// Bytes of codes taken at a time from each.
 const BYTES: usize = 32;
 
@@ -83,49 +82,60 @@ pub(in crate::products) fn tails<const N: usize, const LEN: usize>(
     tails
 }
 
+/// The scales of eight rows.
+///
+/// # Safety
+/// Each row has one.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn row_scales(rows: &[*const u8; SIDE]) -> __m256 {
+    let mut scales = [0f32; SIDE];
+    for (scale, row) in scales.iter_mut().zip(rows) {
+        // SAFETY: the caller's promise; it stands first and little-endian, as this processor reads.
+        *scale = unsafe { row.cast::<f32>().read_unaligned() };
+    }
+    // SAFETY: eight floats.
+    unsafe { _mm256_loadu_ps(scales.as_ptr()) }
+}
+
 /// Weight rows of a tile times each activation row.
 #[target_feature(enable = "avx2")]
 pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.whole);
     let whole = weight.cols / K::COLS;
     for first in (0..weight.rows).step_by(SIDE) {
-        // Beyond the last row, the last row again.
-        let rows: [*const u8; SIDE] =
-            std::array::from_fn(|r| weight.row((first + r).min(weight.rows - 1))[SCALE_BYTES..].as_ptr());
+        let rows = pointers(weight, first);
         let tails: Option<[[u8; BYTES]; SIDE]> =
             (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
-        let w_scales: [f32; SIDE] = scales(weight, first);
         let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
-            let x = &form.codes[i * form.stride..(i + 1) * form.stride];
+            let x = form.codes[i * form.stride..][..form.stride].as_ptr();
             let mut sums = [_mm256_setzero_si256(); SIDE];
-            for (j, x) in x.chunks_exact(K::COLS).take(whole).enumerate() {
-                if i == 0 {
-                    ahead = fetch(ahead, SIDE * BYTES);
+            // SAFETY: each row has `whole` times 32 bytes of codes behind its scale, a tail is 32 bytes, and activations
+            // are padded to whole groups.
+            unsafe {
+                for j in 0..whole {
+                    if i == 0 {
+                        ahead = fetch(ahead, SIDE * BYTES);
+                    }
+                    let at = SCALE_BYTES + j * BYTES;
+                    for (row, sum) in rows.iter().zip(&mut sums) {
+                        *sum = _mm256_add_epi32(*sum, K::dot(row.add(at), x.add(j * K::COLS)));
+                    }
                 }
-                for (row, sum) in rows.iter().zip(&mut sums) {
-                    // SAFETY: each row has `whole` times 32 bytes of codes.
-                    *sum = _mm256_add_epi32(*sum, unsafe { K::dot(row.add(j * BYTES), x.as_ptr()) });
-                }
-            }
-            if let Some(tails) = &tails {
-                let x = &x[whole * K::COLS..][..K::COLS];
-                for (tail, sum) in tails.iter().zip(&mut sums) {
-                    // SAFETY: a tail is 32 bytes, and activations are padded to whole groups.
-                    *sum = _mm256_add_epi32(*sum, unsafe { K::dot(tail.as_ptr(), x.as_ptr()) });
+                if let Some(tails) = &tails {
+                    for (tail, sum) in tails.iter().zip(&mut sums) {
+                        *sum = _mm256_add_epi32(*sum, K::dot(tail.as_ptr(), x.add(whole * K::COLS)));
+                    }
                 }
             }
             let mut sums = lanes::sums(&sums);
             if K::OFFSET != 0 {
                 sums = _mm256_sub_epi32(sums, _mm256_set1_epi32(K::OFFSET * form.sums[i]));
             }
-            // SAFETY: eight floats.
-            let w_scales = unsafe { _mm256_loadu_ps(w_scales.as_ptr()) };
-            let scales = _mm256_mul_ps(w_scales, _mm256_set1_ps(form.scales[i]));
-            let values = lanes::array(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
-            for (r, value) in values.into_iter().enumerate().take(weight.rows - first) {
-                tile.store(i, first + r, value);
-            }
+            // SAFETY: each row begins with its scale.
+            let scales = _mm256_mul_ps(unsafe { row_scales(&rows) }, _mm256_set1_ps(form.scales[i]));
+            store(tile, i, first, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
         }
     }
 }

@@ -14,22 +14,27 @@ use crate::products::Tile;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows walked side by side.
-const SIDE: usize = 8;
+pub(super) const SIDE: usize = 8;
 
 /// Pointers to eight rows; beyond the last row, the last row again.
 #[inline(always)]
-fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
+pub(super) fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
     let row = weight.row_bytes();
     // One check for all: the last row lies inside.
     assert!(first < weight.rows && weight.data.len() == weight.rows * row);
     std::array::from_fn(|r| weight.data.as_ptr().wrapping_add((first + r).min(weight.rows - 1) * row))
 }
 
+/// Stores the outputs of activation row `i` and up to eight weight rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
-    for (r, sum) in lanes::array(sums).into_iter().enumerate().take(tile.weight.rows - first) {
-        tile.store(i, first + r, sum);
+pub(super) fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
+    let values = lanes::array(sums);
+    let left = tile.weight.rows - first;
+    if left >= SIDE {
+        tile.store_some(i, first, &values);
+    } else {
+        tile.store_some(i, first, &values[..left]);
     }
 }
 
