@@ -8,6 +8,8 @@
 pub(crate) mod avx2;
 pub(crate) mod whole;
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AVX2 reads them"))]
+pub(crate) mod lanes;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX reads it"))]
 mod parts;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX reads them"))]
@@ -17,6 +19,7 @@ use crate::pool::Disjoint;
 use crate::quants::{LARGE, SMALL};
 use crate::variant::{self, Variant};
 use crate::{Format, Mode, Pool};
+use lanes::Lanes;
 pub(crate) use parts::Parts;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use parts::STEP;
@@ -50,6 +53,7 @@ pub struct Activations {
     pub(crate) large: Quantized,
     pub(crate) whole: whole::Whole,
     parts: Parts,
+    lanes: Lanes,
 }
 
 #[derive(Clone, Copy)]
@@ -195,6 +199,7 @@ impl Activations {
         }
         self.whole.forget();
         self.parts.ready = false;
+        self.lanes.ready = false;
     }
 
     /// Number of rows.
@@ -216,6 +221,12 @@ impl Activations {
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn parts(&self) -> Option<&Parts> {
         self.parts.ready.then_some(&self.parts)
+    }
+
+    /// The rows by lanes, when that form was made.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.ready().then_some(&self.lanes)
     }
 
     pub(crate) fn row(&self, i: usize) -> &[f32] {
@@ -241,6 +252,11 @@ impl Activations {
         for format in formats {
             if format == Format::BF16 && variant.parts {
                 self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
+            }
+            // One row with float weights reads it as it is.
+            let in_lanes = if format.is_float() { self.m >= PANEL_ROWS } else { mode == Mode::Exact };
+            if variant.lanes && in_lanes {
+                self.lanes.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
             if mode == Mode::Exact {
                 continue;

@@ -29,6 +29,8 @@ pub(crate) struct Variant {
     pub(crate) panels: Panels,
     /// Whether products with bfloat16 weights want them in three parts.
     pub(crate) parts: bool,
+    /// Whether products of several rows in f32 want them by lanes.
+    pub(crate) lanes: bool,
     /// Weight rows that its products take together at most: tasks are whole multiples of it.
     pub(crate) rows: usize,
     /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
@@ -59,6 +61,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     quantize_whole: |row, codes| crate::activations::whole::quantize_row(row, codes),
     panels: Panels::None,
     parts: false,
+    lanes: false,
     rows: 16,
     product: products::portable::product,
     attend: attention::portable::attend,

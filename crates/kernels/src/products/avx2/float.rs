@@ -7,14 +7,10 @@ use std::cell::RefCell;
 
 use super::{by_rows, lanes};
 use crate::activations::TILE;
+use crate::activations::lanes::{CHUNK, LANES, Lanes};
 use crate::products::{Tile, sum_lanes};
-use crate::{Format, Matrix, quants};
+use crate::{Format, Matrix, Pool, quants};
 
-/// Lanes of an output's vector of sums.
-const LANES: usize = 8;
-/// Columns of a chunk, a multiple of every block length: long enough that sums rarely move, and a panel of 64 KB stays in
-/// the second-level cache.
-const CHUNK: usize = 1024;
 /// Weight rows of a panel, in two vectors of eight.
 const WIDE: usize = 16;
 const SIDE: usize = 8;
@@ -176,6 +172,17 @@ unsafe fn padded<const N: usize>(from: *const u8, len: usize) -> [u8; N] {
 fn many(tile: &Tile<'_>) {
     let zero = _mm256_setzero_ps();
     let m = tile.x.m();
+    let own;
+    let x = match tile.x.lanes() {
+        Some(lanes) => lanes,
+        None => {
+            // Nobody prepared them: correct, but every task does it again.
+            let mut lanes = Lanes::default();
+            lanes.make(&Pool::new(1), tile.x.rows(), m, tile.x.cols());
+            own = lanes;
+            &own
+        }
+    };
     SCRATCH.with_borrow_mut(|Scratch { rows, panel, sums }| {
         rows.resize(WIDE, [0.0; CHUNK]);
         panel.resize(CHUNK, [zero; 2]);
@@ -190,7 +197,7 @@ fn many(tile: &Tile<'_>) {
                     pack(&weight, column, width, rows, panel);
                     for (t, sums) in sums.iter_mut().enumerate() {
                         let i = start + t * TILE;
-                        by_rows!(end - i, N => add::<N>(tile, i, column, width, panel, sums));
+                        by_rows!(end - i, N => add::<N>(x.tile(i / TILE, column), width, panel, sums));
                     }
                 }
                 for i in start..end {
@@ -249,41 +256,36 @@ fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUN
     }
 }
 
-/// Adds a chunk's products of the `N` activation rows from `i` on.
+/// Adds a chunk's products of the first `N` activation rows of a tile, whose lanes are `x`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add<const N: usize>(
-    tile: &Tile<'_>,
-    i: usize,
-    column: usize,
+fn add<'a, const N: usize>(
+    x: impl Iterator<Item = &'a [[f32; TILE]]>,
     width: usize,
     panel: &[Pair],
     sums: &mut Sums,
 ) {
-    // Missing rows repeat the last, as in `pack`.
-    let last = tile.x.m() - 1;
-    let x: [*const f32; N] =
-        std::array::from_fn(|r| tile.x.row((i + r).min(last))[column..column + width].as_ptr());
-    for (lane, sums) in sums.iter_mut().enumerate().take(width) {
+    let panel = panel.chunks_exact(CHUNK / LANES);
+    for (lane, ((x, w), sums)) in x.zip(panel).zip(sums).enumerate().take(width) {
         let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
         let mut own = *sums;
         let columns = (width - lane).div_ceil(LANES);
-        let (rounds, rest) = panel[lane * (CHUNK / LANES)..][..columns].as_chunks::<ROUND>();
-        let mut step = |k: usize, w: &Pair| {
+        let (x, w) = (&x[..columns], &w[..columns]);
+        let mut step = |x: &[f32; TILE], w: &Pair| {
             for (own, x) in own.iter_mut().zip(x) {
-                // SAFETY: column `8 k + lane` is less than `width`.
-                let x = unsafe { _mm256_broadcast_ss(&*x.add(k * LANES + lane)) };
+                let x = _mm256_broadcast_ss(x);
                 own[0] = _mm256_fmadd_ps(w[0], x, own[0]);
                 own[1] = _mm256_fmadd_ps(w[1], x, own[1]);
             }
         };
-        for (round, w) in rounds.iter().enumerate() {
-            for (k, w) in w.iter().enumerate() {
-                step(round * ROUND + k, w);
+        let ((x, x_rest), (w, w_rest)) = (x.as_chunks::<ROUND>(), w.as_chunks::<ROUND>());
+        for (x, w) in x.iter().zip(w) {
+            for (x, w) in x.iter().zip(w) {
+                step(x, w);
             }
         }
-        for (k, w) in rest.iter().enumerate() {
-            step(rounds.len() * ROUND + k, w);
+        for (x, w) in x_rest.iter().zip(w_rest) {
+            step(x, w);
         }
         *sums = own;
     }

@@ -64,6 +64,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_whole: |row, codes| unsafe { activations::avx2::quantize_whole(row, codes) },
     panels: Panels::Narrow,
     parts: false,
+    lanes: true,
     rows: 16,
     // SAFETY: as above.
     product: |tile| unsafe { product(tile) },

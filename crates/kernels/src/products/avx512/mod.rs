@@ -44,6 +44,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_whole: avx2::VARIANT.quantize_whole,
     panels: Panels::None,
     parts: false,
+    lanes: false,
     rows: panels::WIDE,
     // SAFETY: this and the functions below run only where `available` said yes.
     product: |tile| unsafe { product(tile) },
