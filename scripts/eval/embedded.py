@@ -6,8 +6,10 @@ Texts and test splits only; nothing here was trained on. Perplexities are of win
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 
+import tale_choices
 from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,9 +54,9 @@ def main():
             found = [crayon(args.binary, "eval", "perplexity", "-m", m, "--text", str(args.data / file), "--window", "512") for m in models]
             yield [name, *(f"{f['perplexity']:.2f} ({f['bits_per_byte']:.3f})" for f in found)]
 
-    def accuracies():
-        for name, file in TASKS.items():
-            found = [crayon(args.binary, "eval", "choice", "-m", m, "--task", str(args.data / file), "--limit", str(args.limit), "--seed", "1") for m in models]
+    def accuracies(tasks):
+        for name, file in tasks.items():
+            found = [crayon(args.binary, "eval", "choice", "-m", m, "--task", file, "--limit", args.limit, "--seed", 1) for m in models]
             best = lambda f: f"{100 * f['accuracy']:.1f} / {100 * f['accuracy_norm']:.1f} ± {100 * f['accuracy_stderr']:.1f}"
             skipped = f", {found[0]['skipped']} too long" if found[0]["skipped"] else ""
             yield [f"{name} ({found[0]['n']}{skipped})", f"{100 * found[0]['chance']:.1f}", *(best(f) for f in found)]
@@ -66,7 +68,14 @@ def main():
             yield [f"{length} tokens", f"{100 / found[0]['choices']:.1f}", *(f"{100 * f['accuracy']:.1f} / {100 * f['choice_accuracy']:.1f}" for f in found)]
 
     table("Perplexity per token (bits per byte)", ["text", *names], perplexities())
-    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", ["task (questions)", "guessing", *names], accuracies())
+    head = ["task (questions)", "guessing", *names]
+    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", head, accuracies({name: args.data / file for name, file in TASKS.items()}))
+    with tempfile.TemporaryDirectory() as folder:
+        reading = {
+            "FairytaleQA, the right answer among those to other questions": tale_choices.write(args.data / "tasks/fairytaleqa/test.jsonl", Path(folder) / "tales.jsonl"),
+            "SciQ with its paragraph, answers listed": args.data / "tasks/t0_sciq/test.jsonl",
+        }
+        table("Questions about a text, accuracy in the same way", head, accuracies(reading))
     table("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *names], recalls())
 
 
