@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-import choices
 import prose
 import recall
 import smalltalk
@@ -66,7 +65,6 @@ def main():
     groups |= tasks.load(args.data, rng)
     groups["storytasks"] = storytasks.load(stories, rng)
     groups["smalltalk"] = smalltalk.load(rng)
-    groups["choices"] = choices.load(args.data, stories + text["tales"][0], rng, int(2000 * args.recall_scale))
     for name, (low, high, count) in RECALL.items():
         groups[name] = [recall.document(rng, rng.randint(low, high), filler, name == "copies") for _ in range(int(count * args.recall_scale))]
 

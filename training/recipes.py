@@ -17,12 +17,12 @@ COPYING = {
     "stories": 18, "tales": 4, "storytasks": 8, "intents": 9, "questions": 6, "reading": 5, "words": 5, "smalltalk": 2, "recall256": 20, "copies": 23,
 }
 MIDDLE = {
-    "stories": 18, "tales": 5, "books": 3, "news": 3, "storytasks": 9, "intents": 14, "questions": 8, "reading": 6, "choices": 12, "words": 4,
-    "smalltalk": 2, "recall256": 7, "recall512": 7, "copies": 2,
+    "stories": 18, "tales": 5, "books": 3, "news": 3, "storytasks": 9, "intents": 18, "questions": 10, "reading": 8, "words": 5, "smalltalk": 2,
+    "recall256": 9, "recall512": 8, "copies": 2,
 }
 FINAL = {
-    "stories": 15, "tales": 4, "news": 3, "storytasks": 11, "intents": 17, "questions": 8, "reading": 7, "choices": 13, "words": 4,
-    "smalltalk": 3, "recall256": 4, "recall512": 4, "recall1024": 7,
+    "stories": 14, "tales": 4, "news": 3, "storytasks": 10, "intents": 20, "questions": 11, "reading": 9, "words": 5, "smalltalk": 3,
+    "recall256": 6, "recall512": 6, "recall1024": 9,
 }
 
 
@@ -51,7 +51,7 @@ PHASES = [
     Phase(0.147, 256, 2048, COPYING, rate=2.0), Phase(0.637, 256, 4096, EARLY), Phase(0.82, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL),
 ]
 RECIPES = {
-    "mini": Recipe(Llama, LlamaConfig(), 18_000_000, PHASES, decay_from=0.75),
+    "mini": Recipe(Llama, LlamaConfig(), 16_000_000, PHASES, decay_from=0.75),
     "small": Recipe(Llama, LlamaConfig(layers=14), 400_000, [Phase(1.0, 512, 4096, FINAL)], muon=0.004, adam=0.0008, decay_from=0.1, grow_from="mini"),
     "mini-gpt2": Recipe(GPT2, GPT2Config(), 3_000_000, PHASES, decay_from=0.7, grow_from="mini"),
 }

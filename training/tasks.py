@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from chat import dialogue
-from listing import listed
 
 # Never trained on: these domains and tasks play the users that a model is later customised to.
 HELD_OUT_DOMAINS = ["banking", "travel", "kitchen_and_dining", "work", "auto_and_commute"]
@@ -55,15 +54,22 @@ def choice(rng, prompt, choices, answer, label="Answer"):
     """One multiple-choice question in one of the forms a user may write. Mostly no list: the answer's text is what counts."""
     options = list(choices)
     right = options[answer]
-    if rng.random() < 0.55:
-        return dialogue([(prompt, right)])
+    form = rng.random()
     tail = f"\n{label}:"
     body = prompt[: -len(tail)] if prompt.endswith(tail) else prompt
+    if form < 0.55:
+        return dialogue([(prompt, right)])
     if len(options) > 7:
         options = rng.sample([o for o in options if o != right], rng.randint(2, 6)) + [right]
     rng.shuffle(options)
-    lines, answer = listed(rng, options, right)
-    return dialogue([(body + lines + rng.choice([tail, tail, ""]), answer)])
+    if form < 0.7:
+        listed = "\n".join(f"- {o}" for o in options)
+        return dialogue([(f"{body}\nOptions:\n{listed}{tail}", right)])
+    if form < 0.78:
+        return dialogue([(f"{body}\nChoose from: {', '.join(options)}{tail}", right)])
+    letters = "ABCDEFGH"
+    listed = "\n".join(f"{letter}. {o}" for letter, o in zip(letters, options))
+    return dialogue([(f"{body}\n{listed}{tail}", f"{letters[options.index(right)]}. {right}")])
 
 
 def intents(data, rng):
