@@ -253,7 +253,7 @@ impl Activations {
             if format == Format::BF16 && variant.parts {
                 self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
-            // One row with float weights reads it as it is.
+            // Beside float weights, few rows are read as they are.
             let in_lanes = if format.is_float() { self.m >= PANEL_ROWS } else { mode == Mode::Exact };
             if variant.lanes && in_lanes {
                 self.lanes.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
