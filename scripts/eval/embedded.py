@@ -31,9 +31,7 @@ TASKS = {
 }
 
 
-def table(title, head, rows, only):
-    if only and only not in title:
-        return
+def table(title, head, rows):
     print(f"\n## {title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
@@ -45,7 +43,7 @@ def main():
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME[=FILE]", help="a model that is not embedded needs its file")
     parser.add_argument("--limit", type=int, default=500, help="questions of each task")
-    parser.add_argument("--only", metavar="WORDS", help="the tables whose titles have these words in them")
+    parser.add_argument("--only", default="", metavar="WORDS", help="the tables whose titles have these words in them")
     args = parser.parse_args()
     pairs = [(name, file or name) for name, _, file in (model.partition("=") for model in args.models)]
     names, models = [name for name, _ in pairs], [file for _, file in pairs]
@@ -70,16 +68,20 @@ def main():
             found = [crayon(args.binary, *call, "-m", m) for m in models]
             yield [f"{length} tokens", f"{100 / found[0]['choices']:.1f}", *(f"{100 * f['accuracy']:.1f} / {100 * f['choice_accuracy']:.1f}" for f in found)]
 
-    table("Perplexity per token (bits per byte)", ["text", *names], perplexities(), args.only)
+    def show(title, head, rows):
+        if args.only in title:
+            table(title, head, rows)
+
+    show("Perplexity per token (bits per byte)", ["text", *names], perplexities())
     head = ["task (questions)", "guessing", *names]
-    table("Accuracy in per cent: by log-likelihood / per byte ± standard error", head, accuracies({name: args.data / file for name, file in TASKS.items()}), args.only)
+    show("Accuracy in per cent: by log-likelihood / per byte ± standard error", head, accuracies({name: args.data / file for name, file in TASKS.items()}))
     with tempfile.TemporaryDirectory() as folder:
         reading = {
             "FairytaleQA, the right answer among those to other questions": tale_choices.write(args.data / "tasks/fairytaleqa/test.jsonl", Path(folder) / "tales.jsonl"),
             "SciQ with its paragraph, answers listed": args.data / "tasks/t0_sciq/test.jsonl",
         }
-        table("Questions about a text, accuracy in the same way", head, accuracies(reading), args.only)
-    table("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *names], recalls(), args.only)
+        show("Questions about a text, accuracy in the same way", head, accuracies(reading))
+    show("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *names], recalls())
 
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ impl Activations {
     /// The rows by lanes, when that form was made.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn lanes(&self) -> Option<&Lanes> {
-        self.lanes.ready().then_some(&self.lanes)
+        self.lanes.ready.then_some(&self.lanes)
     }
 
     pub(crate) fn row(&self, i: usize) -> &[f32] {

@@ -22,11 +22,6 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Whether this form was made.
-    pub(crate) fn ready(&self) -> bool {
-        self.ready
-    }
-
     /// Columns of each lane in the chunk that begins at `column`.
     fn columns(&self, column: usize) -> usize {
         CHUNK.min(self.cols - column).div_ceil(LANES)
