@@ -18,7 +18,7 @@ def write(path, content):
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def export(name, out, untrained=False):
+def export(name, out, untrained=False, half=False):
     recipe = RECIPES[name]
     torch.manual_seed(1)
     model = recipe.build(recipe.config)
@@ -26,7 +26,8 @@ def export(name, out, untrained=False):
         model.load_state_dict(torch.load(out / name / "checkpoint.pt", map_location="cpu", weights_only=False)["model"])
     folder = out / "hf" / name
     folder.mkdir(parents=True, exist_ok=True)
-    state = {n: p.detach().float().contiguous().clone() for n, p in model.huggingface_state().items()}
+    dtype = torch.float16 if half else torch.float32
+    state = {n: p.detach().to(dtype).contiguous().clone() for n, p in model.huggingface_state().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
     tokenizer = (out / "tokenizer.json").read_text(encoding="utf-8")
@@ -34,7 +35,7 @@ def export(name, out, untrained=False):
     ids = {t["content"]: t["id"] for t in json.loads(tokenizer)["added_tokens"]}
     stop = [ids[END], ids[ENDOFTEXT]]
     common = {"bos_token_id": None, "eos_token_id": stop, "pad_token_id": ids[ENDOFTEXT]}
-    write(folder / "config.json", recipe.config.huggingface() | common | {"torch_dtype": "float32"})
+    write(folder / "config.json", recipe.config.huggingface() | common | {"torch_dtype": str(dtype).removeprefix("torch.")})
     write(folder / "generation_config.json", common | {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "max_new_tokens": 256})
     write(
         folder / "tokenizer_config.json",
@@ -63,8 +64,9 @@ def main():
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs")
     parser.add_argument("--untrained", action="store_true", help="random weights, to try a loader before training is done")
+    parser.add_argument("--half", action="store_true", help="float16: half the size, to be carried from another machine")
     args = parser.parse_args()
-    export(args.model, args.out, args.untrained)
+    export(args.model, args.out, args.untrained, args.half)
 
 
 if __name__ == "__main__":

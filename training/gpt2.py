@@ -14,10 +14,11 @@ from torch import nn
 class GPT2Config:
     vocab: int = 4096
     dim: int = 256
-    layers: int = 4
+    layers: int = 6
     heads: int = 8
     positions: int = 1024
     norm_eps: float = 1e-5
+    dropout: float = 0.05  # in training, on what a block adds
 
     def huggingface(self):
         return {
@@ -42,8 +43,6 @@ class GPT2Config:
 
 
 class Block(nn.Module):
-    keep = False  # whether queries and keys stay readable in `kept`, `[batch, head, token, head_dim]`
-
     def __init__(self, c):
         super().__init__()
         self.heads = c.heads
@@ -55,17 +54,18 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(c.dim, c.norm_eps)
         self.up = nn.Linear(c.dim, 4 * c.dim)
         self.down = nn.Linear(4 * c.dim, c.dim)
+        self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x):
+    def forward(self, x, watched):
         b, t, d = x.shape
         split = lambda y: y.view(b, t, self.heads, d // self.heads).transpose(1, 2)
         h = self.ln_1(x)
         q, k = split(self.q(h)), split(self.k(h))
-        if self.keep:
-            self.kept = q, k
+        if watched is not None:
+            watched.append((q, k))
         y = F.scaled_dot_product_attention(q, k, split(self.v(h)), is_causal=True)
-        x = x + self.out(y.transpose(1, 2).reshape(b, t, d))
-        return x + self.down(F.gelu(self.up(self.ln_2(x)), approximate="tanh"))
+        x = x + self.dropout(self.out(y.transpose(1, 2).reshape(b, t, d)))
+        return x + self.dropout(self.down(F.gelu(self.up(self.ln_2(x)), approximate="tanh")))
 
 
 class GPT2(nn.Module):
@@ -84,14 +84,12 @@ class GPT2(nn.Module):
             if name.endswith(("out.weight", "down.weight")):
                 nn.init.zeros_(p)  # every block starts as the identity
 
-    def forward(self, ids):
+    def forward(self, ids, watched=None):
+        """Logits. A list `watched` receives queries and keys of each block, `[batch, head, token, head_dim]`."""
         x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
         for block in self.h:
-            x = block(x)
+            x = block(x, watched)
         return F.linear(self.ln_f(x), self.wte.weight)
-
-    def attentions(self):
-        return list(self.h)
 
     def hidden_matrices(self):
         """The 2-D weights inside the blocks, which Muon trains."""

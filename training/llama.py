@@ -16,13 +16,14 @@ from torch import nn
 class LlamaConfig:
     vocab: int = 4096
     dim: int = 256
-    layers: int = 6
+    layers: int = 10
     heads: int = 8
     kv_heads: int = 4
     hidden: int = 768
     positions: int = 1024
     rope_theta: float = 10000.0
     norm_eps: float = 1e-5
+    dropout: float = 0.05  # in training, on what a layer adds
 
     def huggingface(self):
         return {
@@ -73,8 +74,6 @@ def rotate(x, cos, sin):
 
 
 class Attention(nn.Module):
-    keep = False  # whether queries and keys stay readable in `kept`, `[batch, head, token, head_dim]`
-
     def __init__(self, c):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = c.heads, c.kv_heads, c.dim // c.heads
@@ -83,7 +82,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(c.dim, c.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(c.heads * self.head_dim, c.dim, bias=False)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x, cos, sin, watched):
         b, t, _ = x.shape
         split = lambda y, n: y.view(b, t, n, self.head_dim).transpose(1, 2)
         q = rotate(split(self.q_proj(x), self.heads), cos, sin)
@@ -91,8 +90,8 @@ class Attention(nn.Module):
         v = split(self.v_proj(x), self.kv_heads)
         group = self.heads // self.kv_heads
         k, v = (y[:, :, None].expand(-1, -1, group, -1, -1).reshape(b, self.heads, t, self.head_dim) for y in (k, v))
-        if self.keep:
-            self.kept = q, k
+        if watched is not None:
+            watched.append((q, k))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.o_proj(out.transpose(1, 2).reshape(b, t, -1))
 
@@ -115,10 +114,11 @@ class Layer(nn.Module):
         self.self_attn = Attention(c)
         self.post_attention_layernorm = RMSNorm(c.dim, c.norm_eps)
         self.mlp = MLP(c)
+        self.dropout = nn.Dropout(c.dropout)
 
-    def forward(self, x, cos, sin):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x, cos, sin, watched):
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), cos, sin, watched))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
 
 class Llama(nn.Module):
@@ -138,18 +138,13 @@ class Llama(nn.Module):
             if name.endswith(("o_proj.weight", "down_proj.weight")):
                 nn.init.zeros_(p)  # every layer starts as the identity
 
-    def hidden(self, ids):
+    def forward(self, ids, watched=None):
+        """Logits. A list `watched` receives queries and keys of each layer, `[batch, head, token, head_dim]`."""
         x = self.model.embed_tokens(ids)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for layer in self.model.layers:
-            x = layer(x, cos, sin)
-        return self.model.norm(x)
-
-    def forward(self, ids):
-        return F.linear(self.hidden(ids), self.model.embed_tokens.weight)
-
-    def attentions(self):
-        return [layer.self_attn for layer in self.model.layers]
+            x = layer(x, cos, sin, watched)
+        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
     def hidden_matrices(self):
         """The 2-D weights inside the layers, which Muon trains."""

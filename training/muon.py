@@ -38,17 +38,12 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 shapes[tuple(p.shape)].append(p)
             for (rows, cols), params in shapes.items():
-                updates = []
                 for p in params:
-                    state = self.state[p]
-                    if not state:
-                        state["momentum"] = torch.zeros_like(p)
-                    buffer = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                    updates.append(p.grad.lerp(buffer, group["momentum"]))  # Nesterov
-                stacked = torch.stack(updates)
+                    self.state[p].setdefault("momentum", torch.zeros_like(p))
+                gradients, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+                stacked = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov
                 half = torch.bfloat16 if stacked.is_cuda else torch.float32
                 steps = orthogonal(stacked.to(half)).to(stacked.dtype)
-                scale = group["lr"] * max(1.0, rows / cols) ** 0.5
-                for p, s in zip(params, steps):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(s, alpha=-scale)
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(params, list(steps), alpha=-group["lr"] * max(1.0, rows / cols) ** 0.5)

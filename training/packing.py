@@ -19,7 +19,7 @@ class Group:
         self.shuffle()
 
     def shuffle(self):
-        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.starts) - 1)
+        self.order = np.random.default_rng([*self.seed, self.epoch]).permutation(len(self.starts) - 1)
 
     def advance(self):
         self.at += 1

@@ -7,38 +7,30 @@ from; three heads below attend to the previous token and to the token before tha
 
 import torch
 
-COPY_HEADS = (0, 1)
+COPY_HEADS = slice(0, 2)
+LOOKING_BACK = [(0, -1, 1), (1, -1, 2), (1, -2, 1)]  # layer, head, distance
 POINTER, PREVIOUS = 0.8, 0.5  # weights in the loss
 
 
-def plan(layers):
-    """Layers of the copying heads, and the `(layer, head, distance)` of heads that look back."""
-    return ((layers // 2, layers // 2 + 1) if layers > 4 else (2, 3)), [(0, -1, 1), (1, -1, 2), (1, -2, 1)]
+def log_attention(q, k):
+    """Logarithms of causal attention, `[..., from, to]`, out of `[..., token, head_dim]`."""
+    t = torch.arange(q.shape[-2], device=q.device)
+    scores = (q.float() @ k.float().mT) * q.shape[-1] ** -0.5
+    return scores.masked_fill(t[None] > t[:, None], -1e30).log_softmax(-1)
 
 
-class Pointing:
-    def __init__(self, attentions):
-        self.attentions = attentions
-        self.copying, self.looking_back = plan(len(attentions))
-        for i in {*self.copying, *(layer for layer, _, _ in self.looking_back)}:
-            attentions[i].keep = True
-
-    def loss(self, source):
-        """`source [batch, token]`: the position each target is copied from, or -1."""
-        copied = previous = 0.0
-        count = (source >= 0).sum().clamp(min=1)
-        for layer in self.copying:
-            q, k = (x[:, list(COPY_HEADS)].float() for x in self.attentions[layer].kept)
-            for b in range(len(source)):
-                rows = (source[b] >= 0).nonzero().squeeze(1)
-                if len(rows):
-                    scores = q[b][:, rows] @ k[b].mT * q.shape[-1] ** -0.5
-                    later = torch.arange(k.shape[2], device=rows.device)[None] > rows[:, None]
-                    logs = scores.masked_fill(later, -1e30).log_softmax(-1)
-                    copied = copied - logs.gather(-1, source[b, rows].expand(len(COPY_HEADS), -1)[..., None]).sum() / (count * len(COPY_HEADS) * len(self.copying))
-        for layer, head, distance in self.looking_back:
-            q, k = (x[:, head].float() for x in self.attentions[layer].kept)
-            t = torch.arange(q.shape[1], device=q.device)
-            scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(t[None] > t[:, None], -1e30).log_softmax(-1)
-            previous = previous - scores[:, t[distance:], t[:-distance]].mean() / len(self.looking_back)
-        return POINTER * copied + PREVIOUS * previous, float(torch.as_tensor(copied).detach())
+def loss(watched, source):
+    """What the heads miss, as a loss and as nats a copied token. `watched`: queries and keys of each layer; `source [batch, token]`: the
+    position each target is copied from, or -1."""
+    layers = len(watched)
+    hit = (source >= 0)[:, None]
+    at = source.clamp(min=0)[:, None, :, None].expand(-1, COPY_HEADS.stop, -1, -1)
+    copying = (layers // 2, layers // 2 + 1)
+    copied = previous = 0.0
+    for layer in copying:
+        q, k = (x[:, COPY_HEADS] for x in watched[layer])
+        copied = copied - (log_attention(q, k).gather(-1, at).squeeze(-1) * hit).sum() / (hit.sum().clamp(min=1) * COPY_HEADS.stop * len(copying))
+    for layer, head, distance in LOOKING_BACK:
+        q, k = (x[:, head] for x in watched[layer])
+        previous = previous - log_attention(q, k).diagonal(-distance, -2, -1).mean() / len(LOOKING_BACK)
+    return POINTER * copied + PREVIOUS * previous, copied.detach()

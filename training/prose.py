@@ -14,7 +14,8 @@ BOOKS = [
     "Peter-Pan_16", "Pollyanna_1450", "The-Adventures-of-Pinocchio_500", "The-Blue-Fairy-Book_503", "The-Jungle-Book_236",
     "The-Princess-and-the-Goblin_708", "The-Railway-Children_1874", "The-Red-Fairy-Book_540", "The-Secret-Garden_113",
     "The-Wind-in-the-Willows_289", "The-Wonderful-Wizard-of-Oz_55", "Through-the-Looking-Glass_12", "Anne-of-Green-Gables_45",
-    "Black-Beauty_271", "The-Adventures-of-Tom-Sawyer_74",
+    "Black-Beauty_271", "The-Adventures-of-Tom-Sawyer_74", "Anne-of-Avonlea_47", "Little-Women_514", "Little-Men_2788", "Treasure-Island_120",
+    "White-Fang_910", "A-Christmas-Carol_46",
 ]
 
 
@@ -93,7 +94,7 @@ def load(data: Path):
         "stories": [re.split(r"\n\n+", cased[0]), stories(cased[1]), stories(cased[2]), list(recased(lower, cased))],
         "tales": [list(chapters(read(f))) for f in ("fairytaleqa_stories/train.txt", "fairy_tales_misc/andersen_prakash.txt", "fairy_tales_misc/fairy_tales_val.txt")],
         "books": [list(chapters(read(f"gutenberg_simple/{name}.txt"))) for name in BOOKS],
-        "news": [list(chapters(read(f"onestop_english/{name}-Txt.txt"), 2500)) for name in ("Ele", "Int")],
+        "news": [list(chapters(read(f"onestop_english/{name}-Txt.txt"), 2500)) for name in ("Ele", "Int", "Adv")],
     }
     groups = {}
     for group, files in sources.items():

@@ -7,6 +7,7 @@ A generator takes `(rng, size, prose)` where `size` is the wanted length in char
 import string
 
 from chat import dialogue
+from listing import listed
 from words import ANIMALS, ATTRIBUTES, CITIES_ACTIVITY, COLOURS, DAYS, FOODS, HIDES, NAMES, PLACES, SPOTS, THINGS, pseudo_word, value
 
 
@@ -251,11 +252,23 @@ def document(rng, size, prose, many=False):
             pieces += [(rng.choice([start, f"Question: {question}\nAnswer:"]), 1), (f" {answer}", 20, (statement, answer)), (".\n", 3)]
         return pieces
     turns = []
+    values = list(dict.fromkeys(f[2] for f in facts if len(f[2]) < 60))
+    choose = len(values) > 2 and rng.random() < 0.2
     for i, (statement, question, copied, start) in enumerate(asked):
         answer = copied
-        if rng.random() < 0.12 and not start.endswith((":", "=")):
+        if choose and copied in values:
+            options = rng.sample([v for v in values if v != copied], min(len(values) - 1, rng.randint(2, 4))) + [copied]
+            rng.shuffle(options)
+            tail, answer = listed(rng, options, copied)
+            question += tail
+        elif rng.random() < 0.12 and not start.endswith((":", "=")):
             question, answer = f"{question} Answer in a sentence.", f"{start} {answer}."
         if i == 0:
             question = rng.choice([f"{context}\n\n{question}", f"{context}\n\n{question}", f"{context}\n{question}\nAnswer:", f"{context}\nQuestion: {question}\nAnswer:", f"{question}\n\n{context}"])
         turns.append((question, answer, (statement, copied)))
     return dialogue(turns, asked=1, answered=20)
+
+
+def of_size(sizes, prose, many, rng):
+    """A document of between the two `sizes` in characters."""
+    return document(rng, rng.randint(*sizes), prose, many)

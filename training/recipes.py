@@ -9,20 +9,26 @@ from gpt2 import GPT2, GPT2Config
 from llama import Llama, LlamaConfig
 
 # Shares of tokens.
-EARLY = {
-    "stories": 28, "tales": 6, "books": 4, "news": 4, "storytasks": 8, "intents": 8, "questions": 7, "reading": 5, "words": 5, "smalltalk": 2,
-    "recall256": 25,
-}
 COPYING = {
-    "stories": 18, "tales": 4, "storytasks": 8, "intents": 9, "questions": 6, "reading": 5, "words": 5, "smalltalk": 2, "recall256": 20, "copies": 23,
+    "stories": 18, "tales": 4, "books": 6, "storytasks": 6, "intents": 6, "questions": 4, "reading": 4, "words": 4, "smalltalk": 1, "patterns": 4,
+    "echoes": 5, "recall256": 18, "copies": 20,
+}
+EARLY = {
+    "stories": 16, "tales": 11, "books": 20, "news": 5, "storytasks": 7, "intents": 5, "questions": 3, "reading": 4, "choices": 3, "echoes": 8,
+    "patterns": 3, "words": 3, "smalltalk": 1, "recall256": 11,
 }
 MIDDLE = {
-    "stories": 18, "tales": 5, "books": 3, "news": 3, "storytasks": 9, "intents": 18, "questions": 10, "reading": 8, "words": 5, "smalltalk": 2,
-    "recall256": 9, "recall512": 8, "copies": 2,
+    "stories": 12, "tales": 8, "books": 12, "news": 4, "storytasks": 8, "intents": 7, "questions": 4, "reading": 6, "choices": 6, "echoes": 9,
+    "patterns": 5, "words": 3, "smalltalk": 1.5, "recall256": 5, "recall512": 8, "copies": 1.5,
 }
 FINAL = {
-    "stories": 14, "tales": 4, "news": 3, "storytasks": 10, "intents": 20, "questions": 11, "reading": 9, "words": 5, "smalltalk": 3,
-    "recall256": 6, "recall512": 6, "recall1024": 9,
+    "stories": 12, "tales": 6, "books": 8, "news": 3, "storytasks": 10, "intents": 8, "questions": 5, "reading": 6, "choices": 7, "echoes": 8,
+    "patterns": 6, "words": 3, "smalltalk": 2, "recall256": 4, "recall512": 4, "recall1024": 8,
+}
+# Long texts and questions about them, once the language is there.
+REFINING = {
+    "stories": 6, "tales": 4, "books": 3, "storytasks": 5, "intents": 5, "questions": 3, "reading": 4, "choices": 8, "echoes": 14, "patterns": 3,
+    "words": 2, "smalltalk": 3, "many": 40,
 }
 
 
@@ -32,7 +38,7 @@ class Phase:
     window: int
     tokens: int  # per step
     mix: dict
-    rate: float = 1.0  # on Muon's rate
+    pointing: bool = False  # whether heads are shown where to look
 
 
 @dataclass
@@ -43,15 +49,14 @@ class Recipe:
     phases: list = field(default_factory=list)
     muon: float = 0.01
     adam: float = 0.003
-    decay_from: float = 0.5  # constant until here, then linearly to zero
-    grow_from: str = ""  # another run whose weights this one starts from
+    decay_from: float = 0.6  # constant until here, then linearly to zero
+    starts_from: str = ""  # an exported model (export.py) whose weights this run starts with
 
 
-PHASES = [
-    Phase(0.147, 256, 2048, COPYING, rate=2.0), Phase(0.637, 256, 4096, EARLY), Phase(0.82, 512, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL),
-]
+PHASES = [Phase(0.04, 256, 4096, COPYING, True), Phase(0.5, 256, 4096, EARLY, True), Phase(0.75, 1024, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)]
 RECIPES = {
-    "mini": Recipe(Llama, LlamaConfig(), 16_000_000, PHASES, decay_from=0.75),
-    "small": Recipe(Llama, LlamaConfig(layers=14), 400_000, [Phase(1.0, 512, 4096, FINAL)], muon=0.004, adam=0.0008, decay_from=0.1, grow_from="mini"),
-    "mini-gpt2": Recipe(GPT2, GPT2Config(), 3_000_000, PHASES, decay_from=0.7, grow_from="mini"),
+    "mini": Recipe(Llama, LlamaConfig(), 200_000_000, PHASES),
+    "mini-refined": Recipe(Llama, LlamaConfig(dropout=0.0), 2_300_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.25, "mini"),
+    "small": Recipe(Llama, LlamaConfig(dim=512, layers=8, hidden=1280, dropout=0.1), 140_000_000, PHASES),
+    "mini-gpt2": Recipe(GPT2, GPT2Config(), 100_000_000, PHASES),
 }

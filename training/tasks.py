@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from chat import dialogue
+from listing import listed
 
 # Never trained on: these domains and tasks play the users that a model is later customised to.
 HELD_OUT_DOMAINS = ["banking", "travel", "kitchen_and_dining", "work", "auto_and_commute"]
@@ -51,30 +52,23 @@ def rows(path: Path):
 
 
 def choice(rng, prompt, choices, answer, label="Answer"):
-    """One multiple-choice question in one of the forms a user may write. Mostly no list: the answer's text is what counts."""
-    options = list(choices)
-    right = options[answer]
-    form = rng.random()
+    """One multiple-choice question in the forms a user may write: without a list, where the answer's text is what counts, and with two."""
+    right = choices[answer]
+    yield dialogue([(prompt, right)])
     tail = f"\n{label}:"
     body = prompt[: -len(tail)] if prompt.endswith(tail) else prompt
-    if form < 0.55:
-        return dialogue([(prompt, right)])
-    if len(options) > 7:
-        options = rng.sample([o for o in options if o != right], rng.randint(2, 6)) + [right]
-    rng.shuffle(options)
-    if form < 0.7:
-        listed = "\n".join(f"- {o}" for o in options)
-        return dialogue([(f"{body}\nOptions:\n{listed}{tail}", right)])
-    if form < 0.78:
-        return dialogue([(f"{body}\nChoose from: {', '.join(options)}{tail}", right)])
-    letters = "ABCDEFGH"
-    listed = "\n".join(f"{letter}. {o}" for letter, o in zip(letters, options))
-    return dialogue([(f"{body}\n{listed}{tail}", f"{letters[options.index(right)]}. {right}")])
+    for _ in range(2):
+        options = list(choices)
+        if len(options) > 7:
+            options = rng.sample([o for o in options if o != right], rng.randint(2, 6)) + [right]
+        rng.shuffle(options)
+        lines, said = listed(rng, options, right)
+        yield dialogue([(body + lines + rng.choice([tail, tail, ""]), said)])
 
 
 def intents(data, rng):
     for row in rows(data / "tasks/snips_intent/train.jsonl"):
-        yield choice(rng, row["prompt"], row["choices"], row["answer"], "Intent")
+        yield from choice(rng, row["prompt"], row["choices"], row["answer"], "Intent")
     domains = json.loads((data / "clinc150/domains.json").read_text())
     domain_of = {intent: d for d, names in domains.items() for intent in names}
     name = lambda intent: intent.replace("_", " ")
@@ -83,7 +77,7 @@ def intents(data, rng):
         if domain in HELD_OUT_DOMAINS:
             continue
         choices = [name(i) for i in domains[domain]]
-        yield choice(rng, f"{text}\nIntent:", choices, choices.index(name(intent)), "Intent")
+        yield from choice(rng, f"{text}\nIntent:", choices, choices.index(name(intent)), "Intent")
 
 
 def slots(data, rng):
@@ -104,12 +98,12 @@ def science(data, rng):
         for row in json.loads((data / "llm_adapters/dataset" / folder / "train.json").read_text()):
             question, listed = form.search(row["instruction"]).groups()
             choices = [c.strip() for c in re.split(r"\s*Answer\d: ", " " + listed)[1:]]
-            yield choice(rng, f"{question}\nAnswer:", choices, int(row["answer"][-1]) - 1)
+            yield from choice(rng, f"{question}\nAnswer:", choices, int(row["answer"][-1]) - 1)
     for row in rng.sample(json.loads((data / "llm_adapters/dataset/boolq/train.json").read_text()), 1500):
         question = re.search(r"question: (.*?)\n", row["instruction"]).group(1)
         yield dialogue([(f"{question}\nAnswer:", "yes" if row["answer"] == "true" else "no")])
     for row in rows(data / "tasks/commonsense_qa/train.jsonl"):
-        yield choice(rng, row["prompt"], row["choices"], row["answer"])
+        yield from choice(rng, row["prompt"], row["choices"], row["answer"])
 
 
 def near(passage, answer, budget):

@@ -6,6 +6,7 @@
 """
 
 import argparse
+import copy
 import csv
 import os
 import signal
@@ -16,24 +17,36 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
-import grow
+import pointing
+from ahead import ahead, batches
 from muon import Muon
 from packing import PROSE, Packer
-from pointing import Pointing
 from recipes import RECIPES
 
 WARMUP = 0.01
 
 
-def loss_of(model, ids, targets, weights):
-    logits = model(ids)
+def cross_entropy(logits, targets, weights):
     loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return (loss * weights.flatten()).sum() / weights.sum()
 
 
+def objective(model, ids, targets, weights, source, hint):
+    """The loss of a batch, what is added while heads are shown where to look, and what the copying heads miss."""
+    watched = [] if hint else None
+    loss = cross_entropy(model(ids, watched), targets, weights)
+    return loss, *(pointing.loss(watched, source) if hint else (loss.new_zeros(()), loss.new_zeros(())))
+
+
 def schedule(progress, decay_from):
     return min(1.0, progress / WARMUP + 0.05, max(0.0, (1 - progress) / (1 - decay_from)))
+
+
+def peaks(recipe, scale):
+    """The largest rates of Muon and AdamW where a step has `scale` times the recipe's tokens."""
+    return min(0.04, recipe.muon * scale**0.5), min(0.008, recipe.adam * scale**0.5)
 
 
 def open_curve(path, step):
@@ -59,7 +72,10 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model):
-        return {n: loss_of(model, b[:, :-1], b[:, 1:], torch.ones_like(b[:, 1:])).item() for n, b in self.batches.items()}
+        model.eval()
+        losses = {n: cross_entropy(model(b[:, :-1]), b[:, 1:], torch.ones_like(b[:, 1:])).item() for n, b in self.batches.items()}
+        model.train()
+        return losses
 
 
 def add_up(parameters, loss, stop):
@@ -85,7 +101,6 @@ def main():
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--muon", type=float)
     parser.add_argument("--stop-at", type=float, default=1e30, help="leave after so many tokens, for trials")
     parser.add_argument("--name", help="folder of the run, where not the model's name")
     parser.add_argument("--processes", type=int, default=1, help="share every step between so many CPU processes of one thread")
@@ -118,16 +133,14 @@ def train(rank, args):
 
     cuda = args.device.startswith("cuda")
     model = recipe.build(recipe.config).to(args.device)
-    larger = args.batch_scale**0.5
+    muon, adam = peaks(recipe, args.batch_scale)
     matrices = model.hidden_matrices()
     inside = set(map(id, matrices))
     rest = [p for p in model.parameters() if id(p) not in inside]
     optimizers = [
-        Muon(matrices, lr=min(0.04, (args.muon or recipe.muon) * larger)),
-        torch.optim.AdamW(rest, lr=min(0.008, recipe.adam * larger), betas=(0.9, 0.97), weight_decay=0.0, fused=cuda),
+        Muon(matrices, lr=muon),
+        torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.97), weight_decay=0.0, fused=cuda),
     ]
-    peaks = [o.param_groups[0]["lr"] for o in optimizers]
-    pointing = None if args.no_pointing else Pointing(model.attentions())
     packer = Packer(args.out / "tokens", args.seed)
     validate = Validation(args.out / "tokens", args.device)
 
@@ -140,56 +153,60 @@ def train(rank, args):
         packer.restore(saved["packer"])
         step, seen, seconds = saved["step"], saved["seen"], saved.get("seconds", 0.0)
         print(f"process {rank} resumed at step {step}, {seen} tokens")
-    elif recipe.grow_from:
-        source = args.out / recipe.grow_from / "checkpoint.pt"
-        grow.start(model, torch.load(source, map_location=args.device, weights_only=False)["model"])
+    elif recipe.starts_from:
+        state = load_file(args.out / "hf" / recipe.starts_from / "model.safetensors", args.device)
+        model.load_state_dict({name: p.float() for name, p in state.items()})
     if first:
         print(f"{args.model}: {sum(p.numel() for p in model.parameters())} parameters, {total} tokens")
 
+    packed = copy.deepcopy(packer.state())
+
     def save(to=checkpoint):
-        state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "packer": packer.state(), "step": step, "seen": seen, "seconds": time.time() - began}
+        state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "packer": packed, "step": step, "seen": seen, "seconds": time.time() - began}
         torch.save(state | {"describe": model.describe()}, to.with_suffix(".tmp"))
         os.replace(to.with_suffix(".tmp"), to)
 
-    run = torch.compile(loss_of) if args.compile else loss_of
+    run = torch.compile(objective, dynamic=False) if args.compile else objective
     curve, log = open_curve(folder / "loss.csv", step) if first else (None, None)
     began, smooth, last_save = time.time() - seconds, None, time.time()
-    stop, trunk = False, folder / "before-decay.pt"
+    asked_to_stop, stop, trunk = False, False, folder / "before-decay.pt"
 
-    def leave(*_):  # save first
-        nonlocal stop
-        stop = True
+    def leave(*_):  # after the step, and save first
+        nonlocal asked_to_stop
+        asked_to_stop = True
 
     signal.signal(signal.SIGTERM, leave)
-    while seen < min(total, args.stop_at) and not stop:
+    steps = ahead(batches(packer, recipe, total, seen, args.batch_scale))
+    for phase, batch, after, packed_after in steps:
+        if stop or seen >= args.stop_at:
+            break
         progress = seen / total
-        phase = next(p for p in recipe.phases if progress < p.until)
         if first and progress >= recipe.decay_from and not trunk.exists():
             save(trunk)  # from here a longer run can go on at the full rate
-        count = max(1, phase.tokens * args.batch_scale // phase.window)
-        ids, targets, weights, source = (torch.from_numpy(x).to(args.device) for x in packer.batch(count, phase.window, phase.mix))
+        torch.manual_seed((args.seed * 1_000_003 + step) * args.processes + rank)  # dropout goes on alike after a stop
         scale = schedule(progress, recipe.decay_from)
-        for optimizer, peak, rate in zip(optimizers, peaks, (phase.rate, 1.0)):
-            optimizer.param_groups[0]["lr"] = peak * scale * rate
+        for optimizer, peak in zip(optimizers, (muon, adam)):
+            optimizer.param_groups[0]["lr"] = peak * scale
         optimizers[0].param_groups[0]["momentum"] = 0.85 + 0.1 * min(1, progress / 0.05)
 
-        total_weight, loss_sum, missed, size = weights.sum(), 0.0, 0.0, ids.numel()
+        batch = [x.to(args.device) for x in batch]
+        count, total_weight, loss_sum, missed = len(batch[0]), batch[2].sum(), 0.0, 0.0
         mine = slice(rank * count // args.processes, (rank + 1) * count // args.processes)
-        parts = max(1, size // args.processes // args.micro_tokens)
-        for *part, origin in zip(*(x[mine].chunk(parts) for x in (ids, targets, weights, source))):
+        parts = max(1, batch[0].numel() // args.processes // args.micro_tokens)
+        for part in zip(*(x[mine].chunk(parts) for x in batch)):
             with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=cuda):
-                loss = run(model, *part) * (part[2].sum() / total_weight)
-            hint, miss = pointing.loss(origin) if pointing else (0.0, 0.0)
-            share = len(origin) / count
+                loss, hint, miss = run(model, *part, phase.pointing and not args.no_pointing)
+            loss, share = loss * (part[2].sum() / total_weight), len(part[0]) / count
             (loss + hint * share).backward()
-            missed += float(miss) * share
+            missed += miss * share
             loss_sum += loss.detach()
+        stop = asked_to_stop
         if args.processes > 1:
             loss_sum, stop = add_up([*matrices, *rest], loss_sum, stop)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        step, seen = step + 1, seen + size
+        step, seen, packed = step + 1, after, packed_after
 
         if first and step % 10 == 0:
             value = float(loss_sum)
@@ -197,12 +214,14 @@ def train(rank, args):
             held = validate(model) if step % 100 == 0 else {}
             log.writerow([step, seen, phase.window, f"{scale:.3f}", f"{value:.4f}", *(f"{held[n]:.4f}" if held else "" for n in PROSE[:2]), f"{time.time() - began:.0f}"])
             curve.flush()
-            print(f"{step} {seen / 1e6:.3f}M window {phase.window} rate {scale:.3f} loss {smooth:.3f} pointer {missed * args.processes:.3f} {held or ''} {time.time() - began:.0f}s", flush=True)
+            print(f"{step} {seen / 1e6:.3f}M window {phase.window} rate {scale:.3f} loss {smooth:.3f} pointer {float(missed) * args.processes:.3f} {held or ''} {time.time() - began:.0f}s", flush=True)
         if first and time.time() - last_save > 180:
             save()
             last_save = time.time()
+    steps.close()
     if first:
         save()
+        print(f"{'done' if seen >= total else 'stopped'} after {seen} tokens", flush=True)
 
 
 if __name__ == "__main__":
