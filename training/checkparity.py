@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from chat import prompt
+from export import trained
 from recipes import RECIPES
 
 
@@ -21,9 +22,7 @@ def main():
     folder = args.out / "hf" / args.model
     theirs = AutoModelForCausalLM.from_pretrained(folder).float().eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    recipe = RECIPES[args.model]
-    ours = recipe.build(recipe.config)
-    ours.load_state_dict(torch.load(args.out / args.model / "checkpoint.pt", map_location="cpu", weights_only=False)["model"])
+    ours = trained(args.model, args.out)
     text = prompt("Where is Anna? It's 12:45 o'clock.\n\nAnna is in the garden.", system="Be brief.")
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is Anna? It's 12:45 o'clock.\n\nAnna is in the garden."}]
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from chat import END, ENDOFTEXT, SPECIAL, TEMPLATE
 from recipes import RECIPES
@@ -18,13 +18,23 @@ def write(path, content):
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def export(name, out, untrained=False, half=False):
+def trained(name, out):
+    """The model of a run with the weights that are exported."""
+    recipe = RECIPES[name]
+    model = recipe.build(recipe.config).eval()
+    state = torch.load(out / name / "checkpoint.pt", map_location="cpu", weights_only=False)["model"]
+    if recipe.share < 1:
+        start = load_file(out / "hf" / recipe.starts_from / "model.safetensors")
+        state = {key: start[key].float().lerp(p, recipe.share) for key, p in state.items()}
+    model.load_state_dict(state)
+    return model
+
+
+def export(name, out, to=None, untrained=False, half=False):
     recipe = RECIPES[name]
     torch.manual_seed(1)
-    model = recipe.build(recipe.config)
-    if not untrained:
-        model.load_state_dict(torch.load(out / name / "checkpoint.pt", map_location="cpu", weights_only=False)["model"])
-    folder = out / "hf" / name
+    model = recipe.build(recipe.config) if untrained else trained(name, out)
+    folder = to or out / "hf" / name
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
     state = {n: p.detach().to(dtype).contiguous().clone() for n, p in model.huggingface_state().items()}
@@ -63,10 +73,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=RECIPES)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs")
+    parser.add_argument("--to", type=Path, help="the folder, where not OUT/hf/MODEL")
     parser.add_argument("--untrained", action="store_true", help="random weights, to try a loader before training is done")
     parser.add_argument("--half", action="store_true", help="float16: half the size, to be carried from another machine")
     args = parser.parse_args()
-    export(args.model, args.out, args.untrained, args.half)
+    export(args.model, args.out, args.to, args.untrained, args.half)
 
 
 if __name__ == "__main__":

@@ -51,12 +51,13 @@ class Recipe:
     adam: float = 0.003
     decay_from: float = 0.6  # constant until here, then linearly to zero
     starts_from: str = ""  # an exported model (export.py) whose weights this run starts with
+    share: float = 1.0  # of this run's weights in what is exported; the rest are those it started with
 
 
 PHASES = [Phase(0.04, 256, 4096, COPYING, True), Phase(0.5, 256, 4096, EARLY, True), Phase(0.75, 1024, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)]
 RECIPES = {
     "mini": Recipe(Llama, LlamaConfig(), 200_000_000, PHASES),
-    "mini-refined": Recipe(Llama, LlamaConfig(dropout=0.0), 2_300_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.25, "mini"),
+    "mini-refined": Recipe(Llama, LlamaConfig(dropout=0.0), 1_800_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.25, "mini", 0.7),
     "small": Recipe(Llama, LlamaConfig(dim=512, layers=8, hidden=1280, dropout=0.1), 140_000_000, PHASES),
     "mini-gpt2": Recipe(GPT2, GPT2Config(), 100_000_000, PHASES),
 }

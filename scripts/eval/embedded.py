@@ -13,7 +13,7 @@ import tale_choices
 from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ["mini", "small", "mini-gpt2"]
+MODELS = ["mini", f"small={ROOT / 'models/small.gguf'}", "mini-gpt2"]
 TEXTS = {
     "TinyStories, cased sample": "tinystories_sample/tinystories_cased_197KB.txt",
     "FairytaleQA stories, test": "text/fairytaleqa_stories/test.txt",
@@ -48,7 +48,7 @@ def main():
     pairs = [(name, file or name) for name, _, file in (model.partition("=") for model in args.models)]
     names, models = [name for name, _ in pairs], [file for _, file in pairs]
 
-    print("# The embedded models in figures\n\nPrinted by `python3 scripts/eval/embedded.py`, which calls `crayon eval`. Held-out data only.")
+    print(f"# The embedded models in figures\n\nPrinted by `python3 scripts/eval/embedded.py --limit {args.limit}`, which calls `crayon eval`. Held-out data only.")
 
     def perplexities():
         for name, file in TEXTS.items():

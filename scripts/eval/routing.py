@@ -2,7 +2,7 @@
 
     pip install "llama-cpp-python[server]"
     cargo build --release
-    python3 scripts/eval/routing.py --strong small.gguf --data DIR > docs/results/routing.md
+    python3 scripts/eval/routing.py --data DIR > docs/results/routing.md
 
 Test splits only. Both servers hold the same file and run on this machine; the pictures go beside the table.
 """
@@ -89,7 +89,7 @@ def table(report, server):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--strong", type=Path, required=True, help="the server's model, a GGUF file")
+    parser.add_argument("--strong", type=Path, default=ROOT / "models/small.gguf", help="the server's model, a GGUF file")
     parser.add_argument("--device", default="mini")
     parser.add_argument("--pool", help="a pool for the device's model [default: the embedded one]")
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
