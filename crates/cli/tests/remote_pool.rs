@@ -355,7 +355,7 @@ fn servers_that_lie_are_not_believed() {
     };
     check(third(changed(&adapter, &other, false)), 2, "made for another model", "-m");
     check(third(foreign), 2, "this model has", "another model");
-    check(third(vec![0; 60 << 20]), 1, "more than", "nothing of it is used");
+    check(third(vec![0; 100 << 20]), 1, "more than", "nothing of it is used");
     check(third(b"<html>hello</html>".to_vec()), 1, "no usable answer", "damaged");
 
     let page = |status: u16, body: &str| Page { status, ..Page::good(body) };
