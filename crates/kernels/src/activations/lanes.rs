@@ -39,6 +39,13 @@ impl Lanes {
         self.values[at..at + len].as_chunks::<TILE>().0.chunks_exact(len / TILE / LANES)
     }
 
+    /// One lane of [`Lanes::tile`].
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn lane(&self, tile: usize, column: usize, lane: usize) -> &[[f32; TILE]] {
+        let ((at, len), columns) = (self.place(tile, column), self.columns(column));
+        &self.values[at..at + len].as_chunks::<TILE>().0[lane * columns..(lane + 1) * columns]
+    }
+
     /// Reorders rows `[m, cols]`, unless that was done.
     pub(crate) fn make(&mut self, pool: &Pool, rows: &[f32], m: usize, cols: usize) {
         if std::mem::replace(&mut self.ready, true) {

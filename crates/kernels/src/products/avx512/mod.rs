@@ -1,6 +1,6 @@
 //! Products with AVX-512 and its byte dot products (VNNI): Ice Lake, Sapphire Rapids, Zen 4 and their successors.
 //!
-//! - `float`: f32 lanes along the columns, two weight rows in a vector, for float weights and [`Mode::Exact`].
+//! - `float`: f32, 32 weight rows in a panel, one lane of the columns after another, for float weights and [`Mode::Exact`].
 //! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; 32 weight rows are unpacked once into a panel and met by all activation rows.
 //! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
@@ -44,7 +44,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_whole: avx2::VARIANT.quantize_whole,
     panels: Panels::None,
     parts: false,
-    lanes: false,
+    lanes: true,
     rows: panels::WIDE,
     // SAFETY: this and the functions below run only where `available` said yes.
     product: |tile| unsafe { product(tile) },
@@ -65,7 +65,7 @@ pub(crate) static VARIANT: Variant = Variant {
 
 pub(super) fn describe(format: Format) -> &'static str {
     match format {
-        Format::F32 | Format::F16 | Format::BF16 => "AVX-512 fma, two rows of eight lanes",
+        Format::F32 | Format::F16 | Format::BF16 => "AVX-512 fma in panels of 32, lane by lane",
         Format::Q4K | Format::Q5K | Format::Q6K => "AVX-512 maddubs by rows, VNNI in panels of 32",
         _ => "AVX-512 VNNI by rows and in panels of 32",
     }
