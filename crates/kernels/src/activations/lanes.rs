@@ -61,13 +61,14 @@ impl Lanes {
                 // SAFETY: a tile's part of a chunk belongs to one task.
                 let part = unsafe { parts.slice(at, len) };
                 let columns = self.columns(first);
-                part.fill(0.0);
-                for (r, row) in rows.chunks_exact(cols).skip(tile * TILE).take(TILE).enumerate() {
-                    let row = &row[first..cols.min(first + CHUNK)];
-                    for (k, eight) in row.chunks(LANES).enumerate() {
-                        for (lane, value) in eight.iter().enumerate() {
-                            part[(lane * columns + k) * TILE + r] = *value;
-                        }
+                // In the order of what is written: the rows of a chunk stay in the first-level cache.
+                let from: [&[f32]; TILE] = std::array::from_fn(|r| match tile * TILE + r {
+                    i if i < m => &rows[i * cols + first..][..CHUNK.min(cols - first)],
+                    _ => &[],
+                });
+                for (lane, to) in part.chunks_exact_mut(columns * TILE).enumerate() {
+                    for (k, to) in to.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
+                        *to = from.map(|row| row.get(k * LANES + lane).copied().unwrap_or(0.0));
                     }
                 }
             }

@@ -16,13 +16,17 @@ use crate::products::avx2::{self, by_rows};
 /// Weight rows of a panel, in two vectors of sixteen.
 const WIDE: usize = 2 * SIDE;
 const SIDE: usize = 16;
-/// Activation rows that meet a panel before the next chunk.
-const BATCH: usize = 96 * TILE;
+/// Tiles of activation rows that meet a lane of the panel, 16 KB, while it is in the first-level cache.
+const GROUP: usize = 2;
+/// Columns of a lane in one round of the innermost loop: few rounds, so that the processor foresees the last.
+const ROUND: usize = 4;
 
 /// One column of two times sixteen weight rows, or its sums.
 type Pair = [__m512; 2];
-/// Of one lane: the sums of a tile of activation rows.
+/// Sums of a tile of activation rows in one lane.
 type Sums = [Pair; TILE];
+/// Those of a group of tiles in all lanes.
+type Group = [[Sums; GROUP]; LANES];
 
 #[derive(Default)]
 struct Scratch {
@@ -30,8 +34,8 @@ struct Scratch {
     rows: Vec<[f32; CHUNK]>,
     /// `[lane, CHUNK / LANES]`: columns that belong to the same lane lie together.
     panel: Vec<Pair>,
-    /// `[lane, tile]`.
-    sums: Vec<Sums>,
+    /// Of all groups, between the chunks of a row; with a single chunk of one group.
+    sums: Vec<Group>,
 }
 
 thread_local! {
@@ -43,7 +47,6 @@ pub(super) fn product(tile: &Tile<'_>) {
     if tile.weight.format.is_float() && tile.x.m() <= avx2::float::FEW {
         return avx2::float::product(tile);
     }
-    let zero = _mm512_setzero_ps();
     let m = tile.x.m();
     let own;
     let x = match tile.x.lanes() {
@@ -54,32 +57,32 @@ pub(super) fn product(tile: &Tile<'_>) {
         }
     };
     SCRATCH.with_borrow_mut(|Scratch { rows, panel, sums }| {
+        let zero = [_mm512_setzero_ps(); 2];
         rows.resize(WIDE, [0.0; CHUNK]);
-        panel.resize(CHUNK, [zero; 2]);
+        panel.resize(CHUNK, zero);
+        let (cols, one_chunk) = (tile.weight.cols, tile.weight.cols <= CHUNK);
+        let groups = m.div_ceil(GROUP * TILE);
+        sums.resize(if one_chunk { 1 } else { groups }, [[[zero; TILE]; GROUP]; LANES]);
         for first in (0..tile.weight.rows).step_by(WIDE) {
             let weight = tile.weight.rows(first..(first + WIDE).min(tile.weight.rows));
-            for start in (0..m).step_by(BATCH) {
-                let end = (start + BATCH).min(m);
-                let tiles = (end - start).div_ceil(TILE);
-                sums.clear();
-                sums.resize(LANES * tiles, [[zero; 2]; TILE]);
-                for column in (0..weight.cols).step_by(CHUNK) {
-                    let width = CHUNK.min(weight.cols - column);
-                    pack(&weight, column, width, rows, panel);
-                    // A lane of the panel stays in the first-level cache while all rows meet it.
-                    let lanes = panel.chunks_exact(CHUNK / LANES).zip(sums.chunks_exact_mut(tiles));
-                    for (lane, (panel, sums)) in lanes.enumerate().take(width) {
-                        let panel = &panel[..(width - lane).div_ceil(LANES)];
-                        for (t, sums) in sums.iter_mut().enumerate() {
-                            let i = start + t * TILE;
-                            let x = x.lane(i / TILE, column, lane);
-                            by_rows!(end - i, N => add::<N>(x, panel, sums));
+            for column in (0..cols).step_by(CHUNK) {
+                let width = CHUNK.min(cols - column);
+                pack(&weight, column, width, rows, panel);
+                for group in 0..groups {
+                    let sums = &mut sums[if one_chunk { 0 } else { group }];
+                    let i = group * GROUP * TILE;
+                    for (lane, (panel, sums)) in panel.chunks_exact(CHUNK / LANES).zip(&mut *sums).enumerate() {
+                        let panel = &panel[..(width + LANES - 1 - lane) / LANES];
+                        for (t, sums) in sums.iter_mut().enumerate().take((m - i).div_ceil(TILE)) {
+                            let x = x.lane(i / TILE + t, column, lane);
+                            by_rows!(m - i - t * TILE, N => add::<N>(x, panel, sums, column == 0));
                         }
                     }
-                }
-                for i in start..end {
-                    let values = outputs(sums, tiles, i - start);
-                    tile.store_some(i, first, &values.as_flattened()[..weight.rows]);
+                    if column + width == cols {
+                        for row in 0..(m - i).min(GROUP * TILE) {
+                            lanes::store(tile, i + row, first, outputs(sums, row));
+                        }
+                    }
                 }
             }
         }
@@ -89,12 +92,12 @@ pub(super) fn product(tile: &Tile<'_>) {
 /// The outputs of one activation row, added as [`crate::products::sum_lanes`] does.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn outputs(sums: &[Sums], tiles: usize, row: usize) -> [[f32; SIDE]; 2] {
+fn outputs(sums: &Group, row: usize) -> Pair {
     let add = |a: Pair, b: Pair| [_mm512_add_ps(a[0], b[0]), _mm512_add_ps(a[1], b[1])];
-    let lane = |lane: usize| sums[lane * tiles + row / TILE][row % TILE];
+    let lane = |lane: usize| sums[lane][row / TILE][row % TILE];
     let even = add(add(lane(0), lane(4)), add(lane(2), lane(6)));
     let odd = add(add(lane(1), lane(5)), add(lane(3), lane(7)));
-    add(even, odd).map(|v| lanes::array(v))
+    add(even, odd)
 }
 
 /// Fills the panel with `width` columns of up to 32 rows.
@@ -113,18 +116,28 @@ fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUN
     }
 }
 
-/// Adds the products of one lane of a chunk, the first `N` activation rows of a tile.
+/// Adds the products of one lane of a chunk to the sums of the first `N` activation rows of a tile, or begins with them.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn add<const N: usize>(x: &[[f32; TILE]], panel: &[Pair], sums: &mut Sums) {
+fn add<const N: usize>(x: &[[f32; TILE]], panel: &[Pair], sums: &mut Sums, begin: bool) {
     let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
-    let mut own = *sums;
-    for (x, w) in x.iter().zip(panel) {
+    let mut own = if begin { [[_mm512_setzero_ps(); 2]; N] } else { *sums };
+    let mut step = |x: &[f32; TILE], w: &Pair| {
         for (own, x) in own.iter_mut().zip(x) {
             let x = _mm512_set1_ps(*x);
             own[0] = _mm512_fmadd_ps(w[0], x, own[0]);
             own[1] = _mm512_fmadd_ps(w[1], x, own[1]);
         }
+    };
+    let x = &x[..panel.len()];
+    let ((x, x_rest), (w, w_rest)) = (x.as_chunks::<ROUND>(), panel.as_chunks::<ROUND>());
+    for (x, w) in x.iter().zip(w) {
+        for (x, w) in x.iter().zip(w) {
+            step(x, w);
+        }
+    }
+    for (x, w) in x_rest.iter().zip(w_rest) {
+        step(x, w);
     }
     *sums = own;
 }
