@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Large, Small, join, spread};
+use super::blocks::{Heads, Large, Small, join};
 use super::lanes;
 use crate::Matrix;
 use crate::products::Tile;
@@ -14,7 +14,7 @@ use crate::products::avx2::hints::fetch;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows walked side by side.
-const SIDE: usize = 8;
+pub(super) const SIDE: usize = 8;
 
 /// Pointers to eight rows; beyond the last row, the last row again.
 #[inline]
@@ -57,8 +57,10 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
                 // SAFETY: `x` is 64 bytes; each row has two blocks at `at`.
                 let [low, high] = unsafe {
                     let x = _mm512_loadu_si512(x.as_ptr().cast());
-                    let codes =
-                        rows.map(|row| _mm512_dpbusd_epi32(_mm512_setzero_si512(), K::two(row.add(at)), x));
+                    let mut codes = [_mm512_setzero_si512(); SIDE];
+                    for (codes, row) in codes.iter_mut().zip(rows) {
+                        *codes = _mm512_dpbusd_epi32(*codes, K::two(row.add(at)), x);
+                    }
                     let (scales, x_sums) = ([scales[j], scales[j + 1]], [x_sums[j], x_sums[j + 1]]);
                     terms::<K>(&rows, [at, at + K::Block::BYTES], &codes, scales, x_sums)
                 };
@@ -69,8 +71,10 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
                 // SAFETY: `x` is 32 bytes; each row has a block at `at`.
                 let [low, _] = unsafe {
                     let x = _mm512_zextsi256_si512(_mm256_loadu_si256(x.as_ptr().cast()));
-                    let codes =
-                        rows.map(|row| _mm512_dpbusd_epi32(_mm512_setzero_si512(), K::one(row.add(at)), x));
+                    let mut codes = [_mm512_setzero_si512(); SIDE];
+                    for (codes, row) in codes.iter_mut().zip(rows) {
+                        *codes = _mm512_dpbusd_epi32(*codes, K::one(row.add(at)), x);
+                    }
                     terms::<K>(&rows, [at; 2], &codes, [scales[j]; 2], [x_sums[j]; 2])
                 };
                 sums = _mm256_add_ps(sums, low);
@@ -126,23 +130,16 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
             let mut sums = _mm256_setzero_ps();
             let inputs = x.as_chunks::<LARGE>().0.iter().zip(x_sums.as_chunks::<16>().0).zip(scales);
             for (j, ((x, x_sums), scale)) in inputs.enumerate() {
-                let at = j * K::Block::BYTES;
                 if i == 0 {
                     ahead = fetch(ahead, SIDE * K::Block::BYTES);
                 }
-                // SAFETY: each row has a block at `at`.
-                let (codes, minimums, w_scale, w_minimum) = unsafe {
-                    let (codes, minimums) = products::<K>(&rows, at, x, x_sums);
-                    let scales = lanes::halves_twice(&rows, at + K::SCALE_AT, at + K::MINIMUM_AT);
-                    let [w_scale, w_minimum] = lanes::split(scales);
-                    (codes, minimums, w_scale, w_minimum)
-                };
+                // SAFETY: each row has a block there.
+                let (codes, heads) = unsafe { products::<K>(&rows, j * K::Block::BYTES, x, x_sums) };
                 let scale = _mm256_set1_ps(*scale);
-                let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(w_scale, scale));
+                let mut term = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_mul_ps(heads.scales, scale));
                 if K::Block::HAS_MINIMUM {
-                    let minimum =
-                        _mm256_mul_ps(_mm256_cvtepi32_ps(minimums), _mm256_mul_ps(w_minimum, scale));
-                    term = _mm256_sub_ps(term, minimum);
+                    let minimum = _mm256_mul_ps(heads.minimums, scale);
+                    term = _mm256_sub_ps(term, _mm256_mul_ps(_mm256_cvtepi32_ps(heads.offsets), minimum));
                 }
                 sums = _mm256_add_ps(sums, term);
             }
@@ -151,7 +148,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     }
 }
 
-/// The integer parts of one block in eight rows: factors times codes, and minimums times sums.
+/// The integer parts of one block in eight rows, factors times codes, and what belongs to them.
 ///
 /// Pairs of products fit 16 bits (63 * 127 * 2 at most), and `vpdpwssd` takes them times their factor into the sum.
 ///
@@ -164,50 +161,34 @@ unsafe fn products<K: Large>(
     at: usize,
     x: &[i8; LARGE],
     x_sums: &[i16; 16],
-) -> (__m256i, __m256i) {
-    let patterns = const { spread::<K>() };
-    // SAFETY: parts of 32 codes, and patterns of 64 bytes.
-    let (x, patterns) = unsafe {
+) -> (__m256i, Heads) {
+    // SAFETY: the caller's promise; the activations are parts of 32 codes and sixteen sums.
+    unsafe {
         let part = |part: usize| _mm256_loadu_si256(x.as_ptr().add(SMALL * part).cast());
-        let x = K::SUBS.map(|half| half.map(|[low, high]| join(part(low), part(high))));
-        (x, patterns.map(|half| half.map(|k| _mm512_loadu_si512(k.as_ptr().cast()))))
-    };
-    // SAFETY: sixteen 16-bit sums.
-    let x_sums = unsafe { _mm256_loadu_si256(x_sums.as_ptr().cast()) };
-    // Sums of 32: neighbours added, back in order.
-    let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi16(x_sums, x_sums));
-    let pairs = _mm256_castsi256_si128(pairs);
-    let (mut codes, mut minimums) = ([_mm512_setzero_si512(); SIDE], [_mm256_setzero_si256(); SIDE / 2]);
-    for r in 0..SIDE {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let block = rows[r].add(at);
-            let factors = K::factors(block);
-            let wide = _mm512_castsi256_si512(factors.factors);
-            let mut sum = _mm512_setzero_si512();
-            for half in 0..2 {
-                let w = K::half(block, half);
-                for k in 0..2 {
-                    let factor = _mm512_permutexvar_epi16(patterns[half][k], wide);
-                    sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(w[k], x[half][k]), factor);
-                }
-            }
-            if K::OFFSET != 0 {
-                // Codes were 32 too high.
-                const { assert!(K::OFFSET == 0 || K::OFFSET == 32) };
-                let high = _mm256_slli_epi32::<5>(_mm256_madd_epi16(factors.factors, x_sums));
-                sum = _mm512_sub_epi32(sum, _mm512_zextsi256_si512(high));
-            }
-            codes[r] = sum;
-            if K::Block::HAS_MINIMUM {
-                let products = _mm_madd_epi16(factors.minimums, pairs);
-                minimums[r % 4] = if r < 4 {
-                    _mm256_castsi128_si256(products)
-                } else {
-                    _mm256_inserti128_si256::<1>(minimums[r % 4], products)
-                };
+        let mut inputs = [[_mm512_setzero_si512(); 2]; 2];
+        for (half, inputs) in inputs.iter_mut().enumerate() {
+            for (k, input) in inputs.iter_mut().enumerate() {
+                let [low, high] = K::SUBS[half][k];
+                *input = join(part(low), part(high));
             }
         }
+        let heads = K::heads(rows, at, _mm256_loadu_si256(x_sums.as_ptr().cast()));
+        let mut codes = [_mm512_setzero_si512(); SIDE];
+        for (r, codes) in codes.iter_mut().enumerate() {
+            let block = rows[r].add(at);
+            for (half, inputs) in inputs.iter().enumerate() {
+                let (w, factors) = (K::half(block, half), K::spread_factors(&heads, block, r, half));
+                for k in 0..2 {
+                    *codes = _mm512_dpwssd_epi32(*codes, _mm512_maddubs_epi16(w[k], inputs[k]), factors[k]);
+                }
+            }
+        }
+        let mut codes = lanes::sums(&codes);
+        if K::OFFSET != 0 {
+            // Codes were 32 too high.
+            const { assert!(K::OFFSET == 0 || K::OFFSET == 32) };
+            codes = _mm256_sub_epi32(codes, _mm256_slli_epi32::<5>(heads.offsets));
+        }
+        (codes, heads)
     }
-    (lanes::sums(&codes), crate::products::avx2::lanes::half_sums(&minimums))
 }
