@@ -133,6 +133,75 @@ impl Small for Q5_1 {
     }
 }
 
+/// A block of 32 nibbles: sixteen bytes at its end, values `i` and `i + 16` in byte `i`.
+pub(super) trait Nibbles: Small + Sized {
+    /// The unsigned codes of four blocks, the first sixteen of each, then the others.
+    ///
+    /// # Safety
+    /// Each points at a whole block; the processor has AVX-512 F, BW and VL.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { nibbles_of_four::<Self>(blocks) }
+    }
+}
+
+/// The nibbles of [`Nibbles::codes_of_four`].
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn nibbles_of_four<K: Nibbles>(blocks: [*const u8; 4]) -> [__m512i; 2] {
+    // SAFETY: the caller's promise.
+    let part = |k: usize| unsafe { _mm_loadu_si128(blocks[k].add(K::Block::BYTES - 16).cast()) };
+    let bytes = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(part(0)), part(1));
+    let bytes = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(bytes, part(2)), part(3));
+    low_and_high(bytes)
+}
+
+impl Nibbles for Q4_0 {}
+impl Nibbles for Q4_1 {}
+
+/// Four bytes of fifth bits stand before the nibbles.
+///
+/// # Safety
+/// As for [`Nibbles::codes_of_four`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn fifth_bits_of_four<K: Nibbles>([low, high]: [__m512i; 2], blocks: [*const u8; 4]) -> [__m512i; 2] {
+    let bits = |at: usize| {
+        let mut bits = 0;
+        for (k, block) in blocks.into_iter().enumerate() {
+            // SAFETY: two of the four bytes.
+            let some = unsafe { block.add(K::Block::BYTES - at).cast::<u16>().read_unaligned() };
+            bits |= u64::from(some) << (16 * k);
+        }
+        bits
+    };
+    let sixteen = _mm512_set1_epi8(16);
+    [_mm512_mask_add_epi8(low, bits(20), low, sixteen), _mm512_mask_add_epi8(high, bits(18), high, sixteen)]
+}
+
+impl Nibbles for Q5_0 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { fifth_bits_of_four::<Self>(nibbles_of_four::<Self>(blocks), blocks) }
+    }
+}
+
+impl Nibbles for Q5_1 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { fifth_bits_of_four::<Self>(nibbles_of_four::<Self>(blocks), blocks) }
+    }
+}
+
 /// A block of 256 values.
 pub(in crate::products) trait Large: Large256 {
     /// `SUBS[half][k]`: which two of the eight parts of 32 codes vector `k` of a half holds, low and high.

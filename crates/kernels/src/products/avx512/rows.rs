@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Heads, Large, Small, join};
+use super::blocks::{Heads, Large, Nibbles, Small, join};
 use super::lanes;
 use crate::Matrix;
 use crate::products::Tile;
@@ -16,9 +16,12 @@ use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 /// Weight rows walked side by side.
 pub(super) const SIDE: usize = 8;
 
-/// Pointers to eight rows; beyond the last row, the last row again.
+/// Weight rows of nibbles in blocks of 32 walked side by side: a lane of a vector for each.
+const NIBBLES_SIDE: usize = 16;
+
+/// Pointers to some rows; beyond the last row, the last row again.
 #[inline]
-fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
+fn pointers<const N: usize>(weight: &Matrix<'_>, first: usize) -> [*const u8; N] {
     let row = weight.row_bytes();
     // One check for all: the last row lies inside.
     assert!(first < weight.rows && weight.data.len() == weight.rows * row);
@@ -41,7 +44,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.small);
     let blocks = weight.cols / SMALL;
     for first in (0..weight.rows).step_by(SIDE) {
-        let rows = pointers(weight, first);
+        let rows = pointers::<SIDE>(weight, first);
         let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
@@ -84,6 +87,79 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     }
 }
 
+/// Weights in blocks of 32 nibbles.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn nibbles<K: Nibbles>(tile: &Tile<'_>) {
+    let (weight, form) = (&tile.weight, &tile.x.small);
+    let blocks = weight.cols / SMALL;
+    for first in (0..weight.rows).step_by(NIBBLES_SIDE) {
+        let rows = pointers::<NIBBLES_SIDE>(weight, first);
+        let mut ahead = tile.ahead(first + NIBBLES_SIDE);
+        for i in 0..tile.x.m() {
+            let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
+            let scales = &form.scales[i * blocks..(i + 1) * blocks];
+            let x_sums = &form.sums[i * blocks..(i + 1) * blocks];
+            let mut sums = _mm512_setzero_ps();
+            let inputs = x.as_chunks::<SMALL>().0.iter().zip(scales).zip(x_sums);
+            for (j, ((x, scale), x_sum)) in inputs.enumerate() {
+                let at = j * K::Block::BYTES;
+                if i == 0 {
+                    ahead = fetch(ahead, NIBBLES_SIDE * K::Block::BYTES);
+                }
+                // SAFETY: each row has a block at `at`.
+                sums = unsafe { _mm512_add_ps(sums, nibbles_term::<K>(&rows, at, x, *scale, *x_sum)) };
+            }
+            let (to, left) = tile.place(i, first);
+            let mask = ((1u32 << left.min(NIBBLES_SIDE)) - 1) as __mmask16;
+            // SAFETY: the tile's outputs from there on, as many as are left of them.
+            unsafe { _mm512_mask_storeu_ps(to, mask, sums) };
+        }
+    }
+}
+
+/// What a block of nibbles adds to sixteen outputs.
+///
+/// A vector holds the bytes of rows `g`, `4 + g`, `8 + g` and `12 + g`, whose sums over four lanes then meet those of the
+/// other three vectors in the order of the rows.
+///
+/// # Safety
+/// Each row has a block at `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn nibbles_term<K: Nibbles>(
+    rows: &[*const u8; NIBBLES_SIDE],
+    at: usize,
+    x: &[i8; SMALL],
+    scale: f32,
+    x_sum: i16,
+) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let part = |at: usize| _mm512_broadcast_i32x4(_mm_loadu_si128(x.as_ptr().add(at).cast()));
+        let (low, high) = (part(0), part(16));
+        let mut four = [_mm512_setzero_si512(); 4];
+        for (g, sums) in four.iter_mut().enumerate() {
+            let blocks = [0, 4, 8, 12].map(|r| rows[r + g].add(at));
+            let [w_low, w_high] = K::codes_of_four(blocks);
+            *sums = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*sums, w_low, low), w_high, high);
+        }
+        let [a, b, c, d] = four;
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        let mut codes = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        if K::TOO_HIGH != 0 {
+            codes = _mm512_sub_epi32(codes, _mm512_set1_epi32(K::TOO_HIGH * i32::from(x_sum)));
+        }
+        let scale = _mm512_set1_ps(scale);
+        let term = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), _mm512_mul_ps(lanes::halves(rows, at), scale));
+        if !K::Block::HAS_MINIMUM {
+            return term;
+        }
+        let minimum = _mm512_mul_ps(lanes::halves(rows, at + 2), scale);
+        _mm512_add_ps(term, _mm512_mul_ps(_mm512_set1_ps(f32::from(x_sum)), minimum))
+    }
+}
+
 /// What the blocks at two places add to eight outputs.
 ///
 /// # Safety
@@ -121,7 +197,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.large);
     let blocks = weight.cols / LARGE;
     for first in (0..weight.rows).step_by(SIDE) {
-        let rows = pointers(weight, first);
+        let rows = pointers::<SIDE>(weight, first);
         let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
