@@ -183,14 +183,18 @@ impl Activations {
         /// Lines a task copies: 64 KB.
         const EACH: usize = 1024;
         self.resize(x, m, cols);
-        pool.for_each_chunk(&mut self.lines, EACH, |i, lines| copy(&x[i * EACH * LINE..], lines));
+        let lines = &mut self.lines[..x.len().div_ceil(LINE)];
+        pool.for_each_chunk(lines, EACH, |i, lines| copy(&x[i * EACH * LINE..], lines));
     }
 
     fn resize(&mut self, x: &[f32], m: usize, cols: usize) {
         assert_eq!(Some(x.len()), m.checked_mul(cols), "activations [{m}, {cols}]");
         self.m = m;
         self.cols = cols;
-        self.lines.resize(x.len().div_ceil(LINE), Line([0.0; LINE]));
+        let lines = x.len().div_ceil(LINE);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; LINE]));
+        }
         for form in [&mut self.small, &mut self.large] {
             form.ready = false;
             form.panel.bytes_ready = false;

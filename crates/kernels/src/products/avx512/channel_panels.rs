@@ -11,6 +11,7 @@ use super::lanes;
 use super::panels::{SIDE, WIDE, broadcast};
 use crate::products::Tile;
 use crate::products::avx2::channel::scales;
+use crate::products::avx2::hints::Ahead;
 use crate::quants::channel::GROUP;
 
 /// Groups of columns in a chunk: 16 KB of panel.
@@ -51,13 +52,17 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
             // SAFETY: 32 floats are two vectors.
             let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
             let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+            let parts = groups.div_ceil(CHUNK) * m.div_ceil(TOGETHER);
+            let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
             for first in (0..groups).step_by(CHUNK) {
                 let here = CHUNK.min(groups - first);
                 for side in 0..sides {
                     for (group, panel) in panel.chunks_exact_mut(STEPS).take(here).enumerate() {
-                        // SAFETY: rows have as many groups as activations.
-                        let codes =
-                            std::array::from_fn(|r| unsafe { rows.group(side * SIDE + r, first + group) });
+                        let mut codes = [zero; SIDE];
+                        for (r, codes) in codes.iter_mut().enumerate() {
+                            // SAFETY: rows have as many groups as activations.
+                            *codes = unsafe { rows.group(side * SIDE + r, first + group) };
+                        }
                         for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
                             to[side] = column;
                         }
@@ -65,6 +70,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                 }
                 let panel = &panel[..here * STEPS];
                 for (i, sums) in sums.chunks_mut(TOGETHER).enumerate() {
+                    ahead.fetch();
                     match sides {
                         1 => multiply::<1>(tile, panel, first, i * TOGETHER, sums),
                         _ => multiply::<2>(tile, panel, first, i * TOGETHER, sums),
@@ -85,15 +91,17 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 fn multiply<const S: usize>(tile: &Tile<'_>, panel: &[Pair], first: usize, i: usize, sums: &mut [Pair]) {
     let (form, last) = (&tile.x.whole, sums.len() - 1);
-    let x: [&[i8]; TOGETHER] = std::array::from_fn(|j| {
-        &form.codes[(i + j.min(last)) * form.stride + first * GROUP..][..4 * panel.len()]
-    });
-    let mut own: [[__m512i; S]; TOGETHER] =
-        std::array::from_fn(|j| std::array::from_fn(|s| sums[j.min(last)][s]));
+    let mut x = [std::ptr::null(); TOGETHER];
+    let mut own = [[_mm512_setzero_si512(); S]; TOGETHER];
+    for j in 0..TOGETHER {
+        let from = (i + j.min(last)) * form.stride + first * GROUP;
+        x[j] = form.codes[from..][..4 * panel.len()].as_ptr();
+        own[j].copy_from_slice(&sums[j.min(last)][..S]);
+    }
     for (step, w) in panel.iter().enumerate() {
         for (own, x) in own.iter_mut().zip(x) {
             // SAFETY: a step is four columns of the row's part of this chunk.
-            let x = unsafe { broadcast(x.as_ptr().add(4 * step)) };
+            let x = unsafe { broadcast(x.add(4 * step)) };
             for s in 0..S {
                 own[s] = _mm512_dpbusd_epi32(own[s], w[s], x);
             }

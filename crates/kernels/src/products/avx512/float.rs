@@ -11,6 +11,7 @@ use crate::Matrix;
 use crate::activations::TILE;
 use crate::activations::lanes::{CHUNK, LANES};
 use crate::products::Tile;
+use crate::products::avx2::hints::Ahead;
 use crate::products::avx2::{self, by_rows};
 
 /// Weight rows of a panel, in two vectors of sixteen.
@@ -65,6 +66,7 @@ pub(super) fn product(tile: &Tile<'_>) {
         sums.resize(if one_chunk { 1 } else { groups }, [[[zero; TILE]; GROUP]; LANES]);
         for first in (0..tile.weight.rows).step_by(WIDE) {
             let weight = tile.weight.rows(first..(first + WIDE).min(tile.weight.rows));
+            let mut ahead = Ahead::new(tile, first + WIDE, WIDE, groups * LANES * cols.div_ceil(CHUNK));
             for column in (0..cols).step_by(CHUNK) {
                 let width = CHUNK.min(cols - column);
                 pack(&weight, column, width, rows, panel);
@@ -72,6 +74,7 @@ pub(super) fn product(tile: &Tile<'_>) {
                     let sums = &mut sums[if one_chunk { 0 } else { group }];
                     let i = group * GROUP * TILE;
                     for (lane, (panel, sums)) in panel.chunks_exact(CHUNK / LANES).zip(&mut *sums).enumerate() {
+                        ahead.fetch();
                         let panel = &panel[..(width + LANES - 1 - lane) / LANES];
                         for (t, sums) in sums.iter_mut().enumerate().take((m - i).div_ceil(TILE)) {
                             let x = x.lane(i / TILE + t, column, lane);

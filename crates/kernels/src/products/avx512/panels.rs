@@ -12,6 +12,7 @@ use std::hint::black_box;
 use super::blocks::{Large, Small};
 use super::lanes;
 use crate::products::Tile;
+use crate::products::avx2::hints::Ahead;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows of a panel, in two vectors of sixteen.
@@ -96,12 +97,15 @@ fn over_panels<const N: usize>(
                 sums.clear();
                 sums.resize(tile.x.m(), [_mm512_setzero_ps(); 2]);
                 let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+                let parts = blocks.div_ceil(BLOCKS) * tile.x.m().div_ceil(N);
+                let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
                 for first in (0..blocks).step_by(BLOCKS) {
                     let here = (blocks - first).min(BLOCKS);
                     for side in 0..sides {
                         pack(panel, &pointers(tile, row + side * SIDE), side, first, here);
                     }
                     for (i, sums) in sums.chunks_mut(N).enumerate() {
+                        ahead.fetch();
                         multiply(panel, sides, first, here, i * N, sums);
                         if first + here == blocks {
                             // At once: memory takes the outputs while the next rows are multiplied.
@@ -142,10 +146,11 @@ pub(in crate::products) fn unpack_small<K: Small>(
     for block in (0..here).step_by(2) {
         let at = (first + block) * K::Block::BYTES;
         let two = block + 1 < here;
-        // SAFETY: each row has one block at `at`, or two.
-        let codes = unsafe {
-            if two { rows.map(|row| K::two(row.add(at))) } else { rows.map(|row| K::one(row.add(at))) }
-        };
+        let mut codes = [_mm512_setzero_si512(); SIDE];
+        for (codes, row) in codes.iter_mut().zip(rows) {
+            // SAFETY: each row has one block at `at`, or two.
+            *codes = unsafe { if two { K::two(row.add(at)) } else { K::one(row.add(at)) } };
+        }
         for (step, column) in lanes::transpose(&codes).into_iter().enumerate().take(if two { 16 } else { 8 })
         {
             put(block + step / STEPS, step % STEPS, column);
@@ -349,9 +354,13 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
         unsafe {
             unpack_scales::<K>(&mut panel.scales, rows, side, at);
             for half in 0..2 {
-                let codes = rows.map(|row| K::half(row.add(at), half));
-                for k in 0..2 {
-                    let columns = lanes::transpose(&codes.map(|c| c[k]));
+                let mut codes = [[_mm512_setzero_si512(); SIDE]; 2];
+                for (r, row) in rows.iter().enumerate() {
+                    let [a, b] = K::half(row.add(at), half);
+                    (codes[0][r], codes[1][r]) = (a, b);
+                }
+                for (k, codes) in codes.iter().enumerate() {
+                    let columns = lanes::transpose(codes);
                     for (step, column) in columns.into_iter().enumerate() {
                         let part = K::SUBS[half][k][step / STEPS];
                         panel.codes[part * STEPS + step % STEPS][side] = column;
