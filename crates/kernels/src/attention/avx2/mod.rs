@@ -212,7 +212,8 @@ impl Scores<'_> {
         let (dim, scale, keys) = (self.dim, self.scale, keys.as_ptr());
         macro_rules! call {
             ($n:literal) => {{
-                let (queries, out) = (from_fn::<_, $n, _>(query), from_fn(|j| scores.wrapping_add(j * stride)));
+                let (queries, out) =
+                    (from_fn::<_, $n, _>(query), from_fn(|j| scores.wrapping_add(j * stride)));
                 match TILED {
                     true => L::tiled(queries, keys.cast(), slots, dim, scale, out),
                     false => L::products(queries, keys, slots, dim, scale, out),
@@ -279,7 +280,13 @@ fn blend<L: Loops, T: Kv>(
         }
         for row in near {
             let slots = slots.end..head.seen(row).1.max(slots.end);
-            add_weighted::<L, _>(head, &p[(row - rows.start) * stride + slots.start..], stride, (row, 1), some(&slots));
+            add_weighted::<L, _>(
+                head,
+                &p[(row - rows.start) * stride + slots.start..],
+                stride,
+                (row, 1),
+                some(&slots),
+            );
         }
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn product(tile: &Tile<'_>) {
                 for group in 0..groups {
                     let sums = &mut sums[if one_chunk { 0 } else { group }];
                     let i = group * GROUP * TILE;
-                    for (lane, (panel, sums)) in panel.chunks_exact(CHUNK / LANES).zip(&mut *sums).enumerate() {
+                    for (lane, (panel, sums)) in panel.chunks_exact(CHUNK / LANES).zip(&mut *sums).enumerate()
+                    {
                         ahead.fetch();
                         let panel = &panel[..(width + LANES - 1 - lane) / LANES];
                         for (t, sums) in sums.iter_mut().enumerate().take((m - i).div_ceil(TILE)) {
