@@ -254,12 +254,13 @@ impl Activations {
     ) {
         let panels = if self.m >= PANEL_ROWS { variant.panels } else { Panels::None };
         for format in formats {
-            if format == Format::BF16 && variant.parts {
+            let in_parts = format == Format::BF16 && variant.parts;
+            if in_parts {
                 self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
             // Beside float weights, few rows are read as they are.
             let in_lanes = if format.is_float() { self.m >= PANEL_ROWS } else { mode == Mode::Exact };
-            if variant.lanes && in_lanes {
+            if variant.lanes && in_lanes && !in_parts {
                 self.lanes.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
             if mode == Mode::Exact {

@@ -1,7 +1,7 @@
 //! Products with AVX-512 and its byte dot products (VNNI): Ice Lake, Sapphire Rapids, Zen 4 and their successors.
 //!
 //! - `float`: f32, 32 weight rows in a panel, one lane of the columns after another, for float weights and [`Mode::Exact`].
-//! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
+//! - `rows`: one to three activation rows; eight or sixteen weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; 32 weight rows are unpacked once into a panel and met by all activation rows.
 //! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
 //!

@@ -1,8 +1,8 @@
 //! Products of many activation rows, as in reading a prompt: bound by the multipliers.
 //!
 //! 32 weight rows are unpacked, 256 columns at a time, into a panel that stays in the first-level cache: a vector
-//! of it holds four neighbouring columns of sixteen rows, one row in each 32-bit lane. Four activation rows at a time
-//! then meet it, four of their columns broadcast to all lanes, so that the sums of a block are complete in their
+//! of it holds four neighbouring columns of sixteen rows, one row in each 32-bit lane. Six activation rows at a time
+//! (four with blocks of 256) then meet it, four of their columns broadcast to all lanes, so that the sums of a block are complete in their
 //! lanes and no sum across lanes is needed.
 
 use std::arch::x86_64::*;

@@ -2,7 +2,8 @@
 //!
 //! Eight weight rows are walked side by side, and the next eight are asked for in the order in which they lie in memory,
 //! each line once. A vector holds the codes of two blocks of 32 of one row; the sums of eight
-//! such vectors end up as eight sums of the first and eight of the second blocks.
+//! such vectors end up as eight sums of the first and eight of the second blocks. Of nibbles sixteen rows go side by side,
+//! four in a vector, which takes half as many sums across lanes; their scales fill a vector, too.
 
 use std::arch::x86_64::*;
 
@@ -14,8 +15,7 @@ use crate::products::avx2::hints::fetch;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows walked side by side.
-pub(super) const SIDE: usize = 8;
-
+const SIDE: usize = 8;
 /// Weight rows of nibbles in blocks of 32 walked side by side: a lane of a vector for each.
 const NIBBLES_SIDE: usize = 16;
 
