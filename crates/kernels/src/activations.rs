@@ -183,14 +183,18 @@ impl Activations {
         /// Lines a task copies: 64 KB.
         const EACH: usize = 1024;
         self.resize(x, m, cols);
-        pool.for_each_chunk(&mut self.lines, EACH, |i, lines| copy(&x[i * EACH * LINE..], lines));
+        let lines = &mut self.lines[..x.len().div_ceil(LINE)];
+        pool.for_each_chunk(lines, EACH, |i, lines| copy(&x[i * EACH * LINE..], lines));
     }
 
     fn resize(&mut self, x: &[f32], m: usize, cols: usize) {
         assert_eq!(Some(x.len()), m.checked_mul(cols), "activations [{m}, {cols}]");
         self.m = m;
         self.cols = cols;
-        self.lines.resize(x.len().div_ceil(LINE), Line([0.0; LINE]));
+        let lines = x.len().div_ceil(LINE);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; LINE]));
+        }
         for form in [&mut self.small, &mut self.large] {
             form.ready = false;
             form.panel.bytes_ready = false;
@@ -250,12 +254,13 @@ impl Activations {
     ) {
         let panels = if self.m >= PANEL_ROWS { variant.panels } else { Panels::None };
         for format in formats {
-            if format == Format::BF16 && variant.parts {
+            let in_parts = format == Format::BF16 && variant.parts;
+            if in_parts {
                 self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
             // Beside float weights, few rows are read as they are.
             let in_lanes = if format.is_float() { self.m >= PANEL_ROWS } else { mode == Mode::Exact };
-            if variant.lanes && in_lanes {
+            if variant.lanes && in_lanes && !in_parts {
                 self.lanes.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
             }
             if mode == Mode::Exact {

@@ -39,6 +39,13 @@ impl Lanes {
         self.values[at..at + len].as_chunks::<TILE>().0.chunks_exact(len / TILE / LANES)
     }
 
+    /// One lane of [`Lanes::tile`].
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn lane(&self, tile: usize, column: usize, lane: usize) -> &[[f32; TILE]] {
+        let ((at, len), columns) = (self.place(tile, column), self.columns(column));
+        &self.values[at..at + len].as_chunks::<TILE>().0[lane * columns..(lane + 1) * columns]
+    }
+
     /// Reorders rows `[m, cols]`, unless that was done.
     pub(crate) fn make(&mut self, pool: &Pool, rows: &[f32], m: usize, cols: usize) {
         if std::mem::replace(&mut self.ready, true) {
@@ -54,13 +61,14 @@ impl Lanes {
                 // SAFETY: a tile's part of a chunk belongs to one task.
                 let part = unsafe { parts.slice(at, len) };
                 let columns = self.columns(first);
-                part.fill(0.0);
-                for (r, row) in rows.chunks_exact(cols).skip(tile * TILE).take(TILE).enumerate() {
-                    let row = &row[first..cols.min(first + CHUNK)];
-                    for (k, eight) in row.chunks(LANES).enumerate() {
-                        for (lane, value) in eight.iter().enumerate() {
-                            part[(lane * columns + k) * TILE + r] = *value;
-                        }
+                // In the order of what is written: the rows of a chunk stay in the first-level cache.
+                let from: [&[f32]; TILE] = std::array::from_fn(|r| match tile * TILE + r {
+                    i if i < m => &rows[i * cols + first..][..CHUNK.min(cols - first)],
+                    _ => &[],
+                });
+                for (lane, to) in part.chunks_exact_mut(columns * TILE).enumerate() {
+                    for (k, to) in to.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
+                        *to = from.map(|row| row.get(k * LANES + lane).copied().unwrap_or(0.0));
                     }
                 }
             }

@@ -7,8 +7,8 @@ use std::arch::x86_64::*;
 
 use super::Head;
 use super::avx2::attend_in;
-use super::avx2::kv::Kv;
-use super::avx2::sums::{self, KEYS, Loops, ROWS, dot, four_sums};
+use super::avx2::kv::{Kv, widen};
+use super::avx2::sums::{self, Loops, dot};
 
 /// Vectors of sixteen floats.
 struct Sixteen;
@@ -18,7 +18,176 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
     attend_in::<Sixteen>(head);
 }
 
+/// Keys whose sums across lanes are added up together, two in a vector.
+const KEYS: usize = 8;
+/// Vectors of these.
+const PAIRS: usize = KEYS / 2;
+/// The first key of each vector; the second is two later. So the sums come out in order.
+const FIRST: [usize; PAIRS] = [0, 4, 1, 5];
+
+/// Where eight keys are.
+trait Keys {
+    /// Columns `at..at + 8` of keys `FIRST[pair]` and `FIRST[pair] + 2`.
+    ///
+    /// # Safety
+    /// They exist; the processor has AVX-512 F.
+    unsafe fn pair(&self, pair: usize, at: usize) -> __m512;
+}
+
+/// In memory, in any format.
+struct Apart<T>([*const T; KEYS]);
+
+/// In a tile: `[dim / 8, PAIRS]` vectors.
+struct Tiled(*const f32);
+
+impl<T: Kv> Apart<T> {
+    /// The keys from `first` on; beyond the last of `count`, the last again.
+    ///
+    /// # Safety
+    /// They are behind the pointer.
+    unsafe fn new(keys: *const T, first: usize, count: usize, dim: usize) -> Apart<T> {
+        // SAFETY: the caller's promise.
+        Apart(std::array::from_fn(|k| unsafe { keys.add((first + k).min(count - 1) * dim) }))
+    }
+}
+
+impl<T: Kv> Keys for Apart<T> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn pair(&self, pair: usize, at: usize) -> __m512 {
+        let first = FIRST[pair];
+        // SAFETY: the caller's promise.
+        unsafe { T::load_two(self.0[first].add(at), self.0[first + 2].add(at)) }
+    }
+}
+
+impl Keys for Tiled {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn pair(&self, pair: usize, at: usize) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(self.0.add(at * KEYS + pair * 16)) }
+    }
+}
+
+/// Scaled products of `N` queries with up to eight keys, `left` of which are stored.
+///
+/// # Safety
+/// `dim` is a multiple of eight and the width of all; there is room for as many products as are stored.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+unsafe fn eight<const N: usize>(
+    queries: [*const f32; N],
+    keys: &impl Keys,
+    left: usize,
+    dim: usize,
+    scale: f32,
+    out: [*mut f32; N],
+) {
+    let mut sums = [[_mm512_setzero_ps(); PAIRS]; N];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for at in (0..dim).step_by(8) {
+            let mut rows = [_mm512_setzero_pd(); N];
+            for (row, query) in rows.iter_mut().zip(queries) {
+                *row = _mm512_broadcast_f64x4(_mm256_loadu_pd(query.add(at).cast()));
+            }
+            for pair in 0..PAIRS {
+                let key = keys.pair(pair, at);
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    sums[pair] = _mm512_fmadd_ps(_mm512_castpd_ps(row), key, sums[pair]);
+                }
+            }
+        }
+        let mask = ((1u32 << left.min(KEYS)) - 1) as __mmask8;
+        for (sums, out) in sums.iter().zip(out) {
+            _mm256_mask_storeu_ps(out, mask, _mm256_mul_ps(eight_sums(sums), _mm256_set1_ps(scale)));
+        }
+    }
+}
+
+/// The sums of the eight halves of four vectors, each in the order of [`crate::products::sum_lanes`], by their keys.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn eight_sums(&[a, b, c, d]: &[__m512; PAIRS]) -> __m256 {
+    // Lane and lane + 4, then lane and lane + 2, then the two that are left.
+    let halves = |a, b| {
+        let (even, odd) =
+            (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+        _mm512_add_ps(even, odd)
+    };
+    let (ab, cd) = (halves(a, b), halves(c, d));
+    let quarters = _mm512_add_ps(_mm512_unpacklo_ps(ab, cd), _mm512_unpackhi_ps(ab, cd));
+    let sums = _mm512_add_ps(quarters, _mm512_permute_ps::<0b01_00_11_10>(quarters));
+    // The first two lanes of each part.
+    let order = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
+    _mm512_castps512_ps256(_mm512_castpd_ps(_mm512_permutexvar_pd(order, _mm512_castps_pd(sums))))
+}
+
 impl Loops for Sixteen {
+    const TOGETHER: usize = 32;
+    const ROWS: usize = 4;
+
+    fn softmax(x: &mut [f32]) {
+        // SAFETY: these loops run where there is AVX-512.
+        unsafe { crate::ops::avx512::softmax(x) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn widen<T: Kv>(from: &[T], to: &mut [f32]) {
+        let (sixteens, tail) = from.as_chunks::<16>();
+        let (to, to_tail) = to.as_chunks_mut::<16>();
+        for (from, to) in sixteens.iter().zip(to) {
+            // SAFETY: sixteen values on both sides.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), T::load_sixteen(from.as_ptr())) };
+        }
+        widen(tail, to_tail);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn lay_out<T: Kv>(keys: &[T], dim: usize, tile: &mut [f32]) {
+        if !dim.is_multiple_of(8) {
+            return widen(keys, &mut tile[..keys.len()]);
+        }
+        let count = keys.len() / dim;
+        for (group, to) in (0..count).step_by(KEYS).zip(tile.chunks_exact_mut(KEYS * dim)) {
+            // SAFETY: keys of the slice, and a vector's room for each.
+            unsafe {
+                let keys = Apart::new(keys.as_ptr(), group, count, dim);
+                for at in (0..dim).step_by(8) {
+                    for pair in 0..PAIRS {
+                        let to = to[at * KEYS + pair * 16..][..16].as_mut_ptr();
+                        _mm512_storeu_ps(to, keys.pair(pair, at));
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn tiled<const N: usize>(
+        queries: [*const f32; N],
+        tile: *const f32,
+        count: usize,
+        dim: usize,
+        scale: f32,
+        out: [*mut f32; N],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !dim.is_multiple_of(8) {
+                return Self::products(queries, tile, count, dim, scale, out);
+            }
+            for slot in (0..count).step_by(KEYS) {
+                let keys = Tiled(tile.add(slot * dim));
+                eight(queries, &keys, count - slot, dim, scale, out.map(|out| out.add(slot)));
+            }
+        }
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     unsafe fn products<T: Kv, const N: usize>(
         queries: [*const f32; N],
@@ -28,40 +197,19 @@ impl Loops for Sixteen {
         scale: f32,
         out: [*mut f32; N],
     ) {
-        const { assert!(N <= ROWS) };
-        // Two vectors of sums' halves, `KEYS` of them.
-        const TOGETHER: usize = 2 * KEYS;
-        let whole = if dim.is_multiple_of(8) { count / TOGETHER * TOGETHER } else { 0 };
         // SAFETY: the caller's promise.
         unsafe {
-            for slot in (0..whole).step_by(TOGETHER) {
-                let keys = keys.add(slot * dim);
-                let mut sums = [[_mm512_setzero_ps(); KEYS]; N];
-                for at in (0..dim).step_by(8) {
-                    // Keys `k` and `k + 4`.
-                    let pair = |k: usize| {
-                        join(T::load(keys.add(k * dim + at)), T::load(keys.add((k + KEYS) * dim + at)))
-                    };
-                    let keys: [__m512; KEYS] = std::array::from_fn(pair);
-                    for (sums, query) in sums.iter_mut().zip(queries) {
-                        let query = _mm256_loadu_pd(query.add(at).cast());
-                        let query = _mm512_castpd_ps(_mm512_broadcast_f64x4(query));
-                        for (sum, key) in sums.iter_mut().zip(keys) {
-                            *sum = _mm512_fmadd_ps(query, key, *sum);
-                        }
+            if !dim.is_multiple_of(8) {
+                for slot in 0..count {
+                    for (query, out) in queries.into_iter().zip(out) {
+                        *out.add(slot) = dot(query, keys.add(slot * dim), dim) * scale;
                     }
                 }
-                for (sums, out) in sums.into_iter().zip(out) {
-                    let low = four_sums(sums.map(|sum| _mm512_castps512_ps256(sum)));
-                    let high = four_sums(sums.map(|sum| upper(sum)));
-                    _mm_storeu_ps(out.add(slot), _mm_mul_ps(low, _mm_set1_ps(scale)));
-                    _mm_storeu_ps(out.add(slot + KEYS), _mm_mul_ps(high, _mm_set1_ps(scale)));
-                }
+                return;
             }
-            for slot in whole..count {
-                for (query, out) in queries.into_iter().zip(out) {
-                    *out.add(slot) = dot(query, keys.add(slot * dim), dim) * scale;
-                }
+            for slot in (0..count).step_by(KEYS) {
+                let keys = Apart::new(keys, slot, count, dim);
+                eight(queries, &keys, count - slot, dim, scale, out.map(|out| out.add(slot)));
             }
         }
     }
@@ -74,7 +222,6 @@ impl Loops for Sixteen {
         dim: usize,
         out: [*mut f32; N],
     ) {
-        const { assert!(N <= ROWS) };
         let mut at = 0;
         // SAFETY: the caller's promise.
         unsafe {
@@ -95,21 +242,6 @@ impl Loops for Sixteen {
             sums::narrow(p, values, count, dim, out, at);
         }
     }
-}
-
-/// Two halves.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn join(low: __m256, high: __m256) -> __m512 {
-    let low = _mm512_castps_pd(_mm512_castps256_ps512(low));
-    _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
-}
-
-/// The upper half.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn upper(v: __m512) -> __m256 {
-    _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)))
 }
 
 /// [`Loops::weighted`] for `V` vectors of the width; `values` and `out` point at the first of them.

@@ -126,7 +126,7 @@ impl Head<'_, '_> {
         row: usize,
         first: usize,
         scores: &mut [f32],
-        exp_sum: fn(&mut [f32], f32) -> f32,
+        softmax: fn(&mut [f32]),
     ) {
         if let Some(cap) = self.shape.softcap {
             crate::ops::softcap(scores, cap);
@@ -134,7 +134,7 @@ impl Head<'_, '_> {
         if let Some(bias) = self.shape.key_bias {
             crate::ops::add(scores, &bias[first..first + scores.len()]);
         }
-        crate::ops::softmax_with(exp_sum, scores);
+        softmax(scores);
         if let Some(tap) = &mut self.tap {
             tap(row, first, scores);
         }

@@ -55,7 +55,7 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
         for row in rows.clone() {
             let (low, end) = head.seen(row);
             let scores = &mut p[(row - first) * stride..][low..end];
-            head.probabilities(row, low, scores, ops::portable::exp_sum);
+            head.probabilities(row, low, scores, ops::portable::softmax);
         }
         match head.values {
             KvSlice::F32(values) => blend(head, rows, values, p, tile),

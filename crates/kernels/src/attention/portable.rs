@@ -18,7 +18,7 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
                 scores(head, row, &mut scratch, |slot, i| f32::from(values[slot * dim + i]) * scales[slot]);
             }
         }
-        head.probabilities(row, head.seen(row).0, &mut scratch, ops::portable::exp_sum);
+        head.probabilities(row, head.seen(row).0, &mut scratch, ops::portable::softmax);
         match head.values {
             KvSlice::F32(values) => blend(head, row, &scratch, |slot, i| values[slot * dim + i]),
             KvSlice::F16(values) => blend(head, row, &scratch, |slot, i| values[slot * dim + i].to_f32()),

@@ -97,3 +97,28 @@ pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sums) };
     sum_lanes(lanes)
 }
+
+/// [`super::softmax`].
+#[target_feature(enable = "avx512f,avx2")]
+pub(crate) fn softmax(x: &mut [f32]) {
+    let sum = exp_sum(x, largest(x));
+    let factor = _mm512_set1_ps(1.0 / sum);
+    map(x, |x| _mm512_mul_ps(x, factor));
+}
+
+/// [`super::largest`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn largest(x: &[f32]) -> f32 {
+    let low = _mm512_set1_ps(f32::NEG_INFINITY);
+    let (sixteens, tail) = x.as_chunks::<16>();
+    let mask = mask(tail.len());
+    // Where a value is NaN the second operand stays.
+    // SAFETY: only the values in the mask are read.
+    let mut most = unsafe { _mm512_max_ps(_mm512_mask_loadu_ps(low, mask, tail.as_ptr()), low) };
+    for x in sixteens {
+        // SAFETY: sixteen floats.
+        most = unsafe { _mm512_max_ps(_mm512_loadu_ps(x.as_ptr()), most) };
+    }
+    _mm512_reduce_max_ps(most)
+}

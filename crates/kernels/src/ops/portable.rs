@@ -40,6 +40,10 @@ fn erf(x: f64) -> f64 {
     std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
+pub(crate) fn softmax(x: &mut [f32]) {
+    super::softmax_with(exp_sum, x);
+}
+
 pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     let mut lanes = [0.0; 8];
     for eight in x.chunks_mut(8) {

@@ -77,6 +77,14 @@ impl Tile<'_> {
         unsafe { *self.out.add(i * self.stride + row) = value };
     }
 
+    /// Where the outputs of activation row `i` and the weight rows from `row` on lie, and how many these are.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn place(&self, i: usize, row: usize) -> (*mut f32, usize) {
+        debug_assert!(i < self.x.m() && row < self.weight.rows);
+        (self.out.wrapping_add(i * self.stride + row), self.weight.rows - row)
+    }
+
     /// Stores the outputs of activation row `i` and the weight rows from `row` on.
     #[inline(always)]
     pub(crate) fn store_some(&self, i: usize, row: usize, values: &[f32]) {

@@ -14,14 +14,18 @@ use std::array::from_fn;
 use std::ops::Range;
 
 use super::{Head, KvSlice};
-use crate::ops;
-use kv::{Kv, widen};
-use sums::{Eight, Loops, ROWS};
+use kv::Kv;
+use sums::{Eight, Loops};
 
-/// Query rows that go together.
-const TOGETHER: usize = 8;
+/// Scores held for a group of query rows: 512 KB, which a second-level cache holds. Eight rows go together however many
+/// slots there are.
+const SCORES: usize = 128 << 10;
+/// Query rows that go on together with values that not all rows of a group see.
+const NEAR: usize = 8;
 /// Widened values held at a time: 16 KB, half of a first-level cache.
 const TILE: usize = 4096;
+/// Slots of a tile are a multiple of this.
+const KEYS: usize = 8;
 
 /// Query rows of a group, `stride` apart.
 #[derive(Clone, Copy)]
@@ -41,9 +45,11 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
 pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
     let mut scratch = std::mem::take(head.scratch);
     // Room for the scores of a group of rows, each over all slots, and for its queries when they get scales.
-    let (dim, stride, group) = (head.shape.dim, head.slots(), TOGETHER.min(head.rows));
+    let (dim, stride) = (head.shape.dim, head.slots());
+    let together = (SCORES / stride).clamp(NEAR, L::TOGETHER);
+    let group = together.min(head.rows);
     let scaled = if matches!(head.keys, KvSlice::I8Channels { .. }) { group * dim } else { 0 };
-    let tile = TILE.max(dim);
+    let tile = TILE.max(KEYS * dim);
     let room = group * stride + scaled + tile;
     if scratch.len() < room {
         // Decoding adds a slot a token, which should not grow it every time.
@@ -52,8 +58,8 @@ pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
     let (p, rest) = scratch.split_at_mut(group * stride);
     let (scaled, rest) = rest.split_at_mut(scaled);
     let tile = &mut rest[..tile];
-    for first in (0..head.rows).step_by(TOGETHER) {
-        let rows = first..(first + TOGETHER).min(head.rows);
+    for first in (0..head.rows).step_by(together) {
+        let rows = first..(first + together).min(head.rows);
         let queries = Queries { values: &head.q[first * head.q_stride..], stride: head.q_stride };
         match head.keys {
             KvSlice::F32(keys) => scores::<L, _>(head, rows.clone(), queries, keys, p, tile),
@@ -74,8 +80,7 @@ pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
         for row in rows.clone() {
             let (low, end) = head.seen(row);
             let scores = &mut p[(row - first) * stride..][low..end];
-            // SAFETY: this variant runs where its instructions are available.
-            head.probabilities(row, low, scores, |x, shift| ops::avx2::exp_sum(x, shift));
+            head.probabilities(row, low, scores, L::softmax);
         }
         match head.values {
             KvSlice::F32(values) => blend::<L, _>(head, rows, values, p, tile),
@@ -125,13 +130,13 @@ fn apart(head: &Head<'_, '_>, row: usize, shared: &Range<usize>) -> [Range<usize
 
 /// Parts of `slots` that fit a tile when they are widened.
 fn tiles(slots: Range<usize>, dim: usize) -> impl Iterator<Item = Range<usize>> {
-    let each = (TILE / dim).max(1);
+    let each = (TILE / dim / KEYS * KEYS).max(KEYS);
     slots.clone().step_by(each).map(move |first| first..(first + each).min(slots.end))
 }
 
-/// `(first, count)` of parts of at most [`ROWS`] of `rows` rows, as even as possible.
-fn parts(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let parts = rows.div_ceil(ROWS);
+/// `(first, count)` of parts of at most [`Loops::ROWS`] of `rows` rows, as even as possible.
+fn parts<L: Loops>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = rows.div_ceil(L::ROWS);
     (0..parts).map(move |part| {
         let first = part * rows / parts;
         (first, (part + 1) * rows / parts - first)
@@ -150,23 +155,30 @@ fn scores<L: Loops, T: Kv>(
     tile: &mut [f32],
 ) {
     let (dim, stride) = (head.shape.dim, head.slots());
-    let shared = shared(head, &rows);
     let mut to = Scores { queries, scores, stride, dim, scale: head.shape.scale };
+    if T::NARROW && rows.len() > L::ROWS {
+        // What a row does not see is computed with the rest and never read.
+        let all = head.seen(rows.start).0..head.seen(rows.end - 1).1;
+        for slots in tiles(all, dim) {
+            // SAFETY: a tile's slots are not none, and it has room for them; this variant runs where it can.
+            unsafe { L::lay_out(&keys[slots.start * dim..slots.end * dim], dim, tile) };
+            for part in parts::<L>(rows.len()) {
+                let (first, last) = (rows.start + part.0, rows.start + part.0 + part.1 - 1);
+                if head.seen(first).0 < slots.end && slots.start < head.seen(last).1 {
+                    to.add::<L, f32, true>(part, tile, slots.clone());
+                }
+            }
+        }
+        return;
+    }
+    let shared = shared(head, &rows);
     for (j, row) in rows.clone().enumerate() {
         for slots in apart(head, row, &shared) {
-            to.add::<L, _>((j, 1), &keys[slots.start * dim..slots.end * dim], slots.start);
+            to.add::<L, _, false>((j, 1), &keys[slots.start * dim..slots.end * dim], slots);
         }
     }
-    if T::NARROW && rows.len() > ROWS {
-        for slots in tiles(shared, dim) {
-            let wide = &mut tile[..slots.len() * dim];
-            widen(&keys[slots.start * dim..slots.end * dim], wide);
-            parts(rows.len()).for_each(|part| to.add::<L, _>(part, wide, slots.start));
-        }
-    } else {
-        let keys = &keys[shared.start * dim..shared.end * dim];
-        parts(rows.len()).for_each(|part| to.add::<L, _>(part, keys, shared.start));
-    }
+    let keys = &keys[shared.start * dim..shared.end * dim];
+    parts::<L>(rows.len()).for_each(|part| to.add::<L, _, false>(part, keys, shared.clone()));
 }
 
 /// Where the scores of some rows come from and go.
@@ -180,25 +192,41 @@ struct Scores<'a> {
 }
 
 impl Scores<'_> {
-    /// Scores of `(first row, rows)` with the keys of the slots from `slot` on.
+    /// Scores of `(first row, rows)` with the keys of some slots, which may lie in a tile.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn add<L: Loops, T: Kv>(&mut self, (first, count): (usize, usize), keys: &[T], slot: usize) {
-        let slots = keys.len() / self.dim;
+    fn add<L: Loops, T: Kv, const TILED: bool>(
+        &mut self,
+        (first, count): (usize, usize),
+        keys: &[T],
+        at: Range<usize>,
+    ) {
+        let slots = at.len();
         if slots == 0 {
             return;
         }
         let query = |j: usize| self.queries.values[(first + j) * self.queries.stride..][..self.dim].as_ptr();
-        let (start, stride) = (first * self.stride + slot, self.stride);
+        let (start, stride) = (first * self.stride + at.start, self.stride);
         let scores = self.scores[start..start + (count - 1) * stride + slots].as_mut_ptr();
+        assert!(TILED || keys.len() >= slots * self.dim, "keys of {slots} slots");
         let (dim, scale, keys) = (self.dim, self.scale, keys.as_ptr());
-        // SAFETY: queries, keys and scores were sliced as far as these calls reach.
+        macro_rules! call {
+            ($n:literal) => {{
+                let (queries, out) =
+                    (from_fn::<_, $n, _>(query), from_fn(|j| scores.wrapping_add(j * stride)));
+                match TILED {
+                    true => L::tiled(queries, keys.cast(), slots, dim, scale, out),
+                    false => L::products(queries, keys, slots, dim, scale, out),
+                }
+            }};
+        }
+        // SAFETY: queries, keys and scores were sliced as far as these calls reach; a tile was laid out for them.
         unsafe {
-            let out = |j: usize| scores.add(j * stride);
             match count {
-                1 => L::products(from_fn::<_, 1, _>(query), keys, slots, dim, scale, from_fn(out)),
-                2 => L::products(from_fn::<_, 2, _>(query), keys, slots, dim, scale, from_fn(out)),
-                _ => L::products(from_fn::<_, ROWS, _>(query), keys, slots, dim, scale, from_fn(out)),
+                1 => call!(1),
+                2 => call!(2),
+                3 => call!(3),
+                _ => call!(4),
             }
         }
     }
@@ -219,32 +247,47 @@ fn blend<L: Loops, T: Kv>(
     for row in rows.clone() {
         head.out[row * head.out_stride..][..dim].fill(0.0);
     }
+    let some = |slots: &Range<usize>| &values[slots.start * dim..slots.end * dim];
     // Slots in ascending order for every row: those before the shared ones, the shared ones, those after.
     for (j, row) in rows.clone().enumerate() {
         let [slots, _] = apart(head, row, &shared);
-        let values = &values[slots.start * dim..slots.end * dim];
-        add_weighted::<L, _>(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+        add_weighted::<L, _>(head, &p[j * stride + slots.start..], stride, (row, 1), some(&slots));
     }
-    if T::NARROW && rows.len() > ROWS {
+    if T::NARROW && rows.len() > L::ROWS {
         for slots in tiles(shared.clone(), dim) {
             let wide = &mut tile[..slots.len() * dim];
-            widen(&values[slots.start * dim..slots.end * dim], wide);
-            for (first, count) in parts(rows.len()) {
+            // SAFETY: this variant runs where it can.
+            unsafe { L::widen(some(&slots), wide) };
+            for (first, count) in parts::<L>(rows.len()) {
                 let p = &p[first * stride + slots.start..];
                 add_weighted::<L, _>(head, p, stride, (rows.start + first, count), wide);
             }
         }
     } else {
-        let values = &values[shared.start * dim..shared.end * dim];
-        for (first, count) in parts(rows.len()) {
+        for (first, count) in parts::<L>(rows.len()) {
             let p = &p[first * stride + shared.start..];
-            add_weighted::<L, _>(head, p, stride, (rows.start + first, count), values);
+            add_weighted::<L, _>(head, p, stride, (rows.start + first, count), some(&shared));
         }
     }
-    for (j, row) in rows.clone().enumerate() {
-        let [_, slots] = apart(head, row, &shared);
-        let values = &values[slots.start * dim..slots.end * dim];
-        add_weighted::<L, _>(head, &p[j * stride + slots.start..], stride, (row, 1), values);
+    for near in rows.clone().step_by(NEAR) {
+        let near = near..(near + NEAR).min(rows.end);
+        // What all of these rows see, then what a row alone does.
+        let slots = shared.end..head.seen(near.start).1.max(shared.end);
+        for (first, count) in parts::<L>(near.len()) {
+            let row = near.start + first;
+            let p = &p[(row - rows.start) * stride + slots.start..];
+            add_weighted::<L, _>(head, p, stride, (row, count), some(&slots));
+        }
+        for row in near {
+            let slots = slots.end..head.seen(row).1.max(slots.end);
+            add_weighted::<L, _>(
+                head,
+                &p[(row - rows.start) * stride + slots.start..],
+                stride,
+                (row, 1),
+                some(&slots),
+            );
+        }
     }
 }
 
@@ -274,7 +317,8 @@ fn add_weighted<L: Loops, T: Kv>(
         match count {
             1 => L::weighted(from_fn::<_, 1, _>(p), values, slots, dim, from_fn(out)),
             2 => L::weighted(from_fn::<_, 2, _>(p), values, slots, dim, from_fn(out)),
-            _ => L::weighted(from_fn::<_, ROWS, _>(p), values, slots, dim, from_fn(out)),
+            3 => L::weighted(from_fn::<_, 3, _>(p), values, slots, dim, from_fn(out)),
+            _ => L::weighted(from_fn::<_, 4, _>(p), values, slots, dim, from_fn(out)),
         }
     }
 }

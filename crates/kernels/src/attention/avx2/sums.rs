@@ -1,20 +1,51 @@
 //! The two inner loops: products of queries with keys, and sums of values weighted with probabilities.
 //!
-//! Up to [`ROWS`] rows meet a key or value while it is in a register. A row's own order never depends on that: a
+//! Up to [`Loops::ROWS`] rows meet a key or value while it is in a register. A row's own order never depends on that: a
 //! product is summed in eight lanes along the width, a result goes over the slots one by one.
 
 use std::arch::x86_64::*;
 
-use super::kv::Kv;
+use super::kv::{Kv, widen};
 use crate::products::sum_lanes;
 
-/// Rows of one call at most: with four keys, or four vectors of a value, their sums fill the registers.
-pub(in crate::attention) const ROWS: usize = 3;
 /// Keys that meet the rows together, so that their sums across lanes are added up together too.
 pub(in crate::attention) const KEYS: usize = 4;
 
 /// The loops for one width of vectors. All give the same bits.
 pub(in crate::attention) trait Loops {
+    /// Query rows that go together at most.
+    const TOGETHER: usize;
+    /// Rows of one call at most, 3 or 4: with their keys, or vectors of a value, their sums fill the registers.
+    const ROWS: usize;
+
+    /// [`crate::ops::softmax`].
+    fn softmax(x: &mut [f32]);
+
+    /// Widens `from` into `to`, which is as long.
+    ///
+    /// # Safety
+    /// The processor has what the loops use.
+    unsafe fn widen<T: Kv>(from: &[T], to: &mut [f32]);
+
+    /// Widens the keys of several slots, `[slots, dim]`, into a tile for [`Loops::tiled`].
+    ///
+    /// # Safety
+    /// There is at least one, the tile has room for a multiple of eight keys; the processor has what the loops use.
+    unsafe fn lay_out<T: Kv>(keys: &[T], dim: usize, tile: &mut [f32]);
+
+    /// [`Loops::products`] with keys of a tile.
+    ///
+    /// # Safety
+    /// As there; `tile` was laid out from `count` keys.
+    unsafe fn tiled<const N: usize>(
+        queries: [*const f32; N],
+        tile: *const f32,
+        count: usize,
+        dim: usize,
+        scale: f32,
+        out: [*mut f32; N],
+    );
+
     /// Scaled products of `N` queries with successive keys.
     ///
     /// # Safety
@@ -47,6 +78,40 @@ pub(in crate::attention) trait Loops {
 pub(super) struct Eight;
 
 impl Loops for Eight {
+    const TOGETHER: usize = 8;
+    const ROWS: usize = 3;
+
+    fn softmax(x: &mut [f32]) {
+        // SAFETY: these loops run where there is AVX2.
+        crate::ops::softmax_with(|x, shift| unsafe { crate::ops::avx2::exp_sum(x, shift) }, x);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn widen<T: Kv>(from: &[T], to: &mut [f32]) {
+        widen(from, to);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn lay_out<T: Kv>(keys: &[T], _: usize, tile: &mut [f32]) {
+        widen(keys, &mut tile[..keys.len()]);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tiled<const N: usize>(
+        queries: [*const f32; N],
+        tile: *const f32,
+        count: usize,
+        dim: usize,
+        scale: f32,
+        out: [*mut f32; N],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::products(queries, tile, count, dim, scale, out) };
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<T: Kv, const N: usize>(
@@ -57,7 +122,6 @@ impl Loops for Eight {
         scale: f32,
         out: [*mut f32; N],
     ) {
-        const { assert!(N <= ROWS) };
         let fours = if dim.is_multiple_of(8) { count / KEYS * KEYS } else { 0 };
         // SAFETY: the caller's promise.
         unsafe {
@@ -94,7 +158,6 @@ impl Loops for Eight {
         dim: usize,
         out: [*mut f32; N],
     ) {
-        const { assert!(N <= ROWS) };
         let mut at = 0;
         // A part of the width stays in registers while the slots go by.
         // SAFETY: the caller's promise.

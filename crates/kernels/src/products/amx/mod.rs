@@ -27,7 +27,6 @@ pub(crate) static VARIANT: Variant = Variant {
     available: || avx512::available() && detect::available(),
     panels: Panels::Sixteen,
     parts: true,
-    lanes: false,
     // SAFETY: this and the function below run only where `available` said yes.
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.

@@ -117,8 +117,10 @@ pub(super) unsafe fn small<K: Small>(tile: &Tile<'_>) {
                     for (k, part) in parts[..count].iter().enumerate() {
                         // SAFETY: sixteen integers.
                         let codes = unsafe { _mm512_load_si512(part.0[r].as_ptr().cast()) };
-                        let (scale, x_sum) = (form.scales[at + k], form.sums[at + k]);
-                        let term = small_term::<K>(scales, block + k, 0, codes, scale, x_sum);
+                        let (scale, x_sum) = (form.scales[at + k], f32::from(form.sums[at + k]));
+                        let (w_scale, w_minimum) =
+                            (scales.scales[block + k][0], scales.minimums[block + k][0]);
+                        let term = small_term::<K>(w_scale, w_minimum, codes, scale, x_sum);
                         sums[side] = _mm512_add_ps(sums[side], term);
                     }
                 }

@@ -163,6 +163,13 @@ unsafe fn padded<const N: usize>(from: *const u8, len: usize) -> [u8; N] {
     bytes
 }
 
+/// Activations that nobody laid out by lanes: correct, but every task does it again.
+pub(in crate::products) fn unprepared(tile: &Tile<'_>) -> Lanes {
+    let mut lanes = Lanes::default();
+    lanes.make(&Pool::new(1), tile.x.rows(), tile.x.m(), tile.x.cols());
+    lanes
+}
+
 /// Any weights: sixteen rows become a panel, a chunk of columns at a time, whose vectors hold a column of eight rows, and
 /// six activation rows at a time meet it.
 ///
@@ -176,10 +183,7 @@ fn many(tile: &Tile<'_>) {
     let x = match tile.x.lanes() {
         Some(lanes) => lanes,
         None => {
-            // Nobody prepared them: correct, but every task does it again.
-            let mut lanes = Lanes::default();
-            lanes.make(&Pool::new(1), tile.x.rows(), m, tile.x.cols());
-            own = lanes;
+            own = unprepared(tile);
             &own
         }
     };
@@ -221,19 +225,25 @@ fn outputs(sums: &Sums, row: usize) -> [[f32; SIDE]; 2] {
     [lanes::array(low), lanes::array(high)]
 }
 
-/// Fills the panel with `width` columns of up to sixteen rows.
+/// `width` columns of up to `N` rows as floats: where they lie, or widened in `rows` and then followed by zeros. Missing
+/// rows repeat the last; their sums are not stored. Vectors of `VECTOR` columns can be read as far as `width` reaches.
+#[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUNK]], panel: &mut [Pair]) {
+pub(in crate::products) fn as_floats<const N: usize, const VECTOR: usize>(
+    weight: &Matrix<'_>,
+    column: usize,
+    width: usize,
+    rows: &mut [[f32; CHUNK]],
+) -> [*const f32; N] {
     let format = weight.format;
     // Of a per-channel row both are 0: it is read by its columns.
     let bytes = width / format.block_len() * format.block_bytes();
     let at = column / format.block_len() * format.block_bytes();
-    let mut pointers = [std::ptr::null::<f32>(); WIDE];
+    let mut pointers = [std::ptr::null::<f32>(); N];
     for (r, (pointer, to)) in pointers.iter_mut().zip(rows).enumerate() {
-        // Missing rows repeat the last; their sums are not stored.
         let row = weight.row(r.min(weight.rows - 1));
         let from = &row[at..at + bytes];
-        if format == Format::F32 && width.is_multiple_of(LANES) {
+        if format == Format::F32 && width.is_multiple_of(VECTOR) {
             *pointer = from.as_ptr().cast();
             continue;
         }
@@ -244,6 +254,13 @@ fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUN
         }
         *pointer = to.as_ptr();
     }
+    pointers
+}
+
+/// Fills the panel with `width` columns of up to sixteen rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUNK]], panel: &mut [Pair]) {
+    let pointers = as_floats::<WIDE, LANES>(weight, column, width, rows);
     for (half, rows) in pointers.as_chunks::<SIDE>().0.iter().enumerate() {
         for k in 0..width.div_ceil(LANES) {
             // SAFETY: eight values of each row: of a whole vector of columns, or of a row that ends with zeros.

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 /// The sums of eight vectors of eight integers, in order.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn sums(v: &[__m256i; 8]) -> __m256i {
+pub(in crate::products) fn sums(v: &[__m256i; 8]) -> __m256i {
     // Blends and one shuffle a step, where `hadd` takes two: shuffles are what there is least room for.
     let [mut a, mut b, mut c, mut d] = [v[0]; 4];
     for (r, sum) in [&mut a, &mut b, &mut c, &mut d].into_iter().enumerate() {

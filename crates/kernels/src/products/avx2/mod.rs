@@ -44,7 +44,7 @@ macro_rules! by_rows {
         }
     };
 }
-use by_rows;
+pub(in crate::products) use by_rows;
 
 /// The table.
 pub(crate) static VARIANT: Variant = Variant {

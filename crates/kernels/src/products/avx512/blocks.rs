@@ -5,9 +5,10 @@
 
 use std::arch::x86_64::*;
 
+use crate::products::avx2;
 use crate::products::avx2::blocks::{Large as Large256, Small as Small256};
 pub(in crate::products) use crate::products::avx2::blocks::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-use crate::quants::{LargeBlock, SmallBlock};
+use crate::quants::SmallBlock;
 
 /// A block of 32 values.
 pub(in crate::products) trait Small: Small256 {
@@ -132,6 +133,75 @@ impl Small for Q5_1 {
     }
 }
 
+/// A block of 32 nibbles: sixteen bytes at its end, values `i` and `i + 16` in byte `i`.
+pub(super) trait Nibbles: Small + Sized {
+    /// The unsigned codes of four blocks, the first sixteen of each, then the others.
+    ///
+    /// # Safety
+    /// Each points at a whole block; the processor has AVX-512 F, BW and VL.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { nibbles_of_four::<Self>(blocks) }
+    }
+}
+
+/// The nibbles of [`Nibbles::codes_of_four`].
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn nibbles_of_four<K: Nibbles>(blocks: [*const u8; 4]) -> [__m512i; 2] {
+    // SAFETY: the caller's promise.
+    let part = |k: usize| unsafe { _mm_loadu_si128(blocks[k].add(K::Block::BYTES - 16).cast()) };
+    let bytes = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(part(0)), part(1));
+    let bytes = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(bytes, part(2)), part(3));
+    low_and_high(bytes)
+}
+
+impl Nibbles for Q4_0 {}
+impl Nibbles for Q4_1 {}
+
+/// Four bytes of fifth bits stand before the nibbles.
+///
+/// # Safety
+/// As for [`Nibbles::codes_of_four`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn fifth_bits_of_four<K: Nibbles>([low, high]: [__m512i; 2], blocks: [*const u8; 4]) -> [__m512i; 2] {
+    let bits = |at: usize| {
+        let mut bits = 0;
+        for (k, block) in blocks.into_iter().enumerate() {
+            // SAFETY: two of the four bytes.
+            let some = unsafe { block.add(K::Block::BYTES - at).cast::<u16>().read_unaligned() };
+            bits |= u64::from(some) << (16 * k);
+        }
+        bits
+    };
+    let sixteen = _mm512_set1_epi8(16);
+    [_mm512_mask_add_epi8(low, bits(20), low, sixteen), _mm512_mask_add_epi8(high, bits(18), high, sixteen)]
+}
+
+impl Nibbles for Q5_0 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { fifth_bits_of_four::<Self>(nibbles_of_four::<Self>(blocks), blocks) }
+    }
+}
+
+impl Nibbles for Q5_1 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn codes_of_four(blocks: [*const u8; 4]) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { fifth_bits_of_four::<Self>(nibbles_of_four::<Self>(blocks), blocks) }
+    }
+}
+
 /// A block of 256 values.
 pub(in crate::products) trait Large: Large256 {
     /// `SUBS[half][k]`: which two of the eight parts of 32 codes vector `k` of a half holds, low and high.
@@ -142,6 +212,87 @@ pub(in crate::products) trait Large: Large256 {
     /// # Safety
     /// `block` points at a whole block, `half < 2`; the processor has AVX-512 F, BW and VL.
     unsafe fn half(block: *const u8, half: usize) -> [__m512i; 2];
+
+    /// Scales, minimums and factors of eight rows' blocks, and their offsets' products with sixteen sums of activations.
+    ///
+    /// # Safety
+    /// Each row has a block at byte `at`; the processor as above.
+    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads;
+
+    /// The factors of row `r`, whose block is given, at the 16-bit lanes of the vectors of [`Large::half`].
+    ///
+    /// # Safety
+    /// As for `half`; `r < 8`.
+    unsafe fn spread_factors(heads: &Heads, block: *const u8, r: usize, half: usize) -> [__m512i; 2];
+}
+
+/// What belongs to the codes of eight rows' blocks of 256, one row in each lane.
+pub(in crate::products) struct Heads {
+    pub(super) scales: __m256,
+    pub(super) minimums: __m256,
+    /// Minimums, or without these factors, times the sums of activations.
+    pub(super) offsets: __m256i,
+    /// Q4_K and Q5_K: of each half the four factors of each row, in bytes.
+    factors: [[u32; 8]; 2],
+}
+
+/// [`Large::heads`] of Q4_K and Q5_K: their first sixteen bytes, word by word.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn six_bit_heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
+    let mut pairs = [_mm256_setzero_si256(); 4];
+    for (r, pair) in pairs.iter_mut().enumerate() {
+        // SAFETY: sixteen bytes of each block.
+        let head = |r: usize| unsafe { _mm_loadu_si128(rows[r].add(at).cast()) };
+        *pair = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(head(r)), head(r + 4));
+    }
+    let [p, q, r, s] = pairs;
+    let (pq_low, pq_high) = (_mm256_unpacklo_epi32(p, q), _mm256_unpackhi_epi32(p, q));
+    let (rs_low, rs_high) = (_mm256_unpacklo_epi32(r, s), _mm256_unpackhi_epi32(r, s));
+    let halves = _mm256_unpacklo_epi64(pq_low, rs_low);
+    let a = _mm256_unpackhi_epi64(pq_low, rs_low);
+    let b = _mm256_unpacklo_epi64(pq_high, rs_high);
+    let c = _mm256_unpackhi_epi64(pq_high, rs_high);
+    let six = |v| _mm256_and_si256(v, _mm256_set1_epi32(0x3f3f_3f3f));
+    let four = |v| _mm256_and_si256(v, _mm256_set1_epi32(0x0f0f_0f0f));
+    // The upper two bits of each byte become bits 4 and 5.
+    let two = |v| _mm256_and_si256(_mm256_srli_epi32::<2>(v), _mm256_set1_epi32(0x3030_3030));
+    let factors = [six(a), _mm256_or_si256(four(c), two(a))];
+    let minimums = [six(b), _mm256_or_si256(four(_mm256_srli_epi32::<4>(c)), two(b))];
+    // Sums of 32: neighbours added, back in order.
+    let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi16(x_sums, x_sums));
+    let pairs = _mm256_castsi256_si128(pairs);
+    let low = _mm512_madd_epi16(_mm512_cvtepu8_epi16(minimums[0]), _mm512_broadcastq_epi64(pairs));
+    let high = _mm512_broadcastq_epi64(_mm_unpackhi_epi64(pairs, pairs));
+    // Two sums a row.
+    let offsets = _mm512_dpwssd_epi32(low, _mm512_cvtepu8_epi16(minimums[1]), high);
+    let offsets = _mm512_add_epi32(offsets, _mm512_srli_epi64::<32>(offsets));
+    Heads {
+        scales: _mm256_cvtph_ps(_mm256_cvtepi32_epi16(halves)),
+        minimums: _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32::<16>(halves))),
+        offsets: _mm512_cvtepi64_epi32(offsets),
+        // SAFETY: both are two times 32 bytes of integers.
+        factors: unsafe { std::mem::transmute::<[__m256i; 2], [[u32; 8]; 2]>(factors) },
+    }
+}
+
+/// [`Large::spread_factors`] of Q4_K and Q5_K.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn spread_six_bits(heads: &Heads, r: usize, half: usize) -> [__m512i; 2] {
+    /// Byte `n` in each 16-bit lane.
+    const fn byte(n: i32) -> i32 {
+        n | 0x80 << 8 | n << 16 | 0x80 << 24
+    }
+    let four = _mm512_set1_epi32(heads.factors[half][r].cast_signed());
+    let spread = |low: i32, high: i32| {
+        let pattern = join(_mm256_set1_epi32(byte(low)), _mm256_set1_epi32(byte(high)));
+        _mm512_shuffle_epi8(four, pattern)
+    };
+    [spread(0, 2), spread(1, 3)]
 }
 
 /// Nibbles of 64 bytes: the low ones, then the high ones.
@@ -163,6 +314,19 @@ impl Large for Q4K {
     unsafe fn half(block: *const u8, half: usize) -> [__m512i; 2] {
         // SAFETY: 16 + 2 * 64 bytes.
         low_and_high(unsafe { _mm512_loadu_si512(block.add(16 + 64 * half).cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
+        // SAFETY: the caller's promise.
+        unsafe { six_bit_heads(rows, at, x_sums) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn spread_factors(heads: &Heads, _: *const u8, r: usize, half: usize) -> [__m512i; 2] {
+        spread_six_bits(heads, r, half)
     }
 }
 
@@ -188,6 +352,19 @@ impl Large for Q5K {
         let [a, b] = low_and_high(bytes);
         [_mm512_or_si512(a, bit(part)), _mm512_or_si512(b, bit(part + 1))]
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
+        // SAFETY: the caller's promise.
+        unsafe { six_bit_heads(rows, at, x_sums) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn spread_factors(heads: &Heads, _: *const u8, r: usize, half: usize) -> [__m512i; 2] {
+        spread_six_bits(heads, r, half)
+    }
 }
 
 impl Large for Q6K {
@@ -212,20 +389,44 @@ impl Large for Q6K {
         let [a, b] = low_and_high(bytes);
         [_mm512_or_si512(a, first), _mm512_or_si512(b, second)]
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
+        let mut offsets = [_mm256_setzero_si256(); 8];
+        for (offsets, row) in offsets.iter_mut().zip(rows) {
+            // SAFETY: the caller's promise.
+            let factors = unsafe { Self::factors(row.add(at)).factors };
+            *offsets = _mm256_madd_epi16(factors, x_sums);
+        }
+        // SAFETY: as above.
+        let scales = unsafe { avx2::lanes::halves(rows, at + Self::SCALE_AT) };
+        Heads { scales, minimums: scales, offsets: avx2::lanes::sums(&offsets), factors: [[0; 8]; 2] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn spread_factors(_: &Heads, block: *const u8, _: usize, half: usize) -> [__m512i; 2] {
+        // SAFETY: the caller's promise, and patterns of 64 bytes.
+        unsafe {
+            let factors = _mm512_castsi256_si512(Self::factors(block).factors);
+            let pattern = |k: usize| _mm512_loadu_si512(SPREAD_SIXTEEN[half][k].as_ptr().cast());
+            [_mm512_permutexvar_epi16(pattern(0), factors), _mm512_permutexvar_epi16(pattern(1), factors)]
+        }
+    }
 }
 
-/// Patterns for `vpermw` that spread the factors of a block over vector `k` of a half: each 16-bit lane gets the
+/// Patterns for `vpermw` that spread the sixteen factors of Q6_K over vector `k` of a half: each 16-bit lane gets the
 /// factor of the codes that lie in it.
-#[inline]
-pub(super) const fn spread<K: Large>() -> [[[i16; 32]; 2]; 2] {
+static SPREAD_SIXTEEN: [[[i16; 32]; 2]; 2] = {
     let mut patterns = [[[0; 32]; 2]; 2];
     let mut at = 0;
     while at < 2 * 2 * 32 {
         let (half, k, lane) = (at / 64, at / 32 % 2, at % 32);
         // Two codes a lane: sixteen lanes are a part, eight a sub-block of sixteen.
-        let part = K::SUBS[half][k][lane / 16];
-        patterns[half][k][lane] = if K::Block::SUB == 32 { part } else { 2 * part + lane % 16 / 8 } as i16;
+        let part = Q6K::SUBS[half][k][lane / 16];
+        patterns[half][k][lane] = (2 * part + lane % 16 / 8) as i16;
         at += 1;
     }
     patterns
-}
+};

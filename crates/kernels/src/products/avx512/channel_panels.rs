@@ -11,6 +11,7 @@ use super::lanes;
 use super::panels::{SIDE, WIDE, broadcast};
 use crate::products::Tile;
 use crate::products::avx2::channel::scales;
+use crate::products::avx2::hints::Ahead;
 use crate::quants::channel::GROUP;
 
 /// Groups of columns in a chunk: 16 KB of panel.
@@ -47,71 +48,82 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
             sums.clear();
             sums.resize(m, [zero; 2]);
             let rows = Rows::<WIDE, K>::new(weight, row);
+            let w_scales: [f32; WIDE] = scales(weight, row);
+            // SAFETY: 32 floats are two vectors.
+            let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
             let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+            let parts = groups.div_ceil(CHUNK) * m.div_ceil(TOGETHER);
+            let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
             for first in (0..groups).step_by(CHUNK) {
                 let here = CHUNK.min(groups - first);
                 for side in 0..sides {
                     for (group, panel) in panel.chunks_exact_mut(STEPS).take(here).enumerate() {
-                        // SAFETY: rows have as many groups as activations.
-                        let codes =
-                            std::array::from_fn(|r| unsafe { rows.group(side * SIDE + r, first + group) });
+                        let mut codes = [zero; SIDE];
+                        for (r, codes) in codes.iter_mut().enumerate() {
+                            // SAFETY: rows have as many groups as activations.
+                            *codes = unsafe { rows.group(side * SIDE + r, first + group) };
+                        }
                         for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
                             to[side] = column;
                         }
                     }
                 }
                 let panel = &panel[..here * STEPS];
-                for i in (0..m).step_by(TOGETHER) {
+                for (i, sums) in sums.chunks_mut(TOGETHER).enumerate() {
+                    ahead.fetch();
                     match sides {
-                        1 => multiply::<1>(tile, panel, first, i, sums),
-                        _ => multiply::<2>(tile, panel, first, i, sums),
+                        1 => multiply::<1>(tile, panel, first, i * TOGETHER, sums),
+                        _ => multiply::<2>(tile, panel, first, i * TOGETHER, sums),
+                    }
+                    if first + here == groups {
+                        // At once: memory takes the outputs while the next rows are multiplied.
+                        store::<K>(tile, row, i * TOGETHER, w_scales, sums);
                     }
                 }
             }
-            store::<K>(tile, row, sums);
         }
     });
 }
 
-/// Up to eight activation rows from row `i` on and `S` sides of the panel, whose columns begin with group `first`;
-/// beyond the last row, the last row again.
+/// The activation rows from row `i` on whose sums are given, and `S` sides of the panel, whose columns begin with group
+/// `first`; beyond the last row, the last row again.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 fn multiply<const S: usize>(tile: &Tile<'_>, panel: &[Pair], first: usize, i: usize, sums: &mut [Pair]) {
     let (form, last) = (&tile.x.whole, sums.len() - 1);
-    let x: [&[i8]; TOGETHER] = std::array::from_fn(|j| {
-        &form.codes[(i + j).min(last) * form.stride + first * GROUP..][..4 * panel.len()]
-    });
-    let mut own: [[__m512i; S]; TOGETHER] =
-        std::array::from_fn(|j| std::array::from_fn(|s| sums[(i + j).min(last)][s]));
+    let mut x = [std::ptr::null(); TOGETHER];
+    let mut own = [[_mm512_setzero_si512(); S]; TOGETHER];
+    for j in 0..TOGETHER {
+        let from = (i + j.min(last)) * form.stride + first * GROUP;
+        x[j] = form.codes[from..][..4 * panel.len()].as_ptr();
+        own[j].copy_from_slice(&sums[j.min(last)][..S]);
+    }
     for (step, w) in panel.iter().enumerate() {
         for (own, x) in own.iter_mut().zip(x) {
             // SAFETY: a step is four columns of the row's part of this chunk.
-            let x = unsafe { broadcast(x.as_ptr().add(4 * step)) };
+            let x = unsafe { broadcast(x.add(4 * step)) };
             for s in 0..S {
                 own[s] = _mm512_dpbusd_epi32(own[s], w[s], x);
             }
         }
     }
-    for (sums, own) in sums[i..].iter_mut().zip(own) {
+    for (sums, own) in sums.iter_mut().zip(own) {
         sums[..S].copy_from_slice(&own);
     }
 }
 
-/// Stores what the integers mean for the weight rows from `row` on.
+/// Stores what the integers of the activation rows from `i` on mean for the weight rows from `row` on.
+#[inline]
 #[target_feature(enable = "avx512f")]
-fn store<K: Codes>(tile: &Tile<'_>, row: usize, sums: &[Pair]) {
+fn store<K: Codes>(tile: &Tile<'_>, row: usize, i: usize, w_scales: [__m512; 2], sums: &[Pair]) {
     let form = &tile.x.whole;
-    let w_scales: [f32; WIDE] = scales(&tile.weight, row);
-    // SAFETY: 32 floats are two vectors.
-    let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
-    for (i, sums) in sums.iter().enumerate() {
+    for (i, sums) in (i..).zip(sums) {
         let high = _mm512_set1_epi32(K::TOO_HIGH.wrapping_mul(form.sums[i]));
         let scale = _mm512_set1_ps(form.scales[i]);
-        let values: [[f32; SIDE]; 2] = std::array::from_fn(|s| {
+        let value = |s: usize| {
             let codes = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[s], high));
-            lanes::array(_mm512_mul_ps(codes, _mm512_mul_ps(w_scales[s], scale)))
-        });
-        tile.store_some(i, row, &values.as_flattened()[..WIDE.min(tile.weight.rows - row)]);
+            _mm512_mul_ps(codes, _mm512_mul_ps(w_scales[s], scale))
+        };
+        lanes::store(tile, i, row, [value(0), value(1)]);
     }
 }

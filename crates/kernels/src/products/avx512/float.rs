@@ -1,37 +1,42 @@
 //! Products in f32: float weights in either mode, and quantised weights in `Mode::Exact`.
 //!
-//! A vector holds eight columns of two weight rows; an output still has eight sums along the columns, which makes
-//! it AVX2's to the bit. A few activation rows against float weights are left to AVX2's loop, which memory bounds.
+//! The eight sums of an output lie in as many vectors, one after another, as in AVX2's loop, which makes it AVX2's to the
+//! bit. A few activation rows against float weights are left to that loop, which memory bounds.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
-use std::ops::Range;
 
 use super::lanes;
 use crate::Matrix;
-use crate::products::avx2;
-use crate::products::{Tile, sum_lanes};
-use crate::quants::channel;
+use crate::activations::TILE;
+use crate::activations::lanes::{CHUNK, LANES};
+use crate::products::Tile;
+use crate::products::avx2::hints::Ahead;
+use crate::products::avx2::{self, by_rows};
 
-/// Columns of a chunk, a multiple of every block length.
-const CHUNK: usize = 256;
-/// Weight rows whose chunks are held as f32 together: 16 KB.
-const WIDE: usize = 16;
-const PAIRS: usize = WIDE / 2;
-/// Activation rows that meet them before the next chunk: their sums take 48 KB.
-const BATCH: usize = 96;
-/// Activation rows and pairs of weight rows whose sums are in registers: 24 of them.
-const TOGETHER: usize = 6;
-const SIDE: usize = 4;
+/// Weight rows of a panel, in two vectors of sixteen.
+const WIDE: usize = 2 * SIDE;
+const SIDE: usize = 16;
+/// Tiles of activation rows that meet a lane of the panel, 16 KB, while it is in the first-level cache.
+const GROUP: usize = 2;
+/// Columns of a lane in one round of the innermost loop: few rounds, so that the processor foresees the last.
+const ROUND: usize = 4;
+
+/// One column of two times sixteen weight rows, or its sums.
+type Pair = [__m512; 2];
+/// Sums of a tile of activation rows in one lane.
+type Sums = [Pair; TILE];
+/// Those of a group of tiles in all lanes.
+type Group = [[Sums; GROUP]; LANES];
 
 #[derive(Default)]
 struct Scratch {
-    /// `[CHUNK / 8, PAIRS]`: columns `8 k ..` of an even row, then of the odd row after it.
-    weights: Vec<[__m512; PAIRS]>,
-    /// `[BATCH, PAIRS]`.
-    sums: Vec<[__m512; PAIRS]>,
-    /// One row of a chunk.
-    row: Vec<f32>,
+    /// `[WIDE]` rows of a chunk, for weights that are not f32.
+    rows: Vec<[f32; CHUNK]>,
+    /// `[lane, CHUNK / LANES]`: columns that belong to the same lane lie together.
+    panel: Vec<Pair>,
+    /// Of all groups, between the chunks of a row; with a single chunk of one group.
+    sums: Vec<Group>,
 }
 
 thread_local! {
@@ -43,23 +48,44 @@ pub(super) fn product(tile: &Tile<'_>) {
     if tile.weight.format.is_float() && tile.x.m() <= avx2::float::FEW {
         return avx2::float::product(tile);
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.weights.resize(CHUNK / 8, [_mm512_setzero_ps(); PAIRS]);
-        scratch.sums.resize(BATCH, [_mm512_setzero_ps(); PAIRS]);
-        scratch.row.resize(CHUNK, 0.0);
+    let m = tile.x.m();
+    let own;
+    let x = match tile.x.lanes() {
+        Some(lanes) => lanes,
+        None => {
+            own = avx2::float::unprepared(tile);
+            &own
+        }
+    };
+    SCRATCH.with_borrow_mut(|Scratch { rows, panel, sums }| {
+        let zero = [_mm512_setzero_ps(); 2];
+        rows.resize(WIDE, [0.0; CHUNK]);
+        panel.resize(CHUNK, zero);
+        let (cols, one_chunk) = (tile.weight.cols, tile.weight.cols <= CHUNK);
+        let groups = m.div_ceil(GROUP * TILE);
+        sums.resize(if one_chunk { 1 } else { groups }, [[[zero; TILE]; GROUP]; LANES]);
         for first in (0..tile.weight.rows).step_by(WIDE) {
             let weight = tile.weight.rows(first..(first + WIDE).min(tile.weight.rows));
-            for start in (0..tile.x.m()).step_by(BATCH) {
-                let batch = start..(start + BATCH).min(tile.x.m());
-                scratch.sums[..batch.len()].fill([_mm512_setzero_ps(); PAIRS]);
-                for column in (0..weight.cols).step_by(CHUNK) {
-                    unpack(scratch, &weight, column);
-                    chunk(scratch, tile, batch.clone(), column);
-                }
-                for i in batch.clone() {
-                    for r in 0..weight.rows {
-                        let lanes = lanes::split(scratch.sums[i - start][r / 2])[r % 2];
-                        tile.store(i, first + r, sum_lanes(avx2::lanes::array(lanes)));
+            let mut ahead = Ahead::new(tile, first + WIDE, WIDE, groups * LANES * cols.div_ceil(CHUNK));
+            for column in (0..cols).step_by(CHUNK) {
+                let width = CHUNK.min(cols - column);
+                pack(&weight, column, width, rows, panel);
+                for group in 0..groups {
+                    let sums = &mut sums[if one_chunk { 0 } else { group }];
+                    let i = group * GROUP * TILE;
+                    for (lane, (panel, sums)) in panel.chunks_exact(CHUNK / LANES).zip(&mut *sums).enumerate()
+                    {
+                        ahead.fetch();
+                        let panel = &panel[..(width + LANES - 1 - lane) / LANES];
+                        for (t, sums) in sums.iter_mut().enumerate().take((m - i).div_ceil(TILE)) {
+                            let x = x.lane(i / TILE + t, column, lane);
+                            by_rows!(m - i - t * TILE, N => add::<N>(x, panel, sums, column == 0));
+                        }
+                    }
+                    if column + width == cols {
+                        for row in 0..(m - i).min(GROUP * TILE) {
+                            lanes::store(tile, i + row, first, outputs(sums, row));
+                        }
                     }
                 }
             }
@@ -67,90 +93,55 @@ pub(super) fn product(tile: &Tile<'_>) {
     });
 }
 
-/// Widens one chunk of columns of up to sixteen rows; what is missing at the right becomes zeros, missing rows
-/// repeat the last, and their sums are not stored.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-fn unpack(scratch: &mut Scratch, weight: &Matrix<'_>, column: usize) {
-    let width = CHUNK.min(weight.cols - column);
-    let (len, size) = (weight.format.block_len(), weight.format.block_bytes());
-    let (at, bytes) = (column / len * size, width / len * size);
-    for r in 0..WIDE {
-        let (row, to) = (weight.row(r.min(weight.rows - 1)), &mut scratch.row[..width]);
-        match weight.format.is_per_channel() {
-            true => channel::dequantize(weight.format, row, column, to),
-            false => avx2::dequantize(weight.format, &row[at..at + bytes], to),
-        }
-        scratch.row[width..].fill(0.0);
-        for (eight, to) in scratch.row.as_chunks::<8>().0.iter().zip(&mut scratch.weights) {
-            // SAFETY: eight floats in, and half of a vector out.
-            unsafe {
-                let to = to[r / 2..].as_mut_ptr().cast::<f32>().add(r % 2 * 8);
-                _mm256_storeu_ps(to, _mm256_loadu_ps(eight.as_ptr()));
-            }
-        }
-    }
-}
-
-/// Adds the products of one chunk of columns to the sums.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-fn chunk(scratch: &mut Scratch, tile: &Tile<'_>, batch: Range<usize>, column: usize) {
-    let width = CHUNK.min(tile.weight.cols - column);
-    let weights = &scratch.weights[..width.div_ceil(8)];
-    for (sums, start) in scratch.sums[..batch.len()].chunks_mut(TOGETHER).zip(batch.clone().step_by(TOGETHER))
-    {
-        for side in (0..PAIRS).step_by(SIDE) {
-            let x = |j: usize| &tile.x.row(start + j)[column..column + width];
-            match sums.len() {
-                1 => block::<1>(weights, side, std::array::from_fn(x), sums),
-                2 => block::<2>(weights, side, std::array::from_fn(x), sums),
-                3 => block::<3>(weights, side, std::array::from_fn(x), sums),
-                4 => block::<4>(weights, side, std::array::from_fn(x), sums),
-                5 => block::<5>(weights, side, std::array::from_fn(x), sums),
-                _ => block::<TOGETHER>(weights, side, std::array::from_fn(x), sums),
-            }
-        }
-    }
-}
-
-/// Eight columns in both halves.
+/// The outputs of one activation row, added as [`crate::products::sum_lanes`] does.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn twice(x: __m256) -> __m512 {
-    _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(x)))
+fn outputs(sums: &Group, row: usize) -> Pair {
+    let add = |a: Pair, b: Pair| [_mm512_add_ps(a[0], b[0]), _mm512_add_ps(a[1], b[1])];
+    let lane = |lane: usize| sums[lane][row / TILE][row % TILE];
+    let even = add(add(lane(0), lane(4)), add(lane(2), lane(6)));
+    let odd = add(add(lane(1), lane(5)), add(lane(3), lane(7)));
+    add(even, odd)
 }
 
-/// `N` activation rows and four pairs of weight rows from pair `side` on.
+/// Fills the panel with `width` columns of up to 32 rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+fn pack(weight: &Matrix<'_>, column: usize, width: usize, rows: &mut [[f32; CHUNK]], panel: &mut [Pair]) {
+    let pointers = avx2::float::as_floats::<WIDE, SIDE>(weight, column, width, rows);
+    for (half, rows) in pointers.as_chunks::<SIDE>().0.iter().enumerate() {
+        for k in 0..width.div_ceil(SIDE) {
+            // SAFETY: sixteen values of each row: of a whole vector of columns, or of a row that ends with zeros.
+            let values = std::array::from_fn(|r| unsafe { _mm512_loadu_si512(rows[r].add(k * SIDE).cast()) });
+            for (at, column) in lanes::transpose(&values).into_iter().enumerate() {
+                let place = at % LANES * (CHUNK / LANES) + k * (SIDE / LANES) + at / LANES;
+                panel[place][half] = _mm512_castsi512_ps(column);
+            }
+        }
+    }
+}
+
+/// Adds the products of one lane of a chunk to the sums of the first `N` activation rows of a tile, or begins with them.
 #[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-fn block<const N: usize>(
-    weights: &[[__m512; PAIRS]],
-    side: usize,
-    x: [&[f32]; N],
-    sums: &mut [[__m512; PAIRS]],
-) {
-    let mut own: [[__m512; SIDE]; N] = std::array::from_fn(|j| std::array::from_fn(|p| sums[j][side + p]));
-    let width = x[0].len();
-    let full = width / 8;
-    for (k, weights) in weights[..full].iter().enumerate() {
+#[target_feature(enable = "avx512f")]
+fn add<const N: usize>(x: &[[f32; TILE]], panel: &[Pair], sums: &mut Sums, begin: bool) {
+    let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
+    let mut own = if begin { [[_mm512_setzero_ps(); 2]; N] } else { *sums };
+    let mut step = |x: &[f32; TILE], w: &Pair| {
         for (own, x) in own.iter_mut().zip(x) {
-            // SAFETY: column `8 k + 7` exists.
-            let x = twice(unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * k)) });
-            for (p, own) in own.iter_mut().enumerate() {
-                *own = _mm512_fmadd_ps(weights[side + p], x, *own);
-            }
+            let x = _mm512_set1_ps(*x);
+            own[0] = _mm512_fmadd_ps(w[0], x, own[0]);
+            own[1] = _mm512_fmadd_ps(w[1], x, own[1]);
+        }
+    };
+    let x = &x[..panel.len()];
+    let ((x, x_rest), (w, w_rest)) = (x.as_chunks::<ROUND>(), panel.as_chunks::<ROUND>());
+    for (x, w) in x.iter().zip(w) {
+        for (x, w) in x.iter().zip(w) {
+            step(x, w);
         }
     }
-    if let Some(weights) = weights.get(full) {
-        let mask = (1u8 << (width % 8)) - 1;
-        for (own, x) in own.iter_mut().zip(x) {
-            // SAFETY: only the columns in the mask are read.
-            let x = twice(unsafe { _mm256_maskz_loadu_ps(mask, x.as_ptr().add(8 * full)) });
-            for (p, own) in own.iter_mut().enumerate() {
-                *own = _mm512_fmadd_ps(weights[side + p], x, *own);
-            }
-        }
+    for (x, w) in x_rest.iter().zip(w_rest) {
+        step(x, w);
     }
-    for (sums, own) in sums.iter_mut().zip(own) {
-        sums[side..side + SIDE].copy_from_slice(&own);
-    }
+    *sums = own;
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::join;
+use crate::products::Tile;
 
 /// From the 128-bit parts of two vectors: parts 0 of both and 2 of both, then parts 1 of both and 3 of both.
 #[inline]
@@ -132,6 +133,19 @@ pub(super) fn both_integers(low: i32, high: i32) -> __m512i {
 #[target_feature(enable = "avx512f")]
 pub(crate) fn split(v: __m512) -> [__m256; 2] {
     [_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)))]
+}
+
+/// Stores the outputs of activation row `i` and up to 32 weight rows from `row` on.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(in crate::products) fn store(tile: &Tile<'_>, i: usize, row: usize, values: [__m512; 2]) {
+    let (to, left) = tile.place(i, row);
+    let mask = |first: usize| ((1u32 << left.saturating_sub(first).min(16)) - 1) as __mmask16;
+    // SAFETY: the tile's outputs from there on, as many as are left of them.
+    unsafe {
+        _mm512_mask_storeu_ps(to, mask(0), values[0]);
+        _mm512_mask_storeu_ps(to.wrapping_add(16), mask(16), values[1]);
+    }
 }
 
 /// The lanes as an array.

@@ -1,7 +1,7 @@
 //! Products with AVX-512 and its byte dot products (VNNI): Ice Lake, Sapphire Rapids, Zen 4 and their successors.
 //!
-//! - `float`: f32 lanes along the columns, two weight rows in a vector, for float weights and [`Mode::Exact`].
-//! - `rows`: one to three activation rows; eight weight rows walked side by side, straight from their blocks.
+//! - `float`: f32, 32 weight rows in a panel, one lane of the columns after another, for float weights and [`Mode::Exact`].
+//! - `rows`: one to three activation rows; eight or sixteen weight rows walked side by side, straight from their blocks.
 //! - `panels`: more rows; 32 weight rows are unpacked once into a panel and met by all activation rows.
 //! - `channel`, `channel_panels`: the same two for weights with one scale for a row.
 //!
@@ -44,7 +44,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_whole: avx2::VARIANT.quantize_whole,
     panels: Panels::None,
     parts: false,
-    lanes: false,
+    lanes: true,
     rows: panels::WIDE,
     // SAFETY: this and the functions below run only where `available` said yes.
     product: |tile| unsafe { product(tile) },
@@ -65,7 +65,7 @@ pub(crate) static VARIANT: Variant = Variant {
 
 pub(super) fn describe(format: Format) -> &'static str {
     match format {
-        Format::F32 | Format::F16 | Format::BF16 => "AVX-512 fma, two rows of eight lanes",
+        Format::F32 | Format::F16 | Format::BF16 => "AVX-512 fma in panels of 32, lane by lane",
         Format::Q4K | Format::Q5K | Format::Q6K => "AVX-512 maddubs by rows, VNNI in panels of 32",
         _ => "AVX-512 VNNI by rows and in panels of 32",
     }
@@ -82,10 +82,10 @@ pub(super) fn product(tile: &Tile<'_>) {
         match format {
             Format::F32 | Format::F16 | Format::BF16 => float::product(tile),
             Format::Q8_0 => rows::small::<Q8_0>(tile),
-            Format::Q4_0 => rows::small::<Q4_0>(tile),
-            Format::Q4_1 => rows::small::<Q4_1>(tile),
-            Format::Q5_0 => rows::small::<Q5_0>(tile),
-            Format::Q5_1 => rows::small::<Q5_1>(tile),
+            Format::Q4_0 => rows::nibbles::<Q4_0>(tile),
+            Format::Q4_1 => rows::nibbles::<Q4_1>(tile),
+            Format::Q5_0 => rows::nibbles::<Q5_0>(tile),
+            Format::Q5_1 => rows::nibbles::<Q5_1>(tile),
             Format::Q4K => rows::large::<Q4K>(tile),
             Format::Q5K => rows::large::<Q5K>(tile),
             Format::Q6K => rows::large::<Q6K>(tile),

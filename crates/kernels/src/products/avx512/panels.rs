@@ -1,16 +1,18 @@
 //! Products of many activation rows, as in reading a prompt: bound by the multipliers.
 //!
 //! 32 weight rows are unpacked, 256 columns at a time, into a panel that stays in the first-level cache: a vector
-//! of it holds four neighbouring columns of sixteen rows, one row in each 32-bit lane. Four activation rows at a time
-//! then meet it, four of their columns broadcast to all lanes, so that the sums of a block are complete in their
+//! of it holds four neighbouring columns of sixteen rows, one row in each 32-bit lane. Six activation rows at a time
+//! (four with blocks of 256) then meet it, four of their columns broadcast to all lanes, so that the sums of a block are complete in their
 //! lanes and no sum across lanes is needed.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
+use std::hint::black_box;
 
 use super::blocks::{Large, Small};
 use super::lanes;
 use crate::products::Tile;
+use crate::products::avx2::hints::Ahead;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows of a panel, in two vectors of sixteen.
@@ -20,8 +22,9 @@ pub(in crate::products) const SIDE: usize = 16;
 pub(in crate::products) const BLOCKS: usize = LARGE / SMALL;
 /// Vectors of four columns in such a block.
 pub(in crate::products) const STEPS: usize = SMALL / 4;
-/// Activation rows that meet the panel together.
-const TOGETHER: usize = 4;
+/// Activation rows that meet the panel together, in blocks of 32 and of 256.
+const TOGETHER: usize = 6;
+const LARGE_TOGETHER: usize = 4;
 
 /// One chunk of 32 weight rows.
 struct Panel {
@@ -37,8 +40,8 @@ pub(in crate::products) struct Scales {
     /// Large blocks: `[pair of sixteen columns, 2]`, what their two sums are multiplied with.
     offsets: [[__m512i; 2]; BLOCKS],
     /// `[block, 2]`.
-    scales: [[__m512; 2]; BLOCKS],
-    minimums: [[__m512; 2]; BLOCKS],
+    pub(in crate::products) scales: [[__m512; 2]; BLOCKS],
+    pub(in crate::products) minimums: [[__m512; 2]; BLOCKS],
 }
 
 impl Scales {
@@ -69,20 +72,19 @@ pub(in crate::products) fn pointers(tile: &Tile<'_>, first: usize) -> [*const u8
 #[target_feature(enable = "avx512f")]
 pub(in crate::products) fn store(tile: &Tile<'_>, row: usize, sums: &[[__m512; 2]]) {
     for (i, sums) in sums.iter().enumerate().take(tile.x.m()) {
-        let both = sums.map(|v| lanes::array(v));
-        tile.store_some(i, row, &both.as_flattened()[..WIDE.min(tile.weight.rows - row)]);
+        lanes::store(tile, i, row, *sums);
     }
 }
 
 /// Goes over a tile by 32 weight rows and 256 columns; `pack` fills a side of the panel with blocks
-/// `first .. first + here` of sixteen rows, `multiply` adds the products with some sides to the sums of all
-/// activation rows.
+/// `first .. first + here` of sixteen rows, `multiply` adds the products with some sides to the sums of up to `N` activation
+/// rows, from the given one on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn over_panels(
+fn over_panels<const N: usize>(
     tile: &Tile<'_>,
     pack: impl Fn(&mut Panel, &[*const u8; SIDE], usize, usize, usize),
-    multiply: impl Fn(&Panel, usize, usize, usize, &mut [[__m512; 2]]),
+    multiply: impl Fn(&Panel, usize, usize, usize, usize, &mut [[__m512; 2]]),
 ) {
     let weight = &tile.weight;
     let blocks = weight.cols / SMALL;
@@ -95,14 +97,24 @@ fn over_panels(
                 sums.clear();
                 sums.resize(tile.x.m(), [_mm512_setzero_ps(); 2]);
                 let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+                let parts = blocks.div_ceil(BLOCKS) * tile.x.m().div_ceil(N);
+                let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
                 for first in (0..blocks).step_by(BLOCKS) {
                     let here = (blocks - first).min(BLOCKS);
                     for side in 0..sides {
                         pack(panel, &pointers(tile, row + side * SIDE), side, first, here);
                     }
-                    multiply(panel, sides, first, here, sums);
+                    for (i, sums) in sums.chunks_mut(N).enumerate() {
+                        ahead.fetch();
+                        multiply(panel, sides, first, here, i * N, sums);
+                        if first + here == blocks {
+                            // At once: memory takes the outputs while the next rows are multiplied.
+                            for (j, sums) in sums.iter().enumerate() {
+                                lanes::store(tile, i * N + j, row, *sums);
+                            }
+                        }
+                    }
                 }
-                store(tile, row, sums);
             }
         });
     });
@@ -134,10 +146,11 @@ pub(in crate::products) fn unpack_small<K: Small>(
     for block in (0..here).step_by(2) {
         let at = (first + block) * K::Block::BYTES;
         let two = block + 1 < here;
-        // SAFETY: each row has one block at `at`, or two.
-        let codes = unsafe {
-            if two { rows.map(|row| K::two(row.add(at))) } else { rows.map(|row| K::one(row.add(at))) }
-        };
+        let mut codes = [_mm512_setzero_si512(); SIDE];
+        for (codes, row) in codes.iter_mut().zip(rows) {
+            // SAFETY: each row has one block at `at`, or two.
+            *codes = unsafe { if two { K::two(row.add(at)) } else { K::one(row.add(at)) } };
+        }
         for (step, column) in lanes::transpose(&codes).into_iter().enumerate().take(if two { 16 } else { 8 })
         {
             put(block + step / STEPS, step % STEPS, column);
@@ -155,22 +168,22 @@ pub(in crate::products) fn unpack_small<K: Small>(
     }
 }
 
-/// What a small block's exact sums `codes` add to sixteen outputs of one activation row, in the order `rows` uses.
+/// What a small block's exact sums `codes` add to sixteen outputs of one activation row, in the order `rows` uses, with the
+/// block's scales and minimums in these sixteen weight rows.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(in crate::products) fn small_term<K: Small>(
-    scales: &Scales,
-    block: usize,
-    side: usize,
+    w_scale: __m512,
+    w_minimum: __m512,
     codes: __m512i,
     scale: f32,
-    x_sum: i16,
+    x_sum: f32,
 ) -> __m512 {
     let scale = _mm512_set1_ps(scale);
-    let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), _mm512_mul_ps(scales.scales[block][side], scale));
+    let mut term = _mm512_mul_ps(_mm512_cvtepi32_ps(codes), _mm512_mul_ps(w_scale, scale));
     if K::Block::HAS_MINIMUM {
-        let minimum = _mm512_mul_ps(scales.minimums[block][side], scale);
-        term = _mm512_add_ps(term, _mm512_mul_ps(_mm512_set1_ps(f32::from(x_sum)), minimum));
+        let minimum = _mm512_mul_ps(w_minimum, scale);
+        term = _mm512_add_ps(term, _mm512_mul_ps(_mm512_set1_ps(x_sum), minimum));
     }
     term
 }
@@ -184,19 +197,18 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
             codes[block * STEPS + step][side] = column;
         });
     };
-    let multiply = |panel: &Panel, sides: usize, first: usize, here: usize, sums: &mut [[__m512; 2]]| {
-        for i in (0..sums.len()).step_by(TOGETHER) {
-            if sides == 2 {
-                small_rows::<K, 2>(tile, panel, first, here, i, sums);
-            } else {
-                small_rows::<K, 1>(tile, panel, first, here, i, sums);
-            }
+    let multiply = |panel: &Panel, sides: usize, first: usize, here: usize, i, sums: &mut [[__m512; 2]]| {
+        if sides == 2 {
+            small_rows::<K, 2>(tile, panel, first, here, i, sums);
+        } else {
+            small_rows::<K, 1>(tile, panel, first, here, i, sums);
         }
     };
-    over_panels(tile, pack, multiply);
+    over_panels::<TOGETHER>(tile, pack, multiply);
 }
 
-/// Up to four activation rows from row `i` on and `S` sides of the panel; beyond the last row, the last row again.
+/// The activation rows from row `i` on whose sums are given, and `S` sides of the panel; beyond the last row, the last row
+/// again.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 fn small_rows<K: Small, const S: usize>(
@@ -208,35 +220,58 @@ fn small_rows<K: Small, const S: usize>(
     sums: &mut [[__m512; 2]],
 ) {
     let (form, blocks) = (&tile.x.small, tile.weight.cols / SMALL);
-    let row = |j: usize| (i + j).min(sums.len() - 1) * blocks + first;
-    let x: [&[i8]; TOGETHER] = std::array::from_fn(|j| &form.codes[row(j) * SMALL..][..here * SMALL]);
-    let scales: [&[f32]; TOGETHER] = std::array::from_fn(|j| &form.scales[row(j)..][..here]);
-    let x_sums: [&[i16]; TOGETHER] = std::array::from_fn(|j| &form.sums[row(j)..][..here]);
-    let mut own: [[__m512; S]; TOGETHER] =
-        std::array::from_fn(|j| std::array::from_fn(|s| sums[(i + j).min(sums.len() - 1)][s]));
-    for block in 0..here {
-        // Sums begin at what the unsigned codes will make too much.
-        let mut codes: [[__m512i; S]; TOGETHER] =
-            std::array::from_fn(|j| [_mm512_set1_epi32(-K::TOO_HIGH * i32::from(x_sums[j][block])); S]);
-        for step in 0..STEPS {
-            let w = &panel.codes[block * STEPS + step];
+    let last = sums.len() - 1;
+    let row = |j: usize| (i + j.min(last)) * blocks + first;
+    let mut x = [std::ptr::null(); TOGETHER];
+    let mut scales = [std::ptr::null(); TOGETHER];
+    // What unsigned codes will make too much, taken off beforehand; and the sums as floats, for minimums.
+    let mut before = [[0i32; BLOCKS]; TOGETHER];
+    let mut x_sums = [[0f32; BLOCKS]; TOGETHER];
+    let mut own = [[_mm512_setzero_ps(); S]; TOGETHER];
+    for j in 0..TOGETHER {
+        x[j] = form.codes[row(j) * SMALL..][..here * SMALL].as_ptr();
+        scales[j] = form.scales[row(j)..][..here].as_ptr();
+        let from = &form.sums[row(j)..][..here];
+        // SAFETY: as many sums as there are, and eight numbers each.
+        unsafe {
+            let from = _mm_maskz_loadu_epi16(((1u32 << here) - 1) as __mmask8, from.as_ptr());
+            let from = _mm256_cvtepi16_epi32(from);
+            let too_high = _mm256_mullo_epi32(from, _mm256_set1_epi32(-K::TOO_HIGH));
+            _mm256_storeu_si256(before[j].as_mut_ptr().cast(), too_high);
+            _mm256_storeu_ps(x_sums[j].as_mut_ptr(), _mm256_cvtepi32_ps(from));
+        }
+        own[j].copy_from_slice(&sums[j.min(last)][..S]);
+    }
+    // The compiler is not to know that these are eight at most: unrolled, the loop leaves the instruction cache.
+    let w = black_box(&panel.codes[..here * STEPS]).as_chunks::<STEPS>().0;
+    let (w_scales, w_minimums) = black_box((&panel.scales.scales[..], &panel.scales.minimums[..]));
+    let (before, x_sums) = black_box((before.as_flattened(), x_sums.as_flattened()));
+    for (block, ((w, w_scale), w_minimum)) in w.iter().zip(w_scales).zip(w_minimums).enumerate() {
+        let mut codes = [[_mm512_setzero_si512(); S]; TOGETHER];
+        if K::TOO_HIGH != 0 {
+            for (j, codes) in codes.iter_mut().enumerate() {
+                *codes = [_mm512_set1_epi32(before[j * BLOCKS + block]); S];
+            }
+        }
+        for (step, w) in w.iter().enumerate() {
             for (codes, x) in codes.iter_mut().zip(x) {
                 // SAFETY: the four columns lie in the row's part of this chunk.
-                let x = unsafe { broadcast(x.as_ptr().add(block * SMALL + step * 4)) };
+                let x = unsafe { broadcast(x.add(block * SMALL + step * 4)) };
                 for s in 0..S {
                     codes[s] = _mm512_dpbusd_epi32(codes[s], w[s], x);
                 }
             }
         }
         for j in 0..TOGETHER {
+            // SAFETY: the chunk has this block.
+            let (scale, x_sum) = (unsafe { *scales[j].add(block) }, x_sums[j * BLOCKS + block]);
             for s in 0..S {
-                let (scale, x_sum) = (scales[j][block], x_sums[j][block]);
-                let term = small_term::<K>(&panel.scales, block, s, codes[j][s], scale, x_sum);
+                let term = small_term::<K>(w_scale[s], w_minimum[s], codes[j][s], scale, x_sum);
                 own[j][s] = _mm512_add_ps(own[j][s], term);
             }
         }
     }
-    for (sums, own) in sums[i..].iter_mut().zip(own) {
+    for (sums, own) in sums.iter_mut().zip(own) {
         sums[..S].copy_from_slice(&own);
     }
 }
@@ -319,9 +354,13 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
         unsafe {
             unpack_scales::<K>(&mut panel.scales, rows, side, at);
             for half in 0..2 {
-                let codes = rows.map(|row| K::half(row.add(at), half));
-                for k in 0..2 {
-                    let columns = lanes::transpose(&codes.map(|c| c[k]));
+                let mut codes = [[_mm512_setzero_si512(); SIDE]; 2];
+                for (r, row) in rows.iter().enumerate() {
+                    let [a, b] = K::half(row.add(at), half);
+                    (codes[0][r], codes[1][r]) = (a, b);
+                }
+                for (k, codes) in codes.iter().enumerate() {
+                    let columns = lanes::transpose(codes);
                     for (step, column) in columns.into_iter().enumerate() {
                         let part = K::SUBS[half][k][step / STEPS];
                         panel.codes[part * STEPS + step % STEPS][side] = column;
@@ -330,16 +369,14 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
             }
         }
     };
-    let multiply = |panel: &Panel, sides: usize, first: usize, _: usize, sums: &mut [[__m512; 2]]| {
-        for i in (0..sums.len()).step_by(TOGETHER) {
-            if sides == 2 {
-                large_rows::<K, 2>(tile, panel, first / BLOCKS, i, sums);
-            } else {
-                large_rows::<K, 1>(tile, panel, first / BLOCKS, i, sums);
-            }
+    let multiply = |panel: &Panel, sides: usize, first: usize, _: usize, i, sums: &mut [[__m512; 2]]| {
+        if sides == 2 {
+            large_rows::<K, 2>(tile, panel, first / BLOCKS, i, sums);
+        } else {
+            large_rows::<K, 1>(tile, panel, first / BLOCKS, i, sums);
         }
     };
-    over_panels(tile, pack, multiply);
+    over_panels::<LARGE_TOGETHER>(tile, pack, multiply);
 }
 
 /// As [`small_rows`], for block `chunk`.
@@ -353,33 +390,33 @@ fn large_rows<K: Large, const S: usize>(
     sums: &mut [[__m512; 2]],
 ) {
     let (form, chunks) = (&tile.x.large, tile.weight.cols / LARGE);
-    let m = sums.len();
-    let row = |j: usize| (i + j).min(m - 1) * chunks + chunk;
-    let x: [&[i8]; TOGETHER] = std::array::from_fn(|j| &form.codes[row(j) * LARGE..][..LARGE]);
+    let last = sums.len() - 1;
+    let row = |j: usize| (i + j.min(last)) * chunks + chunk;
+    let x: [&[i8]; LARGE_TOGETHER] = std::array::from_fn(|j| &form.codes[row(j) * LARGE..][..LARGE]);
     let zero = _mm512_setzero_si512();
-    let mut totals = [[zero; S]; TOGETHER];
+    let mut totals = [[zero; S]; LARGE_TOGETHER];
     // Steps of four columns that share a factor.
     let group = K::Block::SUB / 4;
-    for sub in 0..LARGE / K::Block::SUB {
-        let mut codes = [[zero; S]; TOGETHER];
-        for step in sub * group..(sub + 1) * group {
-            let w = &panel.codes[step];
+    // As in `small_rows`, the loop is to stay one.
+    let (w, factors) = black_box((&panel.codes[..], &panel.scales.factors[..LARGE / K::Block::SUB]));
+    for (sub, (w, factors)) in w.chunks_exact(group).zip(factors).enumerate() {
+        let mut codes = [[zero; S]; LARGE_TOGETHER];
+        for (step, w) in w.iter().enumerate() {
             for (codes, x) in codes.iter_mut().zip(x) {
                 // SAFETY: four of the row's 256 columns in this chunk.
-                let x = unsafe { broadcast(x.as_ptr().add(step * 4)) };
+                let x = unsafe { broadcast(x.as_ptr().add((sub * group + step) * 4)) };
                 for s in 0..S {
                     codes[s] = _mm512_dpbusd_epi32(codes[s], w[s], x);
                 }
             }
         }
-        let factors = &panel.scales.factors[sub];
         for (totals, codes) in totals.iter_mut().zip(codes) {
             for s in 0..S {
                 totals[s] = _mm512_add_epi32(totals[s], _mm512_mullo_epi32(codes[s], factors[s]));
             }
         }
     }
-    for (j, totals) in totals.into_iter().enumerate().take(m - i) {
+    for (j, totals) in totals.into_iter().enumerate().take(sums.len()) {
         let Some((x_sums, _)) = form.sums[row(j) * 16..].split_first_chunk::<16>() else { return };
         for (s, mut codes) in totals.into_iter().enumerate() {
             let offsets = offsets(&panel.scales, s, x_sums);
@@ -388,7 +425,7 @@ fn large_rows<K: Large, const S: usize>(
                 codes = _mm512_sub_epi32(codes, _mm512_slli_epi32::<5>(offsets));
             }
             let term = large_term::<K>(&panel.scales, s, codes, offsets, form.scales[row(j)]);
-            sums[i + j][s] = _mm512_add_ps(sums[i + j][s], term);
+            sums[j][s] = _mm512_add_ps(sums[j][s], term);
         }
     }
 }
