@@ -17,7 +17,7 @@ import tasks
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE.parent / "models"
-ADAPTERS, RANK, EPOCHS, BATCH, RATE = 8, 8, 8, 16, 6e-3
+ADAPTERS, RANK, EPOCHS, BATCH, RATE = 8, 8, 4, 16, 6e-3
 TARGETS = "q,v,up,down"
 # What people ask an assistant to do; small talk and questions about itself `mini` answers without an adapter.
 DOMAINS = "auto_and_commute banking credit_cards home kitchen_and_dining travel utility work".split()
