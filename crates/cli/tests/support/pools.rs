@@ -28,7 +28,7 @@ pub(crate) fn lora(engine: &Engine, seed: u64) -> Lora {
             let (input, output) = projection.size(spec);
             let own = seed * 1000 + (layer * 10) as u64 + projection as u64;
             let (a, b) = (numbers(2 * input, own), numbers(output * 2, own + 500));
-            lora.pairs.insert(Site { layer, projection }, LowRankPair { a, b, rank: 2, scale: 2.0 });
+            lora.pairs.insert(Site { layer, projection }, LowRankPair { a, b, rank: 2, scale: 0.7 });
         }
     }
     lora
