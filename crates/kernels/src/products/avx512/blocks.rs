@@ -217,13 +217,22 @@ pub(in crate::products) trait Large: Large256 {
     ///
     /// # Safety
     /// Each row has a block at byte `at`; the processor as above.
-    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
+        // SAFETY: the caller's promise.
+        unsafe { six_bit_heads(rows, at, x_sums) }
+    }
 
     /// The factors of row `r`, whose block is given, at the 16-bit lanes of the vectors of [`Large::half`].
     ///
     /// # Safety
     /// As for `half`; `r < 8`.
-    unsafe fn spread_factors(heads: &Heads, block: *const u8, r: usize, half: usize) -> [__m512i; 2];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn spread_factors(heads: &Heads, _block: *const u8, r: usize, half: usize) -> [__m512i; 2] {
+        spread_six_bits(heads, r, half)
+    }
 }
 
 /// What belongs to the codes of eight rows' blocks of 256, one row in each lane.
@@ -315,19 +324,6 @@ impl Large for Q4K {
         // SAFETY: 16 + 2 * 64 bytes.
         low_and_high(unsafe { _mm512_loadu_si512(block.add(16 + 64 * half).cast()) })
     }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
-        // SAFETY: the caller's promise.
-        unsafe { six_bit_heads(rows, at, x_sums) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn spread_factors(heads: &Heads, _: *const u8, r: usize, half: usize) -> [__m512i; 2] {
-        spread_six_bits(heads, r, half)
-    }
 }
 
 impl Large for Q5K {
@@ -351,19 +347,6 @@ impl Large for Q5K {
         };
         let [a, b] = low_and_high(bytes);
         [_mm512_or_si512(a, bit(part)), _mm512_or_si512(b, bit(part + 1))]
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn heads(rows: &[*const u8; 8], at: usize, x_sums: __m256i) -> Heads {
-        // SAFETY: the caller's promise.
-        unsafe { six_bit_heads(rows, at, x_sums) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-    unsafe fn spread_factors(heads: &Heads, _: *const u8, r: usize, half: usize) -> [__m512i; 2] {
-        spread_six_bits(heads, r, half)
     }
 }
 
