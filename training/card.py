@@ -95,7 +95,7 @@ def stage(name, out):
     muon, adam = peaks(recipe, on["scale"])
     rows = [("until", "window", "tokens a step", "heads shown where to look", "mix")]
     rows += [(f"{p.until:.0%}", p.window, p.tokens * on["scale"], "yes" if p.pointing else "no", ", ".join(f"{n} {s}" for n, s in p.mix.items())) for p in recipe.phases]
-    start = f"From the weights of that run: " if recipe.starts_from else ""
+    start = f"From the weights of that run ({recipe.share:.0%} of what ships is this run's, the rest that one's): " if recipe.starts_from else ""
     return f"""{start}{int(steps[-1]["tokens"]):,} tokens in {int(steps[-1]["step"]):,} steps, {on["where"]}, seed 1. Muon at {muon:.3g} for the matrices, AdamW at
 {adam:.3g} for the rest, constant until {recipe.decay_from:.0%} of the run, then linearly to zero. Dropout {recipe.config.dropout}. Loss curve: `training-curves/{name}.csv`, `training-curves/loss.svg`.
 
