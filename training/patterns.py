@@ -3,8 +3,6 @@
 The kinds are those of the training data; labels are their names or words without a meaning here, so that only the examples say the rule.
 """
 
-import json
-
 import recall
 import tasks
 from chat import dialogue
@@ -21,12 +19,11 @@ class Patterns:
         for row in tasks.rows(data / "tasks/snips_intent/train.jsonl"):
             intents.setdefault(row["choices"][row["answer"]], []).append(row["prompt"].removesuffix("\nIntent:"))
         self.sets = [intents]
-        domains = json.loads((data / "clinc150/domains.json").read_text())
-        domain_of = {intent: d for d, names in domains.items() for intent in names}
+        domains, train = tasks.clinc150(data)
         by_domain = {d: {} for d in domains if d not in tasks.HELD_OUT_DOMAINS}
-        for text, intent in json.loads((data / "clinc150/data_full.json").read_text())["train"]:
-            if domain_of[intent] in by_domain:
-                by_domain[domain_of[intent]].setdefault(intent.replace("_", " "), []).append(text)
+        for text, intent, domain in train:
+            if domain in by_domain:
+                by_domain[domain].setdefault(intent, []).append(text)
         self.sets += by_domain.values()
 
     def kinds(self, rng):

@@ -41,15 +41,14 @@ def request(text, rng):
 
 def examples(data, rng):
     """Lines of `{"prompt", "answer", "task"}`."""
-    domains = json.loads((data / "clinc150/domains.json").read_text())
-    domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
-    by_intent = {}
-    for text, intent in json.loads((data / "clinc150/data_full.json").read_text())["train"]:
-        if domain_of[intent] in DOMAINS:
+    by_intent, domain_of = {}, {}
+    for text, intent, domain in tasks.clinc150(data)[1]:
+        if domain in DOMAINS:
             by_intent.setdefault(intent, []).append(text)
+            domain_of[intent] = domain
     for intent, texts in sorted(by_intent.items()):
         for text in rng.sample(texts, INTENT_EXAMPLES):
-            yield {"prompt": request(text, rng), "answer": intent.replace("_", " "), "task": domain_of[intent].replace("_", " ")}
+            yield {"prompt": request(text, rng), "answer": intent, "task": domain_of[intent].replace("_", " ")}
     for name in WORDS:
         rows = tasks.rows(data / "tasks" / name / "train.jsonl")
         for row in rng.sample(rows, min(WORD_EXAMPLES, len(rows))):

@@ -28,9 +28,9 @@ SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p
 # Generated groups: how many documents at scale 1, and of recall documents their sizes in characters, by the window they fit.
 RECALL = {
     "copies": (30, 350, 4000), "recall256": (60, 560, 6000), "recall512": (500, 1500, 1500), "recall1024": (1300, 3100, 700),
-    "many": (150, 2700, 1000),
+    "many": (150, 2700, 1000), "long": (2300, 3800, 500),
 }
-MANY = ("copies", "many")  # more questions about each passage
+MANY = ("copies", "many", "long")  # more questions about each passage
 ECHOES, PATTERNS = 6000, 4000
 CHUNK = 1000  # documents that one seed makes
 

@@ -11,6 +11,9 @@ from listing import listed
 from words import ANIMALS, ATTRIBUTES, CITIES_ACTIVITY, COLOURS, DAYS, FOODS, HIDES, NAMES, PLACES, SPOTS, THINGS, pseudo_word, value
 
 
+LONG = 2300  # characters: from here a passage is there to be searched, and filled with prose
+
+
 class Prose:
     """Filler: runs of sentences from the training stories, at least `size` characters long."""
 
@@ -135,7 +138,7 @@ def distinct(rng, kinds, count):
 
 def needles(rng, size, prose, kinds=NEEDLES, count=None):
     """A few facts scattered through a passage."""
-    count = count or rng.choice([1, 1, 2, 3, 4, 6])
+    count = count or rng.choice([1, 1, 2, 3, 4, 6] if size <= LONG else [2, 4, 6, 8])
     facts = distinct(rng, kinds, count)
     filler = prose.run(rng, size - sum(len(f[0]) for f in facts))
     for fact in facts:
@@ -237,13 +240,15 @@ def repeats(rng, size):
 
 
 GENERATORS = [(needles, 6), (key_values, 4), (moves, 1.5), (variables, 1), (quotations, 1), (items, 1), (copy, 1.5)]
+FILLING = [(needles, 8), (moves, 1), (key_values, 1)]  # those whose passages are as long as one asks
 
 
 def document(rng, size, prose, many=False):
     """One training document of about `size` characters; with `many`, more questions about it."""
-    if rng.random() < (0.2 if many else 0.1):
+    kinds = FILLING if many and size > LONG else GENERATORS
+    if kinds is GENERATORS and rng.random() < (0.2 if many else 0.1):
         return repeats(rng, size)
-    generator = rng.choices([g for g, _ in GENERATORS], [w for _, w in GENERATORS])[0]
+    generator = rng.choices([g for g, _ in kinds], [w for _, w in kinds])[0]
     context, facts = generator(rng, size, prose)
     asked = rng.sample(facts, min(len(facts), rng.choice([3, 5, 8] if many else [1, 2, 3, 4])))
     if rng.random() < 0.25:  # plain text: the passage, then sentences that state the facts again

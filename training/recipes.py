@@ -27,8 +27,8 @@ FINAL = {
 }
 # Long texts and questions about them, once the language is there.
 REFINING = {
-    "stories": 6, "tales": 4, "books": 3, "storytasks": 5, "intents": 5, "questions": 3, "reading": 4, "choices": 8, "echoes": 14, "patterns": 3,
-    "words": 2, "smalltalk": 3, "many": 40,
+    "stories": 9, "tales": 5, "books": 4, "storytasks": 5, "intents": 7, "questions": 3, "reading": 4, "choices": 6, "echoes": 8, "patterns": 6,
+    "words": 2, "smalltalk": 5, "many": 12, "long": 24,
 }
 
 
@@ -57,7 +57,9 @@ class Recipe:
 PHASES = [Phase(0.04, 256, 4096, COPYING, True), Phase(0.5, 256, 4096, EARLY, True), Phase(0.75, 1024, 4096, MIDDLE), Phase(1.0, 1024, 4096, FINAL)]
 RECIPES = {
     "mini": Recipe(Llama, LlamaConfig(), 200_000_000, PHASES),
-    "mini-refined": Recipe(Llama, LlamaConfig(dropout=0.0), 1_800_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.25, "mini", 0.7),
+    "mini-refined": Recipe(
+        Llama, LlamaConfig(dropout=0.0, rope_theta=50000.0), 3_000_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.1, "mini"
+    ),
     "small": Recipe(Llama, LlamaConfig(dim=512, layers=8, hidden=1280, dropout=0.1), 140_000_000, PHASES),
     "mini-gpt2": Recipe(GPT2, GPT2Config(), 100_000_000, PHASES),
 }

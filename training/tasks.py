@@ -66,18 +66,23 @@ def choice(rng, prompt, choices, answer, label="Answer"):
         yield dialogue([(body + lines + rng.choice([tail, tail, ""]), said)])
 
 
+def clinc150(data):
+    """Intents in words by domain, and the training split as `(text, intent, domain)`."""
+    domains = json.loads((data / "clinc150/domains.json").read_text())
+    domain_of = {intent: domain for domain, names in domains.items() for intent in names}
+    words = lambda intent: intent.replace("_", " ")
+    train = json.loads((data / "clinc150/data_full.json").read_text())["train"]
+    return {d: list(map(words, names)) for d, names in domains.items()}, [(text, words(i), domain_of[i]) for text, i in train]
+
+
 def intents(data, rng):
     for row in rows(data / "tasks/snips_intent/train.jsonl"):
         yield from choice(rng, row["prompt"], row["choices"], row["answer"], "Intent")
-    domains = json.loads((data / "clinc150/domains.json").read_text())
-    domain_of = {intent: d for d, names in domains.items() for intent in names}
-    name = lambda intent: intent.replace("_", " ")
-    for text, intent in json.loads((data / "clinc150/data_full.json").read_text())["train"]:
-        domain = domain_of[intent]
-        if domain in HELD_OUT_DOMAINS:
-            continue
-        choices = [name(i) for i in domains[domain]]
-        yield from choice(rng, f"{text}\nIntent:", choices, choices.index(name(intent)), "Intent")
+    domains, train = clinc150(data)
+    for text, intent, domain in train:
+        if domain not in HELD_OUT_DOMAINS:
+            choices = domains[domain]
+            yield from choice(rng, f"{text}\nIntent:", choices, choices.index(intent), "Intent")
 
 
 def slots(data, rng):

@@ -41,6 +41,7 @@ ABLATIONS = {
     "16 adapters": ({"-n": 16}, []),
     "rank 4": ({"--rank": 4, "--alpha": 8}, []),
     "rank 16": ({"--rank": 16, "--alpha": 32}, []),
+    "without episodes": ({"--episode": 1}, []),
     "hard training": ({"--hard": None}, []),
     "without centring": ({"--uncentred": None}, []),
     "all linear layers": ({"--targets": "all"}, []),

@@ -1,10 +1,12 @@
 //! Trains a pool: keys by k-means over the queries of the data, then all adapters together beside the frozen model.
 //!
 //! `W(x) = W0 + sum of alpha_n(x) * (alpha / r) * B_n A_n`, where `alpha_n(x)` is the weight that blending would give adapter
-//! `n` for example `x`; the loss is the cross-entropy of the answer's tokens, and only A and B learn. In the hard variant an
-//! example belongs to its nearest adapter alone. The joint training is our choice; the paper's record leaves it open.
+//! `n` for a few examples of the task of `x` (`episodes`); the loss is the cross-entropy of the answer's tokens, and only A
+//! and B learn. In the hard variant an example belongs to its nearest adapter alone. The joint training is our choice; the
+//! paper's record leaves it open.
 
 mod device;
+mod episodes;
 mod optimiser;
 mod progress;
 mod single;
@@ -20,10 +22,11 @@ use crayon_kernels::Pool as Threads;
 use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
 use crayon_model::{ModelError, Projection};
 
-use crate::keys::{centre, weights};
+use crate::keys::centre;
 use crate::random::Random;
 use crate::{AdapterError, Clusters, Keys, Lora, Member, Pool, TEMPERATURE, k_means};
 pub use device::Device;
+use episodes::Episodes;
 use optimiser::Adam;
 pub use progress::{Progress, Report};
 pub use single::{fit, loss};
@@ -63,7 +66,9 @@ pub struct Options {
     pub rate: f64,
     /// Temperature of the softmax over scores.
     pub temperature: f32,
-    /// Each example trains its nearest adapter only.
+    /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself.
+    pub episode: usize,
+    /// Every example trains the one nearest adapter only.
     pub hard: bool,
     /// The mean query is subtracted from queries. Without, all of them are nearly alike; for comparison only.
     pub centred: bool,
@@ -90,6 +95,7 @@ impl Default for Options {
             batch: 8,
             rate: 3e-4,
             temperature: TEMPERATURE,
+            episode: 16,
             hard: false,
             centred: true,
             seed: 0,
@@ -106,6 +112,8 @@ impl Options {
         let sane = |value: f64| value.is_finite() && value > 0.0;
         let wrong = if self.adapters == 0 || self.rank == 0 || self.epochs == 0 || self.batch == 0 {
             "adapters, rank, epochs and batch must be 1 or more"
+        } else if self.episode == 0 {
+            "an episode has 1 example or more"
         } else if self.adapters.saturating_mul(self.rank) > 1 << 16 {
             "adapters times rank must be at most 65536"
         } else if !sane(self.rate) || !sane(f64::from(self.alpha)) || !sane(f64::from(self.temperature)) {
@@ -142,7 +150,11 @@ pub fn train(
     options.check()?;
     let (learning, held_out) = split(samples.len(), options)?;
     let (keys, clusters) = find_keys(samples, &learning, options)?;
-    let shares = |sample: &Sample| shares(&keys, &sample.query, options);
+    let episodes = Episodes::new(&keys, samples, &learning, options);
+    let with_shares = |chosen: &[usize], purpose: u64| -> Vec<(&Sample, Vec<f32>)> {
+        let mut random = Random::new(options.seed, purpose);
+        chosen.iter().map(|&at| (&samples[at], episodes.shares(at, &mut random))).collect()
+    };
     let model = Model::open(checkpoint, options.device, threads)?;
     let base = checkpoint.fingerprint();
 
@@ -152,8 +164,7 @@ pub fn train(
     let resumed = state.step;
     let per_epoch = learning.len().div_ceil(options.batch);
     let steps = per_epoch * options.epochs;
-    let valid: Vec<(&Sample, Vec<f32>)> =
-        held_out.iter().map(|&at| (&samples[at], shares(&samples[at]))).collect();
+    let valid = with_shares(&held_out, 2);
     if state.step == 0 {
         state.first_loss = model.loss(&mut soft, &valid, options.batch)?;
     }
@@ -163,8 +174,7 @@ pub fn train(
         let (epoch, within) = (state.step / per_epoch, state.step % per_epoch);
         let order = epoch_order(samples, &learning, options, epoch);
         let chosen = &order[within * options.batch..order.len().min((within + 1) * options.batch)];
-        let batch: Vec<(&Sample, Vec<f32>)> =
-            chosen.iter().map(|&at| (&samples[at], shares(&samples[at]))).collect();
+        let batch = with_shares(chosen, 1_000_000 + state.step as u64);
         let value = model.pass(&mut soft, &batch, true)?.mean() as f32;
         if !value.is_finite() {
             return Err(AdapterError::unusable(
@@ -338,12 +348,6 @@ fn find_keys(
     Ok((keys, clusters))
 }
 
-/// The weight of each adapter for an example.
-fn shares(keys: &Keys, query: &[f32], options: &Options) -> Vec<f32> {
-    let scores = keys.scores(&keys.centre(query));
-    weights(&scores, if options.hard { f32::MIN_POSITIVE } else { options.temperature })
-}
-
 /// The examples of an epoch: shuffled, then sorted by length within a few batches, so that the examples of a batch
 /// are about equally long and threads end together.
 fn epoch_order(samples: &[Sample], learning: &[usize], options: &Options, epoch: usize) -> Vec<usize> {
@@ -403,15 +407,6 @@ mod tests {
         let twice = Clusters { centroids: vec![], nearest: vec![0, 1, 2, 1, 2, 2], spread: 0.0 };
         let names = super::names(&samples[..2], &[0, 1], &twice, 2);
         assert_eq!((names[0].0.as_str(), names[1].0.as_str()), ("a", "a 2"));
-    }
-
-    #[test]
-    fn hard_shares_are_one_hot_and_soft_ones_sum_to_one() {
-        let keys = Keys { keys: vec![vec![1.0, 0.0], vec![0.0, 1.0]], mean: vec![0.0, 0.0], floor: 0.0 };
-        let soft = shares(&keys, &[1.0, 0.8], &Options::default());
-        assert!(soft[0] > soft[1] && soft[1] > 0.0 && (soft[0] + soft[1] - 1.0).abs() < 1e-6);
-        let hard = shares(&keys, &[1.0, 0.8], &Options { hard: true, ..Options::default() });
-        assert_eq!(hard, [1.0, 0.0]);
     }
 
     #[test]

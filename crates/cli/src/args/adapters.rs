@@ -110,7 +110,10 @@ pub(crate) struct PoolTrainArgs {
     /// Temperature of the weights between adapters
     #[arg(long, value_name = "T", default_value_t = 0.1)]
     pub(crate) temperature: f32,
-    /// Each example trains its nearest adapter only
+    /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) episode: usize,
+    /// Every example trains the one nearest adapter only
     #[arg(long)]
     pub(crate) hard: bool,
     /// Do not subtract the mean query, to see what that does: all queries are nearly alike then

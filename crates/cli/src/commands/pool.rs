@@ -60,6 +60,7 @@ fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
         batch: args.batch,
         rate: args.rate,
         temperature: args.temperature,
+        episode: args.episode,
         hard: args.hard,
         centred: !args.uncentred,
         seed: args.seed,
