@@ -95,7 +95,11 @@ def stage(name, out):
     muon, adam = peaks(recipe, on["scale"])
     rows = [("until", "window", "tokens a step", "heads shown where to look", "mix")]
     rows += [(f"{p.until:.0%}", p.window, p.tokens * on["scale"], "yes" if p.pointing else "no", ", ".join(f"{n} {s}" for n, s in p.mix.items())) for p in recipe.phases]
-    start = f"From the weights of that run ({recipe.share:.0%} of what ships is this run's, the rest that one's): " if recipe.starts_from else ""
+    start = ""
+    if recipe.starts_from:
+        before = RECIPES[recipe.starts_from].config.rope_theta
+        start = "From the weights of that run" + (f" ({recipe.share:.0%} of what ships is this run's, the rest that one's)" if recipe.share < 1 else "")
+        start += (f", rope_theta {recipe.config.rope_theta:g} instead of {before:g}" if recipe.config.rope_theta != before else "") + ": "
     return f"""{start}{int(steps[-1]["tokens"]):,} tokens in {int(steps[-1]["step"]):,} steps, {on["where"]}, seed 1. Muon at {muon:.3g} for the matrices, AdamW at
 {adam:.3g} for the rest, constant until {recipe.decay_from:.0%} of the run, then linearly to zero. Dropout {recipe.config.dropout}. Loss curve: `training-curves/{name}.csv`, `training-curves/loss.svg`.
 
@@ -104,8 +108,8 @@ def stage(name, out):
 
 
 def card(name, out, model):
-    recipe = RECIPES[name]
-    config = ", ".join(f"{k} {v}" for k, v in recipe.config.__dict__.items() if k != "dropout")
+    shipped = RECIPES.get(f"{name}-refined", RECIPES[name])
+    config = ", ".join(f"{k} {v}" for k, v in shipped.config.__dict__.items() if k != "dropout")
     stages = "\n".join(stage(run, out) for run in (name, f"{name}-refined") if run in RECIPES)
     return f"""# {name}
 
