@@ -9,7 +9,7 @@ use crate::products::Tile;
 ///
 /// The second-level cache takes them: the next eight rows may be more than the first holds.
 #[inline(always)]
-pub(in crate::products) fn fetch(from: *const u8, len: usize) -> *const u8 {
+pub(crate) fn fetch(from: *const u8, len: usize) -> *const u8 {
     for line in (0..len).step_by(64) {
         // SAFETY: a prefetch may point anywhere.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
