@@ -17,6 +17,72 @@ pub(crate) fn fetch(from: *const u8, len: usize) -> *const u8 {
     from.wrapping_add(len)
 }
 
+/// Parts of what comes next that are asked for side by side: memory answers several streams faster than one, if each is
+/// in pages of its own.
+const STREAMS: usize = 4;
+const PAGE: usize = 4096;
+/// Bytes that a first-level cache holds beside what is multiplied; more is left to the second level.
+const NEAR: usize = 32 << 10;
+
+/// Asks for the rows that a thread reads next while it multiplies those at hand, a line of each of several parts in turn.
+///
+/// Groups of short rows share a window of a page for each stream; during one window the next is asked for.
+pub(in crate::products) struct Streams {
+    /// Where the window lies that is asked for.
+    window: *const u8,
+    /// Bytes of a part of it.
+    part: usize,
+    /// Bytes of each part asked for.
+    asked: usize,
+    /// Bytes of the window to be asked for by now.
+    due: usize,
+    /// Where the tile ends and what follows then.
+    end: *const u8,
+    next: *const u8,
+}
+
+impl Streams {
+    /// While the group of `side` rows of a tile from `first` on is multiplied.
+    #[inline]
+    pub(in crate::products) fn new(tile: &Tile<'_>, first: usize, side: usize) -> Streams {
+        let (weight, group) = (&tile.weight, side * tile.weight.row_bytes());
+        let groups = (STREAMS * PAGE).div_ceil(group.max(1));
+        let (window, within) = (first / side / groups, first / side % groups);
+        let start = weight.data.as_ptr();
+        let due = within * group;
+        Streams {
+            window: start.wrapping_add((window + 1) * groups * group),
+            part: (groups * group).div_ceil(STREAMS).next_multiple_of(64),
+            asked: due.div_ceil(STREAMS).next_multiple_of(64),
+            due,
+            end: start.wrapping_add(weight.data.len()),
+            next: tile.ahead(weight.rows),
+        }
+    }
+
+    /// Asks for `len` bytes more.
+    #[inline(always)]
+    pub(in crate::products) fn fetch(&mut self, len: usize) {
+        self.due += len;
+        while self.asked * STREAMS < self.due {
+            for stream in 0..STREAMS {
+                let line = self.window.wrapping_add(stream * self.part + self.asked);
+                let beyond = line.addr().wrapping_sub(self.end.addr());
+                let line = if line < self.end { line } else { self.next.wrapping_add(beyond) };
+                // SAFETY: a prefetch may point anywhere.
+                unsafe {
+                    if STREAMS * self.part <= NEAR {
+                        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+                    } else {
+                        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                    }
+                }
+            }
+            self.asked += 64;
+        }
+    }
+}
+
 /// Asks for the next weight rows little by little while those at hand are multiplied.
 pub(in crate::products) struct Ahead {
     at: *const u8,
