@@ -9,17 +9,10 @@ use super::Head;
 use super::avx2::attend_in;
 use super::avx2::kv::{Kv, widen};
 use super::avx2::sums::{self, Loops, dot};
-use crate::products::avx2::hints::fetch;
+use crate::products::avx2::hints::{Streams, fetch};
 
 /// Vectors of sixteen floats.
 struct Sixteen;
-
-/// Asks for keys or values some way behind these `len`: the processor's own guesses end with each page.
-#[inline(always)]
-fn fetch_ahead<T>(from: *const T, len: usize) {
-    const AHEAD: usize = 4096;
-    fetch(from.cast::<u8>().wrapping_add(AHEAD), len * size_of::<T>());
-}
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 pub(crate) fn attend(head: &mut Head<'_, '_>) {
@@ -225,7 +218,8 @@ impl Loops for Sixteen {
         let (sixteens, tail) = from.as_chunks::<16>();
         let (to, to_tail) = to.as_chunks_mut::<16>();
         for (from, to) in sixteens.iter().zip(to) {
-            fetch_ahead(from.as_ptr(), 16);
+            // The processor's own guesses end with each page.
+            fetch(from.as_ptr().cast::<u8>().wrapping_add(4096), size_of_val(from));
             // SAFETY: sixteen values on both sides.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), T::load_sixteen(from.as_ptr())) };
         }
@@ -312,8 +306,9 @@ impl Loops for Sixteen {
                 }
                 return;
             }
+            let mut ahead = Streams::along(keys.cast(), count * dim * size_of::<T>());
             for slot in (0..count).step_by(KEYS) {
-                fetch_ahead(keys.add(slot * dim), KEYS * dim);
+                ahead.advance(KEYS * dim * size_of::<T>());
                 let keys = Keys::new(keys, slot, count, dim);
                 eight(queries, &keys, count - slot, dim, scale, out.map(|out| out.add(slot)));
             }
@@ -371,10 +366,13 @@ unsafe fn columns<T: Kv, const N: usize, const V: usize>(
                 *sum = _mm512_loadu_ps(out.add(16 * v));
             }
         }
+        // Floats are mostly those of a tile, which is at hand.
+        let mut ahead =
+            Streams::along(values.cast(), if T::NARROW { count * dim * size_of::<T>() } else { 0 });
         for slot in 0..count {
             let value = values.add(slot * dim);
             if T::NARROW {
-                fetch_ahead(value, 16 * V);
+                ahead.advance(dim * size_of::<T>());
             }
             let value: [__m512; V] = std::array::from_fn(|v| T::load_sixteen(value.add(16 * v)));
             for (sums, p) in sums.iter_mut().zip(p) {

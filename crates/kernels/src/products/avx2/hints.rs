@@ -27,7 +27,7 @@ const NEAR: usize = 32 << 10;
 /// Asks for the rows that a thread reads next while it multiplies those at hand, a line of each of several parts in turn.
 ///
 /// Groups of short rows share a window of a page for each stream; during one window the next is asked for.
-pub(in crate::products) struct Streams {
+pub(crate) struct Streams {
     /// Where the window lies that is asked for.
     window: *const u8,
     /// Bytes of a part of it.
@@ -42,6 +42,26 @@ pub(in crate::products) struct Streams {
 }
 
 impl Streams {
+    /// Along `len` bytes, those at its beginning being read already.
+    #[inline]
+    pub(crate) fn along(start: *const u8, len: usize) -> Streams {
+        let part = PAGE;
+        let window = start.wrapping_add(STREAMS * part);
+        // Behind the end the beginning again, which the caches have.
+        Streams { window, part, asked: 0, due: 0, end: start.wrapping_add(len), next: start }
+    }
+
+    /// [`Streams::fetch`] along a stretch of memory: with the end of a window comes the one after it.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.fetch(len);
+        if self.asked >= self.part {
+            self.window = self.window.wrapping_add(STREAMS * self.part);
+            self.due = self.due.saturating_sub(STREAMS * self.part);
+            self.asked = 0;
+        }
+    }
+
     /// While the group of `side` rows of a tile from `first` on is multiplied.
     #[inline]
     pub(in crate::products) fn new(tile: &Tile<'_>, first: usize, side: usize) -> Streams {
