@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::hints::Streams;
+use super::hints::fetch;
 use super::rows::{SIDE, pointers, store};
 use super::{dots, lanes};
 use crate::Matrix;
@@ -107,7 +107,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
         let rows = pointers(weight, first);
         let tails: Option<[[u8; BYTES]; SIDE]> =
             (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
-        let mut ahead = Streams::new(tile, first, SIDE);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = form.codes[i * form.stride..][..form.stride].as_ptr();
             let mut sums = [_mm256_setzero_si256(); SIDE];
@@ -116,7 +116,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
             unsafe {
                 for j in 0..whole {
                     if i == 0 {
-                        ahead.fetch(SIDE * BYTES);
+                        ahead = fetch(ahead, SIDE * BYTES);
                     }
                     let at = SCALE_BYTES + j * BYTES;
                     for (row, sum) in rows.iter().zip(&mut sums) {

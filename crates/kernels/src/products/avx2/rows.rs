@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Large, Small};
-use super::hints::Streams;
+use super::hints::fetch;
 use super::lanes;
 use crate::Matrix;
 use crate::products::Tile;
@@ -45,7 +45,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     let blocks = weight.cols / SMALL;
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers(weight, first);
-        let mut ahead = Streams::new(tile, first, SIDE);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -58,7 +58,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
                 // SAFETY: `x` is 32 bytes; each row has a block at `at`.
                 unsafe {
                     if i == 0 {
-                        ahead.fetch(SIDE * K::Block::BYTES);
+                        ahead = fetch(ahead, SIDE * K::Block::BYTES);
                     }
                     let mut codes = K::dots(&rows.map(|row| row.add(at)), x.as_ptr());
                     let x_sum = i32::from(*x_sum);
@@ -107,7 +107,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     let blocks = weight.cols / LARGE;
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers(weight, first);
-        let mut ahead = Streams::new(tile, first, SIDE);
+        let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -119,7 +119,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
                 // SAFETY: each row has a block at `at`.
                 let (codes, minimums) = unsafe {
                     if i == 0 {
-                        ahead.fetch(SIDE * K::Block::BYTES);
+                        ahead = fetch(ahead, SIDE * K::Block::BYTES);
                     }
                     products::<K>(&rows, at, x, x_sums)
                 };
