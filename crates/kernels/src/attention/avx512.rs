@@ -1,7 +1,7 @@
 //! Attention with AVX-512: that of AVX2 with wider inner loops, and the same bits.
 //!
-//! A vector holds the same columns of two keys in its halves, so that a product is still summed in eight lanes; of a value
-//! it holds sixteen columns, which do not meet.
+//! For a few rows a vector holds the same columns of two keys in its halves, so that a product is still summed in eight
+//! lanes; for many, one column of sixteen keys. Of a value it holds sixteen columns, which do not meet.
 
 use std::arch::x86_64::*;
 
@@ -9,6 +9,7 @@ use super::Head;
 use super::avx2::attend_in;
 use super::avx2::kv::{Kv, widen};
 use super::avx2::sums::{self, Loops, dot};
+use crate::products::avx2::hints::{Streams, fetch};
 
 /// Vectors of sixteen floats.
 struct Sixteen;
@@ -26,32 +27,22 @@ const PAIRS: usize = KEYS / 2;
 const FIRST: [usize; PAIRS] = [0, 4, 1, 5];
 
 /// Where eight keys are.
-trait Keys {
-    /// Columns `at..at + 8` of keys `FIRST[pair]` and `FIRST[pair] + 2`.
-    ///
-    /// # Safety
-    /// They exist; the processor has AVX-512 F.
-    unsafe fn pair(&self, pair: usize, at: usize) -> __m512;
-}
+struct Keys<T>([*const T; KEYS]);
 
-/// In memory, in any format.
-struct Apart<T>([*const T; KEYS]);
-
-/// In a tile: `[dim / 8, PAIRS]` vectors.
-struct Tiled(*const f32);
-
-impl<T: Kv> Apart<T> {
+impl<T: Kv> Keys<T> {
     /// The keys from `first` on; beyond the last of `count`, the last again.
     ///
     /// # Safety
     /// They are behind the pointer.
-    unsafe fn new(keys: *const T, first: usize, count: usize, dim: usize) -> Apart<T> {
+    unsafe fn new(keys: *const T, first: usize, count: usize, dim: usize) -> Keys<T> {
         // SAFETY: the caller's promise.
-        Apart(std::array::from_fn(|k| unsafe { keys.add((first + k).min(count - 1) * dim) }))
+        Keys(std::array::from_fn(|k| unsafe { keys.add((first + k).min(count - 1) * dim) }))
     }
-}
 
-impl<T: Kv> Keys for Apart<T> {
+    /// Columns `at..at + 8` of keys `FIRST[pair]` and `FIRST[pair] + 2`.
+    ///
+    /// # Safety
+    /// They exist; the processor has AVX-512 F.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
     unsafe fn pair(&self, pair: usize, at: usize) -> __m512 {
@@ -61,24 +52,15 @@ impl<T: Kv> Keys for Apart<T> {
     }
 }
 
-impl Keys for Tiled {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-    unsafe fn pair(&self, pair: usize, at: usize) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_ps(self.0.add(at * KEYS + pair * 16)) }
-    }
-}
-
 /// Scaled products of `N` queries with up to eight keys, `left` of which are stored.
 ///
 /// # Safety
 /// `dim` is a multiple of eight and the width of all; there is room for as many products as are stored.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-unsafe fn eight<const N: usize>(
+unsafe fn eight<T: Kv, const N: usize>(
     queries: [*const f32; N],
-    keys: &impl Keys,
+    keys: &Keys<T>,
     left: usize,
     dim: usize,
     scale: f32,
@@ -124,9 +106,106 @@ fn eight_sums(&[a, b, c, d]: &[__m512; PAIRS]) -> __m256 {
     _mm512_castps512_ps256(_mm512_castpd_ps(_mm512_permutexvar_pd(order, _mm512_castps_pd(sums))))
 }
 
+/// Keys of a tile's vector, one in each lane.
+const SIDE: usize = 16;
+
+/// Lays sixteen keys, `[16, dim]`, out as `[dim, 16]`.
+///
+/// # Safety
+/// The keys can be read, `dim` is a multiple of four, and there is room.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+unsafe fn transpose(keys: *const f32, dim: usize, to: *mut f32) {
+    for at in (0..dim).step_by(4) {
+        // Four columns of keys `g`, `4 + g`, `8 + g` and `12 + g` in the parts of a vector, so that the four vectors'
+        // parts need only be transposed in themselves.
+        let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|g| {
+            // SAFETY: the caller's promise.
+            let part = |p: usize| unsafe { _mm_loadu_ps(keys.add((4 * p + g) * dim + at)) };
+            let vector = _mm512_castps128_ps512(part(0));
+            let vector = _mm512_insertf32x4::<1>(vector, part(1));
+            let vector = _mm512_insertf32x4::<2>(vector, part(2));
+            _mm512_insertf32x4::<3>(vector, part(3))
+        });
+        let low = |a, b| _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+        let high = |a, b| _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+        let columns = [
+            _mm512_unpacklo_pd(low(a, b), low(c, d)),
+            _mm512_unpackhi_pd(low(a, b), low(c, d)),
+            _mm512_unpacklo_pd(high(a, b), high(c, d)),
+            _mm512_unpackhi_pd(high(a, b), high(c, d)),
+        ];
+        for (c, column) in columns.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_ps(to.add((at + c) * SIDE), _mm512_castpd_ps(column)) };
+        }
+    }
+}
+
+/// Scaled products of `N` queries with up to `16 V` keys of a tile, `left` of which are stored.
+///
+/// A lane of the sums is a key's own, so none is summed across; its eight sums along the width are made one after the other
+/// and join as in [`crate::products::sum_lanes`].
+///
+/// # Safety
+/// `dim` is a multiple of eight and the width of all; the tile has as many keys, and there is room for as many products as
+/// are stored.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+unsafe fn side_by_side<const N: usize, const V: usize>(
+    queries: [*const f32; N],
+    tile: *const f32,
+    left: usize,
+    dim: usize,
+    scale: f32,
+    out: [*mut f32; N],
+) {
+    // Sums over the columns of one lane.
+    let lane = |lane: usize| {
+        let mut sums = [[_mm512_setzero_ps(); V]; N];
+        for at in (lane..dim).step_by(8) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let keys: [__m512; V] =
+                    std::array::from_fn(|v| _mm512_loadu_ps(tile.add((v * dim + at) * SIDE)));
+                for (sums, query) in sums.iter_mut().zip(queries) {
+                    let query = _mm512_set1_ps(*query.add(at));
+                    for (sum, key) in sums.iter_mut().zip(keys) {
+                        *sum = _mm512_fmadd_ps(query, key, *sum);
+                    }
+                }
+            }
+        }
+        sums
+    };
+    let add = |mut a: [[__m512; V]; N], b: [[__m512; V]; N]| {
+        for (a, b) in a.as_flattened_mut().iter_mut().zip(b.as_flattened()) {
+            *a = _mm512_add_ps(*a, *b);
+        }
+        a
+    };
+    let even = add(add(lane(0), lane(4)), add(lane(2), lane(6)));
+    let sums = add(even, add(add(lane(1), lane(5)), add(lane(3), lane(7))));
+    for (sums, out) in sums.into_iter().zip(out) {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let here = left.saturating_sub(v * SIDE).min(SIDE);
+            let mask = ((1u32 << here) - 1) as __mmask16;
+            // SAFETY: as many as are left.
+            unsafe {
+                _mm512_mask_storeu_ps(
+                    out.wrapping_add(v * SIDE),
+                    mask,
+                    _mm512_mul_ps(sum, _mm512_set1_ps(scale)),
+                );
+            }
+        }
+    }
+}
+
 impl Loops for Sixteen {
-    const TOGETHER: usize = 32;
+    const TOGETHER: usize = 64;
     const ROWS: usize = 4;
+    const TRANSPOSED: bool = true;
 
     fn softmax(x: &mut [f32]) {
         // SAFETY: these loops run where there is AVX-512.
@@ -139,6 +218,8 @@ impl Loops for Sixteen {
         let (sixteens, tail) = from.as_chunks::<16>();
         let (to, to_tail) = to.as_chunks_mut::<16>();
         for (from, to) in sixteens.iter().zip(to) {
+            // The processor's own guesses end with each page.
+            fetch(from.as_ptr().cast::<u8>().wrapping_add(4096), size_of_val(from));
             // SAFETY: sixteen values on both sides.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), T::load_sixteen(from.as_ptr())) };
         }
@@ -151,17 +232,15 @@ impl Loops for Sixteen {
         if !dim.is_multiple_of(8) {
             return widen(keys, &mut tile[..keys.len()]);
         }
-        let count = keys.len() / dim;
-        for (group, to) in (0..count).step_by(KEYS).zip(tile.chunks_exact_mut(KEYS * dim)) {
-            // SAFETY: keys of the slice, and a vector's room for each.
+        // Memory operands spare the transposition half of its shuffles, so keys are widened before it.
+        let (tile, wide) = tile.split_at_mut(tile.len() - SIDE * dim);
+        for (keys, to) in keys.chunks(SIDE * dim).zip(tile.chunks_exact_mut(SIDE * dim)) {
+            // Behind the last key stands what was there before: no product of it is stored.
+            let wide = &mut wide[..keys.len()];
+            // SAFETY: sixteen keys on both sides.
             unsafe {
-                let keys = Apart::new(keys.as_ptr(), group, count, dim);
-                for at in (0..dim).step_by(8) {
-                    for pair in 0..PAIRS {
-                        let to = to[at * KEYS + pair * 16..][..16].as_mut_ptr();
-                        _mm512_storeu_ps(to, keys.pair(pair, at));
-                    }
-                }
+                Self::widen(keys, wide);
+                transpose(wide.as_ptr(), dim, to.as_mut_ptr());
             }
         }
     }
@@ -181,9 +260,29 @@ impl Loops for Sixteen {
             if !dim.is_multiple_of(8) {
                 return Self::products(queries, tile, count, dim, scale, out);
             }
-            for slot in (0..count).step_by(KEYS) {
-                let keys = Tiled(tile.add(slot * dim));
-                eight(queries, &keys, count - slot, dim, scale, out.map(|out| out.add(slot)));
+            let mut slot = 0;
+            while slot + SIDE < count {
+                let here = count - slot;
+                side_by_side::<N, 2>(
+                    queries,
+                    tile.add(slot * dim),
+                    here,
+                    dim,
+                    scale,
+                    out.map(|out| out.add(slot)),
+                );
+                slot += 2 * SIDE;
+            }
+            if slot < count {
+                let here = count - slot;
+                side_by_side::<N, 1>(
+                    queries,
+                    tile.add(slot * dim),
+                    here,
+                    dim,
+                    scale,
+                    out.map(|out| out.add(slot)),
+                );
             }
         }
     }
@@ -207,8 +306,10 @@ impl Loops for Sixteen {
                 }
                 return;
             }
+            let mut ahead = Streams::along(keys.cast(), count * dim * size_of::<T>());
             for slot in (0..count).step_by(KEYS) {
-                let keys = Apart::new(keys, slot, count, dim);
+                ahead.advance(KEYS * dim * size_of::<T>());
+                let keys = Keys::new(keys, slot, count, dim);
                 eight(queries, &keys, count - slot, dim, scale, out.map(|out| out.add(slot)));
             }
         }
@@ -265,8 +366,14 @@ unsafe fn columns<T: Kv, const N: usize, const V: usize>(
                 *sum = _mm512_loadu_ps(out.add(16 * v));
             }
         }
+        // Floats are mostly those of a tile, which is at hand.
+        let mut ahead =
+            Streams::along(values.cast(), if T::NARROW { count * dim * size_of::<T>() } else { 0 });
         for slot in 0..count {
             let value = values.add(slot * dim);
+            if T::NARROW {
+                ahead.advance(dim * size_of::<T>());
+            }
             let value: [__m512; V] = std::array::from_fn(|v| T::load_sixteen(value.add(16 * v)));
             for (sums, p) in sums.iter_mut().zip(p) {
                 let p = _mm512_set1_ps(*p.add(slot));

@@ -10,16 +10,22 @@ pub(super) const LN2_LOW: f32 = -2.121_944_4e-4;
 /// The Taylor series to r^7, whose remainder is below 2^-27 on half of ln 2; the highest power first.
 pub(super) const SERIES: [f32; 8] =
     [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-/// Where `e^x` leaves the normal numbers.
-pub(super) const LOWEST: f32 = -87.336_54;
+/// Below this `e^x` counts as 0. Numbers under the smallest normal one take processors a hundred times as long, so none is
+/// made on the way, and what is left stays a normal number when a softmax divides it by a sum of up to 2^17.
+pub(super) const LOWEST: f32 = -75.0;
+/// Above this it is infinite.
 pub(super) const HIGHEST: f32 = 88.722_84;
 /// -2 sqrt(2 / pi).
 pub(super) const TWICE: f32 = -2.0 * 0.797_884_6;
 
-/// `e^x`, to about two units in the last place; 0 where it would be less than the smallest normal number.
+/// `e^x`, to about two units in the last place; 0 below [`LOWEST`].
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn exp(x: __m256) -> __m256 {
+    // Comparisons with NaN are false, so that a NaN stays.
+    let low = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(LOWEST));
+    let high = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(HIGHEST));
+    let x = _mm256_andnot_ps(low, x);
     // x = n ln 2 + r with |r| <= ln 2 / 2.
     let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
         x,
@@ -37,9 +43,6 @@ pub(crate) fn exp(x: __m256) -> __m256 {
     let bias = _mm256_set1_epi32(127);
     let power = |k| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(k, bias)));
     let y = _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(n, half)));
-    // Outside the range of exponents; comparisons with NaN are false, so that a NaN stays.
-    let low = _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_set1_ps(LOWEST));
-    let high = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(HIGHEST));
     let y = _mm256_blendv_ps(y, _mm256_set1_ps(f32::INFINITY), high);
     _mm256_andnot_ps(low, y)
 }

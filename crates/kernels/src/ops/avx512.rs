@@ -10,6 +10,10 @@ use crate::products::{avx512::lanes, sum_lanes};
 #[target_feature(enable = "avx512f")]
 fn exp(x: __m512) -> __m512 {
     const ROUND: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    // Comparisons with NaN are false, so that a NaN stays.
+    let low = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_set1_ps(avx2::LOWEST));
+    let high = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_set1_ps(avx2::HIGHEST));
+    let x = _mm512_maskz_mov_ps(!low, x);
     let n = _mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E));
     let n = _mm512_roundscale_ps::<ROUND>(n);
     let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(avx2::LN2_HIGH), x);
@@ -18,11 +22,8 @@ fn exp(x: __m512) -> __m512 {
     for c in &avx2::SERIES[1..] {
         p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(*c));
     }
-    // Times 2^n, in one rounding; outside the range of exponents as below.
+    // Times 2^n, in one rounding.
     let y = _mm512_scalef_ps(p, n);
-    // Comparisons with NaN are false, so that a NaN stays.
-    let low = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_set1_ps(avx2::LOWEST));
-    let high = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_set1_ps(avx2::HIGHEST));
     let y = _mm512_mask_mov_ps(y, high, _mm512_set1_ps(f32::INFINITY));
     _mm512_maskz_mov_ps(!low, y)
 }

@@ -17,15 +17,15 @@ use super::{Head, KvSlice};
 use kv::Kv;
 use sums::{Eight, Loops};
 
-/// Scores held for a group of query rows: 512 KB, which a second-level cache holds. Eight rows go together however many
+/// Scores held for a group of query rows: 1 MB, which a second-level cache holds. Eight rows go together however many
 /// slots there are.
-const SCORES: usize = 128 << 10;
+const SCORES: usize = 256 << 10;
 /// Query rows that go on together with values that not all rows of a group see.
 const NEAR: usize = 8;
 /// Widened values held at a time: 16 KB, half of a first-level cache.
 const TILE: usize = 4096;
 /// Slots of a tile are a multiple of this.
-const KEYS: usize = 8;
+const KEYS: usize = 16;
 
 /// Query rows of a group, `stride` apart.
 #[derive(Clone, Copy)]
@@ -45,11 +45,11 @@ pub(crate) fn attend(head: &mut Head<'_, '_>) {
 pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
     let mut scratch = std::mem::take(head.scratch);
     // Room for the scores of a group of rows, each over all slots, and for its queries when they get scales.
-    let (dim, stride) = (head.shape.dim, head.slots());
+    let (dim, stride) = (head.shape.dim, stride(head));
     let together = (SCORES / stride).clamp(NEAR, L::TOGETHER);
     let group = together.min(head.rows);
     let scaled = if matches!(head.keys, KvSlice::I8Channels { .. }) { group * dim } else { 0 };
-    let tile = TILE.max(KEYS * dim);
+    let tile = TILE.max(KEYS * dim) + if L::TRANSPOSED { KEYS * dim } else { 0 };
     let room = group * stride + scaled + tile;
     if scratch.len() < room {
         // Decoding adds a slot a token, which should not grow it every time.
@@ -101,6 +101,13 @@ pub(super) fn attend_in<L: Loops>(head: &mut Head<'_, '_>) {
     *head.scratch = scratch;
 }
 
+/// Scores from one row to the next: an odd number of cache lines, so that the scores of a slot in many rows do not share
+/// a few places of the first-level cache.
+fn stride(head: &Head<'_, '_>) -> usize {
+    const LINE: usize = 16;
+    (head.slots().div_ceil(LINE) | 1) * LINE
+}
+
 /// `x *= y`, elementwise.
 fn multiply(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
@@ -112,7 +119,7 @@ fn multiply(x: &mut [f32], y: &[f32]) {
 fn scale_slots(head: &Head<'_, '_>, rows: Range<usize>, scales: &[f32], held: &mut [f32]) {
     for (j, row) in rows.enumerate() {
         let (low, end) = head.seen(row);
-        multiply(&mut held[j * head.slots()..][low..end], &scales[low..end]);
+        multiply(&mut held[j * stride(head)..][low..end], &scales[low..end]);
     }
 }
 
@@ -154,9 +161,9 @@ fn scores<L: Loops, T: Kv>(
     scores: &mut [f32],
     tile: &mut [f32],
 ) {
-    let (dim, stride) = (head.shape.dim, head.slots());
+    let (dim, stride) = (head.shape.dim, stride(head));
     let mut to = Scores { queries, scores, stride, dim, scale: head.shape.scale };
-    if T::NARROW && rows.len() > L::ROWS {
+    if (T::NARROW || L::TRANSPOSED) && rows.len() > L::ROWS {
         // What a row does not see is computed with the rest and never read.
         let all = head.seen(rows.start).0..head.seen(rows.end - 1).1;
         for slots in tiles(all, dim) {
@@ -242,7 +249,7 @@ fn blend<L: Loops, T: Kv>(
     p: &[f32],
     tile: &mut [f32],
 ) {
-    let (dim, stride) = (head.shape.dim, head.slots());
+    let (dim, stride) = (head.shape.dim, stride(head));
     let shared = shared(head, &rows);
     for row in rows.clone() {
         head.out[row * head.out_stride..][..dim].fill(0.0);

@@ -17,6 +17,8 @@ pub(in crate::attention) trait Loops {
     const TOGETHER: usize;
     /// Rows of one call at most, 3 or 4: with their keys, or vectors of a value, their sums fill the registers.
     const ROWS: usize;
+    /// Whether a tile holds keys otherwise than memory does, so that it pays for keys of any format.
+    const TRANSPOSED: bool;
 
     /// [`crate::ops::softmax`].
     fn softmax(x: &mut [f32]);
@@ -30,7 +32,7 @@ pub(in crate::attention) trait Loops {
     /// Widens the keys of several slots, `[slots, dim]`, into a tile for [`Loops::tiled`].
     ///
     /// # Safety
-    /// There is at least one, the tile has room for a multiple of eight keys; the processor has what the loops use.
+    /// There is at least one; the tile has room for a multiple of sixteen keys, and for sixteen more where it is transposed; the processor has what the loops use.
     unsafe fn lay_out<T: Kv>(keys: &[T], dim: usize, tile: &mut [f32]);
 
     /// [`Loops::products`] with keys of a tile.
@@ -80,6 +82,7 @@ pub(super) struct Eight;
 impl Loops for Eight {
     const TOGETHER: usize = 8;
     const ROWS: usize = 3;
+    const TRANSPOSED: bool = false;
 
     fn softmax(x: &mut [f32]) {
         // SAFETY: these loops run where there is AVX2.

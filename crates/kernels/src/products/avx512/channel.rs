@@ -10,7 +10,7 @@ use crate::Matrix;
 use crate::products::Tile;
 pub(in crate::products) use crate::products::avx2::channel::{W4A8, W8A8};
 use crate::products::avx2::channel::{scales, tails};
-use crate::products::avx2::hints::fetch;
+use crate::products::avx2::hints::Streams;
 use crate::quants::channel::{GROUP, SCALE_BYTES};
 
 /// Weight rows walked side by side.
@@ -104,13 +104,13 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = Rows::<SIDE, K>::new(weight, first);
         let w_scales: [f32; SIDE] = scales(weight, first);
-        let mut ahead = tile.ahead(first + SIDE);
+        let mut ahead = Streams::new(tile, first, SIDE);
         for i in 0..tile.x.m() {
             let x = form.codes[i * form.stride..][..form.stride].as_chunks::<GROUP>().0;
             let mut sums = [_mm512_setzero_si512(); SIDE];
             for (group, x) in x.iter().enumerate() {
                 if i == 0 {
-                    ahead = fetch(ahead, SIDE * K::BYTES);
+                    ahead.fetch(SIDE * K::BYTES);
                 }
                 // SAFETY: 64 codes, padded as the weights are.
                 let x = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };

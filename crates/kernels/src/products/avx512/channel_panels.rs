@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use super::channel::{Codes, Rows};
 use super::lanes;
-use super::panels::{SIDE, WIDE, broadcast};
+use super::panels::{SIDE, WIDE, broadcast, row_blocks};
 use crate::products::Tile;
 use crate::products::avx2::channel::scales;
 use crate::products::avx2::hints::Ahead;
@@ -44,40 +44,42 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { panel, sums } = &mut **scratch
             .get_or_insert_with(|| Box::new(Scratch { panel: [[zero; 2]; _], sums: Vec::new() }));
-        for row in (0..weight.rows).step_by(WIDE) {
-            sums.clear();
-            sums.resize(m, [zero; 2]);
-            let rows = Rows::<WIDE, K>::new(weight, row);
-            let w_scales: [f32; WIDE] = scales(weight, row);
-            // SAFETY: 32 floats are two vectors.
-            let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
-            let sides = (weight.rows - row).div_ceil(SIDE).min(2);
-            let parts = groups.div_ceil(CHUNK) * m.div_ceil(TOGETHER);
-            let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
-            for first in (0..groups).step_by(CHUNK) {
-                let here = CHUNK.min(groups - first);
-                for side in 0..sides {
-                    for (group, panel) in panel.chunks_exact_mut(STEPS).take(here).enumerate() {
-                        let mut codes = [zero; SIDE];
-                        for (r, codes) in codes.iter_mut().enumerate() {
-                            // SAFETY: rows have as many groups as activations.
-                            *codes = unsafe { rows.group(side * SIDE + r, first + group) };
-                        }
-                        for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
-                            to[side] = column;
+        for i in row_blocks::<TOGETHER>(m, tile.x.whole.stride) {
+            for row in (0..weight.rows).step_by(WIDE) {
+                sums.clear();
+                sums.resize(i.len(), [zero; 2]);
+                let rows = Rows::<WIDE, K>::new(weight, row);
+                let w_scales: [f32; WIDE] = scales(weight, row);
+                // SAFETY: 32 floats are two vectors.
+                let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
+                let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+                let parts = groups.div_ceil(CHUNK) * i.len().div_ceil(TOGETHER);
+                let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
+                for first in (0..groups).step_by(CHUNK) {
+                    let here = CHUNK.min(groups - first);
+                    for side in 0..sides {
+                        for (group, panel) in panel.chunks_exact_mut(STEPS).take(here).enumerate() {
+                            let mut codes = [zero; SIDE];
+                            for (r, codes) in codes.iter_mut().enumerate() {
+                                // SAFETY: rows have as many groups as activations.
+                                *codes = unsafe { rows.group(side * SIDE + r, first + group) };
+                            }
+                            for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
+                                to[side] = column;
+                            }
                         }
                     }
-                }
-                let panel = &panel[..here * STEPS];
-                for (i, sums) in sums.chunks_mut(TOGETHER).enumerate() {
-                    ahead.fetch();
-                    match sides {
-                        1 => multiply::<1>(tile, panel, first, i * TOGETHER, sums),
-                        _ => multiply::<2>(tile, panel, first, i * TOGETHER, sums),
-                    }
-                    if first + here == groups {
-                        // At once: memory takes the outputs while the next rows are multiplied.
-                        store::<K>(tile, row, i * TOGETHER, w_scales, sums);
+                    let panel = &panel[..here * STEPS];
+                    for (i, sums) in i.clone().step_by(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
+                        ahead.fetch();
+                        match sides {
+                            1 => multiply::<1>(tile, panel, first, i, sums),
+                            _ => multiply::<2>(tile, panel, first, i, sums),
+                        }
+                        if first + here == groups {
+                            // At once: memory takes the outputs while the next rows are multiplied.
+                            store::<K>(tile, row, i, w_scales, sums);
+                        }
                     }
                 }
             }

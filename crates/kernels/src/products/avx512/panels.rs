@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::ops::Range;
 
 use super::blocks::{Large, Small};
 use super::lanes;
@@ -93,24 +94,26 @@ fn over_panels<const N: usize>(
             Box::new(Panel { codes: [[_mm512_setzero_si512(); 2]; _], scales: Scales::new() })
         });
         SUMS.with_borrow_mut(|sums| {
-            for row in (0..weight.rows).step_by(WIDE) {
-                sums.clear();
-                sums.resize(tile.x.m(), [_mm512_setzero_ps(); 2]);
-                let sides = (weight.rows - row).div_ceil(SIDE).min(2);
-                let parts = blocks.div_ceil(BLOCKS) * tile.x.m().div_ceil(N);
-                let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
-                for first in (0..blocks).step_by(BLOCKS) {
-                    let here = (blocks - first).min(BLOCKS);
-                    for side in 0..sides {
-                        pack(panel, &pointers(tile, row + side * SIDE), side, first, here);
-                    }
-                    for (i, sums) in sums.chunks_mut(N).enumerate() {
-                        ahead.fetch();
-                        multiply(panel, sides, first, here, i * N, sums);
-                        if first + here == blocks {
-                            // At once: memory takes the outputs while the next rows are multiplied.
-                            for (j, sums) in sums.iter().enumerate() {
-                                lanes::store(tile, i * N + j, row, *sums);
+            for i in row_blocks::<N>(tile.x.m(), weight.cols) {
+                for row in (0..weight.rows).step_by(WIDE) {
+                    sums.clear();
+                    sums.resize(i.len(), [_mm512_setzero_ps(); 2]);
+                    let sides = (weight.rows - row).div_ceil(SIDE).min(2);
+                    let parts = blocks.div_ceil(BLOCKS) * i.len().div_ceil(N);
+                    let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
+                    for first in (0..blocks).step_by(BLOCKS) {
+                        let here = (blocks - first).min(BLOCKS);
+                        for side in 0..sides {
+                            pack(panel, &pointers(tile, row + side * SIDE), side, first, here);
+                        }
+                        for (i, sums) in i.clone().step_by(N).zip(sums.chunks_mut(N)) {
+                            ahead.fetch();
+                            multiply(panel, sides, first, here, i, sums);
+                            if first + here == blocks {
+                                // At once: memory takes the outputs while the next rows are multiplied.
+                                for (j, sums) in sums.iter().enumerate() {
+                                    lanes::store(tile, i + j, row, *sums);
+                                }
                             }
                         }
                     }
@@ -118,6 +121,15 @@ fn over_panels<const N: usize>(
             }
         });
     });
+}
+
+/// The activation rows that meet the weights of a tile before others do: as many as a second-level cache holds beside them.
+/// Every panel meets all of them, and unpacking the weights once more costs less than fetching codes from further away.
+pub(super) fn row_blocks<const N: usize>(m: usize, cols: usize) -> impl Iterator<Item = Range<usize>> {
+    const CODES: usize = 768 << 10;
+    let most = (CODES / cols.max(1)).max(N);
+    let each = m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(N);
+    (0..m).step_by(each).map(move |first| first..(first + each).min(m))
 }
 
 /// Four columns broadcast to all lanes.

@@ -1,7 +1,6 @@
 //! Products of a few activation rows, as in decoding: bound by reading the weights.
 //!
-//! Eight weight rows are walked side by side, and the next eight are asked for in the order in which they lie in memory,
-//! each line once. A vector holds the codes of two blocks of 32 of one row; the sums of eight
+//! Eight weight rows are walked side by side, and what lies behind them is asked for meanwhile, each line once. A vector holds the codes of two blocks of 32 of one row; the sums of eight
 //! such vectors end up as eight sums of the first and eight of the second blocks. Of nibbles sixteen rows go side by side,
 //! four in a vector, which takes half as many sums across lanes; their scales fill a vector, too.
 
@@ -11,7 +10,7 @@ use super::blocks::{Heads, Large, Nibbles, Small, join};
 use super::lanes;
 use crate::Matrix;
 use crate::products::Tile;
-use crate::products::avx2::hints::fetch;
+use crate::products::avx2::hints::Streams;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows walked side by side.
@@ -45,7 +44,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     let blocks = weight.cols / SMALL;
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers::<SIDE>(weight, first);
-        let mut ahead = tile.ahead(first + SIDE);
+        let mut ahead = Streams::new(tile, first, SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -55,7 +54,7 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
             for (pair, x) in pairs.iter().enumerate() {
                 let (j, at) = (2 * pair, 2 * pair * K::Block::BYTES);
                 if i == 0 {
-                    ahead = fetch(ahead, 2 * SIDE * K::Block::BYTES);
+                    ahead.fetch(2 * SIDE * K::Block::BYTES);
                 }
                 // SAFETY: `x` is 64 bytes; each row has two blocks at `at`.
                 let [low, high] = unsafe {
@@ -94,7 +93,7 @@ pub(super) fn nibbles<K: Nibbles>(tile: &Tile<'_>) {
     let blocks = weight.cols / SMALL;
     for first in (0..weight.rows).step_by(NIBBLES_SIDE) {
         let rows = pointers::<NIBBLES_SIDE>(weight, first);
-        let mut ahead = tile.ahead(first + NIBBLES_SIDE);
+        let mut ahead = Streams::new(tile, first, NIBBLES_SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -104,7 +103,7 @@ pub(super) fn nibbles<K: Nibbles>(tile: &Tile<'_>) {
             for (j, ((x, scale), x_sum)) in inputs.enumerate() {
                 let at = j * K::Block::BYTES;
                 if i == 0 {
-                    ahead = fetch(ahead, NIBBLES_SIDE * K::Block::BYTES);
+                    ahead.fetch(NIBBLES_SIDE * K::Block::BYTES);
                 }
                 // SAFETY: each row has a block at `at`.
                 sums = unsafe { _mm512_add_ps(sums, nibbles_term::<K>(&rows, at, x, *scale, *x_sum)) };
@@ -198,7 +197,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
     let blocks = weight.cols / LARGE;
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers::<SIDE>(weight, first);
-        let mut ahead = tile.ahead(first + SIDE);
+        let mut ahead = Streams::new(tile, first, SIDE);
         for i in 0..tile.x.m() {
             let x = &form.codes[i * weight.cols..(i + 1) * weight.cols];
             let scales = &form.scales[i * blocks..(i + 1) * blocks];
@@ -207,7 +206,7 @@ pub(super) fn large<K: Large>(tile: &Tile<'_>) {
             let inputs = x.as_chunks::<LARGE>().0.iter().zip(x_sums.as_chunks::<16>().0).zip(scales);
             for (j, ((x, x_sums), scale)) in inputs.enumerate() {
                 if i == 0 {
-                    ahead = fetch(ahead, SIDE * K::Block::BYTES);
+                    ahead.fetch(SIDE * K::Block::BYTES);
                 }
                 // SAFETY: each row has a block there.
                 let (codes, heads) = unsafe { products::<K>(&rows, j * K::Block::BYTES, x, x_sums) };
