@@ -21,7 +21,7 @@ ADAPTERS, RANK, EPOCHS, BATCH, RATE = 8, 8, 4, 16, 6e-3
 TARGETS = "q,v,up,down"
 # What people ask an assistant to do; small talk and questions about itself `mini` answers without an adapter.
 DOMAINS = "auto_and_commute banking credit_cards home kitchen_and_dining travel utility work".split()
-INTENT_EXAMPLES = 40  # of every intent
+INTENT_EXAMPLES = 80  # of every intent
 WORD_EXAMPLES = 25  # of every word task
 WORDS = """
 function_vectors/antonym function_vectors/synonym function_vectors/present-past function_vectors/singular-plural

@@ -29,9 +29,8 @@ SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p
 RECALL = {
     "copies": (30, 350, 4000), "recall256": (60, 560, 6000), "recall512": (500, 1500, 1500), "recall1024": (1300, 3100, 700),
     "many": (150, 2700, 1000), "long": (2300, 3800, 500),
-    "surprises256": (80, 600, 6000), "surprises1024": (600, 3500, 1000),
 }
-MANY = ("copies", "many", "long", "surprises256", "surprises1024")  # more questions about each passage
+MANY = ("copies", "many", "long")  # more questions about each passage
 ECHOES, PATTERNS = 6000, 4000
 CHUNK = 1000  # documents that one seed makes
 
@@ -95,7 +94,7 @@ def main():
     groups["storytasks"] = storytasks.load(stories, rng)
     groups["smalltalk"] = smalltalk.load(rng)
     make = {"echoes": choices.Echoes([d for name in text for d in text[name][0]]), "patterns": patterns.Patterns(args.data)}
-    make |= {name: functools.partial(recall.of_size, sizes[:2], filler, name in MANY, recall.SURPRISES if name.startswith("surprises") else None) for name, sizes in RECALL.items()}
+    make |= {name: functools.partial(recall.of_size, sizes[:2], filler, name in MANY) for name, sizes in RECALL.items()}
     counts = {"echoes": ECHOES, "patterns": PATTERNS} | {name: sizes[2] for name, sizes in RECALL.items()}
 
     path = args.out / "tokenizer.json"

@@ -4,7 +4,6 @@ A generator takes `(rng, size, prose)` where `size` is the wanted length in char
 `(context, [(question, answer), ...])`. `document` renders it as a question in a user turn or as plain text.
 """
 
-import re
 import string
 
 from chat import dialogue
@@ -16,11 +15,10 @@ LONG = 2300  # characters: from here a passage is there to be searched, and fill
 
 
 class Prose:
-    """Filler: runs of sentences from the training stories, at least `size` characters long; and all of their words."""
+    """Filler: runs of sentences from the training stories, at least `size` characters long."""
 
     def __init__(self, documents, split):
         self.sentences = [s for d in documents for s in split(d) if 20 < len(s) < 200 and "\n" not in s]
-        self.words = sorted({w for s in self.sentences for w in re.findall(r"\b[a-z]{3,}\b", s)})
 
     def run(self, rng, size):
         if size <= 0:
@@ -241,47 +239,13 @@ def repeats(rng, size):
     return [(first, 0), (first * rng.randint(1, 2), 6, ("", first))]
 
 
-def surprising(rng, fact, prose):
-    """The same fact with an answer that is in no list and can only be copied: words of the stories instead of its own."""
-    statement, question, answer, start = fact
-    if any(c.isdigit() for c in answer) or answer.split()[-1] in DAYS or answer in question or answer not in statement:
-        return fact
-    first, *rest = answer.split()
-    if first in PREPOSITIONS:
-        new = " ".join([first, rng.choice(["the", "a"]), *rng.sample(prose.words, rng.choice([1, 1, 2]))])
-    elif len(rest) > 1:  # something to do
-        words = rng.choice(prose.sentences).strip('".!?').split()
-        at = rng.randrange(max(1, len(words) - 4))
-        new = " ".join(words[at : at + rng.randint(3, 5)]).strip(',.!?"').lower()
-    else:
-        new = " ".join(rng.sample(prose.words, rng.choice([1, 1, 1, 2])))
-        new = new.capitalize() if answer[0].isupper() else new
-        new = f"{first} {new}" if rest and first in ("a", "an") else new
-    return statement.replace(answer, new), question, new, start
-
-
-def surprises(rng, size, prose):
-    """Needles or a list of facts, all of them surprising."""
-    if rng.random() < 0.3:
-        kind = rng.choice([attribute, hidden, owner, room_colour, best_thing])
-        facts = [surprising(rng, f, prose) for f in distinct(rng, [kind], min(30, max(2, size // 60)))]
-        return rng.choice([" ", "\n"]).join(f[0] for f in facts), facts
-    facts = [surprising(rng, f, prose) for f in distinct(rng, NEEDLES, rng.randint(1, max(2, min(6, size // 80))))]
-    filler = prose.run(rng, size - sum(len(f[0]) for f in facts))
-    for fact in facts:
-        filler.insert(rng.randint(0, len(filler)), fact[0])
-    return " ".join(filler), facts
-
-
-PREPOSITIONS = "in on under behind inside near between beside below by to".split()
 GENERATORS = [(needles, 6), (key_values, 4), (moves, 1.5), (variables, 1), (quotations, 1), (items, 1), (copy, 1.5)]
-SURPRISES = [(surprises, 1)]
 FILLING = [(needles, 8), (moves, 1), (key_values, 1)]  # those whose passages are as long as one asks
 
 
-def document(rng, size, prose, many=False, kinds=None):
+def document(rng, size, prose, many=False):
     """One training document of about `size` characters; with `many`, more questions about it."""
-    kinds = kinds or (FILLING if many and size > LONG else GENERATORS)
+    kinds = FILLING if many and size > LONG else GENERATORS
     if kinds is GENERATORS and rng.random() < (0.2 if many else 0.1):
         return repeats(rng, size)
     generator = rng.choices([g for g, _ in kinds], [w for _, w in kinds])[0]
@@ -310,6 +274,6 @@ def document(rng, size, prose, many=False, kinds=None):
     return dialogue(turns, asked=1, answered=20)
 
 
-def of_size(sizes, prose, many, kinds, rng):
+def of_size(sizes, prose, many, rng):
     """A document of between the two `sizes` in characters."""
-    return document(rng, rng.randint(*sizes), prose, many, kinds)
+    return document(rng, rng.randint(*sizes), prose, many)
