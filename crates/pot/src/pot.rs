@@ -16,7 +16,7 @@ use crate::{KvStorage, PotError, PotOptions, Slab, named};
 
 /// Rows of one pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
 /// progress is reported and that a stop comes soon.
-const PASS_ROWS: usize = 256;
+const PASS_ROWS: usize = 144;
 
 /// A network at work: what a pot needs to read.
 pub struct Network<'a> {
