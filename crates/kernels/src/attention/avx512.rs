@@ -260,29 +260,13 @@ impl Loops for Sixteen {
             if !dim.is_multiple_of(8) {
                 return Self::products(queries, tile, count, dim, scale, out);
             }
-            let mut slot = 0;
-            while slot + SIDE < count {
-                let here = count - slot;
-                side_by_side::<N, 2>(
-                    queries,
-                    tile.add(slot * dim),
-                    here,
-                    dim,
-                    scale,
-                    out.map(|out| out.add(slot)),
-                );
-                slot += 2 * SIDE;
-            }
-            if slot < count {
-                let here = count - slot;
-                side_by_side::<N, 1>(
-                    queries,
-                    tile.add(slot * dim),
-                    here,
-                    dim,
-                    scale,
-                    out.map(|out| out.add(slot)),
-                );
+            for slot in (0..count).step_by(2 * SIDE) {
+                let (tile, left, out) = (tile.add(slot * dim), count - slot, out.map(|out| out.add(slot)));
+                if left > SIDE {
+                    side_by_side::<N, 2>(queries, tile, left, dim, scale, out);
+                } else {
+                    side_by_side::<N, 1>(queries, tile, left, dim, scale, out);
+                }
             }
         }
     }

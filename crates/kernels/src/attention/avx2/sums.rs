@@ -32,7 +32,8 @@ pub(in crate::attention) trait Loops {
     /// Widens the keys of several slots, `[slots, dim]`, into a tile for [`Loops::tiled`].
     ///
     /// # Safety
-    /// There is at least one; the tile has room for a multiple of sixteen keys, and for sixteen more where it is transposed; the processor has what the loops use.
+    /// There is at least one; the tile has room for a multiple of sixteen keys, and for sixteen more where it is transposed;
+    /// the processor has what the loops use.
     unsafe fn lay_out<T: Kv>(keys: &[T], dim: usize, tile: &mut [f32]);
 
     /// [`Loops::products`] with keys of a tile.

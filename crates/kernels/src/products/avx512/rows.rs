@@ -1,8 +1,9 @@
 //! Products of a few activation rows, as in decoding: bound by reading the weights.
 //!
-//! Eight weight rows are walked side by side, and what lies behind them is asked for meanwhile, each line once. A vector holds the codes of two blocks of 32 of one row; the sums of eight
-//! such vectors end up as eight sums of the first and eight of the second blocks. Of nibbles sixteen rows go side by side,
-//! four in a vector, which takes half as many sums across lanes; their scales fill a vector, too.
+//! Eight weight rows are walked side by side, and what lies behind them is asked for meanwhile, each line once. A vector
+//! holds the codes of two blocks of 32 of one row; the sums of eight such vectors end up as eight sums of the first and
+//! eight of the second blocks. Of nibbles sixteen rows go side by side, four in a vector, which takes half as many sums
+//! across lanes; their scales fill a vector, too.
 
 use std::arch::x86_64::*;
 
