@@ -3,7 +3,7 @@
 
     kernels.py --kernel VMLINUZ [--cpu MODEL] [--bochs PROGRAM] [-- TEST ARGUMENTS]
 
-Builds the crate's tests as one static program, makes it the only program of a small Linux on a CD image, starts that
+Builds the crate's tests as one static program, puts it into a small Linux on a CD image, starts that
 in the emulator Bochs and shows what it prints. Exits with the tests' own code.
 
 Needs
@@ -12,7 +12,7 @@ Needs
 - a Linux kernel for x86-64 with everything built in that a serial console and an initial RAM disk need, 5.16 or
   newer for AMX: Debian's linux-image-cloud-amd64 is one (`dpkg -x` it; the file is boot/vmlinuz-*).
 - isolinux and its modules, and xorriso: Debian's `isolinux`, `syslinux-common`, `xorriso`.
-- a static C library for the target x86_64-unknown-linux-gnu (part of Debian's `libc6-dev`).
+- a C compiler and a static C library for the target x86_64-unknown-linux-gnu (Debian's `gcc` and `libc6-dev`).
 
 What has been seen (a Bochs of August 2026, Linux 6.1): with `--cpu corei7_icelake_u` the tests run on the emulator as it is.
 `sapphire_rapids` needs three gaps in its source closed first:
@@ -37,8 +37,26 @@ import time
 from pathlib import Path
 
 TARGET = "x86_64-unknown-linux-gnu"
-# What Linux says when the tests, its first process, have ended.
-ENDED = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]{8})")
+# Linux's first process: starts the tests and says how they ended. It never ends itself: Linux would stop and leave the console unread.
+INIT = r"""
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(int count, char **arguments) {
+    int status = 0;
+    pid_t tests = fork();
+    if (tests == 0) {
+        execv("/tests", arguments);
+        _exit(126);
+    }
+    waitpid(tests, &status, 0);
+    printf("\ntests ended: %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    fflush(stdout);
+    for (;;) pause();
+}
+"""
+ENDED = re.compile(r"^tests ended: (\d+)\r?\n", re.MULTILINE)
 
 
 def main() -> int:
@@ -76,8 +94,15 @@ def build(target_dir: Path | None) -> Path:
     return Path(programs[-1])
 
 
+def first_process(folder: Path) -> bytes:
+    source, init = folder / "init.c", folder / "init"
+    source.write_text(INIT)
+    subprocess.run([os.environ.get("CC", "cc"), "-static", "-O1", "-o", init, source], check=True)
+    return init.read_bytes()
+
+
 def make_image(folder: Path, program: Path, settings: argparse.Namespace) -> Path:
-    """A CD that boots Linux with `program` as its first and only process."""
+    """A CD that boots Linux and runs `program`."""
     root = folder / "cd"
     root.mkdir()
     shutil.copy(settings.kernel, root / "vmlinuz")
@@ -85,9 +110,11 @@ def make_image(folder: Path, program: Path, settings: argparse.Namespace) -> Pat
         out.write(archive({
             "dev": (stat.S_IFDIR | 0o755, b"", (0, 0)),
             "dev/console": (stat.S_IFCHR | 0o600, b"", (5, 1)),
-            # Property tests draw their seeds from here.
+            # Property tests draw their seeds from these.
+            "dev/random": (stat.S_IFCHR | 0o644, b"", (1, 8)),
             "dev/urandom": (stat.S_IFCHR | 0o644, b"", (1, 9)),
-            "init": (stat.S_IFREG | 0o755, program.read_bytes(), (0, 0)),
+            "init": (stat.S_IFREG | 0o755, first_process(folder), (0, 0)),
+            "tests": (stat.S_IFREG | 0o755, program.read_bytes(), (0, 0)),
         }))
     # The emulated clock runs at its own pace, and the random numbers it lacks are not worth waiting for. Two features go:
     # the emulator stops at registers of `waitpkg`, and has `fsrm` without the `erms` that Linux takes for granted then.
@@ -151,9 +178,7 @@ error: action=report
             print(text[shown:], end="", flush=True)
             shown = len(text)
             if ended := ENDED.search(text):
-                status = int(ended[1], 16)
-                # The code of an exit, or 128 and the signal.
-                return status >> 8 if status & 0x7F == 0 else 128 + (status & 0x7F)
+                return int(ended[1])
             if "Kernel panic" in text:
                 print("Linux stopped before the tests did", file=sys.stderr)
                 return 1

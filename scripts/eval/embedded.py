@@ -9,7 +9,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import tale_choices
+import text_choices
 from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,9 +76,11 @@ def main():
     head = ["task (questions)", "guessing", *names]
     show("Accuracy in per cent: by log-likelihood / per byte ± standard error", head, accuracies({name: args.data / file for name, file in TASKS.items()}))
     with tempfile.TemporaryDirectory() as folder:
+        scratch, tasks = Path(folder), args.data / "tasks"
         reading = {
-            "FairytaleQA, the right answer among those to other questions": tale_choices.write(args.data / "tasks/fairytaleqa/test.jsonl", Path(folder) / "tales.jsonl"),
-            "SciQ with its paragraph, answers listed": args.data / "tasks/t0_sciq/test.jsonl",
+            "SciQ with its paragraph": text_choices.write(text_choices.sciq(tasks / "t0_sciq", False), scratch / "sciq.jsonl"),
+            "SciQ with its paragraph, answers listed": text_choices.write(text_choices.sciq(tasks / "t0_sciq", True), scratch / "listed.jsonl"),
+            "FairytaleQA, the right answer among those to other questions": text_choices.write(text_choices.tales(tasks / "fairytaleqa/test.jsonl"), scratch / "tales.jsonl"),
         }
         show("Questions about a text, accuracy in the same way", head, accuracies(reading))
     show("A fact in a passage, in per cent: said word for word / chosen among four", ["passage (48 questions)", "guessing", *names], recalls())
