@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/eval"))
 from program import crayon, table  # noqa: E402
 
-TYPES = ["f16", "q8_0", "q6_k", "q5_0", "q4_0"]
+TYPES = ["f16", "q8_0", "q6_k", "q5_k", "q5_0", "q4_k", "q4_0"]
 
 
 def log_softmax(logits):

@@ -17,7 +17,7 @@ from pathlib import Path
 from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
-TYPES = ["q8_0", "w8a8", "q6_k", "q5_0", "q4_0", "w4a8"]
+TYPES = ["q8_0", "w8a8", "q6_k", "q5_k", "q5_0", "q4_k", "q4_0", "w4a8"]
 TEXT = "tinystories_sample/tinystories_cased_197KB.txt"
 # Of the text; the whole would take minutes in f32.
 BYTES = 40_000
