@@ -47,6 +47,8 @@ LIMITS = """\
 - English only, the English of children's stories; sentences hold together, stories drift. It knows almost no facts about the world and states wrong
   ones fluently.
 - Facts are found in a text only where they stand in simple words, one at a time; the tables above say how often.
+- Multiple choice: an answer that stands in the paragraph is chosen well, intents too; questions of knowledge and lists whose answers could all be right are
+  answered hardly better than by guessing.
 - It can neither calculate nor reason over several steps. Do not use it for anything that matters.
 - Nothing filters what it writes; fairy tales bring violence and old-fashioned views with them.
 """
