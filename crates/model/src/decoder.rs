@@ -25,6 +25,9 @@ thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The most rows of a pass, and of one beside few bytes of weights.
+const PASS_ROWS: [usize; 2] = [256, 144];
+
 /// A network with its weights, shared by all sequences.
 pub struct Decoder {
     spec: Spec,
@@ -37,6 +40,7 @@ pub struct Decoder {
     /// `None` when the token embedding serves as output layer.
     output: Option<Tensor>,
     mode: Mode,
+    weight_bytes: usize,
 }
 
 /// The new tokens of one sequence in a pass.
@@ -117,6 +121,7 @@ impl Decoder {
             output: (!spec.tied).then(|| matrix(checkpoint, "output.weight")).transpose()?,
             spec,
             mode,
+            weight_bytes: checkpoint.bytes(),
         })
     }
 
@@ -128,6 +133,14 @@ impl Decoder {
     /// Whether activations stay f32.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The most rows of a pass that are worth their memory: enough to read weights seldom, few enough that its buffers stay small beside
+    /// the weights, that progress is reported and that a stop comes soon.
+    pub fn pass_rows(&self) -> usize {
+        // Most of a row's buffers are the MLP's columns, five floats each.
+        let largest = PASS_ROWS[0] * 5 * size_of::<f32>() * self.spec.intermediate;
+        PASS_ROWS[usize::from(largest > self.weight_bytes / 16)]
     }
 
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.

@@ -14,10 +14,6 @@ use crate::policy::{Attention, Needs, Policy};
 use crate::watch::{Reduce, Watch};
 use crate::{KvStorage, PotError, PotOptions, Slab, named};
 
-/// Rows of one pass: enough to read weights seldom, few enough that buffers stay small beside the weights, that
-/// progress is reported and that a stop comes soon.
-const PASS_ROWS: usize = 144;
-
 /// A network at work: what a pot needs to read.
 pub struct Network<'a> {
     /// The network.
@@ -266,7 +262,9 @@ impl Pot {
                 self.distill(network)?;
                 continue;
             }
-            let rows = room.min(PASS_ROWS).min(tokens.len() - done);
+            // Passes of like size, so that the last is not a small one.
+            let left = room.min(tokens.len() - done);
+            let rows = left.div_ceil(left.div_ceil(network.decoder.pass_rows()));
             let chunk = &tokens[done..done + rows];
             done += rows;
             let pass = Pass { tokens: chunk, room, next: tokens.get(done).copied() };
@@ -287,7 +285,7 @@ impl Pot {
     pub fn read_all(&mut self, network: &mut Network<'_>, tokens: &[u32]) -> Result<Vec<f32>, PotError> {
         assert!(self.distiller.is_none(), "a pot with a policy reads with `read`");
         let mut all = Vec::with_capacity(tokens.len() * network.decoder.spec().vocab);
-        for chunk in tokens.chunks(PASS_ROWS) {
+        for chunk in tokens.chunks(network.decoder.pass_rows()) {
             let mut step = Step::new(chunk, &mut self.slab);
             step.adapter = network.adapter;
             let rows = network.decoder.forward(network.pool, &mut [step], Want::All, network.scratch)?;
