@@ -11,6 +11,8 @@ mod activations;
 mod attention;
 mod chunks;
 mod format;
+#[cfg(target_arch = "x86_64")]
+mod hints;
 pub mod limits;
 mod matrix;
 pub mod ops;

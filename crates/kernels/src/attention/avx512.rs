@@ -9,7 +9,7 @@ use super::Head;
 use super::avx2::attend_in;
 use super::avx2::kv::{Kv, widen};
 use super::avx2::sums::{self, Loops, dot};
-use crate::products::avx2::hints::{Streams, fetch};
+use crate::hints::{Streams, fetch};
 
 /// Vectors of sixteen floats.
 struct Sixteen;

@@ -5,10 +5,10 @@
 
 use std::arch::x86_64::*;
 
-use super::hints::fetch;
 use super::rows::{SIDE, pointers, store};
 use super::{dots, lanes};
 use crate::Matrix;
+use crate::hints::fetch;
 use crate::products::Tile;
 use crate::quants::channel::{self, SCALE_BYTES};
 

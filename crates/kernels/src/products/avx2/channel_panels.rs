@@ -13,10 +13,10 @@ use std::cell::RefCell;
 
 use super::by_rows;
 use super::channel::{scales, tails};
-use super::hints::in_order;
 use super::lanes;
 use crate::activations::TILE;
 use crate::activations::whole::{CHUNK, Panel, Whole};
+use crate::hints::in_order;
 use crate::products::Tile;
 use crate::quants::channel::{GROUP, SCALE_BYTES};
 

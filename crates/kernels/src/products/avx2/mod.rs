@@ -10,7 +10,6 @@ pub(super) mod channel;
 mod channel_panels;
 mod dots;
 pub(super) mod float;
-pub(crate) mod hints;
 pub(crate) mod lanes;
 mod panels;
 mod peak;

@@ -11,9 +11,9 @@ use std::cell::RefCell;
 
 use super::blocks::{Large, Small};
 use super::by_rows;
-use super::hints::in_order;
 use super::lanes;
 use crate::activations::TILE;
+use crate::hints::in_order;
 use crate::products::Tile;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 

@@ -7,9 +7,9 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Large, Small};
-use super::hints::fetch;
 use super::lanes;
 use crate::Matrix;
+use crate::hints::fetch;
 use crate::products::Tile;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 

@@ -7,10 +7,10 @@ use std::arch::x86_64::*;
 
 use super::lanes;
 use crate::Matrix;
+use crate::hints::Streams;
 use crate::products::Tile;
 pub(in crate::products) use crate::products::avx2::channel::{W4A8, W8A8};
 use crate::products::avx2::channel::{scales, tails};
-use crate::products::avx2::hints::Streams;
 use crate::quants::channel::{GROUP, SCALE_BYTES};
 
 /// Weight rows walked side by side.

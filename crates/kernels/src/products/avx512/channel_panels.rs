@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use super::channel::{Codes, Rows};
 use super::lanes;
 use super::panels::{SIDE, WIDE, broadcast, row_blocks};
+use crate::hints::Ahead;
 use crate::products::Tile;
 use crate::products::avx2::channel::scales;
-use crate::products::avx2::hints::Ahead;
 use crate::quants::channel::GROUP;
 
 /// Groups of columns in a chunk: 16 KB of panel.

@@ -10,8 +10,8 @@ use super::lanes;
 use crate::Matrix;
 use crate::activations::TILE;
 use crate::activations::lanes::{CHUNK, LANES};
+use crate::hints::Ahead;
 use crate::products::Tile;
-use crate::products::avx2::hints::Ahead;
 use crate::products::avx2::{self, by_rows};
 
 /// Weight rows of a panel, in two vectors of sixteen.

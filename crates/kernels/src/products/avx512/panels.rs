@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use super::blocks::{Large, Small};
 use super::lanes;
+use crate::hints::Ahead;
 use crate::products::Tile;
-use crate::products::avx2::hints::Ahead;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows of a panel, in two vectors of sixteen.

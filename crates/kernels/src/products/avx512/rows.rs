@@ -10,8 +10,8 @@ use std::arch::x86_64::*;
 use super::blocks::{Heads, Large, Nibbles, Small, join};
 use super::lanes;
 use crate::Matrix;
+use crate::hints::Streams;
 use crate::products::Tile;
-use crate::products::avx2::hints::Streams;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
 /// Weight rows walked side by side.

@@ -1,4 +1,4 @@
-//! What the products tell the processor and the compiler beside the computation. Neither changes a result.
+//! What products and attention tell the processor and the compiler beside the computation. Neither changes a result.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -64,7 +64,7 @@ impl Streams {
 
     /// While the group of `side` rows of a tile from `first` on is multiplied.
     #[inline]
-    pub(in crate::products) fn new(tile: &Tile<'_>, first: usize, side: usize) -> Streams {
+    pub(crate) fn new(tile: &Tile<'_>, first: usize, side: usize) -> Streams {
         let (weight, group) = (&tile.weight, side * tile.weight.row_bytes());
         let groups = (STREAMS * PAGE).div_ceil(group.max(1));
         let (window, within) = (first / side / groups, first / side % groups);
@@ -82,7 +82,7 @@ impl Streams {
 
     /// Asks for `len` bytes more.
     #[inline(always)]
-    pub(in crate::products) fn fetch(&mut self, len: usize) {
+    pub(crate) fn fetch(&mut self, len: usize) {
         self.due += len;
         while self.asked * STREAMS < self.due {
             for stream in 0..STREAMS {
@@ -104,21 +104,21 @@ impl Streams {
 }
 
 /// Asks for the next weight rows little by little while those at hand are multiplied.
-pub(in crate::products) struct Ahead {
+pub(crate) struct Ahead {
     at: *const u8,
     each: usize,
 }
 
 impl Ahead {
     /// The `rows` rows of a tile from `first` on, or what follows the tile, in `times` parts.
-    pub(in crate::products) fn new(tile: &Tile<'_>, first: usize, rows: usize, times: usize) -> Ahead {
+    pub(crate) fn new(tile: &Tile<'_>, first: usize, rows: usize, times: usize) -> Ahead {
         let each = (rows * tile.weight.row_bytes()).div_ceil(times).next_multiple_of(64);
         Ahead { at: tile.ahead(first), each }
     }
 
     /// Asks for the next part.
     #[inline(always)]
-    pub(in crate::products) fn fetch(&mut self) {
+    pub(crate) fn fetch(&mut self) {
         self.at = fetch(self.at, self.each);
     }
 }
