@@ -132,7 +132,7 @@ Held out for customisation: five CLINC150 domains, ten bAbI tasks, and the word 
 
 ## Held-out figures
 
-Of the file as it ships (8 bits), test files only, printed by `scripts/eval/embedded.py`. The vocabulary is small, so compare bits per byte with other models,
+Of the file as it ships (8 bits), of files that no training has read, printed by `scripts/eval/embedded.py`. The vocabulary is small, so compare bits per byte with other models,
 not tokens. AG News is a task the model never saw; the facts are in wordings of the evaluation's own.
 
 {figures(name)}

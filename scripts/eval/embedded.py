@@ -2,7 +2,7 @@
 
     cargo build --release && python3 scripts/eval/embedded.py --data DIR > docs/results/embedded-models.md
 
-Texts and test splits only; nothing here was trained on. Perplexities are of windows of 512 tokens. Questions are a seeded draw.
+Texts and test splits, of SciQ both splits; nothing here was trained on. Perplexities are of windows of 512 tokens. Questions are a seeded draw.
 """
 
 import argparse
