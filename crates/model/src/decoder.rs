@@ -25,8 +25,10 @@ thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The most rows of a pass, and of one beside few bytes of weights.
-const PASS_ROWS: [usize; 2] = [256, 144];
+/// The most rows of a pass.
+const PASS_ROWS: usize = 256;
+/// The same beside few bytes of weights.
+const SMALL_PASS_ROWS: usize = 144;
 
 /// A network with its weights, shared by all sequences.
 pub struct Decoder {
@@ -139,8 +141,8 @@ impl Decoder {
     /// the weights, that progress is reported and that a stop comes soon.
     pub fn pass_rows(&self) -> usize {
         // Most of a row's buffers are the MLP's columns, five floats each.
-        let largest = PASS_ROWS[0] * 5 * size_of::<f32>() * self.spec.intermediate;
-        PASS_ROWS[usize::from(largest > self.weight_bytes / 16)]
+        let buffers = PASS_ROWS * 5 * size_of::<f32>() * self.spec.intermediate;
+        if buffers <= self.weight_bytes / 16 { PASS_ROWS } else { SMALL_PASS_ROWS }
     }
 
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.
