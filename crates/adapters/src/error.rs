@@ -59,6 +59,12 @@ pub enum AdapterError {
     Stopped,
 }
 
+impl From<crayon_files::Error> for AdapterError {
+    fn from(error: crayon_files::Error) -> AdapterError {
+        FormatError::from(error).into()
+    }
+}
+
 impl AdapterError {
     pub(crate) fn unusable(what: impl Into<String>, hint: impl Into<String>) -> AdapterError {
         AdapterError::Unusable { what: what.into(), hint: hint.into() }

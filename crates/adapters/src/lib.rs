@@ -40,7 +40,7 @@ pub use keys::{Keys, TEMPERATURE, weights};
 pub use kmeans::{Clusters, k_means};
 pub use lora::Lora;
 pub use noise::add_noise;
-pub use plot::svg;
+pub use plot::{svg, xml_text};
 pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
 pub use scope::Scope;

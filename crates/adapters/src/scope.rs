@@ -48,7 +48,7 @@ impl Scope {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         self.query.iter().chain(&self.mean).for_each(|value| hash.update(value.to_le_bytes()));
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// Writes it beside the adapter in `folder`, for the model with the fingerprint `base`.

@@ -78,6 +78,6 @@ impl Adapter for Weighted {
         let mut hash = Sha256::new();
         hash.update(self.stack.fingerprint());
         self.weights.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use crayon_engine::EngineError;
 use crayon_engine::adapters::AdapterError;
+use crayon_errors::Explain as _;
 use crayon_eval::EvalError;
 use crayon_formats::Error as FormatError;
 use crayon_hub::HubError;
@@ -149,6 +150,9 @@ fn judge(error: &anyhow::Error) -> Verdict {
         }
         if let Some(error) = cause.downcast_ref::<FormatError>() {
             return verdict(is_mistake(error), error.hint().map(str::to_owned));
+        }
+        if let Some(error) = cause.downcast_ref::<crayon_files::Error>() {
+            return verdict(error.is_mistake(), error.hint().map(|hint| hint.to_string()));
         }
         if let Some(error) = cause.downcast_ref::<TextError>() {
             return Verdict::Mistake(error.hint().map(str::to_owned));

@@ -10,28 +10,28 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The system did not take a file or a folder, or it was refused before the system was asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot {action}: {}", path.display(), describe(source))]
+#[error("{}: cannot {action}: {}", path.display(), describe(cause))]
 pub struct Error {
     /// What was to be written.
     pub path: PathBuf,
     /// "create", "write" or "replace".
     pub action: &'static str,
-    /// Why not.
-    pub source: io::Error,
+    /// Why not; part of the message.
+    pub cause: io::Error,
 }
 
 impl Error {
-    pub(crate) fn new(path: &Path, action: &'static str, source: io::Error) -> Error {
-        Error { path: path.to_owned(), action, source }
+    pub(crate) fn new(path: &Path, action: &'static str, cause: io::Error) -> Error {
+        Error { path: path.to_owned(), action, cause }
     }
 }
 
 impl Explain for Error {
     fn verdict(&self) -> Verdict {
-        self.source.verdict()
+        self.cause.verdict()
     }
 
     fn hint(&self) -> Option<Phrase> {
-        self.source.hint()
+        self.cause.hint()
     }
 }

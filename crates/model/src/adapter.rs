@@ -205,7 +205,7 @@ impl Adapter for LowRank {
                 hash.update(&bytes);
             }
         }
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 

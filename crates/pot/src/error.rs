@@ -117,6 +117,12 @@ pub enum PotError {
     },
 }
 
+impl From<crayon_files::Error> for PotError {
+    fn from(error: crayon_files::Error) -> PotError {
+        FormatError::from(error).into()
+    }
+}
+
 impl PotError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {

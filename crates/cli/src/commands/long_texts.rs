@@ -6,7 +6,7 @@ use anyhow::Context;
 use crayon_engine::{Engine, EngineError};
 use crayon_eval::long::{self, Filler, Kind};
 use crayon_eval::pots::{self, GridOptions, PoliciesOptions, Reading};
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use crayon_text::Special;
 
 use super::watched;
@@ -91,7 +91,7 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> anyhow::Result<()> {
     if let Some(path) = &args.plot {
         let choices = path.with_extension("choices.svg");
         for (path, picture) in [(path, grid.heatmap(false)), (&choices, grid.heatmap(true))] {
-            atomic::write_file(path, picture.svg().as_bytes()).context("cannot write the picture")?;
+            write_file(path, picture.svg().as_bytes()).context("cannot write the picture")?;
             output.note(&format!("drew {}", path.display()));
         }
     }

@@ -155,7 +155,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<String>> {
 fn usual(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
     let path = routing::thresholds_path(fingerprint, custom)?;
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        crayon_files::create_folder(folder)?;
     }
     Ok(path)
 }

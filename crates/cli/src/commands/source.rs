@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
+use crayon_files::{create_folder, write_file};
+use crayon_formats::Bytes;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Bytes, atomic};
 use crayon_hybrid::{Endpoint, Event, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
 use crayon_model::Projection;
 
@@ -220,7 +220,7 @@ fn kept(offer: &Offer) -> anyhow::Result<Option<Vec<u8>>> {
 /// Keeps the keys, and says when they are others than last time: every set of keys asks something else about the examples.
 fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> anyhow::Result<()> {
     let folder = folder()?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    create_folder(&folder)?;
     let file: String = format!("{host}-{}.digest", offer.name)
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
@@ -235,6 +235,6 @@ fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> anyhow::Resu
         )),
         Err(_) => {}
     }
-    atomic::write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)?;
-    Ok(atomic::write_file(&last, offer.digest.as_bytes())?)
+    write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)?;
+    Ok(write_file(&last, offer.digest.as_bytes())?)
 }

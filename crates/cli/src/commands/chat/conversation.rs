@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use crayon_text::{Message, Role};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ impl Conversation {
         }
         let mut text = self.to_json(model)?;
         text.push('\n');
-        atomic::write_file(path, text.as_bytes()).context("cannot save the conversation")
+        write_file(path, text.as_bytes()).context("cannot save the conversation")
     }
 
     /// The conversation as the file holds it.
