@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint};
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 
 use crate::catalogue::{Catalogue, Listed};
 use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};

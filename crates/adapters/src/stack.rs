@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::{Adapter, LowRank, Site};
 use sha2::{Digest, Sha256};
 

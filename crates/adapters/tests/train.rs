@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use common::{base, difference, logits};
 use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
 use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::frozen::FrozenDecoder;
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.

@@ -6,7 +6,7 @@
 use std::ops::{ControlFlow, Range};
 
 use crayon_formats::spec::{Positions, Spec};
-use crayon_kernels::Pool;
+use crayon_kernels::Threads;
 use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 
 use crate::distill::{Distiller, Medoids};
@@ -19,7 +19,7 @@ pub struct Network<'a> {
     /// The network.
     pub decoder: &'a Decoder,
     /// Its threads.
-    pub pool: &'a Pool,
+    pub pool: &'a Threads,
     /// Added to its linear layers.
     pub adapter: Option<&'a dyn Adapter>,
     /// Buffers of passes.

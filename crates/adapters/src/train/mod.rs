@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crayon_formats::Checkpoint;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
 use crayon_model::{ModelError, Projection};
 

@@ -1,6 +1,6 @@
 //! One adapter, for one person: trained on their examples, or judged by them.
 
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
 use crayon_model::frozen::{Beside, FrozenDecoder, product};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::frozen::{Beside, product, transpose};
 use crayon_model::{LowRankPair, Site};
 

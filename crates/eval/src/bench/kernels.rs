@@ -7,7 +7,7 @@ use crayon_engine::EngineError;
 use crayon_formats::Format;
 use crayon_kernels::limits::{self, Limits};
 use crayon_kernels::timing::{self, Timed};
-use crayon_kernels::{Matrix, Pool};
+use crayon_kernels::{Matrix, Threads};
 use serde::Serialize;
 
 use super::blocks::{Random, fill};
@@ -49,7 +49,7 @@ pub struct KernelBench {
 ///
 /// # Errors
 /// When it is interrupted.
-pub fn kernels(pool: &Pool, progress: &mut Progress<'_>) -> Result<(Limits, Vec<KernelBench>), EvalError> {
+pub fn kernels(pool: &Threads, progress: &mut Progress<'_>) -> Result<(Limits, Vec<KernelBench>), EvalError> {
     let before = limits::measure(pool);
     let mut timed = Vec::new();
     let mut random = Random::new(1);

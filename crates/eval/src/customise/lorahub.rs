@@ -7,7 +7,7 @@
 use crayon_adapters::train::{self, Sample};
 use crayon_adapters::{Form, Lora, Pool, blend};
 use crayon_engine::EngineError;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::frozen::FrozenDecoder;
 
 use crate::EvalError;
