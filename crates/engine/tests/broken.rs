@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crayon_engine::{Engine, EngineError, ModelSource, Options, Sampling, Settings};
+use crayon_errors::Explain as _;
 
 /// A copy of a tiny network in which every value of one tensor is NaN.
 fn with_nan(tensor: &str) -> tempfile::TempDir {
@@ -32,7 +33,7 @@ fn a_tensor_of_nan_is_named() {
         "{error}"
     );
     assert!(error.to_string().contains("blk.1.ffn_up.weight"));
-    assert!(error.hint().is_some() && error.is_user_mistake());
+    assert!(error.hint().is_some() && error.is_mistake());
 }
 
 #[test]

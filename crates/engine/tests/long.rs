@@ -6,6 +6,7 @@ use crayon_engine::{
     Engine, EngineError, Finish, Message, ModelSource, Options, PotOptions, PrefixCache, Role, Settings,
     stays,
 };
+use crayon_errors::Explain as _;
 
 fn engine() -> Engine {
     Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings { exact: true, ..Settings::default() })
@@ -115,9 +116,7 @@ fn pots_need_positions_that_can_move_and_a_size_that_works() {
     let mini = engine();
     let gpt2 = Engine::open(&ModelSource::embedded("mini-gpt2").unwrap(), &Settings::default()).unwrap();
     let error = gpt2.pot_session(gpt2.pot_options(96).unwrap(), 0).err().expect("refused");
-    assert!(
-        error.to_string().contains("learned positions") && error.is_user_mistake() && error.hint().is_some()
-    );
+    assert!(error.to_string().contains("learned positions") && error.is_mistake() && error.hint().is_some());
     let refused = |options: PotOptions| mini.pot_session(options, 0).err().expect("refused");
     assert!(matches!(refused(mini.pot_options(9).unwrap()), EngineError::Pot(_)));
     assert!(refused(mini.pot_options(5000).unwrap()).hint().unwrap().contains("1024"));

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crayon_engine::{Message, Options, Role, Sampling};
+use crayon_errors::Explain as _;
 use crayon_serve::{Keys, Limits, ServeError, Server};
 use serde_json::{Value, json};
 
@@ -197,7 +198,7 @@ fn others_reach_it_only_with_a_key() {
         offers: crayon_serve::Offers::default(),
     };
     let error = Server::bind(options.clone()).unwrap_err();
-    assert!(matches!(error, ServeError::Open { .. }) && error.is_user_mistake() && error.hint().is_some());
+    assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
     let server = start(Limits::default(), None);
     let taken =
         crayon_serve::Options { host: "127.0.0.1".to_owned(), port: server.address.port(), ..options };
