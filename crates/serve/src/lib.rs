@@ -73,7 +73,7 @@ impl Default for Limits {
 
 /// Where and for whom to serve.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServeOptions {
     /// Name or address of the interface; a loopback one is reached from this device only.
     pub host: String,
     /// Port; 0 takes any free one.
@@ -179,7 +179,7 @@ impl Explain for ServeError {
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    options: Options,
+    options: ServeOptions,
 }
 
 impl Server {
@@ -188,7 +188,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
     /// name.
-    pub fn bind(options: Options) -> Result<Server, ServeError> {
+    pub fn bind(options: ServeOptions) -> Result<Server, ServeError> {
         options.offers.check()?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crayon_engine::{
-    Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, SamplingWish, Session, distillable,
+    Answer, Engine, Event, Finish, GenerateOptions, PrefixCache, Sampling, SamplingOverrides, Session,
+    distillable,
 };
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ pub(crate) const CACHE_BYTES: u64 = 1 << 30;
 
 /// Sampling from the flags, else from what the model's makers suggest, else plain and repeatable.
 pub(crate) fn sampling(args: &AnswerArgs, engine: &Engine) -> Result<Sampling> {
-    let wish = SamplingWish {
+    let wish = SamplingOverrides {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
@@ -162,7 +163,7 @@ pub(crate) fn cache_folder() -> Result<PathBuf> {
 /// Writes an answer, to stdout as it comes unless `silent`. Ctrl-C ends it; a closed stdout is an error.
 pub(crate) fn write(
     session: &mut Session<'_>,
-    options: &Options,
+    options: &GenerateOptions,
     silent: bool,
     output: &Output,
 ) -> Result<Answer> {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_engine::{Engine, EngineError, Finish, Options, PotError, Session};
+use crayon_engine::{Engine, EngineError, Finish, GenerateOptions, PotError, Session};
 use crayon_hybrid::{Decision, Question, RemoteAnswer};
 use crayon_text::{Message, Role, Special};
 use serde::Serialize;
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
         }
         false => answering::read(&mut session, &prompt, output)?,
     };
-    let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
+    let options = GenerateOptions { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
     let question = request.question(args);
     let work = Work { prompt: &prompt, options: &options, question: &question, scope };
     let routed = routing.write(&mut session, &work, output.json, output)?;

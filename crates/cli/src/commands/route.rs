@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crayon_engine::{Engine, Event, Message, Options, Role};
+use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>
     let mut session = engine.session(prompt.len() + max_tokens)?;
     session.feed(&prompt, &mut |_| interrupt::flow())?;
     let sampling = answering::sampling(&AnswerArgs::default(), engine)?;
-    let options = Options { sampling, max_tokens, ..Options::default() };
+    let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
     let mut logprobs = Vec::new();
     session.generate(&options, &mut |event| {
         if let Event::Token { logprob, .. } = event {

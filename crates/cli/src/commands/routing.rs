@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_engine::{Answer, Engine, Event, Options, Session};
+use crayon_engine::{Answer, Engine, Event, GenerateOptions, Session};
 use crayon_hybrid::{
     Calibration, Decision, Endpoint, Event as RemoteEvent, Key, Patience, Place, Question, Remote,
     RemoteAnswer, RemoteError, Route, Router, Signals, Thresholds, confidence,
@@ -63,7 +63,7 @@ impl Routed {
 /// What the device has to do for an answer, and what the server would be asked.
 pub(crate) struct Request<'a> {
     pub(crate) prompt: &'a [u32],
-    pub(crate) options: &'a Options,
+    pub(crate) options: &'a GenerateOptions,
     pub(crate) question: &'a Question,
     /// Cosine between the query and the task the model is customised for, where it is.
     pub(crate) scope: Option<f32>,

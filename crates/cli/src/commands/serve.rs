@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Pool, Scope};
-use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, Options, Server};
+use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, ServeOptions, Server};
 use serde::Serialize;
 
 use super::customize::Customised;
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     let (names, host) = (Names::of(&offers), args.route.server.clone().filter(|_| offers.bigger.is_some()));
     let (model, limits) = (name(&args.model.model), limits(args));
     let (host_name, port) = (args.host.clone(), args.port);
-    let server = Server::bind(Options { host: host_name, port, keys, model: model.clone(), limits, offers })?;
+    let server =
+        Server::bind(ServeOptions { host: host_name, port, keys, model: model.clone(), limits, offers })?;
     let url = format!("http://{}/v1", server.address());
     interrupt::watch();
     match output.json {

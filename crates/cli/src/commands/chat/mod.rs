@@ -7,7 +7,7 @@ mod slash;
 use std::path::Path;
 use std::time::Duration;
 
-use crayon_engine::{Engine, Finish, Options, Session};
+use crayon_engine::{Engine, Finish, GenerateOptions, Session};
 use crayon_text::{Message, Role};
 
 use self::conversation::Conversation;
@@ -27,7 +27,7 @@ struct Chat<'e> {
     engine: &'e Engine,
     session: Session<'e>,
     conversation: Conversation,
-    options: Options,
+    options: GenerateOptions,
     max_tokens: Option<usize>,
     last: Option<String>,
     long: &'e PotArgs,
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
         engine: &engine,
         session,
         conversation: Conversation::default(),
-        options: Options { sampling, stop: args.answer.stop.clone(), ..Options::default() },
+        options: GenerateOptions { sampling, stop: args.answer.stop.clone(), ..GenerateOptions::default() },
         max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
         last: None,
         long: &args.long,
@@ -288,7 +288,7 @@ impl Chat<'_> {
             true => (0, Duration::ZERO),
             false => answering::read(&mut self.session, &prompt, output)?,
         };
-        let options = Options { max_tokens, ..self.options.clone() };
+        let options = GenerateOptions { max_tokens, ..self.options.clone() };
         let request = Request { prompt: &prompt, options: &options, question: &question, scope };
         let routed = self.routing.write(&mut self.session, &request, false, output)?;
         output.piece("\n")?;

@@ -1,4 +1,4 @@
-//! Customisation (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
+//! Customization (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
 
 use std::path::Path;
 
