@@ -273,7 +273,7 @@ mod tests {
     fn every_task_runs_once() {
         for threads in [1, 2, 3, 8] {
             let pool = Threads::new(threads);
-            assert_eq!(pool.threads(), threads);
+            assert_eq!(pool.count(), threads);
             for round in 0..400 {
                 let tasks = round % 37;
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();

@@ -15,7 +15,7 @@ use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
 
 use crate::args::{ConvertArgs, FileFormat};
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::{interrupt, model, show};
@@ -43,7 +43,7 @@ struct Fallback {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     let started = Instant::now();
     let kind = args.kind.as_deref().map(number_type).transpose()?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
@@ -70,12 +70,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
         }
     };
     let written = match format {
-        FileFormat::Gguf => {
-            let options = Options { weights: kind, embeddings: None };
-            export::write_gguf(&checkpoint, &args.output, options, &mut notify)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| Ok(fs::metadata(&args.output)?.len()))
-        }
+        FileFormat::Gguf => write_gguf(&checkpoint, &args.output, kind, &mut notify),
         FileFormat::Safetensors => {
             let kind = kind.unwrap_or_else(|| storable_of(&checkpoint));
             write_folder(&checkpoint, &args.output, kind, &mut notify)
@@ -108,13 +103,14 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
     ))?)
 }
 
+/// A file that appears whole; its size in bytes.
+fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify: Notify<'_>) -> Result<u64> {
+    export::write_gguf(checkpoint, path, Options { weights: kind, embeddings: None }, notify)?;
+    Ok(fs::metadata(path)?.len())
+}
+
 /// A folder that appears whole; its size in bytes. Weights of another model must not stay beside the new ones.
-fn write_folder(
-    checkpoint: &Checkpoint,
-    path: &Path,
-    kind: Format,
-    notify: Notify<'_>,
-) -> anyhow::Result<u64> {
+fn write_folder(checkpoint: &Checkpoint, path: &Path, kind: Format, notify: Notify<'_>) -> Result<u64> {
     let folder = OutputFolder::create(path)?;
     export::write_huggingface(checkpoint, folder.path(), kind, notify)?;
     let bytes = size(folder.path())?;
@@ -127,7 +123,7 @@ fn is_weights(name: &str) -> bool {
     name.ends_with(".safetensors") || name == "model.safetensors.index.json"
 }
 
-fn number_type(name: &str) -> anyhow::Result<Format> {
+fn number_type(name: &str) -> Result<Format> {
     Format::from_name(name).ok_or_else(|| {
         let names = Format::ALL.map(Format::name).join(", ");
         mistake(format!("there is no number type {name:?}"), format!("types are {names}"))
@@ -158,7 +154,7 @@ fn storable_of(checkpoint: &Checkpoint) -> Format {
     }
 }
 
-fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> anyhow::Result<()> {
+fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> Result {
     let shown = path.display();
     match (fs::metadata(path), format) {
         (Err(_), _) => Ok(()),
