@@ -7,7 +7,7 @@ use crayon_model::frozen::{Beside, FrozenDecoder, product};
 use super::optimiser::Adam;
 use super::state::State;
 use super::{Options, Sample, Soft, pass};
-use crate::random::Random;
+use crate::Random;
 use crate::{AdapterError, Lora};
 
 /// Trains one adapter on `samples` in `steps` steps. Of `options` rank, alpha, targets, batch, rate and seed count.

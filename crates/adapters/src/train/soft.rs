@@ -8,7 +8,7 @@ use crayon_model::frozen::{Beside, product, transpose};
 use crayon_model::{LowRankPair, Site};
 
 use super::Options;
-use crate::random::Random;
+use crate::Random;
 
 /// Values that learn, and their gradient.
 pub(super) struct Variable {

@@ -1,12 +1,13 @@
 //! `crayon customize`: one adapter from a pool for a person's examples. `ask` and `chat` do the same with `--examples`.
 
 use std::cell::OnceCell;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{Catalogue, Examples, Form, QueryEncoder, Scope, add_noise, peft, weights};
+use crayon_engine::adapters::{
+    Catalogue, Examples, Form, QueryEncoder, Scope, add_noise, peft, secret_seed, weights,
+};
 use crayon_engine::{BUILT_IN, Engine, EngineError, Scored};
 use serde::{Serialize, Serializer};
 
@@ -300,7 +301,8 @@ fn score(engine: &Engine, wish: &Wish<'_>, output: &Output) -> Result<Custom> {
     let embedding = started.elapsed();
     let mut sent = scored.scores.clone();
     if let Some(noise) = wish.server.noise {
-        add_noise(&mut sent, noise, wish.seed.unwrap_or_else(chance));
+        let seed = wish.seed.map_or_else(secret_seed, Ok)?;
+        add_noise(&mut sent, noise, seed);
     }
     if source.host().is_some() {
         sent.iter_mut().for_each(|score| *score = crayon_hybrid::rounded(*score));
@@ -308,11 +310,6 @@ fn score(engine: &Engine, wish: &Wish<'_>, output: &Output) -> Result<Custom> {
     let weights = weights(&sent, wish.temperature.unwrap_or(catalogue.temperature));
     let fits = catalogue.keys.fits(&scored.scores);
     Ok(Custom { source, catalogue, scored, sent, fits, weights, embedding })
-}
-
-/// A seed from the system's chance: the standard library has it for its hash maps.
-fn chance() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 /// Says what the person should know about examples that are unlike anything the pool learned.

@@ -106,7 +106,7 @@ impl Made {
 /// # Errors
 /// When a user's file cannot be read or has too few examples, the joint adapter does not belong to the model, or `progress`
 /// stops it; finished cells are kept.
-pub fn customise(
+pub fn customize(
     engine: &mut Engine,
     pool: &Pool,
     options: &CustomiseOptions,
