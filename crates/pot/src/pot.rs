@@ -166,7 +166,8 @@ impl Pot {
         let tight = |(layer, keep): (usize, &usize)| keep + distiller.reserve >= self.slab.capacity(layer);
         if distiller.keeps.iter().enumerate().any(tight) {
             let pinned: usize = self.pinned.iter().map(|place| place.len()).sum();
-            return Err(distiller.options.too_small(distiller.options.forced(pinned), distiller.reserve));
+            let forced = distiller.options.forced(pinned);
+            return Err(distiller.options.too_small(forced, distiller.needs.attention));
         }
         Ok(())
     }

@@ -311,7 +311,23 @@ fn a_pot_that_cannot_work_is_refused_with_the_size_that_can() {
             assert!(keep + catalyst < smallest && keep > sinks + recent + pinned);
         }
     }
+    // The size named works and no smaller one does, whatever the policy and the size that was refused.
+    for policy in &POLICIES {
+        let with = |entries| PotOptions { entries, keep: None, ..options(policy.name) };
+        let works = |entries: usize| with(entries).check(spec, 5).is_ok();
+        let smallest = (0..spec.context).find(|entries| works(*entries)).unwrap();
+        assert!((smallest..spec.context).all(works), "{}", policy.name);
+        for entries in 0..smallest {
+            let named = match with(entries).check(spec, 5).unwrap_err() {
+                PotError::TooSmall { smallest, .. } => smallest,
+                error => panic!("{error}"),
+            };
+            assert_eq!(named, smallest, "{} of {entries}", policy.name);
+        }
+    }
     let check = |options: PotOptions| options.check(spec, 0).unwrap_err();
+    let error = check(PotOptions { smooth: 0, ..options("infinipot") });
+    assert!(matches!(error, PotError::Smooth) && error.hint().unwrap().contains("1 for none"));
     assert!(matches!(check(PotOptions::new(spec.context + 1, vec![1])), PotError::BeyondContext { .. }));
     assert!(matches!(
         check(PotOptions { keep: Some(31), ..options("infinipot") }),
@@ -320,6 +336,27 @@ fn a_pot_that_cannot_work_is_refused_with_the_size_that_can() {
     assert!(matches!(check(PotOptions { novelty: 1.5, ..options("infinipot") }), PotError::Novelty { .. }));
     let error = check(options("magic"));
     assert!(matches!(error, PotError::Policy { .. }) && error.hint().unwrap().contains("snapkv"));
+}
+
+#[test]
+fn the_question_is_the_catalyst_where_the_pot_can_take_it() {
+    let decoder = network("llama");
+    let spec = decoder.spec();
+    for (general, question, pinned) in [(9, 5, 0), (9, 9, 3), (4, 6, 0), (4, 8, 20), (2, 12, 5)] {
+        let chosen = |entries| {
+            let mut options = PotOptions { keep: None, ..PotOptions::new(entries, vec![1; general]) };
+            options.prefer(spec, vec![2; question], pinned);
+            options
+        };
+        let works = |entries: usize| chosen(entries).check(spec, pinned);
+        let smallest = (0..spec.context).find(|entries| works(*entries).is_ok()).unwrap();
+        for entries in 0..smallest {
+            let Err(PotError::TooSmall { smallest: named, .. }) = works(entries) else { panic!("{entries}") };
+            assert_eq!(named, smallest, "{entries} with {general}, {question}, {pinned}");
+        }
+        assert!((smallest..=spec.context).all(|entries| works(entries).is_ok()));
+        assert_eq!(chosen(spec.context).catalyst.len(), question, "a large pot takes any question");
+    }
 }
 
 #[test]

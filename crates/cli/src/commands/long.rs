@@ -92,11 +92,7 @@ impl PotArgs {
             (Some("general"), _) => {}
             (Some(text), _) => options.catalyst = engine.catalyst(text)?,
             (None, Some(question)) if prefer_question => {
-                let catalyst = engine.catalyst(question)?;
-                // A long question would leave no room to read; the general prompt serves as well then.
-                if catalyst.len() * 4 <= options.entries {
-                    options.catalyst = catalyst;
-                }
+                options.prefer(engine.spec(), engine.catalyst(question)?, 0);
             }
             (None, _) => {}
         }
