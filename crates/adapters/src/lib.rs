@@ -1,7 +1,7 @@
 //! Adapters: LoRA in and out of PEFT's files, a pool of them with a key each, and one adapter blended from a pool for a
 //! person's examples (Crayon, arXiv 2406.07007).
 //!
-//! The steps of a customisation are separate functions, because they may run on different machines:
+//! The steps of a customization are separate functions, because they may run on different machines:
 //! 1. [`QueryEncoder`] turns the tokens of an example's prompt into a query, on the device that holds the examples;
 //! 2. [`Keys::scores`] compares the mean query with the keys of a pool, on the same device: these few numbers are all that
 //!    has to leave it;

@@ -49,7 +49,7 @@ pub struct Pool {
 pub struct Blended {
     /// Weight of each member; they sum to 1.
     pub weights: Vec<f32>,
-    /// The customised adapter.
+    /// The customized adapter.
     pub lora: Lora,
 }
 
