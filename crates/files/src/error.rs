@@ -32,6 +32,10 @@ impl Explain for Error {
     }
 
     fn hint(&self) -> Option<Phrase> {
-        self.cause.hint()
+        use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
+        match self.cause.kind() {
+            AlreadyExists | IsADirectory | NotADirectory => Some("choose another path".into()),
+            _ => self.cause.hint(),
+        }
     }
 }
