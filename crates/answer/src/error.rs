@@ -3,6 +3,7 @@
 use crayon_engine::EngineError;
 use crayon_engine::adapters::AdapterError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, count, phrase};
+use crayon_files::Error as FileError;
 use crayon_hybrid::{HybridError, PoolError, RemoteError};
 
 use crate::NoRoom;
@@ -74,14 +75,9 @@ pub enum AnswerError {
     /// What shows the answer cannot take it.
     #[error(transparent)]
     Sink(std::io::Error),
-    /// A file beside the answer cannot be read or written.
-    #[error("{what}: {}", crayon_errors::describe(source))]
-    File {
-        /// What could not be done, with the path.
-        what: String,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    /// A file beside the answer cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The caller asked to stop.
     #[error("stopped")]
     Cancelled,
@@ -107,7 +103,7 @@ impl Explain for AnswerError {
             AnswerError::Remote(error) => error.verdict(),
             AnswerError::Pool(error) => error.verdict(),
             AnswerError::Sink(error) => error.verdict(),
-            AnswerError::File { source, .. } => source.verdict(),
+            AnswerError::File(error) => error.verdict(),
             AnswerError::Cancelled => Verdict::Stopped,
             AnswerError::Crashed | AnswerError::Busy { .. } | AnswerError::Stopping => Verdict::Fault,
             _ => Verdict::Mistake,
@@ -121,7 +117,7 @@ impl Explain for AnswerError {
             AnswerError::Remote(error) => return error.hint(),
             AnswerError::Pool(error) => return error.hint(),
             AnswerError::Sink(error) => return Explain::hint(error),
-            AnswerError::File { source, .. } => return Explain::hint(source),
+            AnswerError::File(error) => return error.hint(),
             AnswerError::NoRoom(no_room) => no_room.hint(),
             AnswerError::LongAnswer { .. } => phrase!["lower ", Setting::MaxTokens],
             AnswerError::NoQuestion => phrase!["give a text as ", Setting::Catalyst],

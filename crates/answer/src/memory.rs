@@ -1,5 +1,6 @@
 //! The memory a prompt is read through, as it is asked for.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use crayon_engine::{Engine, POLICIES, PotOptions, distillable};
@@ -108,8 +109,8 @@ impl MemoryRequest {
         distillable(engine.spec()) && !self.keeps_everything()
     }
 
-    /// The pot's shape and policy. `question` serves as catalyst where that is asked for, or where nothing is asked for and
-    /// `prefer_question` holds.
+    /// The pot's shape and policy. `question` serves as catalyst where that is asked for, or where nothing is asked for,
+    /// `prefer_question` holds and it leaves room beside `pins`, the places of the prompt that stay.
     ///
     /// # Errors
     /// When the model has no tokenizer, or the question is to be the catalyst and there is none.
@@ -118,6 +119,7 @@ impl MemoryRequest {
         engine: &Engine,
         question: Option<&str>,
         prefer_question: bool,
+        pins: &[Range<u32>],
     ) -> Result<PotOptions, AnswerError> {
         let mut options = engine.pot_options(self.entries(engine))?;
         if let Some(policy) = &self.policy {
@@ -133,16 +135,19 @@ impl MemoryRequest {
             (Catalyst::Question, None) => return Err(AnswerError::NoQuestion),
             (Catalyst::Text(text), _) => options.catalyst = engine.catalyst(text)?,
             (Catalyst::Usual, Some(question)) if prefer_question => {
-                let catalyst = engine.catalyst(question)?;
-                // A long question would leave no room to read; the general prompt serves as well then.
-                if catalyst.len() * 4 <= options.entries {
-                    options.catalyst = catalyst;
-                }
+                let pinned = pinned(&options, pins);
+                options.prefer(engine.spec(), engine.catalyst(question)?, pinned);
             }
             (Catalyst::Usual | Catalyst::General, _) => {}
         }
         Ok(options)
     }
+}
+
+/// Tokens that stay because of `pins`, beside the sinks, which stay anyway.
+pub(crate) fn pinned(options: &PotOptions, pins: &[Range<u32>]) -> usize {
+    let sinks = options.sinks as u32;
+    pins.iter().map(|place| (place.end - place.start.max(sinks).min(place.end)) as usize).sum()
 }
 
 /// Names a policy can have, `full` included.

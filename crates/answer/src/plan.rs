@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crayon_engine::{Adapter, Engine, EngineError, GenerateOptions, PotError, PotOptions, Session, stays};
 use crayon_text::{Message, Role, Special};
 
+use crate::memory::pinned;
 use crate::request::{Input, Request};
 use crate::room::{NoRoom, Otherwise, Size, room};
 use crate::{AnswerError, Note};
@@ -162,7 +163,7 @@ pub fn plan_turn(
         Err(_) => {
             plan.notes.push(Note::Outgrown(request.memory.entries(engine)));
             // Later questions are not known yet.
-            let options = request.memory.options(engine, None, false)?;
+            let options = request.memory.options(engine, None, false, &[])?;
             let pins = places(&options, &mut plan.notes)?;
             plan.memory = Memory::Pot(options, pins);
         }
@@ -220,7 +221,7 @@ fn pot(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Memory, Ans
     for (at, pins) in places.iter().enumerate() {
         // A question that does not stay whole is itself the text, and no catalyst.
         let whole = at == 0 || !request.documents.is_empty();
-        let options = request.memory.options(engine, whole.then_some(question), prefer_question)?;
+        let options = request.memory.options(engine, whole.then_some(question), prefer_question, pins)?;
         match options.check(engine.spec(), pinned(&options, pins)) {
             Ok(_) => return Ok(Memory::Pot(options, pins.clone())),
             Err(error) => last = Some(error),
@@ -275,12 +276,6 @@ fn places(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Vec<Vec<
 /// The same conversation with nothing in front of its question.
 fn without_texts(request: &Request) -> Request {
     Request { pinned: Vec::new(), documents: Vec::new(), ..request.clone() }
-}
-
-/// Tokens that stay because of `pins`, beside the sinks, which stay anyway.
-fn pinned(options: &PotOptions, pins: &[Range<u32>]) -> usize {
-    let sinks = options.sinks as u32;
-    pins.iter().map(|place| (place.end - place.start.max(sinks).min(place.end)) as usize).sum()
 }
 
 fn length(pins: &[Range<u32>]) -> usize {

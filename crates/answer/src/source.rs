@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crayon_engine::Engine;
 use crayon_engine::adapters::{AdapterError, Catalogue, Form, Lora, Pool, peft};
+use crayon_files::{create_folder, write_file};
+use crayon_formats::Bytes;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Bytes, atomic};
 use crayon_hybrid::{
     Endpoint, Event as ServerEvent, Key, Offer, Patience, PoolError, PoolServer, RemoteError,
 };
@@ -233,10 +234,7 @@ fn keep(
     keys: &[u8],
     sink: &mut Sink<'_>,
 ) -> Result<(), AnswerError> {
-    std::fs::create_dir_all(folder).map_err(|source| AnswerError::File {
-        what: format!("cannot create {}", folder.display()),
-        source,
-    })?;
+    create_folder(folder)?;
     let file: String = format!("{host}-{}.digest", offer.name)
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
@@ -249,7 +247,6 @@ fn keep(
         }
         Err(_) => {}
     }
-    let written = atomic::write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)
-        .and_then(|()| atomic::write_file(&last, offer.digest.as_bytes()));
-    written.map_err(|error| AnswerError::Engine(error.into()))
+    write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)?;
+    Ok(write_file(&last, offer.digest.as_bytes())?)
 }

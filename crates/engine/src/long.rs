@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use crayon_model::Scratch;
-use crayon_pot::{GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
+use crayon_pot::{Attention, GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
 use crayon_text::{Message, Role, Special};
 
 use crate::{Engine, EngineError, Session};
@@ -30,12 +30,17 @@ pub fn stays(prompt: &[u32], frame: &[u32]) -> [Range<u32>; 2] {
 }
 
 impl Engine {
-    /// A pot of `entries` with InfiniPot and the general catalyst prompt; the storage is the engine's.
+    /// A pot of `entries` with InfiniPot and the general catalyst prompt, which a model without tokenizer does not get;
+    /// the storage is the engine's.
     ///
     /// # Errors
-    /// When the model has no tokenizer.
+    /// When the catalyst prompt cannot be made of the chat template.
     pub fn pot_options(&self, entries: usize) -> Result<PotOptions, EngineError> {
-        let mut options = PotOptions::new(entries, self.catalyst(GENERAL_CATALYST)?);
+        let catalyst = match self.tokenizer() {
+            Ok(_) => self.catalyst(GENERAL_CATALYST)?,
+            Err(_) => Vec::new(),
+        };
+        let mut options = PotOptions::new(entries, catalyst);
         options.storage = self.kv_type();
         Ok(options)
     }
@@ -56,11 +61,21 @@ impl Engine {
     /// A session that reads any length into a pot. `pinned` tokens are going to be pinned.
     ///
     /// # Errors
-    /// When the pot is too small or too large, or the model's positions cannot be moved.
+    /// When the pot is too small or too large, the model's positions cannot be moved, or the policy needs a tokenizer that
+    /// the model does not have.
     pub fn pot_session(&self, options: PotOptions, pinned: usize) -> Result<Session<'_>, EngineError> {
         options.check(self.spec(), pinned)?;
-        let wants = named(&options.policy).is_some_and(|policy| policy.make(&options).needs().budgets);
-        let budgets = if wants { Some(self.sensitivity(options.entries)?) } else { None };
+        let needs = named(&options.policy).map(|policy| policy.make(&options).needs());
+        if needs.as_ref().is_some_and(|needs| needs.attention == Attention::Catalyst)
+            && options.catalyst.is_empty()
+        {
+            self.tokenizer()?;
+        }
+        let budgets = if needs.is_some_and(|needs| needs.budgets) {
+            Some(self.sensitivity(options.entries)?)
+        } else {
+            None
+        };
         Ok(Session::new(self, Pot::new(self.spec(), options, pinned, budgets.as_deref())?))
     }
 

@@ -1,12 +1,11 @@
 //! From arguments to what a model answers through.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crayon_answer::{Blend, BlendRequest, Customization, Event, PoolAccess, Source, Traffic, is_address};
-use crayon_engine::adapters::{Catalogue, Examples, Form, Scope};
+use crayon_engine::adapters::{Catalogue, Examples, Form, Scope, secret_seed};
 use crayon_engine::{Adapter, BUILT_IN, Engine};
 use crayon_hybrid::{Key, Patience};
 
@@ -56,9 +55,13 @@ pub(crate) fn score(engine: &Engine, request: &PoolRequest<'_>, output: &Output)
             told(event, output)
         })?;
     interrupt::watch();
+    let noise = match request.server.noise {
+        Some(noise) => Some((noise, request.seed.map_or_else(secret_seed, Ok)?)),
+        None => None,
+    };
     let wanted = BlendRequest {
         temperature: request.temperature,
-        noise: request.server.noise.map(|noise| (noise, request.seed.unwrap_or_else(chance))),
+        noise,
         sent: source.host().is_some(),
         force: request.force,
     };
@@ -89,11 +92,6 @@ pub(crate) fn told(event: Event, output: &Output) -> std::ops::ControlFlow<()> {
         note(&told, output);
     }
     interrupt::flow()
-}
-
-/// A seed from the system's chance: the standard library has it for its hash maps.
-fn chance() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 /// Refuses what contradicts itself: examples for a server's pool where nothing may leave this device.

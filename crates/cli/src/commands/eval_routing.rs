@@ -54,7 +54,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     })?;
     if let (Some(path), Some(row)) = (&args.plot, result.rows.first()) {
         let svg = chart(&result.model, &args.server_model, row).svg();
-        std::fs::write(path, svg).context(format!("cannot write {}", path.display()))?;
+        crayon_files::write_file(path, svg.as_bytes()).context("cannot write the picture")?;
     }
     if output.json {
         return output.object(&result);

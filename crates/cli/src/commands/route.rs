@@ -157,7 +157,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
 fn usual(fingerprint: &str, custom: Option<&str>) -> Result<PathBuf> {
     let path = thresholds_path(&answering::thresholds_folder()?, fingerprint, custom);
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        crayon_files::create_folder(folder)?;
     }
     Ok(path)
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     // One seed for the whole conversation.
     request.seed = Some(request.sampling(&engine)?.seed);
     let session = match request.memory.size.is_some() && !request.memory.keeps_everything() {
-        true => engine.pot_session(request.memory.options(&engine, None, false)?, 0)?,
+        true => engine.pot_session(request.memory.options(&engine, None, false, &[])?, 0)?,
         false => engine.session(request.memory.entries(&engine))?,
     };
     let mut chat = Chat {
