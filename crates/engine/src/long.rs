@@ -113,6 +113,15 @@ impl Engine {
     }
 }
 
+/// What reading with a cache did.
+#[derive(Debug)]
+pub struct CachedRead {
+    /// Tokens read anew.
+    pub read: usize,
+    /// Why the cache did not take them, if it did not.
+    pub not_kept: Option<EngineError>,
+}
+
 impl Session<'_> {
     /// Writes everything this session holds to `path`, with a `note` of the caller's.
     ///
@@ -135,21 +144,21 @@ impl Session<'_> {
     }
 
     /// Like [`set_text`](Self::set_text); the first `stable` tokens come from `cache` where it has them, and are kept
-    /// there otherwise. Returns how many tokens were read anew.
+    /// there otherwise. A cache that takes nothing does not keep the text from being read.
     ///
     /// # Errors
-    /// As [`set_text`](Self::set_text); a cache that cannot be written is an error too.
+    /// As [`set_text`](Self::set_text).
     pub fn set_text_cached(
         &mut self,
         prompt: &[u32],
         stable: usize,
         cache: &crayon_pot::PrefixCache,
         watch: &mut dyn FnMut(crate::Fed) -> ControlFlow<()>,
-    ) -> Result<usize, EngineError> {
+    ) -> Result<CachedRead, EngineError> {
         // The last token is always read, because its logits are wanted.
         let stable = stable.min(prompt.len().saturating_sub(1));
         if stable == 0 {
-            return self.set_text(prompt, watch);
+            return Ok(CachedRead { read: self.set_text(prompt, watch)?, not_kept: None });
         }
         self.forget();
         let owner = self.owner();
@@ -159,13 +168,13 @@ impl Session<'_> {
                 self.logits = logits;
                 self.pin(self.pins.clone())?;
                 self.feed(&prompt[stable..], watch)?;
-                Ok(prompt.len() - stable)
+                Ok(CachedRead { read: prompt.len() - stable, not_kept: None })
             }
             None => {
                 self.feed(&prompt[..stable], watch)?;
-                cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits)?;
+                let stored = cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits);
                 self.feed(&prompt[stable..], watch)?;
-                Ok(prompt.len())
+                Ok(CachedRead { read: prompt.len(), not_kept: stored.err().map(EngineError::from) })
             }
         }
     }

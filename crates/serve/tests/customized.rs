@@ -249,7 +249,7 @@ fn a_device_gets_keys_and_one_adapter_for_scores() {
 fn passing_on(url: &str, thresholds: Thresholds) -> Running {
     let patience = Patience { budget: Duration::from_secs(60), tries: 1, ..Patience::default() };
     let remote = Remote::new(Endpoint::parse(url).unwrap(), "mini", None, patience);
-    let bigger = Bigger { remote, route: Route::Auto, thresholds };
+    let bigger = Bigger { remote, route: Route::Auto, thresholds, after: None };
     offering(Limits::default(), None, Offers { bigger: Some(bigger), ..offers(&engine()) })
 }
 

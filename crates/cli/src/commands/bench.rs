@@ -141,12 +141,12 @@ fn pot(args: &PotBenchArgs, output: &Output) -> Result {
     let options = PotBenchOptions {
         // Made-up shapes have no tokenizer: any catalyst of the usual length costs the same.
         pot: match engine.tokenizer() {
-            Ok(_) => args.long.options(engine, None, false)?,
+            Ok(_) => args.long.request().options(engine, None, false, &[])?,
             Err(_) => PotOptions {
                 policy: args.long.policy.clone(),
                 keep: args.long.keep,
                 storage: engine.kv_type(),
-                ..PotOptions::new(args.long.entries(engine).min(window), (0..13).collect())
+                ..PotOptions::new(args.long.request().entries(engine).min(window), (0..13).collect())
             },
         },
         tokens: args.tokens,

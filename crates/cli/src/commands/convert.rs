@@ -22,7 +22,7 @@ use crate::{interrupt, model, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct ConvertReport<'a> {
     model: &'a str,
     output: &'a Path,
     format: &'static str,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     }
     tell_fallbacks(&fallbacks, output);
     if output.json {
-        return output.object(&Report {
+        return output.object(&ConvertReport {
             model: &args.source,
             output: &args.output,
             format: name_of(format),

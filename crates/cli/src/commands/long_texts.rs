@@ -16,11 +16,12 @@ use crate::{input, model, show};
 
 /// How the arguments want texts to be read: through a pot if one was asked for.
 fn reading(args: &PotArgs, engine: &Engine) -> Result<Reading> {
-    if !args.given() || args.keeps_everything() {
+    let memory = args.request();
+    if memory.size.is_none() || memory.keeps_everything() {
         return Ok(Reading { pot: None, question_catalyst: false });
     }
     let question_catalyst = args.catalyst.as_deref() == Some("question");
-    let pot = args.options(engine, question_catalyst.then_some("?"), false)?;
+    let pot = memory.options(engine, question_catalyst.then_some("?"), false, &[])?;
     Ok(Reading { pot: Some(pot), question_catalyst })
 }
 
@@ -37,7 +38,7 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
     if args.window.is_some() {
         return Err(mistake("--window and --pot exclude each other", "with a pot the text is one stream"));
     }
-    let options = args.long.options(engine, None, false)?;
+    let options = args.long.request().options(engine, None, false, &[])?;
     let result =
         watched("tokens", output, |progress| pots::perplexity_through_pot(engine, &ids, options, progress))?;
     if output.json {
