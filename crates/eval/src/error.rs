@@ -1,5 +1,6 @@
 //! What can go wrong in a measurement, with file and line where one is to blame.
 
+use crayon_answer::AnswerError;
 use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
@@ -12,6 +13,9 @@ pub enum EvalError {
     /// The model failed or refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A request could not be answered.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -104,6 +108,7 @@ impl Explain for EvalError {
     fn verdict(&self) -> Verdict {
         match self {
             EvalError::Engine(error) => error.verdict(),
+            EvalError::Answer(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
             EvalError::Io { action, source, .. } if *action != "read" => match source.verdict() {
                 Verdict::Closed => Verdict::Closed,
@@ -116,6 +121,7 @@ impl Explain for EvalError {
     fn hint(&self) -> Option<Phrase> {
         match self {
             EvalError::Engine(error) => error.hint(),
+            EvalError::Answer(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
             EvalError::Io { source, .. } => Explain::hint(source),
             EvalError::Content { hint, .. } => hint.map(Phrase::from),
@@ -131,6 +137,7 @@ impl Explain for EvalError {
         match self {
             EvalError::Option { name, what, .. } => phrase![*name, format!(" {what}")],
             EvalError::Engine(error) => error.message(),
+            EvalError::Answer(error) => error.message(),
             EvalError::Server(error) => error.message(),
             _ => self.to_string().into(),
         }
