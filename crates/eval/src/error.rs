@@ -15,7 +15,7 @@ pub enum EvalError {
     Engine(#[from] EngineError),
     /// A request could not be answered.
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Answer(Box<AnswerError>),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -89,6 +89,15 @@ impl EvalError {
 
     pub(crate) fn option(name: Setting, what: impl Into<String>, hint: impl Into<Phrase>) -> EvalError {
         EvalError::Option { name, what: what.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl From<AnswerError> for EvalError {
+    fn from(error: AnswerError) -> EvalError {
+        match error {
+            AnswerError::Engine(error) => EvalError::Engine(error),
+            error => EvalError::Answer(Box::new(error)),
+        }
     }
 }
 

@@ -32,10 +32,6 @@ impl Explain for Error {
     }
 
     fn hint(&self) -> Option<Phrase> {
-        use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
-        match self.cause.kind() {
-            AlreadyExists | IsADirectory | NotADirectory => Some("choose another path".into()),
-            _ => self.cause.hint(),
-        }
+        Explain::hint(&self.cause)
     }
 }

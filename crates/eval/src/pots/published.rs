@@ -62,9 +62,8 @@ pub fn published(
                 let answer = session.generate(&plan.generate, &mut |_| ControlFlow::Continue(()))?;
                 scores.entry(&task.name).or_default().push(task.score(&answer.text));
             }
-            Err(EvalError::Answer(AnswerError::NoRoom(_) | AnswerError::Engine(EngineError::Pot(_)))) => {
-                skipped += 1;
-            }
+            Err(EvalError::Engine(EngineError::Pot(_))) => skipped += 1,
+            Err(EvalError::Answer(error)) if matches!(*error, AnswerError::NoRoom(_)) => skipped += 1,
             Err(error) => return Err(error),
         }
         if progress(done + 1, tasks.len()).is_break() {
