@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crayon_net::{Response, Url, address};
+
 use crate::digest::Hasher;
 use crate::error::HubError;
-use crate::http::{Answer, Client, Fault, Retry};
+use crate::http::{Client, Fault, Refusal, Retry};
 use crate::plan::PlannedFile;
 use crate::progress::Stage;
 
@@ -26,10 +28,10 @@ pub(crate) type Tell<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
 /// checksum is renamed to `target`.
 pub(crate) fn fetch(
     client: &Client,
-    url: &str,
+    url: &Url,
     target: &Path,
     file: &PlannedFile,
-    refused: &dyn Fn(u16, &str) -> HubError,
+    refused: &dyn Fn(Refusal<'_>) -> HubError,
     tell: &mut Tell<'_>,
 ) -> Result<(), HubError> {
     let mut part = Part::open(target, file, tell)?;
@@ -115,15 +117,15 @@ impl<'a> Part<'a> {
     fn fill(
         &mut self,
         client: &Client,
-        url: &str,
-        refused: &dyn Fn(u16, &str) -> HubError,
+        url: &Url,
+        refused: &dyn Fn(Refusal<'_>) -> HubError,
         tell: &mut Tell<'_>,
     ) -> Result<(), HubError> {
         let mut retry = Retry::new(client, url);
         while self.bytes < self.file.bytes {
             let before = self.bytes;
             let outcome = match client.get(url, self.bytes) {
-                Ok(answer) => self.receive(client, url, answer, tell)?,
+                Ok(answer) => self.receive(url, answer, tell)?,
                 Err(fault) => Err(fault),
             };
             let Err(fault) = outcome else { continue };
@@ -140,16 +142,15 @@ impl<'a> Part<'a> {
     /// Takes in an answer. The inner error may pass; the outer one will not.
     fn receive(
         &mut self,
-        client: &Client,
-        url: &str,
-        mut answer: Answer,
+        url: &Url,
+        mut answer: Response,
         tell: &mut Tell<'_>,
     ) -> Result<Result<(), Fault>, HubError> {
         if let Err(reason) = self.fits(&answer) {
             self.restart()?;
             return Ok(Err(Fault::Passing { reason, after: Some(Duration::ZERO) }));
         }
-        if answer.status == 200 && self.bytes > 0 {
+        if answer.status() == 200 && self.bytes > 0 {
             // The server does not do ranges: this is the file from its beginning.
             self.restart()?;
         }
@@ -160,9 +161,9 @@ impl<'a> Part<'a> {
         }
         let mut buffer = vec![0; CHUNK];
         while self.bytes < self.file.bytes {
-            let count = match answer.body.read(&mut buffer) {
+            let count = match answer.read(&mut buffer) {
                 Ok(count) => count,
-                Err(error) => return Ok(Err(client.cut(&error))),
+                Err(fault) => return Ok(Err(Fault::new(url, fault))),
             };
             let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
                 return Ok(Err(Fault::Passing { reason: "the file ended early".to_owned(), after: None }));
@@ -181,11 +182,11 @@ impl<'a> Part<'a> {
     }
 
     /// Whether a partial answer goes on where the part ends, in the same file.
-    fn fits(&self, answer: &Answer) -> Result<(), String> {
-        if answer.status == 416 {
+    fn fits(&self, answer: &Response) -> Result<(), String> {
+        if answer.status() == 416 {
             return Err("the server has no such range".to_owned());
         }
-        if answer.status != 206 {
+        if answer.status() != 206 {
             return Ok(());
         }
         let range = answer.header("content-range").and_then(content_range);
@@ -200,7 +201,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn keep_etag(&self, answer: &Answer) -> Result<(), HubError> {
+    fn keep_etag(&self, answer: &Response) -> Result<(), HubError> {
         if self.bytes > 0 {
             return Ok(());
         }
@@ -247,9 +248,9 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn wrong_size(&self, url: &str, bytes: u64) -> HubError {
+    fn wrong_size(&self, url: &Url, bytes: u64) -> HubError {
         let what = format!("sends {bytes} bytes or more, the hub lists {}", self.file.bytes);
-        HubError::Answer { url: crate::http::shown(url), what }
+        HubError::Answer { url: address::shown(url), what }
     }
 
     fn error(&self, action: &'static str, error: std::io::Error) -> HubError {
@@ -257,7 +258,7 @@ impl<'a> Part<'a> {
     }
 }
 
-fn content_length(answer: &Answer) -> Option<u64> {
+fn content_length(answer: &Response) -> Option<u64> {
     answer.header("content-length")?.trim().parse().ok()
 }
 

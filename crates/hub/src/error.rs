@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crayon_errors::describe;
+
 use crate::reference::Reference;
 
 const PICKLES: &str = "; its weights are Python pickles (.bin, .pt), which can run code when opened \
@@ -159,7 +161,7 @@ pub enum HubError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {}", path.display(), describe(source))]
     Io {
         /// "create", "write" and so on.
         action: &'static str,

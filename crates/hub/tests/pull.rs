@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crayon_hub::{Format, Hub, HubError, Reference, Settings, Stage, Token};
+use crayon_hub::{Format, Hub, HubError, Reference, RetryPolicy, Settings, Stage, Token};
 use support::{COMMIT, Reply, Repository, Request, Server, range};
 
 const SIZE: usize = 700_000;
@@ -19,8 +19,19 @@ fn settings(endpoint: &str, cache: &Path) -> Settings {
         token: None,
         cache: cache.to_owned(),
         offline: None,
+        retry: retry(Duration::from_secs(20)),
+    }
+}
+
+/// Six tries with short pauses, for a server that may be silent for `silence`.
+fn retry(silence: Duration) -> RetryPolicy {
+    RetryPolicy {
+        budget: Duration::MAX,
+        silence,
+        connecting: silence,
+        tries: 6,
         backoff: Duration::from_millis(5),
-        patience: Duration::from_secs(20),
+        longest_pause: Duration::from_secs(600),
     }
 }
 
@@ -134,8 +145,8 @@ fn goes_on_after_a_silence() {
             ..repository.answer(request).cut(300_000)
         }),
     );
-    let patience = Duration::from_millis(700);
-    let hub = Hub::new(Settings { patience, ..settings(&server.address, cache.path()) });
+    let retry = retry(Duration::from_millis(700));
+    let hub = Hub::new(Settings { retry, ..settings(&server.address, cache.path()) });
     assert_eq!(weights(&pull(&hub).unwrap()), repository.file("model.safetensors"));
     assert!(server.requests_for("/model.safetensors")[1].start().is_some());
 }
@@ -477,7 +488,7 @@ fn nobody_there() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [format!("http://{free}"), "http://hub.invalid".to_owned()] {
         let hub =
-            Hub::new(Settings { patience: Duration::from_secs(5), ..settings(&endpoint, cache.path()) });
+            Hub::new(Settings { retry: retry(Duration::from_secs(5)), ..settings(&endpoint, cache.path()) });
         let error = hub.plan(&model()).unwrap_err();
         let host = endpoint.trim_start_matches("http://");
         assert!(

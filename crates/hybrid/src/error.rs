@@ -74,7 +74,7 @@ impl HybridError {
             HybridError::Share { .. } => "0.3 sends the 3 of 10 queries of which the device is least sure",
             HybridError::NoQueries => "give a file with one query a line",
             HybridError::File { .. } => {
-                "`crayon route calibrate` writes such a file for a model, with --examples or -a for a customised one"
+                "`crayon route calibrate` writes such a file for a model, with --examples or -a for a customized one"
             }
         };
         Some(hint.to_owned())
@@ -91,6 +91,14 @@ pub enum RemoteError {
         host: String,
         /// What the system says.
         reason: String,
+    },
+    /// Nobody was asked.
+    #[error("{host} was not asked: {variable} forbids the network")]
+    Forbidden {
+        /// Host and port.
+        host: String,
+        /// The variable that forbids it.
+        variable: &'static str,
     },
     /// The server refuses the request for good.
     #[error("{host} refuses with status {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
@@ -132,6 +140,7 @@ impl RemoteError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             RemoteError::Unreachable { .. } => "check the address; --route device answers here",
+            RemoteError::Forbidden { .. } => "--route device answers here",
             RemoteError::Refused { status: 401 | 403, .. } => {
                 "the key comes from CRAYON_SERVER_KEY or --server-key-file"
             }
@@ -150,7 +159,7 @@ impl RemoteError {
 
     /// Whether what was asked for is to blame rather than the network or the server.
     pub fn is_user_mistake(&self) -> bool {
-        matches!(self, RemoteError::Refused { .. })
+        matches!(self, RemoteError::Refused { .. } | RemoteError::Forbidden { .. })
     }
 }
 
@@ -181,6 +190,7 @@ impl PoolError {
             PoolError::Remote(RemoteError::Unreachable { .. }) => {
                 "check the address; a pool in a folder needs no network"
             }
+            PoolError::Remote(RemoteError::Forbidden { .. }) => "a pool in a folder works without a network",
             PoolError::Remote(RemoteError::Refused { status: 401 | 403, .. }) => {
                 "the key comes from CRAYON_POOL_KEY or --pool-key-file"
             }

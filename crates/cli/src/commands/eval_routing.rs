@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let endpoint = Endpoint::parse(&args.server)?;
-    if let Some(name) = server::offline()? {
+    if let Some(name) = crayon_net::forbidden() {
         let reason = format!("{name} forbids the network");
         return Err(HybridError::Forbidden { reason }.into());
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crayon_engine::{Answer, Engine, Event, Options, Session};
 use crayon_hybrid::{
-    Calibration, Decision, Endpoint, Event as RemoteEvent, Key, Patience, Place, Question, Remote,
-    RemoteAnswer, RemoteError, Route, Router, Signals, Thresholds, confidence,
+    Calibration, Decision, Endpoint, Event as RemoteEvent, Key, Place, Question, Remote, RemoteAnswer,
+    RemoteError, RetryPolicy, Route, Router, Signals, Thresholds, confidence,
 };
 use crayon_serve::Bigger;
 use crayon_text::Message;
@@ -22,8 +22,6 @@ use crate::{interrupt, show};
 
 /// Variable that holds the server's key.
 const KEY: &str = "CRAYON_SERVER_KEY";
-/// Variable that forbids the network.
-const OFFLINE: &str = "CRAYON_OFFLINE";
 
 /// Who may answer, and how it is decided. Making one opens no socket.
 #[derive(Debug)]
@@ -74,7 +72,13 @@ impl Routing {
     pub(crate) fn new(args: &RouteArgs) -> anyhow::Result<Routing> {
         let route = args.route.map_or(Route::Auto, Into::into);
         let server = args.server.as_deref().map(Endpoint::parse).transpose()?;
-        let router = Router::new(route, server.is_some(), args.private, offline()?, Thresholds::default())?;
+        let router = Router::new(
+            route,
+            server.is_some(),
+            args.private,
+            crayon_net::forbidden(),
+            Thresholds::default(),
+        )?;
         let remote = match (server, &args.server_model) {
             (Some(server), Some(model)) if router.may_send() => {
                 let timeout = Duration::from_secs(u64::from(args.server_timeout));
@@ -267,7 +271,7 @@ impl Routing {
         let answer = remote.ask(question, &mut |event| {
             match event {
                 RemoteEvent::Text(text) if live => failed = output.piece(&harmless(&text)).err(),
-                RemoteEvent::Void if live => {
+                RemoteEvent::Discard if live => {
                     failed = output.piece("\n").err();
                     output.note("the server's answer was cut; what stands above does not count");
                 }
@@ -335,17 +339,6 @@ pub(crate) fn times(answer: &RemoteAnswer, loading: Duration) -> Times {
     }
 }
 
-/// The setting that forbids the network, if one does.
-pub(crate) fn offline() -> anyhow::Result<Option<&'static str>> {
-    let settings = crayon_hub::Settings::from_lookup(|name| match name {
-        // Where models are kept is of no interest here.
-        "CRAYON_HOME" => Some(".".to_owned()),
-        name if name == OFFLINE => std::env::var(name).ok(),
-        _ => None,
-    })?;
-    Ok(settings.offline)
-}
-
 /// Where the thresholds of a model are kept, customised for what `custom` is the fingerprint of or not at all.
 pub(crate) fn thresholds_path(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
@@ -366,7 +359,7 @@ pub(crate) fn remote(
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }
     let key = Key::find(key_file, KEY)?;
-    Ok(Remote::new(endpoint, model, key, Patience::within(timeout)))
+    Ok(Remote::new(endpoint, model, key, RetryPolicy::within(timeout)))
 }
 
 fn show_piece(text: &str, silent: bool, output: &Output) -> io::Result<()> {

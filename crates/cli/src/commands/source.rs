@@ -8,10 +8,9 @@ use crayon_engine::Engine;
 use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, atomic};
-use crayon_hybrid::{Endpoint, Event, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
+use crayon_hybrid::{Endpoint, Event, Key, Offer, PoolError, PoolServer, RemoteError, RetryPolicy};
 use crayon_model::Projection;
 
-use super::routing;
 use crate::args::PoolServerArgs;
 use crate::failure::{Interrupted, mistake};
 use crate::interrupt;
@@ -114,7 +113,7 @@ impl There {
         output: &Output,
     ) -> anyhow::Result<(There, Catalogue)> {
         let (endpoint, name) = Endpoint::parse_pool(address)?;
-        if let Some(setting) = routing::offline()? {
+        if let Some(setting) = crayon_net::forbidden() {
             return Err(mistake(
                 format!("the pool is on a server, and {setting} forbids the network"),
                 "a pool in a folder works without a network, and so does an adapter made before (-a)",
@@ -124,8 +123,8 @@ impl There {
             output.note("the pool's address is http: others on the way can read the scores");
         }
         let key = Key::find(args.pool_key_file.as_deref(), KEY)?;
-        let patience = Patience::within(Duration::from_secs(u64::from(args.pool_timeout)));
-        let server = PoolServer::new(endpoint, name, key, patience);
+        let policy = RetryPolicy::within(Duration::from_secs(u64::from(args.pool_timeout)));
+        let server = PoolServer::new(endpoint, name, key, policy);
         interrupt::watch();
         let offer = stopped(server.offer(&mut |event| hear(&event, output)))?;
         let (keys, fetched) = match kept(&offer)? {
