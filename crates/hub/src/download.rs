@@ -20,7 +20,7 @@ const CHUNK: usize = 128 << 10;
 const WORTH: u64 = 256 << 10;
 
 /// Hears how many bytes of the file are here and what is being done.
-pub(crate) type Tell<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
+pub(crate) type OnStage<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
 
 /// Downloads `url` to `target`, going on with what an earlier try left beside it.
 ///
@@ -32,12 +32,12 @@ pub(crate) fn fetch(
     target: &Path,
     file: &PlannedFile,
     refused: &dyn Fn(Refusal<'_>) -> HubError,
-    tell: &mut Tell<'_>,
+    on_stage: &mut OnStage<'_>,
 ) -> Result<(), HubError> {
-    let mut part = Part::open(target, file, tell)?;
+    let mut part = Part::open(target, file, on_stage)?;
     let mut resumed = part.bytes > 0;
     loop {
-        part.fill(client, url, refused, tell)?;
+        part.fill(client, url, refused, on_stage)?;
         match part.check() {
             Ok(()) => return part.place(target),
             // What an earlier try left may be at fault: once more, from the beginning.
@@ -74,7 +74,7 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// Opens what an earlier try left and reads it for the checksum.
-    fn open(target: &Path, file: &'a PlannedFile, tell: &mut Tell<'_>) -> Result<Part<'a>, HubError> {
+    fn open(target: &Path, file: &'a PlannedFile, on_stage: &mut OnStage<'_>) -> Result<Part<'a>, HubError> {
         let path = part_path(target);
         let etag_path = with_suffix(&path, ".etag");
         let out = OpenOptions::new()
@@ -97,7 +97,7 @@ impl<'a> Part<'a> {
             let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else { break };
             part.hasher.update(read);
             part.bytes += count as u64;
-            if tell(part.bytes, Stage::Checking).is_break() {
+            if on_stage(part.bytes, Stage::Checking).is_break() {
                 return Err(HubError::Cancelled);
             }
         }
@@ -119,13 +119,13 @@ impl<'a> Part<'a> {
         client: &Client,
         url: &Url,
         refused: &dyn Fn(Refusal<'_>) -> HubError,
-        tell: &mut Tell<'_>,
+        on_stage: &mut OnStage<'_>,
     ) -> Result<(), HubError> {
         let mut retry = Retry::new(client, url);
         while self.bytes < self.file.bytes {
             let before = self.bytes;
             let outcome = match client.get(url, self.bytes) {
-                Ok(answer) => self.receive(url, answer, tell)?,
+                Ok(answer) => self.receive(url, answer, on_stage)?,
                 Err(fault) => Err(fault),
             };
             let Err(fault) = outcome else { continue };
@@ -133,7 +133,7 @@ impl<'a> Part<'a> {
                 retry.progress();
             }
             let bytes = self.bytes;
-            let mut wait = |reason: &str, left: Duration| tell(bytes, Stage::Waiting { reason, left });
+            let mut wait = |reason: &str, left: Duration| on_stage(bytes, Stage::Waiting { reason, left });
             retry.pause(fault, refused, &mut wait)?;
         }
         Ok(())
@@ -144,7 +144,7 @@ impl<'a> Part<'a> {
         &mut self,
         url: &Url,
         mut answer: Response,
-        tell: &mut Tell<'_>,
+        on_stage: &mut OnStage<'_>,
     ) -> Result<Result<(), Fault>, HubError> {
         if let Err(reason) = self.fits(&answer) {
             self.restart()?;
@@ -174,7 +174,7 @@ impl<'a> Part<'a> {
             self.out.write_all(read).map_err(|error| self.error("write", error))?;
             self.hasher.update(read);
             self.bytes += count as u64;
-            if tell(self.bytes, Stage::Downloading).is_break() {
+            if on_stage(self.bytes, Stage::Downloading).is_break() {
                 return Err(HubError::Cancelled);
             }
         }

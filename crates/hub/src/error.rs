@@ -262,6 +262,11 @@ impl Explain for HubError {
             HubError::NotHere { .. } => {
                 return Some(phrase![Command::ListModels, " says what is here"]);
             }
+            HubError::Io { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "the disk takes no file of that size: set CRAYON_HOME to another one, \
+                 and try again; what has arrived is kept"
+                    .to_owned()
+            }
             HubError::Io { .. } | HubError::Cancelled => return None,
         };
         Some(hint.into())
@@ -298,5 +303,15 @@ mod tests {
         assert!(error.hint().unwrap().contains("CRAYON_HOME"));
         let error = HubError::io("write", Path::new("a"), io::Error::from(io::ErrorKind::PermissionDenied));
         assert!(matches!(error, HubError::Io { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn the_systems_words_stand_once_and_without_its_number() {
+        for number in [1, 2, 5, 13, 27, 28, 30] {
+            let error = HubError::io("write", Path::new("a"), io::Error::from_raw_os_error(number));
+            assert!(!error.to_string().contains("os error"), "{error}");
+            let words = describe(&io::Error::from_raw_os_error(number));
+            assert!(error.to_string().matches(&words).count() <= 1, "{error}");
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Hub {
         let mut done = 0;
         for file in &plan.files {
             if !self.cache.has(&folder, file) {
-                let mut tell = |file_bytes: u64, stage: Stage<'_>| {
+                let mut on_stage = |file_bytes: u64, stage: Stage<'_>| {
                     let (name, file_total) = (file.name.as_str(), file.bytes);
                     report(Progress {
                         file: name,
@@ -143,7 +143,7 @@ impl Hub {
                         stage,
                     })
                 };
-                self.get_file(plan, file, &folder, &mut tell)?;
+                self.get_file(plan, file, &folder, &mut on_stage)?;
             }
             done += file.bytes;
         }
@@ -171,7 +171,7 @@ impl Hub {
         plan: &Plan,
         file: &PlannedFile,
         folder: &Path,
-        tell: &mut download::Tell<'_>,
+        on_stage: &mut download::OnStage<'_>,
     ) -> Result<(), HubError> {
         let reference = &plan.reference;
         let target = folder.join(&file.name);
@@ -187,7 +187,7 @@ impl Hub {
         let url = self.client.address(&[owner, name, "resolve", &plan.commit, &file.name])?;
         self.online(reference)?;
         let refused = |refusal: Refusal<'_>| self.refused(reference, refusal);
-        download::fetch(&self.client, &url, &target, file, &refused, tell)
+        download::fetch(&self.client, &url, &target, file, &refused, on_stage)
     }
 
     /// Whether sockets are allowed.

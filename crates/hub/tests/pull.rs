@@ -4,6 +4,8 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -571,4 +573,36 @@ fn a_full_disk_says_so() {
     let error = pull(&hub).unwrap_err();
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
     assert!(error.hint().unwrap().contains("kept"));
+    assert!(!error.is_mistake());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_disk_took_before_it_took_no_more_is_gone_on_with() {
+    const ENDPOINT: &str = "CRAYON_HUB_TEST";
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        let cache = std::env::var_os("CRAYON_HOME").unwrap();
+        let error = pull(&Hub::new(settings(&endpoint, Path::new(&cache)))).unwrap_err();
+        assert!(error.to_string().contains("model.safetensors.part"), "{error}");
+        assert!(error.hint().unwrap().contains("kept") && !error.is_mistake(), "{error}");
+        return;
+    }
+    let repository = Repository::new(SIZE);
+    let (server, hub, cache) = start(&repository, |_, _| None);
+    // The test once more, in a process whose files end at 300 or 600 KB, as the shell counts.
+    let shell = "trap '' XFSZ; ulimit -f 600; exec \"$0\" --exact \"$1\"";
+    let output = Command::new("sh")
+        .args(["-c", shell])
+        .arg(std::env::current_exe().unwrap())
+        .arg("what_the_disk_took_before_it_took_no_more_is_gone_on_with")
+        .env(ENDPOINT, &server.address)
+        .env("CRAYON_HOME", cache.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let part = std::fs::metadata(folder(&cache).join("model.safetensors.part")).unwrap().len();
+    assert!(part > 0 && part < SIZE as u64, "{part}");
+    assert_eq!(hub.find(&model()), None);
+    assert_eq!(weights(&pull(&hub).unwrap()), repository.file("model.safetensors"));
+    assert_eq!(server.requests_for("/model.safetensors").last().unwrap().start(), Some(part as usize));
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crayon_net::{
-    Client, Left, Next, Response, Retries, RetryPolicy, Url, in_background, status_words, wait,
+    Aborted, Client, Next, Response, Retries, RetryPolicy, Url, in_background, status_words, wait,
 };
 
 use crate::{Endpoint, Key, RemoteError, read};
@@ -88,21 +88,21 @@ impl Http {
         }
     }
 
-    /// One try, on a thread of its own so that the caller can stop at any time; `hear` makes events of what it tells.
+    /// One try, on a thread of its own so that the caller can stop at any time; `event` makes events of what it sends.
     pub(crate) fn attempt<P: Send + 'static, T: Send + 'static>(
         &self,
         until: Until,
         exchange: impl FnOnce(&Http, &dyn Fn(P) -> ControlFlow<()>) -> Result<T, Fault> + Send + 'static,
-        hear: &mut dyn FnMut(P) -> Event,
+        event: &mut dyn FnMut(P) -> Event,
         on_event: OnEvent<'_>,
     ) -> Attempted<T> {
         let http = self.clone();
-        let work = move |tell: &dyn Fn(P) -> ControlFlow<()>| exchange(&http, tell);
-        match in_background(until, work, &mut |news| on_event(news.map_or(Event::Waiting, &mut *hear))) {
+        let work = move |send: &dyn Fn(P) -> ControlFlow<()>| exchange(&http, send);
+        match in_background(until, work, &mut |piece| on_event(piece.map_or(Event::Waiting, &mut *event))) {
             Ok(outcome) => Ok(outcome),
-            Err(Left::Stopped) => Err(RemoteError::Cancelled),
-            Err(Left::OutOfTime) => Ok(Err(passing("the time is used up"))),
-            Err(Left::Failed(reason)) => Ok(Err(passing(reason))),
+            Err(Aborted::Stopped) => Err(RemoteError::Cancelled),
+            Err(Aborted::OutOfTime) => Ok(Err(passing("the time is used up"))),
+            Err(Aborted::Failed(reason)) => Ok(Err(passing(reason))),
         }
     }
 

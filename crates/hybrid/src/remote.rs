@@ -143,15 +143,15 @@ impl Remote {
         on_event: OnEvent<'_>,
     ) -> Attempted<Metadata> {
         let (url, body) = (self.endpoint.url().clone(), body.to_owned());
-        let exchange = move |http: &Http, tell: &Tell<'_>| {
-            read(http, http.post(&url, "text/event-stream", &body, until)?, tell)
+        let exchange = move |http: &Http, on_text: &OnText<'_>| {
+            read(http, http.post(&url, "text/event-stream", &body, until)?, on_text)
         };
-        let mut hear = |piece: String| {
+        let mut event = |piece: String| {
             first.get_or_insert_with(Instant::now);
             text.push_str(&piece);
             Event::Text(piece)
         };
-        let outcome = self.http.attempt(until, exchange, &mut hear, on_event)?;
+        let outcome = self.http.attempt(until, exchange, &mut event, on_event)?;
         Ok(match outcome {
             Ok(_) if text.trim().is_empty() => Err(self.http.unusable("the answer is empty".to_owned())),
             outcome => outcome,
@@ -159,16 +159,16 @@ impl Remote {
     }
 }
 
-/// Who hears the pieces of an answer.
-type Tell<'a> = dyn Fn(String) -> ControlFlow<()> + 'a;
+/// Takes the pieces of an answer.
+type OnText<'a> = dyn Fn(String) -> ControlFlow<()> + 'a;
 
-/// Reads a whole answer, and tells its text piece by piece.
-fn read(http: &Http, mut response: crayon_net::Response, tell: &Tell<'_>) -> Result<Metadata, Fault> {
+/// Reads a whole answer, and passes its text on piece by piece.
+fn read(http: &Http, mut response: crayon_net::Response, on_text: &OnText<'_>) -> Result<Metadata, Fault> {
     let wrong = |wrong| match wrong {
         Wrong::Passing(what) => passing(http.hide(&what)),
         Wrong::Unusable(what) => http.unusable(http.hide(&what)),
     };
-    let told = |piece: String| match piece.is_empty() || tell(piece).is_continue() {
+    let passed = |piece: String| match piece.is_empty() || on_text(piece).is_continue() {
         true => Ok(()),
         false => Err(Fault::Final(RemoteError::Cancelled)),
     };
@@ -177,7 +177,7 @@ fn read(http: &Http, mut response: crayon_net::Response, tell: &Tell<'_>) -> Res
     let cut = loop {
         match response.read(&mut bytes) {
             Ok(0) => break None,
-            Ok(read) => told(reply.push(&bytes[..read]).map_err(wrong)?)?,
+            Ok(read) => passed(reply.push(&bytes[..read]).map_err(wrong)?)?,
             Err(fault) => break Some(http.fault(&fault)),
         }
         if reply.is_done() {
@@ -186,7 +186,7 @@ fn read(http: &Http, mut response: crayon_net::Response, tell: &Tell<'_>) -> Res
     };
     // An answer whose end has come is whole, whatever becomes of the connection.
     match (reply.end(), cut) {
-        (Ok(Some((piece, metadata))), _) => told(piece).map(|()| metadata),
+        (Ok(Some((piece, metadata))), _) => passed(piece).map(|()| metadata),
         (_, Some(fault)) => Err(fault),
         (Ok(None), None) => Err(passing("the stream was cut before the answer's end")),
         (Err(what), None) => Err(wrong(what)),

@@ -19,7 +19,7 @@ mod fault;
 mod offline;
 mod retry;
 
-pub use background::{Left, in_background};
+pub use background::{Aborted, in_background};
 pub use client::{Client, Response, status_words};
 pub use fault::Fault;
 pub use offline::{OFFLINE, forbidden, forbidden_by, is_on};

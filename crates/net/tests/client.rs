@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crayon_net::{Client, Fault, Left, OFFLINE, RetryPolicy, Url, address, in_background, status_words};
+use crayon_net::{Aborted, Client, Fault, OFFLINE, RetryPolicy, Url, address, in_background, status_words};
 
 /// Tells a test that it runs in a process of its own, and what to ask there.
 const CHILD: &str = "CRAYON_NET_TEST";
@@ -152,8 +152,8 @@ fn faults_are_told_apart() {
 fn work_can_be_left_at_any_time() {
     let go_on = |_: Option<u32>| ControlFlow::Continue(());
     let mut heard = Vec::new();
-    let end = in_background(None, |tell| (0..3).all(|news| tell(news).is_continue()), &mut |news| {
-        heard.extend(news);
+    let end = in_background(None, |send| (0..3).all(|event| send(event).is_continue()), &mut |event| {
+        heard.extend(event);
         ControlFlow::Continue(())
     });
     assert_eq!((end, heard), (Ok(true), vec![0, 1, 2]));
@@ -161,21 +161,21 @@ fn work_can_be_left_at_any_time() {
     let slow = |_: &dyn Fn(u32) -> ControlFlow<()>| std::thread::sleep(Duration::from_secs(5));
     let began = Instant::now();
     let until = Some(began + Duration::from_millis(100));
-    assert_eq!(in_background(until, slow, &mut { go_on }), Err(Left::OutOfTime));
-    assert_eq!(in_background(None, slow, &mut |_| ControlFlow::Break(())), Err(Left::Stopped));
+    assert_eq!(in_background(until, slow, &mut { go_on }), Err(Aborted::OutOfTime));
+    assert_eq!(in_background(None, slow, &mut |_| ControlFlow::Break(())), Err(Aborted::Stopped));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 
     // Who was left is told so.
     let (sender, told) = std::sync::mpsc::channel();
     let left = in_background(
         None,
-        move |tell| {
-            while tell(0).is_continue() {}
+        move |send| {
+            while send(0).is_continue() {}
             sender.send(()).unwrap();
         },
         &mut |_| ControlFlow::Break(()),
     );
-    assert_eq!(left, Err(Left::Stopped));
+    assert_eq!(left, Err(Aborted::Stopped));
     told.recv_timeout(Duration::from_secs(5)).unwrap();
 }
 
