@@ -207,4 +207,29 @@ mod tests {
         check("a b?#%.gguf", "a%20b%3F%23%25.gguf");
         check("a\\b", "a%5Cb");
     }
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        use crayon_net::Fault as Net;
+        let words = || "words".to_owned();
+        let url = Url::parse("https://cdn.example/x?signature=secret").unwrap();
+        let fault = |fault: Net| Fault::new(&url, fault);
+        assert!(matches!(fault(Net::Forbidden { variable: "X" }), Fault::Offline("X")));
+        for away in [Net::NoHost, Net::NoConnection { reason: words() }, Net::NotSafe { reason: words() }] {
+            let reason = away.to_string();
+            let Fault::Unreachable(error) = fault(away) else { panic!("{reason}") };
+            assert_eq!(error.to_string(), format!("cannot reach cdn.example: {reason}"));
+        }
+        for cut in [
+            Net::Silent { after: Duration::from_secs(1) },
+            Net::OutOfTime,
+            Net::Cut { reason: words() },
+            Net::Broken { reason: words() },
+        ] {
+            assert!(matches!(fault(cut), Fault::Passing { after: None, .. }));
+        }
+        for wrong in [Net::TooLong { limit: 1 }, Net::Request { reason: words() }] {
+            let Fault::Final(error) = fault(wrong) else { panic!("no end") };
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
 }

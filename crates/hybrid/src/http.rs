@@ -180,3 +180,32 @@ impl Http {
         self.key.as_ref().map_or_else(|| text.to_owned(), |key| key.hide(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        use crayon_net::Fault as Net;
+        let words = || "words".to_owned();
+        let http = Http::new(&Endpoint::parse("http://a.example").unwrap(), None, RetryPolicy::default());
+        let forbidden = http.fault(&Net::Forbidden { variable: "X" });
+        let wanted = RemoteError::Forbidden { host: "a.example".to_owned(), variable: "X" };
+        assert!(matches!(forbidden, Fault::Final(error) if error == wanted));
+        for fault in [Net::NoHost, Net::NotSafe { reason: words() }, Net::Request { reason: words() }] {
+            assert!(matches!(http.fault(&fault), Fault::Final(RemoteError::Unreachable { .. })), "{fault}");
+        }
+        for fault in [
+            Net::NoConnection { reason: words() },
+            Net::Silent { after: Duration::from_secs(1) },
+            Net::OutOfTime,
+            Net::Cut { reason: words() },
+            Net::Broken { reason: words() },
+        ] {
+            assert!(matches!(http.fault(&fault), Fault::Passing { after: None, .. }), "{fault}");
+        }
+        let too_long = http.fault(&Net::TooLong { limit: 1 });
+        assert!(matches!(too_long, Fault::Final(RemoteError::Answer { .. })));
+    }
+}
