@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crayon_errors::describe;
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use serde::{Deserialize, Serialize};
 
 use crate::HybridError;
@@ -174,7 +174,7 @@ impl Calibration {
     pub fn save(&self, path: &Path) -> Result<(), HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let text = serde_json::to_string_pretty(self).map_err(|error| wrong(error.to_string()))? + "\n";
-        atomic::write_file(path, text.as_bytes()).map_err(|error| wrong(error.to_string()))
+        write_file(path, text.as_bytes()).map_err(|error| wrong(describe(&error)))
     }
 
     /// Reads the file; the thresholds must be those of `model`, customized as `custom` says or not at all. Those of the
