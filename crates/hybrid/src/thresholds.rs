@@ -174,7 +174,8 @@ impl Calibration {
     pub fn save(&self, path: &Path) -> Result<(), HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let text = serde_json::to_string_pretty(self).map_err(|error| wrong(error.to_string()))? + "\n";
-        write_file(path, text.as_bytes()).map_err(|error| wrong(describe(&error)))
+        write_file(path, text.as_bytes())
+            .map_err(|error| wrong(format!("cannot {}: {}", error.action, describe(&error.cause))))
     }
 
     /// Reads the file; the thresholds must be those of `model`, customized as `custom` says or not at all. Those of the
