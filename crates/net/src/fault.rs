@@ -52,7 +52,7 @@ pub enum Fault {
         reason: String,
     },
     /// The body is longer than the caller takes.
-    #[error("the answer is longer than {limit} bytes")]
+    #[error("the answer has more than {limit} bytes")]
     TooLong {
         /// Most bytes taken.
         limit: u64,
