@@ -137,6 +137,7 @@ impl Session<'_> {
             return self.set_text(prompt, watch);
         }
         self.forget();
+        self.pot.expect(prompt.len());
         let owner = self.owner();
         match cache.find(&mut self.pot, &owner, &prompt[..stable]) {
             Some(logits) => {
@@ -147,7 +148,7 @@ impl Session<'_> {
                 Ok(prompt.len() - stable)
             }
             None => {
-                self.feed(&prompt[..stable], watch)?;
+                self.read(&prompt[..stable], prompt.len(), None, watch)?;
                 cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits)?;
                 self.feed(&prompt[stable..], watch)?;
                 Ok(prompt.len())
