@@ -51,6 +51,13 @@ impl Tokenizer {
         };
         let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
         let turn_ends = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
+        let named = [
+            ("unk_token", id("tokenizer.ggml.unknown_token_id")?),
+            ("pad_token", id("tokenizer.ggml.padding_token_id")?),
+            // So it is spelled there.
+            ("sep_token", id("tokenizer.ggml.seperator_token_id")?),
+            ("mask_token", id("tokenizer.ggml.mask_token_id")?),
+        ];
         let flag = |key: &str| metadata.bool(key).map_err(bad);
         let pre = metadata.str("tokenizer.ggml.pre").map_err(bad)?;
         let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(
@@ -79,6 +86,9 @@ impl Tokenizer {
             }
         };
         let mut tokenizer = Tokenizer::new(Parts { vocab, algorithm, bos, eos, add_bos, leading, swallow });
+        for (name, id) in named {
+            tokenizer.name_token(name, id);
+        }
         tokenizer.add_end_tokens(&turn_ends.into_iter().flatten().collect::<Vec<_>>());
         Ok(tokenizer)
     }
