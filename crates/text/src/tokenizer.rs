@@ -343,13 +343,21 @@ impl Tokenizer {
             .map_err(|e| TextError::malformed("tokenizer_config.json", e.to_string()))?;
         let id = |token: Option<crate::json::Name>| token.and_then(|token| self.vocab.id(token.content()));
         let (bos, eos) = (id(config.bos_token), id(config.eos_token));
+        self.set_ends_of_text(bos, eos, config.add_bos_token);
+        Ok(())
+    }
+
+    /// Takes over what another file says about the tokens that start and end a text; ids outside the vocabulary are left
+    /// out.
+    pub(crate) fn set_ends_of_text(&mut self, bos: Option<u32>, eos: Option<u32>, add_bos: Option<bool>) {
+        let known = |id: Option<u32>| id.filter(|&id| (id as usize) < self.vocab.len());
+        let (bos, eos) = (known(bos), known(eos));
         self.bos = bos.or(self.bos);
         self.eos = eos.or(self.eos);
         self.ends.extend(eos);
         self.ends.sort_unstable();
         self.ends.dedup();
-        self.add_bos = config.add_bos_token.unwrap_or(self.add_bos) && self.bos.is_some();
-        Ok(())
+        self.add_bos = add_bos.unwrap_or(self.add_bos) && self.bos.is_some();
     }
 }
 

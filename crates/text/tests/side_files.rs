@@ -169,3 +169,30 @@ fn a_template_alone_decides_about_the_start_token() {
     assert_eq!(first("{{ messages[0].content }}"), [letter]);
     assert_eq!(first("{{ bos_token }}{{ messages[0].content }}"), [256, letter]);
 }
+
+/// A GGUF file that keeps a whole tokenizer.json reads texts as that file does.
+#[test]
+fn a_whole_tokenizer_json_in_a_gguf_file_comes_first() {
+    let own = json!([{"id": 256, "content": "<|old|>", "single_word": false, "lstrip": true, "rstrip": true,
+        "normalized": false, "special": true}]);
+    let source = json_source(own, true);
+    let TokenizerSource::Json(json) = &source else { panic!("no file") };
+    let mut metadata = crayon_formats::gguf::Metadata::new("x.gguf");
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("tokenizer.ggml.bos_token_id", 256u32);
+    metadata.insert("tokenizer.ggml.eos_token_id", 257u32);
+    metadata.insert("tokenizer.ggml.padding_token_id", 256u32);
+    metadata.insert("tokenizer.ggml.add_bos_token", true);
+    metadata.insert("tokenizer.huggingface.json", std::str::from_utf8(json).unwrap());
+    let inside = Tokenizer::from_gguf(&metadata).unwrap();
+    let beside = open(&source, json!({}));
+    for text in ["Hello <|old|> WORLD", "", "a"] {
+        for special in [Special::Parse, Special::Plain] {
+            assert_eq!(inside.encode(text, special).unwrap(), beside.encode(text, special).unwrap());
+        }
+    }
+    assert_eq!((inside.bos(), inside.eos(), inside.add_bos()), (Some(256), Some(257), true));
+    assert_eq!(inside.named_tokens(), [("pad_token".to_owned(), "<|old|>".to_owned())]);
+    metadata.insert("tokenizer.huggingface.json", "{");
+    assert!(Tokenizer::from_gguf(&metadata).is_err());
+}
