@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use common::{base, difference, logits};
 use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
 use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
+use crayon_errors::Explain as _;
 use crayon_kernels::Pool as Threads;
 use crayon_model::frozen::FrozenDecoder;
 
@@ -130,7 +131,7 @@ fn options_and_data_that_cannot_be_used_are_refused() {
             train(&checkpoint, "llama", &samples(count), &options, folder.path(), &Threads::new(2), &mut go)
                 .unwrap_err();
         assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
-        assert!(error.is_user_mistake());
+        assert!(error.is_mistake());
     };
     check(Options { adapters: 0, ..options() }, 10, "1 or more");
     check(Options { rate: f64::NAN, ..options() }, 10, "learning rate");

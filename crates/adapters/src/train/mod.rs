@@ -17,6 +17,7 @@ mod tensors;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Checkpoint;
 use crayon_kernels::Pool as Threads;
 use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
@@ -127,7 +128,7 @@ impl Options {
         };
         Err(AdapterError::unusable(
             wrong,
-            "`crayon pool train --help` lists the settings with their usual values",
+            phrase!["the help of ", Command::TrainPool, " lists the settings with their usual values"],
         ))
     }
 }
@@ -179,7 +180,7 @@ pub fn train(
         if !value.is_finite() {
             return Err(AdapterError::unusable(
                 format!("the loss is no number any more at step {}", state.step + 1),
-                "take a smaller learning rate (--rate)",
+                phrase!["lower ", Setting::LearningRate],
             ));
         }
         optimiser.step(&mut soft, &mut state);
@@ -313,7 +314,7 @@ fn split(count: usize, options: &Options) -> Result<(Vec<usize>, Vec<usize>), Ad
                 "{count} examples are too few for {} adapters; at least {least} are needed",
                 options.adapters
             ),
-            "give more data (--data), or train fewer adapters (-n)",
+            phrase!["give more of ", Setting::Data, ", or lower ", Setting::Adapters],
         ));
     }
     let mut order = Random::new(options.seed, 1).order(count);

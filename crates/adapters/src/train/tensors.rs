@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device as Candle, Result as CandleResult, Tensor, Var};
+use crayon_errors::{Setting, phrase};
 use crayon_formats::Checkpoint;
 use crayon_model::frozen::Loss;
 use crayon_model::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy, flat_matmul};
@@ -44,7 +45,11 @@ impl TensorModel {
                 format!("no device {device}: {}", error.to_string().lines().next().unwrap_or_default());
             AdapterError::unusable(
                 what,
-                "leave --device out, or build with --features cuda (or metal) on a machine that has one",
+                phrase![
+                    "leave ",
+                    Setting::Device,
+                    " out, or build the program with its feature cuda (or metal) on a machine that has one"
+                ],
             )
         })?;
         Ok(TensorModel { decoder: PlainDecoder::open(checkpoint, &device, Train::Nothing)?, device })

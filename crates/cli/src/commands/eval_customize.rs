@@ -6,12 +6,12 @@ use crayon_eval::customise::{Cell, CustomiseOptions, Customised, Method, customi
 
 use super::watched;
 use crate::args::EvalCustomizeArgs;
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{model, show};
 
 /// Runs the command.
-pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     super::pool::refuse_adapters(&args.model)?;
     let named = args.methods.iter().map(|name| {
         Method::from_name(name).ok_or_else(|| {
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<(
             mistake(format!("{name:?} is no method"), format!("known are {known}"))
         })
     });
-    let methods = named.collect::<anyhow::Result<Vec<Method>>>()?;
+    let methods = named.collect::<Result<Vec<Method>>>()?;
     let mut engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     let options = CustomiseOptions {

@@ -11,7 +11,7 @@ use crayon_model::Projection;
 use serde_json::json;
 
 use crate::args::{ModelArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs, PoolTrainArgs};
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::{interrupt, model, show};
@@ -28,7 +28,7 @@ const TARGETS: [(&str, Projection); 7] = [
 ];
 
 /// Runs the command.
-pub(crate) fn run(args: &PoolArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PoolArgs, output: &Output) -> Result {
     match &args.what {
         PoolCommand::Train(args) => train(args, output),
         PoolCommand::Show(args) => show(args, output),
@@ -38,14 +38,14 @@ pub(crate) fn run(args: &PoolArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 /// Pools stand beside the model itself.
-pub(crate) fn refuse_adapters(args: &ModelArgs) -> anyhow::Result<()> {
+pub(crate) fn refuse_adapters(args: &ModelArgs) -> Result {
     match args.adapter.is_empty() {
         true => Ok(()),
         false => Err(mistake("a pool is blended beside the model itself", "leave --adapter out")),
     }
 }
 
-fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
+fn train(args: &PoolTrainArgs, output: &Output) -> Result {
     refuse_adapters(&args.model)?;
     if Pool::is_in(&args.output) && !args.force {
         let what = format!("{} holds a pool already", args.output.display());
@@ -118,7 +118,7 @@ fn train(args: &PoolTrainArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 /// Reads the data; examples that do not fit the model's context are left out, which is told.
-fn samples(engine: &Engine, args: &PoolTrainArgs, output: &Output) -> anyhow::Result<Vec<Sample>> {
+fn samples(engine: &Engine, args: &PoolTrainArgs, output: &Output) -> Result<Vec<Sample>> {
     let (encoder, context) = (engine.query_encoder()?, engine.spec().context);
     let (mut samples, mut long) = (Vec::new(), 0usize);
     for path in &args.data {
@@ -140,7 +140,7 @@ fn samples(engine: &Engine, args: &PoolTrainArgs, output: &Output) -> anyhow::Re
     Ok(samples)
 }
 
-fn targets(names: &[String]) -> anyhow::Result<Vec<Projection>> {
+fn targets(names: &[String]) -> Result<Vec<Projection>> {
     if names.iter().any(|name| name == "all") {
         return Ok(Projection::ALL.to_vec());
     }
@@ -160,7 +160,7 @@ fn targets(names: &[String]) -> anyhow::Result<Vec<Projection>> {
     Ok(out)
 }
 
-fn show(args: &PoolShowArgs, output: &Output) -> anyhow::Result<()> {
+fn show(args: &PoolShowArgs, output: &Output) -> Result {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
@@ -184,7 +184,7 @@ fn show(args: &PoolShowArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn add(args: &PoolAddArgs, output: &Output) -> anyhow::Result<()> {
+fn add(args: &PoolAddArgs, output: &Output) -> Result {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
     let mut pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
@@ -208,7 +208,7 @@ fn add(args: &PoolAddArgs, output: &Output) -> anyhow::Result<()> {
     Ok(output.line(&table(&pool))?)
 }
 
-fn pack(args: &PoolPackArgs, output: &Output) -> anyhow::Result<()> {
+fn pack(args: &PoolPackArgs, output: &Output) -> Result {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
     let pool = Pool::open(&args.pool, engine.checkpoint(), engine.name())?;
