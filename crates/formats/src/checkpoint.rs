@@ -197,6 +197,12 @@ impl Checkpoint {
         let tokenizer_config = huggingface::tokenizer_config(folder)?;
         let mut generation = huggingface::generation(folder, &map, &mut notes)?;
         let flag = |key: &str| tokenizer_config.as_ref().and_then(|config| config.get(key)?.as_bool());
+        for key in ["add_eos_token", "split_special_tokens"] {
+            if flag(key) == Some(true) {
+                let file = folder.join("tokenizer_config.json").display().to_string();
+                notes.push(Note::new(&file, key, "is not applied"));
+            }
+        }
         generation.add_bos = flag("add_bos_token");
         generation.add_eos = flag("add_eos_token");
         let checkpoint = Checkpoint {

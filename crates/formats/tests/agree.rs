@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{fixture, open, tiny_metadata, tiny_tensors};
+use crayon_errors::Explain as _;
 use crayon_formats::gguf::{self, Gguf, Metadata, to_bytes};
 use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::{Checkpoint, Format, Tensor};
@@ -262,6 +263,13 @@ fn older_tokenizer_files_are_put_together() {
     write(&folder, "tokenizer_config.json", &json!({"added_tokens_decoder": {"3": {"content": "<x>"}}}));
     let config = Checkpoint::open(folder.path()).unwrap().tokenizer_config.unwrap();
     assert_eq!(config, json!({"added_tokens_decoder": {"3": {"content": "<x>"}}}));
+    let flags =
+        json!({"add_eos_token": true, "split_special_tokens": true, "add_bos_token": true, "legacy": true});
+    write(&folder, "tokenizer_config.json", &flags);
+    notes(
+        &Checkpoint::open(folder.path()).unwrap(),
+        &["`add_eos_token` is not", "`split_special_tokens` is not"],
+    );
     write(&folder, "tokenizer_config.json", &json!({}));
     write(&folder, "added_tokens.json", &json!({"<pad>": "seven"}));
     refused_key(folder.path(), &["added_tokens.json", "<pad>", "token id"]);

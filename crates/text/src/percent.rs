@@ -106,7 +106,7 @@ fn operand_of(text: &str) -> Option<(usize, &str)> {
     let blanks = text.len() - value.len();
     let sign = value.len() - value.trim_start_matches(['-', '+']).trim_start().len();
     let mut at = sign;
-    at += match value[at..].as_bytes().first()? {
+    at += match value.as_bytes().get(at)? {
         b'\'' | b'"' => literal(&value[at..])?,
         b'(' | b'[' | b'{' => bracket(&value[at..])?,
         _ => name(&value[at..])?,

@@ -107,7 +107,7 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
                     "has {input} values in and {output} out; this model has {size} and {whole}, in {} layers",
                     spec.layers
                 ),
-                hint: "the adapter was trained beside another model; -m names the model",
+                hint: "the adapter was trained beside another model; answer with that one",
             });
         }
         split(&module, spec, &a.to_f32(), &b.to_f32(), rank, config.scale(&name), &mut lora);

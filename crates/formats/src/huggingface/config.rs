@@ -395,6 +395,11 @@ fn layer_windows(
         .into_iter()
         .map(|kind| match kind {
             "full_attention" => Ok(None),
+            "sliding_attention" if window.is_none() => {
+                let what =
+                    "lists layers that see a window only, and no size of a window is given or switched on";
+                Err(Error::key(config.file, "layer_types", what))
+            }
             "sliding_attention" => Ok(window),
             other => {
                 let what = format!("layer type `{}` is not supported", crate::error::shown(other));
