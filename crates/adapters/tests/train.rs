@@ -8,7 +8,7 @@ use common::{base, difference, logits};
 use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
 use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
 use crayon_errors::Explain as _;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::frozen::FrozenDecoder;
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.

@@ -330,7 +330,7 @@ impl Checkpoint {
             hash.update(format!("replaced {name}"));
             hash.update(&*tensor.data);
         }
-        crate::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// What the files say and is not done, or not as they say.

@@ -11,7 +11,8 @@ use crayon_formats::spec::{Activation, Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::ops::{self, Act};
 use crayon_kernels::{
-    Activations, AttentionShape, Matrix, Mode, Pool, Product, Tap, attend, attend_heads, dequantize, matmul,
+    Activations, AttentionShape, Matrix, Mode, Product, Tap, Threads, attend, attend_heads, dequantize,
+    matmul,
 };
 
 use crate::ModelError;
@@ -150,7 +151,7 @@ impl Decoder {
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.
     pub fn forward<'s>(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         steps: &mut [Step<'_>],
         want: Want,
         scratch: &'s mut Scratch,
@@ -257,7 +258,7 @@ impl Decoder {
     #[expect(clippy::too_many_arguments, reason = "the parts of one pass, each named")]
     fn attention(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         layer: usize,
         block: &Block,
         steps: &mut [Step<'_>],
@@ -325,7 +326,7 @@ impl Decoder {
     /// Attention of one sequence: `q` is `[rows, heads, head_dim]`, `out` is `[heads, rows, head_dim]`.
     fn attend_heads(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         layer: usize,
         window: Option<usize>,
         step: &Step<'_>,
@@ -338,7 +339,7 @@ impl Decoder {
         let group = spec.heads / spec.kv_heads;
         // A single row's heads go together where they share keys and values, as long as every thread has work.
         let together = match rows {
-            1 => heads_together(group, spec.kv_heads, pool.threads()),
+            1 => heads_together(group, spec.kv_heads, pool.count()),
             _ => 1,
         };
         let memory: &dyn KvMemory = &*step.memory;
@@ -372,7 +373,7 @@ impl Decoder {
 
     fn mlp(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         block: &Block,
         steps: &[Step<'_>],
         spans: &[Range<usize>],
@@ -408,7 +409,7 @@ impl Decoder {
     /// Several linear layers of one input: `x` is `[rows, in]`; biases and each step's adapter are added.
     fn project(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         x: &[f32],
         layers: &mut [(&Linear, &mut Vec<f32>)],
         activations: &mut Activations,
@@ -437,7 +438,7 @@ impl Decoder {
     }
 
     /// Final norm and output layer of the `wanted` rows.
-    fn logits(&self, pool: &Pool, wanted: &[usize], scratch: &mut Scratch) {
+    fn logits(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch) {
         let (width, vocab) = (self.spec.hidden, self.spec.vocab);
         scratch.normed.resize(wanted.len() * width, 0.0);
         for (row, out) in wanted.iter().zip(scratch.normed.chunks_exact_mut(width)) {
@@ -456,7 +457,7 @@ impl Decoder {
 
     /// Log-likelihoods of `targets[i]` after row `i` of the pass that `scratch` was last used for, `[targets]`. Takes
     /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
-    pub fn log_likelihoods(&self, pool: &Pool, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
+    pub fn log_likelihoods(&self, pool: &Threads, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
         /// Logits held at a time.
         const LOGITS: usize = 1 << 22;
         assert_eq!(targets.len(), out.len(), "one result for each target");
@@ -492,7 +493,7 @@ impl Decoder {
     }
 }
 
-fn multiply(pool: &Pool, x: &Activations, layers: &mut [(&Linear, &mut Vec<f32>)], mode: Mode) {
+fn multiply(pool: &Threads, x: &Activations, layers: &mut [(&Linear, &mut Vec<f32>)], mode: Mode) {
     match layers {
         [(a, x_a)] => matmul(pool, x, &mut [Product { weight: a.matrix(), out: x_a }], mode),
         [(a, x_a), (b, x_b)] => {
@@ -520,7 +521,7 @@ fn heads_together(group: usize, groups: usize, threads: usize) -> usize {
 
 /// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
 fn rotate(
-    pool: &Pool,
+    pool: &Threads,
     x: &mut [f32],
     heads: usize,
     dim: usize,
@@ -541,7 +542,7 @@ fn rotate(
 }
 
 /// `[heads, rows, dim]` to `[rows, heads, dim]`.
-fn gather_heads(pool: &Pool, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
+fn gather_heads(pool: &Threads, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
     let width = heads * dim;
     let (rows, each) = (by_head.len() / width, some_rows(width));
     pool.for_each_chunk(out, each, |i, out| {
@@ -554,7 +555,7 @@ fn gather_heads(pool: &Pool, by_head: &[f32], heads: usize, dim: usize, out: &mu
 }
 
 /// `hidden += delta`, through Gemma's second norm where there is one.
-fn add_residual(pool: &Pool, norm: Option<&Normalise>, scratch: &mut Scratch) {
+fn add_residual(pool: &Threads, norm: Option<&Normalise>, scratch: &mut Scratch) {
     let delta = match norm {
         Some(norm) => {
             scratch.normed.resize(scratch.delta.len(), 0.0);

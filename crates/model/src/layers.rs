@@ -2,7 +2,7 @@
 
 use crayon_formats::spec::{Norm, Spec};
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Matrix, Pool, ops};
+use crayon_kernels::{Matrix, Threads, ops};
 
 use crate::ModelError;
 use crate::adapter::{Projection, Site};
@@ -39,7 +39,7 @@ impl Linear {
         view(&self.weight)
     }
 
-    pub(crate) fn add_bias(&self, pool: &Pool, out: &mut [f32]) {
+    pub(crate) fn add_bias(&self, pool: &Threads, out: &mut [f32]) {
         if let Some(bias) = &self.bias {
             pool.for_each_chunk(out, some_rows(bias.len()), |_, out| ops::add_bias(out, bias));
         }
@@ -80,7 +80,7 @@ impl Normalise {
     }
 
     /// Normalises each row of `x` into `out`, spread over the threads; rows are as wide as the weight.
-    pub(crate) fn apply_to_rows(&self, pool: &Pool, x: &[f32], out: &mut [f32]) {
+    pub(crate) fn apply_to_rows(&self, pool: &Threads, x: &[f32], out: &mut [f32]) {
         assert_eq!(x.len(), out.len(), "rows before and after the norm");
         let each = some_rows(self.weight.len());
         pool.for_each_chunk(out, each, |i, out| self.apply(&x[i * each..][..out.len()], out));

@@ -5,14 +5,14 @@ mod common;
 
 use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 use crayon_model::{
     Adapter, Decoder, FullMemory, KvMemory, KvType, LowRank, LowRankPair, ModelError, Projection, Scratch,
     Site, Step, Want,
 };
 
-fn run(decoder: &Decoder, pool: &Pool, chunks: &[&[u32]], capacity: usize, kv: KvType) -> Vec<f32> {
+fn run(decoder: &Decoder, pool: &Threads, chunks: &[&[u32]], capacity: usize, kv: KvType) -> Vec<f32> {
     let mut memory = FullMemory::new(decoder.spec(), capacity, kv);
     let mut scratch = Scratch::new();
     let mut all = Vec::new();
@@ -28,7 +28,7 @@ fn stepping_equals_a_full_prefill() {
     for case in cases() {
         for mode in [Mode::Exact, Mode::Fast] {
             let decoder = Decoder::open(&case.checkpoint, mode).unwrap();
-            let (pool, tokens) = (Pool::new(1), &case.tokens[..]);
+            let (pool, tokens) = (Threads::new(1), &case.tokens[..]);
             let whole = run(&decoder, &pool, &[tokens], tokens.len(), KvType::F32);
             let single: Vec<&[u32]> = tokens.chunks(1).collect();
             let stepped = run(&decoder, &pool, &single, tokens.len(), KvType::F32);
@@ -45,11 +45,11 @@ fn threads_do_not_change_a_bit() {
     for case in cases() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Fast).unwrap();
         let tokens = &case.tokens[..];
-        let one = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvType::F16);
+        let one = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvType::F16);
         for threads in [2, 3] {
             assert_eq!(
                 one,
-                run(&decoder, &Pool::new(threads), &[tokens], tokens.len(), KvType::F16),
+                run(&decoder, &Threads::new(threads), &[tokens], tokens.len(), KvType::F16),
                 "{}",
                 case.name
             );
@@ -61,7 +61,7 @@ fn threads_do_not_change_a_bit() {
 fn a_sequence_is_the_same_alone_and_in_a_batch() {
     for case in cases() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-        let (pool, tokens) = (Pool::new(2), &case.tokens[..]);
+        let (pool, tokens) = (Threads::new(2), &case.tokens[..]);
         let capacity = tokens.len();
         let alone = run(&decoder, &pool, &[tokens], capacity, KvType::F32);
         let reversed: Vec<u32> = tokens.iter().rev().take(11).copied().collect();
@@ -108,8 +108,8 @@ fn half_precision_memory_stays_close() {
         let case = named(name);
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
         let tokens = &case.tokens[..];
-        let exact = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvType::F32);
-        let half = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvType::F16);
+        let exact = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvType::F32);
+        let half = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvType::F16);
         let difference = relative_difference(&half, &exact);
         assert!(difference > 0.0 && difference < 1e-2, "{name}: {difference}");
     }
@@ -119,7 +119,7 @@ fn half_precision_memory_stays_close() {
 fn rewinding_forgets_what_came_after() {
     let case = named("qwen2");
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-    let (pool, tokens) = (Pool::new(1), &case.tokens[..]);
+    let (pool, tokens) = (Threads::new(1), &case.tokens[..]);
     let mut memory = FullMemory::new(decoder.spec(), tokens.len(), KvType::F32);
     let mut scratch = Scratch::new();
     let first = decoder.forward(&pool, &mut [Step::new(tokens, &mut memory)], Want::Last, &mut scratch);
@@ -134,7 +134,7 @@ fn rewinding_forgets_what_came_after() {
 fn what_does_not_fit_is_refused_before_anything_changes() {
     let case = named("gpt2");
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut memory = FullMemory::new(decoder.spec(), 4, KvType::F32);
     let full =
         decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], Want::Last, &mut scratch);
@@ -163,7 +163,7 @@ fn adapters_attach_to_every_linear_layer() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
         let plain = PlainDecoder::open(&case.checkpoint, &Device::Cpu, Train::Nothing).unwrap();
         let spec = decoder.spec().clone();
-        let pool = Pool::new(2);
+        let pool = Threads::new(2);
         let base = run(&decoder, &pool, &[&case.tokens], case.tokens.len(), KvType::F32);
         for site in decoder.sites().filter(|site| site.layer == 1) {
             let (input, output) = site.projection.size(&spec);

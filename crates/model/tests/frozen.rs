@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
 use crayon_formats::spec::Spec;
-use crayon_kernels::Pool;
+use crayon_kernels::Threads;
 use crayon_model::frozen::{Beside, FrozenDecoder, Sequence, product, transpose};
 use crayon_model::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 use crayon_model::{ModelError, Projection, Site};
@@ -54,7 +54,7 @@ impl Pairs {
 }
 
 impl Beside for Pairs {
-    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Pool) {
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let pair = &self.0[&site];
         let inner = product(threads, x, rows, x.len() / rows, &pair.a, RANK);
         let out = product(threads, &inner, rows, RANK, &pair.b, y.len() / rows);
@@ -68,7 +68,7 @@ impl Beside for Pairs {
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
-        threads: &Pool,
+        threads: &Threads,
     ) {
         let pair = self.0.get_mut(&site).unwrap();
         let (input, output) = (x.len() / rows, gradient.len() / rows);
@@ -86,7 +86,7 @@ impl Beside for Pairs {
 
 #[test]
 fn loss_and_gradients_are_those_of_the_plain_form() {
-    let threads = Pool::new(2);
+    let threads = Threads::new(2);
     let mut families = std::collections::BTreeSet::new();
     for case in cases() {
         let spec = &case.checkpoint.spec;
@@ -153,7 +153,7 @@ fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
     );
     let loss = |sequences: &[Sequence<'_>], threads: usize| {
         let mut pairs = Pairs::new(&case.checkpoint.spec);
-        let loss = decoder.loss(sequences, &mut pairs, true, &Pool::new(threads)).unwrap();
+        let loss = decoder.loss(sequences, &mut pairs, true, &Threads::new(threads)).unwrap();
         let gradients: Vec<Vec<f32>> = pairs.0.into_values().map(|pair| pair.a_gradient).collect();
         (loss, gradients)
     };
@@ -169,7 +169,7 @@ fn what_cannot_be_read_is_refused() {
     let vocab = case.checkpoint.spec.vocab as u32;
     let fail = |tokens: &[u32], answer: usize| {
         let sequences = [Sequence { tokens, answer }];
-        decoder.loss(&sequences, &mut Pairs::new(&case.checkpoint.spec), false, &Pool::new(1)).unwrap_err()
+        decoder.loss(&sequences, &mut Pairs::new(&case.checkpoint.spec), false, &Threads::new(1)).unwrap_err()
     };
     assert!(matches!(fail(&[1, vocab, 2], 1), ModelError::Token { id, .. } if id == vocab));
     assert!(matches!(fail(&[1, 2, 3], 3), ModelError::NothingPredicted { .. }));

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use candle_core::{Device, Tensor};
 use common::{Case, cases, data, json, relative_difference};
 use crayon_formats::Checkpoint;
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::plain::{PlainDecoder, PlainPass, Train};
 use crayon_model::{Decoder, FullMemory, KvType, ScoreTap, Scratch, Step, Want};
 
@@ -19,7 +19,7 @@ fn logits(checkpoint: &Checkpoint, tokens: &[u32], tap: Option<&dyn ScoreTap>) -
     let mut step = Step::new(tokens, &mut memory);
     step.tap = tap;
     let mut scratch = Scratch::new();
-    decoder.forward(&Pool::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
+    decoder.forward(&Threads::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
 }
 
 fn check(case: &Case, found: &[f32], form: &str) {

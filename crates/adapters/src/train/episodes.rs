@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use super::{Options, Sample};
+use crate::Random;
 use crate::keys::weights;
-use crate::random::Random;
 use crate::{Keys, QueryMean};
 
 /// Draws the weights of training examples.

@@ -19,12 +19,12 @@ use std::path::Path;
 
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Checkpoint;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::frozen::{Beside, FrozenDecoder, Loss, Sequence};
 use crayon_model::{ModelError, Projection};
 
+use crate::Random;
 use crate::keys::centre;
-use crate::random::Random;
 use crate::{AdapterError, Clusters, Keys, Lora, Member, Pool, TEMPERATURE, k_means};
 pub use device::Device;
 use episodes::Episodes;

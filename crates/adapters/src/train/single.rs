@@ -1,13 +1,13 @@
 //! One adapter, for one person: trained on their examples, or judged by them.
 
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
 use crayon_model::frozen::{Beside, FrozenDecoder, product};
 
 use super::optimiser::Adam;
 use super::state::State;
 use super::{Options, Sample, Soft, pass};
-use crate::random::Random;
+use crate::Random;
 use crate::{AdapterError, Lora};
 
 /// Trains one adapter on `samples` in `steps` steps. Of `options` rank, alpha, targets, batch, rate and seed count.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::frozen::{Beside, product, transpose};
 use crayon_model::{LowRankPair, Site};
 
 use super::Options;
-use crate::random::Random;
+use crate::Random;
 
 /// Values that learn, and their gradient.
 pub(super) struct Variable {

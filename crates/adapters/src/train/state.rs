@@ -35,7 +35,7 @@ pub(super) fn key(base: &str, samples: &[Sample], options: &Options) -> String {
     for sample in samples {
         hash.update(format!("{:?} {:?} {}", sample.prompt, sample.answer, sample.task));
     }
-    crayon_formats::hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 pub(super) fn remove(folder: &Path) -> Result<(), AdapterError> {
@@ -82,7 +82,7 @@ impl State {
 
     /// Writes the state, in one step.
     pub(super) fn keep(&self, folder: &Path, key: &str, soft: &Soft) -> Result<(), AdapterError> {
-        std::fs::create_dir_all(folder).map_err(|source| AdapterError::io(folder, "create", source))?;
+        crayon_files::create_folder(folder)?;
         let mut tensors = Vec::new();
         let mut push = |name: String, values: &[f32]| {
             tensors.push(Tensor::from_f32(&name, vec![values.len()], values));

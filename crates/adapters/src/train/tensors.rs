@@ -137,7 +137,7 @@ impl PlainAdapter for Beside {
 mod tests {
     use std::path::Path;
 
-    use crayon_kernels::Pool as Threads;
+    use crayon_kernels::Threads;
     use crayon_model::Projection;
     use crayon_model::frozen::FrozenDecoder;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as Group, Subcommand};
 use crayon_engine::adapters::train::Device;
 
-use super::answer::PoolServerArgs;
+use super::custom::PoolServerArgs;
 use super::model::ModelArgs;
 
 #[derive(Debug, Group)]

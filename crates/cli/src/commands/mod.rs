@@ -1,6 +1,5 @@
 //! One file per command.
 
-mod answering;
 mod ask;
 mod bench;
 mod chat;
@@ -9,15 +8,12 @@ mod customize;
 mod eval;
 mod eval_customize;
 mod eval_routing;
-pub(crate) mod long;
 mod long_texts;
 mod models;
 mod pool;
 mod pull;
 mod route;
-mod routing;
 mod serve;
-mod source;
 
 use std::ops::ControlFlow;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crayon_engine::adapters::train::{self, Options, Sample};
 use crayon_engine::adapters::{Examples, Form, Pool, svg};
 use crayon_engine::{Engine, EngineError};
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use crayon_model::Projection;
 use serde_json::json;
 
@@ -165,7 +165,7 @@ fn show(args: &PoolShowArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     if let Some(path) = &args.plot {
-        atomic::write_file(path, svg(&pool).as_bytes())?;
+        write_file(path, svg(&pool).as_bytes())?;
     }
     if output.json {
         return output.object(&described(&pool));
