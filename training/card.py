@@ -17,7 +17,7 @@ RUNS = {name: {"where": "bfloat16 on one GPU (H100)", "scale": 8} for name in RE
 
 ABOUT = {
     "mini": "The language model that `crayon` carries inside: small enough to ship in the repository, made from nothing by this project.",
-    "small": "`mini`'s bigger sister, with the same vocabulary and data and a larger network: it plays the server in routing experiments.",
+    "small": "`mini`'s bigger sister, with the same vocabulary and data and a larger network: it plays the server in routing experiments. Of itself it says what it learned from `mini`'s small talk: that it is mini.",
     "mini-gpt2": "A model in GPT-2's architecture with `mini`'s vocabulary, so that both families of networks run out of the box.",
 }
 

@@ -20,6 +20,9 @@ pub struct Lora {
     pub base: Option<String>,
     /// Name of that model, for messages.
     pub base_name: Option<String>,
+    /// Modules of the file that adapt what reads pictures or sounds, by their full names. They are left out: texts do not
+    /// pass through them.
+    pub left_out: Vec<String>,
 }
 
 impl Lora {

@@ -9,8 +9,9 @@ use common::{base, difference, expected, fixture, logits, made_up};
 use crayon_adapters::{Lora, peft};
 use crayon_errors::Explain as _;
 use crayon_formats::export::{self, Options};
+use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::spec::{Positions, RopeLayout};
-use crayon_formats::{Checkpoint, Format};
+use crayon_formats::{Checkpoint, Format, Tensor};
 use crayon_model::Projection;
 
 const NAMES: [&str; 4] = ["llama", "qwen2", "gpt2", "phi3"];
@@ -171,6 +172,47 @@ fn adapters_that_cannot_be_used_are_refused_by_file_and_module() {
     // Other sizes, and modules the network does not have.
     check("gemma2", &|_| {}, "module `model.layers.0");
     check("gpt2", &|_| {}, "module `model.layers.0");
+}
+
+/// Adds factors of another module to the weights of an adapter.
+fn add_module(folder: &Path, module: &str) {
+    let path = folder.join(peft::WEIGHTS);
+    let file = SafeTensors::open(&path).unwrap();
+    let mut tensors: Vec<Tensor> = file.names().map(|name| file.tensor(name).unwrap().unwrap()).collect();
+    for (part, shape) in [("lora_A", vec![4, 16]), ("lora_B", vec![16, 4])] {
+        let name = format!("base_model.model.{module}.{part}.weight");
+        tensors.push(Tensor::from_f32(&name, shape, &[0.5; 64]));
+    }
+    safetensors::write(&path, &tensors, &file.metadata).unwrap();
+}
+
+#[test]
+fn modules_of_other_senses_are_left_out_by_name_and_others_refused() {
+    let vision = "model.vision_tower.encoder.layers.0.self_attn.q_proj";
+    let folder = tempfile::tempdir().unwrap();
+    for name in [peft::CONFIG, peft::WEIGHTS] {
+        std::fs::copy(fixture("llama").join(name), folder.path().join(name)).unwrap();
+    }
+    let spec = base("llama").spec;
+    let plain = peft::read(folder.path(), &spec).unwrap();
+    assert!(plain.left_out.is_empty());
+    add_module(folder.path(), vision);
+    let lora = peft::read(folder.path(), &spec).unwrap();
+    assert_eq!(lora.left_out, [vision]);
+    assert_eq!(lora.pairs.keys().collect::<Vec<_>>(), plain.pairs.keys().collect::<Vec<_>>());
+    let other = "model.encoder.layers.0.self_attn.q_proj";
+    let (message, _) = error("llama", "llama", |folder| add_module(folder, other));
+    assert!(message.contains(other) && message.contains("language model"), "{message}");
+    // Nothing for texts at all.
+    let file = SafeTensors::open(&folder.path().join(peft::WEIGHTS)).unwrap();
+    let kept: Vec<Tensor> = file
+        .names()
+        .filter(|name| name.contains("vision"))
+        .map(|name| file.tensor(name).unwrap().unwrap())
+        .collect();
+    safetensors::write(&folder.path().join(peft::WEIGHTS), &kept, &file.metadata).unwrap();
+    let error = peft::read(folder.path(), &spec).unwrap_err();
+    assert!(error.to_string().contains("nothing of the language model"), "{error}");
 }
 
 #[test]

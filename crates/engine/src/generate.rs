@@ -100,7 +100,8 @@ pub struct Timing {
 }
 
 impl Session<'_> {
-    /// Writes an answer after what was read. `on_event` may stop it; the text so far is returned then.
+    /// Writes an answer after what was read, without the tokens that the model's makers ban at each place, and up to the
+    /// texts with which they end one. `on_event` may stop it; the text so far is returned then.
     pub fn generate(
         &mut self,
         options: &GenerateOptions,
@@ -113,7 +114,9 @@ impl Session<'_> {
         let ends = if options.ignore_end { Vec::new() } else { engine.end_tokens() };
         let mut sampler = Sampler::new(options.sampling.clone())?;
         let mut stream = Stream::after(engine.tokenizer()?, self.tokens());
-        let mut filter = StopFilter::new(&options.stop);
+        let suggested = &engine.checkpoint().generation;
+        let stop: Vec<String> = options.stop.iter().chain(&suggested.stop).cloned().collect();
+        let mut filter = StopFilter::new(&stop);
         let started = Instant::now();
         let prompt = self.tokens().len();
         let (mut text, mut logprobs, mut first) = (String::new(), 0.0f64, Duration::ZERO);
@@ -124,7 +127,12 @@ impl Session<'_> {
                 break Finish::Length;
             }
             let answer = &self.tokens()[prompt..];
-            let drawn = sampler.draw(self.logits(), answer).ok_or_else(|| engine.not_finite())?;
+            let banned = match suggested.bans.is_empty() {
+                true => Vec::new(),
+                false => suggested.bans.of(self.tokens(), written, &ends),
+            };
+            let drawn =
+                sampler.draw_but(self.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
             if written == 0 {
                 first = started.elapsed();
             }

@@ -161,6 +161,7 @@ impl Session<'_> {
             return Ok(CachedRead { read: self.set_text(prompt, watch)?, not_kept: None });
         }
         self.forget();
+        self.pot.expect(prompt.len());
         let owner = self.owner();
         match cache.find(&mut self.pot, &owner, &prompt[..stable]) {
             Some(logits) => {
@@ -171,7 +172,7 @@ impl Session<'_> {
                 Ok(CachedRead { read: prompt.len() - stable, not_kept: None })
             }
             None => {
-                self.feed(&prompt[..stable], watch)?;
+                self.read(&prompt[..stable], prompt.len(), None, watch)?;
                 let stored = cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits);
                 self.feed(&prompt[stable..], watch)?;
                 Ok(CachedRead { read: prompt.len(), not_kept: stored.err().map(EngineError::from) })

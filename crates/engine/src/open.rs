@@ -72,11 +72,7 @@ impl Engine {
             return Err(EngineError::VocabularyMismatch { model: name, tokenizer, network });
         }
         let template = match (&checkpoint.chat_template, &tokenizer) {
-            (Some(source), Some(tokenizer)) => {
-                let text = |id: Option<u32>| id.and_then(|id| tokenizer.text(id));
-                let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
-                Some(ChatTemplate::new(source, bos.as_deref(), eos.as_deref())?)
-            }
+            (Some(source), Some(tokenizer)) => Some(ChatTemplate::for_tokenizer(source, tokenizer)?),
             _ => None,
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);

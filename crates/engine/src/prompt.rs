@@ -15,15 +15,20 @@ impl Engine {
             Some(template) => Ok(template.encode(self.tokenizer()?, messages, true)?),
             None => {
                 let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
-                self.text_prompt(&texts.join("\n\n"))
+                self.plain_prompt(&texts.join("\n\n"), Special::Plain)
             }
         }
     }
 
-    /// Token ids of a plain text to continue, behind the beginning-of-text token of models that expect one.
+    /// Token ids of a raw text to continue, behind the beginning-of-text token of models that expect one. Names of control
+    /// tokens in it (`<|end|>`) are those tokens: who writes a raw prompt may spell out a template.
     pub fn text_prompt(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        self.plain_prompt(text, Special::Parse)
+    }
+
+    fn plain_prompt(&self, text: &str, special: Special) -> Result<Vec<u32>, EngineError> {
         let tokenizer = self.tokenizer()?;
-        let mut ids = tokenizer.encode(text, Special::Plain)?;
+        let mut ids = tokenizer.encode(text, special)?;
         if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
             && ids.first() != Some(&bos)
         {

@@ -132,14 +132,28 @@ impl Sampler {
     /// Draws from `logits`; `answer` is what was written so far. `None` when a logit is not a number or none is
     /// finite.
     pub fn draw(&mut self, logits: &[f32], answer: &[u32]) -> Option<Drawn> {
+        self.draw_but(logits, answer, &[])
+    }
+
+    /// Like [`draw`](Self::draw), none of the `banned` tokens. `None` also when no other is left.
+    pub fn draw_but(&mut self, logits: &[f32], answer: &[u32], banned: &[u32]) -> Option<Drawn> {
         let log_sum = log_sum_exp(logits)?;
         let Sampling { temperature, repetition_penalty, presence_penalty, .. } = self.sampling;
-        let id = if temperature == 0.0 && repetition_penalty == 1.0 && presence_penalty == 0.0 {
+        let neutral = repetition_penalty == 1.0 && presence_penalty == 0.0 && banned.is_empty();
+        let id = if temperature == 0.0 && neutral {
             most_probable(logits)?
         } else {
             self.candidates.clear();
             self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
             self.penalise(answer);
+            for &id in banned {
+                if let Some(candidate) = self.candidates.get_mut(id as usize) {
+                    candidate.1 = f32::NEG_INFINITY;
+                }
+            }
+            if !banned.is_empty() && self.candidates.iter().all(|(_, logit)| *logit == f32::NEG_INFINITY) {
+                return None;
+            }
             if temperature == 0.0 { self.most_probable()? } else { self.sample()? }
         };
         Some(Drawn { id, logprob: logits[id as usize] - log_sum })
@@ -321,6 +335,18 @@ mod tests {
         let mut sampler = Sampler::new(Sampling { presence_penalty: 0.5, ..Sampling::default() }).unwrap();
         assert_eq!(sampler.draw(&logits, &[]).unwrap().id, 0);
         assert_eq!(sampler.draw(&logits, &[0]).unwrap().id, 1);
+    }
+
+    #[test]
+    fn banned_tokens_are_not_drawn() {
+        let logits = [3.0, 2.0, 1.0];
+        for temperature in [0.0, 1.0] {
+            let mut sampler = Sampler::new(Sampling { temperature, ..Sampling::default() }).unwrap();
+            for _ in 0..50 {
+                assert_eq!(sampler.draw_but(&logits, &[], &[0, 2, 9]).unwrap().id, 1);
+            }
+            assert_eq!(sampler.draw_but(&logits, &[], &[0, 1, 2]), None);
+        }
     }
 
     #[test]

@@ -143,6 +143,9 @@ impl<'e> Session<'e> {
         prompt: &[u32],
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<usize, EngineError> {
+        if !self.pot.expect(prompt.len()) {
+            self.forget();
+        }
         let shared = self.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // The last token is read again, because its logits are wanted.
         self.rewind(shared.min(prompt.len().saturating_sub(1)));
@@ -157,7 +160,7 @@ impl<'e> Session<'e> {
         tokens: &[u32],
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        self.read(tokens, None, watch)
+        self.read(tokens, self.tokens.len() + tokens.len(), None, watch)
     }
 
     /// Reads `tokens` and appends `-ln p` of each to `surprise`, but for the first token of a text.
@@ -167,12 +170,14 @@ impl<'e> Session<'e> {
         surprise: &mut Vec<f32>,
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        self.read(tokens, Some(surprise), watch)
+        self.read(tokens, self.tokens.len() + tokens.len(), Some(surprise), watch)
     }
 
-    fn read(
+    /// Reads `tokens` of a text that is known to have `length` tokens in all.
+    pub(crate) fn read(
         &mut self,
         tokens: &[u32],
+        length: usize,
         surprise: Option<&mut Vec<f32>>,
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
@@ -180,6 +185,7 @@ impl<'e> Session<'e> {
         if let Some(context) = self.limit().filter(|limit| needed > *limit) {
             return Err(EngineError::TooLong { tokens: needed, prompt: needed, answer: 0, context });
         }
+        self.expect(length, watch)?;
         let mut stopped = false;
         let mut network = Network {
             decoder: self.engine.decoder(),
@@ -197,8 +203,24 @@ impl<'e> Session<'e> {
         if stopped { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
+    /// Makes ready for a text of `length` tokens, reading what was read so far once more where that length asks for it.
+    fn expect(
+        &mut self,
+        length: usize,
+        watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        if self.pot.expect(length) {
+            return Ok(());
+        }
+        let tokens = self.tokens.clone();
+        self.forget();
+        self.pot.expect(length);
+        self.read(&tokens, length, None, watch)
+    }
+
     /// Reads `tokens` and returns the logits of each, `[tokens, vocab]`. Not for sessions with a pot.
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        self.expect(self.tokens.len() + tokens.len(), &mut |_| ControlFlow::Continue(()))?;
         let mut network = Network {
             decoder: self.engine.decoder(),
             pool: self.engine.pool(),

@@ -1,18 +1,22 @@
 //! A model as it lies on disk, whatever the format: description, tensors under canonical names, tokenizer,
 //! chat template, generation settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use crate::agree::no_tensor_unused;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::gguf::{Gguf, Metadata};
+use crate::generation::Generation;
+use crate::gguf::{self, Gguf, Metadata};
 use crate::huggingface::{self, Weights};
 use crate::llama2c::{self, Llama2c};
 use crate::locate::{Location, locate_fused, transpose};
+use crate::names::split_block;
+use crate::note::Note;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
 
@@ -35,6 +39,7 @@ pub struct Checkpoint {
     pub generation: Generation,
     /// Name of the model: what a GGUF file calls itself, else that of the folder or file.
     pub name: Option<String>,
+    notes: Vec<Note>,
     weights: Arc<Store>,
     /// Tensors in place of those of the file.
     replaced: Arc<BTreeMap<String, Tensor>>,
@@ -84,33 +89,6 @@ pub enum TokenizerSource {
     None,
 }
 
-/// Special ids and sampling settings a model's makers suggest; what they do not say is `None`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Generation {
-    /// Ids that end an answer.
-    pub eos: Vec<u32>,
-    /// Id that starts a text.
-    pub bos: Option<u32>,
-    /// Id that fills batches.
-    pub pad: Option<u32>,
-    /// Whether texts start with `bos`, if the model file says so.
-    pub add_bos: Option<bool>,
-    /// Whether texts end with an `eos`, if the model file says so.
-    pub add_eos: Option<bool>,
-    /// Whether to sample rather than take the likeliest token.
-    pub sample: Option<bool>,
-    /// Sampling temperature.
-    pub temperature: Option<f32>,
-    /// Number of likeliest tokens to sample among.
-    pub top_k: Option<usize>,
-    /// Probability mass to sample among.
-    pub top_p: Option<f32>,
-    /// Smallest probability to sample, as a share of the largest.
-    pub min_p: Option<f32>,
-    /// Divisor of the scores of tokens already written.
-    pub repetition_penalty: Option<f32>,
-}
-
 #[derive(Debug)]
 struct Store {
     weights: Stored,
@@ -139,22 +117,21 @@ impl Checkpoint {
             return open_folder(path);
         }
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let bytes = Bytes::map(path)?;
         let name = path.display().to_string();
         match extension {
             "gguf" => {}
-            "bin" => return Checkpoint::from_llama2c(path, bytes),
+            "bin" => return Checkpoint::from_llama2c(path, Bytes::map(path)?),
             "safetensors" => {
                 return Err(Error::file(&name, "holds tensors only, no description of the network")
                     .with_hint("give the folder that holds it together with config.json"));
             }
-            _ if bytes.starts_with(&crate::gguf::MAGIC) => {}
+            _ if Bytes::map(path)?.starts_with(&crate::gguf::MAGIC) => {}
             _ => {
                 return Err(Error::file(&name, "is not a model file this program knows")
                     .with_hint("give a folder with config.json and safetensors, or a .gguf file"));
             }
         }
-        let mut checkpoint = Checkpoint::from_gguf(&name, bytes)?;
+        let mut checkpoint = Checkpoint::of_gguf(&name, Gguf::open(path)?)?;
         checkpoint.source.path = Some(path.to_owned());
         Ok(checkpoint)
     }
@@ -164,7 +141,10 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_gguf(name: &str, bytes: Bytes) -> Result<Checkpoint> {
-        let gguf = Gguf::from_bytes(name, bytes)?;
+        Checkpoint::of_gguf(name, Gguf::from_bytes(name, bytes)?)
+    }
+
+    fn of_gguf(name: &str, gguf: Gguf) -> Result<Checkpoint> {
         let spec = gguf.spec()?;
         let metadata = &gguf.metadata;
         let id = |key: &str| metadata.u32(&format!("tokenizer.ggml.{key}"));
@@ -194,6 +174,7 @@ impl Checkpoint {
             chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
             generation,
             name: metadata.str("general.name")?.map(str::to_owned),
+            notes: Vec::new(),
             weights: Store::new(Stored::Gguf(gguf)),
             replaced: Arc::default(),
         };
@@ -208,11 +189,20 @@ impl Checkpoint {
     pub fn open_with_config(folder: &Path, config: &Path) -> Result<Checkpoint> {
         let name = config.display().to_string();
         let json = Bytes::map(config)?;
+        let mut notes = Vec::new();
         let spec = huggingface::spec_from_config(&name, &json)?;
+        let weights = Weights::open(folder, &mut notes)?;
+        let spec = weights.settle(spec, &name, &mut notes)?;
         let map = huggingface::json::parse_object(&name, &json)?;
         let tokenizer_config = huggingface::tokenizer_config(folder)?;
-        let mut generation = huggingface::generation(folder, &map)?;
+        let mut generation = huggingface::generation(folder, &map, &mut notes)?;
         let flag = |key: &str| tokenizer_config.as_ref().and_then(|config| config.get(key)?.as_bool());
+        for key in ["add_eos_token", "split_special_tokens"] {
+            if flag(key) == Some(true) {
+                let file = folder.join("tokenizer_config.json").display().to_string();
+                notes.push(Note::new(&file, key, "is not applied"));
+            }
+        }
         generation.add_bos = flag("add_bos_token");
         generation.add_eos = flag("add_eos_token");
         let checkpoint = Checkpoint {
@@ -227,7 +217,8 @@ impl Checkpoint {
             tokenizer_config,
             generation,
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
-            weights: Store::new(Stored::HuggingFace(Weights::open(folder)?)),
+            notes,
+            weights: Store::new(Stored::HuggingFace(weights)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -255,6 +246,7 @@ impl Checkpoint {
                 ..Generation::default()
             },
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+            notes: Vec::new(),
             weights: Store::new(Stored::Llama2c(file)),
             replaced: Arc::default(),
         };
@@ -341,6 +333,11 @@ impl Checkpoint {
         hex::encode(hash.finalize())
     }
 
+    /// What the files say and is not done, or not as they say.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
     /// The GGUF file behind this checkpoint, if it is one.
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.weights.weights {
@@ -349,10 +346,26 @@ impl Checkpoint {
         }
     }
 
-    /// Looks up every tensor of the network.
-    fn validate(self) -> Result<Checkpoint> {
+    /// Looks up every tensor of the network, and looks for those that are none of it.
+    fn validate(mut self) -> Result<Checkpoint> {
+        let mut used = HashSet::new();
         for (name, shape) in self.spec.tensors() {
-            self.find_shaped(&name, &shape)?;
+            used.insert(self.find_shaped(&name, &shape)?.0.name);
+        }
+        let (file, layers) = (&self.source.name, self.spec.layers);
+        match &self.weights.weights {
+            Stored::Gguf(gguf) => {
+                // Factors of the rotary positions, which the description holds already.
+                let known = |name: &str| name.starts_with("rope_");
+                no_tensor_unused(file, gguf.names(), &used, layers, split_block, known, &mut self.notes)?;
+            }
+            Stored::HuggingFace(weights) => {
+                let names = weights.files().iter().flat_map(|file| file.names());
+                let block = |name| weights.block(name);
+                let known = |name: &str| weights.is_known(name);
+                no_tensor_unused(file, names, &used, layers, block, known, &mut self.notes)?;
+            }
+            Stored::Llama2c(_) => {}
         }
         Ok(self)
     }
@@ -439,6 +452,13 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
         .collect();
     files.sort();
+    // Of a model in several files the first stands for all.
+    files.retain(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        gguf::parts::numbers(&name).is_none_or(|(stem, number, of)| {
+            number == 1 || !folder.join(format!("{stem}-00001-of-{of:05}.gguf")).is_file()
+        })
+    });
     let name = folder.display().to_string();
     match files.as_slice() {
         [file] => Checkpoint::open(file),

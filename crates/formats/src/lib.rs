@@ -6,23 +6,28 @@
 //! Everything here is read from files other people made: sizes are checked before memory is taken, and every
 //! error names the file and the tensor or key it is about.
 
+mod agree;
 mod bytes;
 mod check;
 mod checkpoint;
 mod error;
 pub mod export;
+mod generation;
 pub mod gguf;
 pub mod huggingface;
 pub mod llama2c;
 mod locate;
 mod names;
+mod note;
 pub mod safetensors;
 pub mod spec;
 mod tensor;
 
 pub use bytes::Bytes;
-pub use checkpoint::{Checkpoint, Generation, Source, SourceKind, TokenizerSource};
+pub use checkpoint::{Checkpoint, Source, SourceKind, TokenizerSource};
 pub use crayon_kernels::Format;
 pub use error::{Error, Result};
+pub use generation::{Bans, Generation};
 pub use names::NamedShape;
+pub use note::Note;
 pub use tensor::{Tensor, stored_bytes};

@@ -7,6 +7,7 @@ use crayon_formats::export::{Notice, Options, embedding_format, write_gguf, writ
 use crayon_formats::gguf::Gguf;
 use crayon_formats::spec::{Family, Positions, RopeLayout, RopeScaling, Spec};
 use crayon_formats::{Checkpoint, Format, TokenizerSource};
+use serde_json::{Value, json};
 
 fn exported(checkpoint: &Checkpoint, options: Options) -> (tempfile::TempDir, Checkpoint, Vec<Notice>) {
     let folder = tempfile::tempdir().unwrap();
@@ -324,4 +325,109 @@ fn a_sentencepiece_model_keeps_pieces_scores_and_kinds() {
     let error = write_gguf(&checkpoint, &path, Options::default(), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("not a SentencePiece model"), "{error}");
     assert!(!path.exists());
+}
+
+/// Rules that GGUF has no keys for keep the whole file, and are told; others need no such thing.
+#[test]
+fn tokenizer_rules_are_kept_or_told() {
+    const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let bytes = || {
+        let mut json: Value = serde_json::from_str(&byte_level(QWEN2)).unwrap();
+        json["normalizer"] = Value::Null;
+        json["model"]["ignore_merges"] = json!(false);
+        json
+    };
+    // Letters with the tokens of bytes, every pair merged; blanks are `\u{2581}` after normalising.
+    let characters = || {
+        json!({
+            "added_tokens": [], "post_processor": null,
+            "normalizer": {"type": "Sequence", "normalizers": [
+                {"type": "Prepend", "prepend": "\u{2581}"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"},
+            ]},
+            "pre_tokenizer": null,
+            "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>",
+                "vocab": {"<unk>": 0, "<0x41>": 1, "\u{2581}": 2, "a": 3, "b": 4, "ab": 5}, "merges": [["a", "b"]]},
+        })
+    };
+    let check = |mut json: Value, path: &str, value: Value, told: Option<&str>| {
+        *json.pointer_mut(path).unwrap() = value;
+        let (_source, checkpoint) = with_tokenizer("tokenizer.json", json.to_string().as_bytes());
+        let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+        let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
+        let kept = metadata.str("tokenizer.huggingface.json").unwrap();
+        assert_eq!(kept.is_some(), told.is_some(), "{path} {notices:?}");
+        let warnings: Vec<&String> = notices
+            .iter()
+            .filter_map(|notice| if let Notice::Warning(what) = notice { Some(what) } else { None })
+            .collect();
+        assert_eq!(warnings.len(), usize::from(told.is_some()), "{path} {warnings:?}");
+        if let (Some(told), Some(kept)) = (told, kept) {
+            assert!(
+                warnings[0].contains(told) && warnings[0].contains("GGUF has no keys"),
+                "{}",
+                warnings[0]
+            );
+            // A folder made of it has the file again.
+            assert_eq!(serde_json::from_str::<Value>(kept).unwrap(), json);
+            let back = tempfile::tempdir().unwrap();
+            write_huggingface(&gguf, back.path(), Format::F32, &mut |_| {}).unwrap();
+            let again = std::fs::read(back.path().join("tokenizer.json")).unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&again).unwrap(), json);
+        }
+    };
+    let token = |key: &str| json!([{"id": 0, "content": "<end>", "special": true, key: true}]);
+    let nfc = json!({"type": "NFC"});
+    check(bytes(), "/added_tokens", token("special"), None);
+    check(bytes(), "/normalizer", nfc.clone(), Some("normalised"));
+    check(bytes(), "/added_tokens", token("lstrip"), Some("swallow blanks"));
+    check(bytes(), "/added_tokens", token("single_word"), Some("whole words"));
+    check(bytes(), "/model/ignore_merges", json!(true), Some("whole words"));
+    check(characters(), "/added_tokens", json!([]), None);
+    check(characters(), "/normalizer", nfc, Some("normalised"));
+    check(characters(), "/added_tokens", token("rstrip"), Some("swallow blanks"));
+    check(characters(), "/model/byte_fallback", json!(false), Some("single bytes"));
+    check(characters(), "/model/merges", json!([]), Some("pairs"));
+    let metaspace = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split});
+    check(characters(), "/pre_tokenizer", metaspace("never", false), None);
+    check(characters(), "/pre_tokenizer", metaspace("never", true), Some("blanks in front"));
+    check(characters(), "/pre_tokenizer", metaspace("first", false), Some("blanks in front"));
+    check(characters(), "/pre_tokenizer", json!({"type": "Whitespace"}), Some("words are cut"));
+}
+
+/// Tokens that only tokenizer_config.json knows of go along, and settings without keys are told.
+#[test]
+fn what_stands_beside_a_tokenizer_goes_along() {
+    let (source, _) = with_tokenizer("tokenizer.json", byte_level(r"\w+|\W+").as_bytes());
+    let beside = json!({
+        "added_tokens_decoder": {"6": {"content": "<turn>", "special": true}, "7": {"content": "[x]"}},
+        "pad_token": "ab", "eos_token": "\u{120}",
+    });
+    std::fs::write(source.path().join("tokenizer_config.json"), beside.to_string()).unwrap();
+    let path = source.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["eos_token_id"] = Value::Null;
+    std::fs::write(&path, config.to_string()).unwrap();
+    let settings = json!({"temperature": 0.7, "suppress_tokens": [3], "no_repeat_ngram_size": 2});
+    std::fs::write(source.path().join("generation_config.json"), settings.to_string()).unwrap();
+    let checkpoint = Checkpoint::open(source.path()).unwrap();
+    let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+    let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
+    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap();
+    assert_eq!(tokens[6..8], ["<turn>", "[x]"]);
+    assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap().unwrap()[..8], [3, 1, 1, 1, 1, 4, 3, 4]);
+    let whole: Value =
+        serde_json::from_str(metadata.str("tokenizer.huggingface.json").unwrap().unwrap()).unwrap();
+    let contents: Vec<&str> = whole["added_tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|token| token["content"].as_str())
+        .collect();
+    assert!(contents.contains(&"<turn>") && contents.contains(&"[x]"), "{contents:?}");
+    assert_eq!(metadata.u32("tokenizer.ggml.eos_token_id").unwrap(), Some(3));
+    let told = |part: &str| {
+        notices.iter().any(|notice| matches!(notice, Notice::Warning(what) if what.contains(part)))
+    };
+    assert!(told("sampling settings, suppress_tokens, no_repeat_ngram_size"), "{notices:?}");
 }

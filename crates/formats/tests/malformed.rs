@@ -330,6 +330,7 @@ fn configurations() {
         &["layer_types", "lists 1 layers"],
     );
     says(config("gemma2", "sliding_window", json!(0)), file, &["sliding window of 0"]);
+    says(config("gemma3", "sliding_window", json!(null)), file, &["layer_types", "no size of a window"]);
     says(
         config("gpt2", "scale_attn_by_inverse_layer_idx", json!(true)),
         file,

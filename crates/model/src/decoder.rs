@@ -116,7 +116,9 @@ impl Decoder {
             embedding: matrix(checkpoint, "token_embd.weight")?,
             learned_positions: learned.then(|| matrix(checkpoint, "position_embd.weight")).transpose()?,
             rotations: match &spec.positions {
-                Positions::Rope(rope) if !Rotations::vary_with_span(rope) => Some(Rotations::new(rope, 0)),
+                Positions::Rope(rope) if Rotations::longest_short(rope).is_none() => {
+                    Some(Rotations::new(rope, 0))
+                }
                 _ => None,
             },
             blocks: (0..spec.layers).map(|layer| Block::open(checkpoint, layer)).collect::<Result<_, _>>()?,

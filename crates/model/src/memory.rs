@@ -26,7 +26,7 @@ pub struct HeadView<'a> {
 pub trait KvMemory: Send + Sync {
     /// Position that the next token takes.
     fn position(&self) -> usize;
-    /// One more than the largest position this memory will ever hand out; scaled rotary frequencies depend on it.
+    /// Length of the sequence this pass belongs to, as far as it is known; longrope chooses its frequencies by it.
     fn span(&self) -> usize;
     /// Makes sure that `rows` more tokens fit.
     fn reserve(&mut self, rows: usize) -> Result<(), ModelError>;

@@ -12,7 +12,7 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Frequencies for sequences of up to `span` positions; only longrope looks at `span`.
+    /// Frequencies of a sequence of `span` positions; only longrope looks at `span`.
     pub fn new(dims: usize, frequencies: &RopeFrequencies, span: usize) -> Rotation {
         let theta = frequencies.theta;
         let plain: Vec<f32> = (0..dims / 2).map(|i| 1.0 / theta.powf((2 * i) as f32 / dims as f32)).collect();
@@ -63,13 +63,19 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    /// Whether they depend on how long a sequence may become, as longrope's do.
-    pub fn vary_with_span(rope: &Rope) -> bool {
-        let varies = |kind: &RopeFrequencies| matches!(kind.scaling, RopeScaling::Factors { .. });
-        varies(&rope.global) || rope.local.as_ref().is_some_and(varies)
+    /// The longest sequence that turns by the short of two lists of factors (longrope); a longer one turns by the long
+    /// ones from its first token on. `None` where all lengths turn alike.
+    pub fn longest_short(rope: &Rope) -> Option<usize> {
+        let switch = |kind: &RopeFrequencies| match &kind.scaling {
+            RopeScaling::Factors { short, long, original_context, .. } if short != long => {
+                Some(*original_context)
+            }
+            _ => None,
+        };
+        switch(&rope.global).or_else(|| rope.local.as_ref().and_then(switch))
     }
 
-    /// Rotations for sequences of up to `span` positions.
+    /// Rotations of a sequence of `span` positions.
     pub fn new(rope: &Rope, span: usize) -> Rotations {
         Rotations {
             global: Rotation::new(rope.dims, &rope.global, span),

@@ -30,7 +30,8 @@ impl PrefixCache {
         let pins: Vec<_> =
             pot.pinned.iter().map(|place| (place.start.min(end), place.end.min(end))).collect();
         let keeps = pot.distiller.as_ref().map(|distiller| &distiller.keeps);
-        let shape = (owner, pot.options(), pot.slab().storage(), pot.slab().frequencies(), pins, keeps);
+        let frequencies = pot.slab().frequencies(pot.slab().length());
+        let shape = (owner, pot.options(), pot.slab().storage(), frequencies, pins, keeps);
         hash.update(serde_json::to_vec(&shape).unwrap_or_default());
         tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
         let name = hex::encode(hash.finalize());

@@ -118,7 +118,7 @@ impl Pot {
             owner: owner.clone(),
             options: self.options().cloned(),
             storage: self.slab.storage(),
-            frequencies: self.slab.frequencies(),
+            frequencies: self.slab.frequencies(self.slab.length()),
             tokens: tokens.len(),
             note: note.to_owned(),
             keeps,
@@ -169,7 +169,10 @@ impl Pot {
             (None, None) => header.tokens <= self.slab.capacity(0),
             _ => false,
         };
-        if !same || header.storage != self.slab.storage() || header.frequencies != self.slab.frequencies() {
+        // Of all lengths of text, the shortest and the longest have every kind of frequencies there is.
+        let mut lengths = [0, usize::MAX].into_iter();
+        let length = lengths.find(|length| header.frequencies == self.slab.frequencies(*length));
+        if !same || header.storage != self.slab.storage() || length.is_none() {
             return Err(PotError::Other {
                 file: path.display().to_string(),
                 what: "pot",
@@ -177,6 +180,7 @@ impl Pot {
                 now: format!("{}, {}", name(self.options()), self.slab.storage().name()),
             });
         }
+        self.slab.expect(length.unwrap_or_default());
         match self.fill(header, &bytes[start..bytes.len() - DIGEST]) {
             Some(found) => Ok(found),
             None => {

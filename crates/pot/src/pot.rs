@@ -140,6 +140,25 @@ impl Pot {
         self.slab.room().saturating_sub(self.distiller.as_ref().map_or(0, |distiller| distiller.reserve))
     }
 
+    /// Prepares for a text of `tokens` tokens in all, of which those read so far are the beginning. False when they have
+    /// to be read again from an empty pot: networks with longrope scaling read a text beyond their original context with
+    /// other frequencies than a shorter one, from its first token on. A distilled text stays as it is.
+    pub fn expect(&mut self, tokens: usize) -> bool {
+        if self.distillations > 0 {
+            return true;
+        }
+        let fits = self.distiller.is_none() || tokens <= self.tokens_read() + self.room();
+        // What does not fit is going to fill the pot to its end, and never more.
+        self.slab.expect(if fits { tokens } else { self.slab.longest() })
+    }
+
+    /// The same for the first tokens of a text of which nothing was said.
+    fn begin(&mut self, tokens: usize) {
+        if self.slab.is_empty() && self.slab.length() < tokens {
+            self.expect(tokens);
+        }
+    }
+
     /// Makes the tokens at these places of the text stay in every head, instead of those pinned before.
     ///
     /// # Errors
@@ -231,7 +250,8 @@ impl Pot {
 
     /// Reads `tokens`, distilling as often as the pot is full. `logits` holds those after the token before, if any,
     /// and then those after the last one. `surprise` receives `-ln p` of every token but the first of a text. `watch`
-    /// is told after each pass how many tokens were read and may end the reading; returns how many were.
+    /// is told after each pass how many tokens were read and may end the reading; returns how many were. Of a text that
+    /// is read in several calls, [`expect`](Self::expect) is to be told the length before each.
     ///
     /// # Errors
     /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
@@ -250,6 +270,7 @@ impl Pot {
         if let Some(&id) = tokens.iter().find(|id| **id as usize >= vocab) {
             return Err(crayon_model::ModelError::Token { id, vocab }.into());
         }
+        self.begin(tokens.len());
         let mut done = 0;
         while done < tokens.len() {
             let room = self.room();
@@ -285,6 +306,7 @@ impl Pot {
     /// As [`read`](Self::read).
     pub fn read_all(&mut self, network: &mut Network<'_>, tokens: &[u32]) -> Result<Vec<f32>, PotError> {
         assert!(self.distiller.is_none(), "a pot with a policy reads with `read`");
+        self.begin(tokens.len());
         let mut all = Vec::with_capacity(tokens.len() * network.decoder.spec().vocab);
         for chunk in tokens.chunks(network.decoder.pass_rows()) {
             let mut step = Step::new(chunk, &mut self.slab);

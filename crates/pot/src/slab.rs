@@ -35,15 +35,20 @@ pub struct Slab {
     dim: usize,
     vocab: usize,
     turns: Turns,
+    /// Length of the text these entries belong to, as far as it is known.
+    length: usize,
 }
 
 /// Angles by which keys turn when their positions change, by distance.
 struct Turns {
     pairing: Pairing,
-    /// Per kind of layer (all positions, sliding window).
-    tables: Vec<Table>,
+    /// Per kind of layer (all positions, sliding window): of texts within the original context of longrope scaling and
+    /// of longer ones; alike and once where all texts turn alike.
+    tables: Vec<Vec<Table>>,
     /// Which table a layer uses.
     kind: Vec<usize>,
+    /// The longest text of the first tables.
+    longest_short: Option<usize>,
 }
 
 /// Angles of every distance, `[distance, dims / 2]`.
@@ -58,9 +63,8 @@ impl Turns {
     fn new(spec: &Spec, span: usize) -> Turns {
         let Positions::Rope(rope) = &spec.positions else {
             let pairing = Pairing { dims: 0, interleaved: false };
-            return Turns { pairing, tables: Vec::new(), kind: Vec::new() };
+            return Turns { pairing, tables: Vec::new(), kind: Vec::new(), longest_short: None };
         };
-        let rotations = Rotations::new(rope, span);
         let table = |rotation: &Rotation| {
             let angles = (0..span).flat_map(|distance| {
                 rotation
@@ -71,18 +75,41 @@ impl Turns {
             let (sin, cos): (Vec<f32>, Vec<f32>) = angles.unzip();
             Table { back: sin.iter().map(|sin| -sin).collect(), cos, sin }
         };
-        let local = rotations.local.as_ref();
+        let longest_short = Rotations::longest_short(rope);
+        let tables = |length: usize| -> Vec<Table> {
+            let rotations = Rotations::new(rope, length);
+            [Some(&rotations.global), rotations.local.as_ref()].into_iter().flatten().map(table).collect()
+        };
+        let short = tables(0);
+        let long = longest_short.filter(|longest| span > *longest).map(|longest| tables(longest + 1));
+        let rotations = Rotations::new(rope, 0);
         let windowed = |layer| spec.windows.get(layer).copied().flatten().is_some();
         Turns {
             pairing: Pairing { dims: rotations.dims, interleaved: rotations.interleaved },
-            tables: [Some(&rotations.global), local].into_iter().flatten().map(table).collect(),
-            kind: (0..spec.layers).map(|layer| usize::from(local.is_some() && windowed(layer))).collect(),
+            tables: [Some(short), long].into_iter().flatten().collect(),
+            kind: (0..spec.layers)
+                .map(|layer| usize::from(rotations.local.is_some() && windowed(layer)))
+                .collect(),
+            longest_short,
         }
     }
 
-    /// How a key of `layer` turns on its way from one position to another; `None` when it stays as it is.
-    fn between(&self, layer: usize, from: usize, to: usize) -> Option<(&[f32], &[f32], Pairing)> {
-        let table = self.tables.get(*self.kind.get(layer)?)?;
+    /// The tables of a text of this length.
+    fn of(&self, length: usize) -> &[Table] {
+        let long = self.longest_short.is_some_and(|longest| length > longest);
+        self.tables.get(usize::from(long)).or(self.tables.first()).map_or(&[], Vec::as_slice)
+    }
+
+    /// How a key of `layer`, of a text of `length` tokens, turns on its way from one position to another; `None` when
+    /// it stays as it is.
+    fn between(
+        &self,
+        length: usize,
+        layer: usize,
+        from: usize,
+        to: usize,
+    ) -> Option<(&[f32], &[f32], Pairing)> {
+        let table = self.of(length).get(*self.kind.get(layer)?)?;
         let half = self.pairing.dims / 2;
         let distance = from.abs_diff(to);
         let at = distance * half..(distance + 1) * half;
@@ -126,6 +153,7 @@ impl Slab {
             dim: spec.head_dim,
             vocab: spec.vocab,
             turns: Turns::new(spec, span),
+            length: 0,
             capacity,
             first,
         }
@@ -181,11 +209,23 @@ impl Slab {
         self.filled.iter().sum::<usize>() / self.filled.len().max(1)
     }
 
-    /// The first angles of the rotation, as a word: networks with longrope scaling use other frequencies in longer
-    /// memories, and keys of one kind are nonsense in the other.
-    pub(crate) fn frequencies(&self) -> String {
+    /// Takes what is held for the beginning of a text of `length` tokens. Networks with longrope scaling turn all keys
+    /// of a text beyond their original context by other frequencies; false when the entries here were turned by those
+    /// of the other kind, so that they have to be made again.
+    pub(crate) fn expect(&mut self, length: usize) -> bool {
+        let is_long = |length: usize| self.turns.longest_short.is_some_and(|longest| length > longest);
+        if !self.is_empty() && is_long(length) != is_long(self.length) {
+            return false;
+        }
+        self.length = length;
+        true
+    }
+
+    /// The first angles of the rotation of a text of `length` tokens, as a word: networks with longrope scaling use
+    /// other frequencies in longer texts, and keys of one kind are nonsense in the other.
+    pub(crate) fn frequencies(&self, length: usize) -> String {
         let half = self.turns.pairing.dims / 2;
-        let angles = self.turns.tables.iter().flat_map(|table| table.sin.iter().skip(half).take(half));
+        let angles = self.turns.of(length).iter().flat_map(|table| table.sin.iter().skip(half).take(half));
         let mixed = angles.fold(0xcbf2_9ce4_8422_2325u64, |hash, angle| {
             (hash ^ u64::from(angle.to_bits())).wrapping_mul(0x100_0000_01b3)
         });
@@ -280,6 +320,16 @@ impl Slab {
         self.position - self.filled[layer]
     }
 
+    /// One more than the largest position.
+    pub(crate) fn longest(&self) -> usize {
+        self.capacity.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The length of text whose frequencies turned the keys.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
     /// Forgets the newest `count` tokens, which every head must still hold.
     pub fn pop(&mut self, count: usize) {
         for filled in &mut self.filled {
@@ -294,7 +344,7 @@ impl Slab {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.filled.fill(0);
-        (self.pending, self.position, self.origin) = (0, 0, 0);
+        (self.pending, self.position, self.origin, self.length) = (0, 0, 0, 0);
         self.store.forget_scales();
     }
 
@@ -306,7 +356,7 @@ impl Slab {
         let mut key = vec![0.0; self.dim];
         for (to, &from) in kept.iter().enumerate() {
             let (source, target) = (place.first + from, place.first + to);
-            let turn = self.turns.between(layer, old + from, new + to);
+            let turn = self.turns.between(self.length, layer, old + from, new + to);
             self.store.relocate(place.head, source, target, self.dim, turn, &mut key);
             if !self.origins.is_empty() {
                 self.origins[target] = self.origins[source];
@@ -344,7 +394,7 @@ impl Slab {
         self.origin = u32::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
         for layer in 0..self.layers() {
             let filled = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
-            if filled > self.capacity[layer] || filled > position || position > self.span() {
+            if filled > self.capacity[layer] || filled > position || position > self.longest() {
                 return None;
             }
             self.filled[layer] = filled;
@@ -372,7 +422,7 @@ impl KvMemory for Slab {
     }
 
     fn span(&self) -> usize {
-        self.capacity.iter().copied().max().unwrap_or(0)
+        self.length
     }
 
     fn reserve(&mut self, rows: usize) -> Result<(), ModelError> {

@@ -11,8 +11,8 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
 use crate::error::{Result, TextError};
-use crate::python;
 use crate::tokenizer::{Special, Tokenizer};
+use crate::{percent, python};
 
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
@@ -45,8 +45,8 @@ impl Message {
 /// A model's chat template, compiled.
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    /// Special tokens by the names templates know them by (`bos_token`).
+    tokens: Vec<(String, String)>,
     flags: Vec<(String, bool)>,
 }
 
@@ -55,6 +55,22 @@ const FUEL: u64 = 5_000_000;
 const NAME: &str = "chat";
 
 impl ChatTemplate {
+    /// Compiles a model's own template, with all special tokens its tokenizer files name at hand (`pad_token`).
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn for_tokenizer(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.text(id));
+        let (bos, eos) = (text(tokenizer.bos()), text(tokenizer.eos()));
+        let mut template = ChatTemplate::new(source, bos.as_deref(), eos.as_deref())?;
+        for (name, token) in tokenizer.named_tokens() {
+            if !matches!(name.as_str(), "bos_token" | "eos_token") {
+                template.tokens.push((name.clone(), token.clone()));
+            }
+        }
+        Ok(template)
+    }
+
     /// Compiles a template; `bos` and `eos` are the texts of the tokens that start and end a text.
     ///
     /// # Errors
@@ -78,11 +94,14 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", move |format: String| python::strftime(&format, now));
         environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::tojson(&value, kwargs));
+        // Jinja reads every end of a line as a line feed.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
         environment
-            .add_template_owned(NAME, without_generation_blocks(source))
+            .add_template_owned(NAME, percent::as_filters(&without_generation_blocks(&source)))
             .map_err(|e| template_error(&e))?;
-        let text = |token: Option<&str>| token.unwrap_or_default().to_owned();
-        Ok(ChatTemplate { environment, bos: text(bos), eos: text(eos), flags: Vec::new() })
+        let tokens = [("bos_token", bos), ("eos_token", eos)]
+            .map(|(name, token)| (name.to_owned(), token.unwrap_or_default().to_owned()));
+        Ok(ChatTemplate { environment, tokens: tokens.into(), flags: Vec::new() })
     }
 
     /// The template a tokenizer's own control tokens point to, for models that come without one, and its name.
@@ -111,23 +130,25 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses these messages or fails; the error names the line.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let flags = Value::from_pairs(self.flags.iter().map(|(name, value)| (name.as_str(), *value)));
+        let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
+        let flags = self.flags.iter().map(|(name, value)| (name.as_str(), Value::from(*value)));
+        let named = Value::from_pairs(tokens.chain(flags));
         let variables = context! {
             messages => messages.iter().map(value).collect::<Vec<Value>>(),
             add_generation_prompt,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
             // Templates ask whether these are none.
             tools => (),
             documents => (),
-            ..flags
+            ..named
         };
         let template = self.environment.get_template(NAME).map_err(|e| template_error(&e))?;
         template.render(variables).map_err(|e| template_error(&e))
     }
 
-    /// The conversation as token ids, start token included where the template writes one or the model expects
-    /// one. Names of control tokens inside messages are ordinary text: no message can end its own turn.
+    /// The conversation as token ids. It starts with a start token where the template writes one and not otherwise,
+    /// whatever the tokenizer puts in front of other texts: so templates are applied in training (transformers'
+    /// `apply_chat_template`). Names of control tokens inside messages are ordinary text: no message can end its own
+    /// turn.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
@@ -147,19 +168,13 @@ impl ChatTemplate {
             .map(|message| Message::new(message.role, tokenizer.shield(&message.content, shield)))
             .collect();
         let text = self.render(&shielded, add_generation_prompt)?;
-        let mut ids = tokenizer.encode_shielded(&text, Special::Parse, Some(shield))?;
-        if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
-            && ids.first() != Some(&bos)
-        {
-            ids.insert(0, bos);
-        }
-        Ok(ids)
+        tokenizer.encode_shielded(&text, Special::Parse, Some(shield))
     }
 }
 
 impl std::fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChatTemplate").field("bos", &self.bos).field("eos", &self.eos).finish_non_exhaustive()
+        f.debug_struct("ChatTemplate").field("tokens", &self.tokens).finish_non_exhaustive()
     }
 }
 
@@ -227,7 +242,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["<|im_start|>", "<|im_end|>"],
         "chatml",
-        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}\
+        "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}\
          {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     ),
     (
@@ -242,7 +257,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["<|user|>", "<|assistant|>", "<|end|>"],
         "phi3",
-        "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}\
+        "{{ bos_token }}{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}\
          {% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
     ),
     (

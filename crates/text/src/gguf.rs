@@ -19,7 +19,8 @@ fn bad(problem: impl std::fmt::Display) -> TextError {
 
 impl Tokenizer {
     /// The vocabulary of a GGUF file: `tokenizer.ggml.model` "gpt2" (byte-level BPE, words cut as
-    /// `tokenizer.ggml.pre` says) or "llama" (SentencePiece scores; Gemma too).
+    /// `tokenizer.ggml.pre` says) or "llama" (SentencePiece scores; Gemma too). A whole tokenizer.json in it
+    /// (`tokenizer.huggingface.json`) is more exact than these keys and comes first.
     ///
     /// # Errors
     /// When keys are missing, of the wrong type or length, or name an unknown kind of tokenizer.
@@ -27,6 +28,9 @@ impl Tokenizer {
         let Some(model) = metadata.str("tokenizer.ggml.model").map_err(bad)? else {
             return Err(TextError::NoTokenizer);
         };
+        if let Some(whole) = metadata.str("tokenizer.huggingface.json").map_err(bad)? {
+            return from_whole(metadata, whole);
+        }
         let alphabet = match model {
             "gpt2" => Alphabet::ByteLevel,
             "llama" | "gemma" => Alphabet::SentencePiece,
@@ -51,6 +55,13 @@ impl Tokenizer {
         };
         let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
         let turn_ends = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
+        let named = [
+            ("unk_token", id("tokenizer.ggml.unknown_token_id")?),
+            ("pad_token", id("tokenizer.ggml.padding_token_id")?),
+            // So it is spelled there.
+            ("sep_token", id("tokenizer.ggml.seperator_token_id")?),
+            ("mask_token", id("tokenizer.ggml.mask_token_id")?),
+        ];
         let flag = |key: &str| metadata.bool(key).map_err(bad);
         let pre = metadata.str("tokenizer.ggml.pre").map_err(bad)?;
         let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(
@@ -79,9 +90,29 @@ impl Tokenizer {
             }
         };
         let mut tokenizer = Tokenizer::new(Parts { vocab, algorithm, bos, eos, add_bos, leading, swallow });
+        for (name, id) in named {
+            tokenizer.name_token(name, id);
+        }
         tokenizer.add_end_tokens(&turn_ends.into_iter().flatten().collect::<Vec<_>>());
         Ok(tokenizer)
     }
+}
+
+/// The tokenizer.json inside a GGUF file, with the special ids of the file's own keys.
+fn from_whole(metadata: &Metadata, json: &str) -> Result<Tokenizer> {
+    let mut tokenizer = Tokenizer::from_json(json.as_bytes())?;
+    let id = |name: &str| metadata.u32(&format!("tokenizer.ggml.{name}_token_id")).map_err(bad);
+    let (bos, eos) = (id("bos")?, id("eos")?);
+    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token").map_err(bad)?;
+    tokenizer.set_ends_of_text(bos, eos, add_bos);
+    let ends: Vec<u32> = [id("eot")?, id("eom")?].into_iter().flatten().collect();
+    tokenizer.add_end_tokens(&ends);
+    for (name, id) in
+        [("unk_token", id("unknown")?), ("pad_token", id("padding")?), ("mask_token", id("mask")?)]
+    {
+        tokenizer.name_token(name, id);
+    }
+    Ok(tokenizer)
 }
 
 fn read_vocab(metadata: &Metadata, alphabet: Alphabet) -> Result<Vocab> {

@@ -1,5 +1,6 @@
 //! GPT-2's pair of files: vocab.json (entry to id) and merges.txt (one merge a line, best first).
 
+use crate::added::Added;
 use crate::bpe::{Bpe, Merges};
 use crate::error::{Result, TextError};
 use crate::json::{Entries, dense};
@@ -16,13 +17,25 @@ impl Tokenizer {
     /// # Errors
     /// When a file is not what it should be, ids have holes, or a merge names an unknown token.
     pub fn from_gpt2(vocab: &[u8], merges: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::from_gpt2_and(vocab, merges, &[])
+    }
+
+    /// The same with the tokens `added` by another file.
+    pub(crate) fn from_gpt2_and(vocab: &[u8], merges: &[u8], added: &[Added]) -> Result<Tokenizer> {
         let entries: Entries<'_> =
             serde_json::from_slice(vocab).map_err(|e| TextError::malformed("vocab.json", e.to_string()))?;
-        let entries = dense("vocab.json", entries.0, &[])?;
+        let others: Vec<_> = added.iter().map(Added::entry).collect();
+        let entries = dense("vocab.json", entries.0, &others)?;
+        let added_of = |id: usize| added.iter().find(|token| token.id as usize == id);
         let mut vocab = Vocab::new(Alphabet::ByteLevel, entries.len());
-        for entry in &entries {
+        for (id, entry) in entries.iter().enumerate() {
             match entry {
-                Some(entry) if is_control(entry) => vocab.push(entry, Kind::Control)?,
+                Some(entry) if added_of(id).is_some_and(|token| token.kind() == Kind::UserDefined) => {
+                    vocab.push_raw(entry.as_bytes(), Kind::UserDefined)?
+                }
+                Some(entry) if added_of(id).is_some() || is_control(entry) => {
+                    vocab.push(entry, Kind::Control)?
+                }
                 Some(entry) => vocab.push(entry, Kind::Normal)?,
                 None => vocab.push_raw(b"", Kind::Unused)?,
             };
@@ -36,7 +49,7 @@ impl Tokenizer {
             vocab,
             add_bos: false,
             leading: Leading::Keep,
-            swallow: Vec::new(),
+            swallow: added.iter().filter_map(Added::swallow).collect(),
         }))
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokenizers::AddedVocabulary;
 use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
 
+use crate::added::{Added, with_added};
 use crate::direct::{self, Direct};
 use crate::error::{Result, TextError};
 use crate::tokenizer::{Algorithm, Leading, Parts, Special, Tokenizer};
@@ -67,7 +68,13 @@ impl Tokenizer {
     /// # Errors
     /// When the file does not parse or its parts do not fit together.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::from_json_and(json, &[])
+    }
+
+    /// The same with the tokens `added` by another file.
+    pub(crate) fn from_json_and(json: &[u8], added: &[Added]) -> Result<Tokenizer> {
         let file: File = serde_json::from_slice(json).map_err(bad)?;
+        let json = &*with_added(json, &file.added_tokens, added)?;
         let decoding = Decoding::of(file.decoder.as_ref());
         let (vocab, algorithm, swallow) = match direct::read(json)? {
             Some(Direct { vocab, bpe, swallow }) => (vocab, Algorithm::Bpe(bpe), swallow),
@@ -103,6 +110,8 @@ fn load(json: &[u8]) -> Result<tokenizers::Tokenizer> {
 /// The parts of the file looked at here; the library reads it whole.
 #[derive(Deserialize)]
 struct File {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
     decoder: Option<Value>,
     post_processor: Option<Value>,
 }

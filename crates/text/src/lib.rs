@@ -7,6 +7,7 @@
 //! The files come from other people: whatever they hold, reading them ends in a tokenizer or in an error, and
 //! encoding takes time in proportion to the text.
 
+mod added;
 mod bpe;
 mod bytelevel;
 mod charsmap;
@@ -19,6 +20,7 @@ mod gpt2;
 mod json;
 mod llama2c;
 mod merge;
+mod percent;
 mod prefixes;
 mod pretokenize;
 mod protobuf;

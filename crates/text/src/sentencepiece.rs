@@ -1,6 +1,7 @@
 //! SentencePiece's tokenizer.model: pieces, scores and normalisation rules in one Protocol Buffers message
 //! (`sentencepiece_model.proto`), of type BPE or unigram.
 
+use crate::added::Added;
 use crate::charsmap::Charsmap;
 use crate::error::{Result, TextError};
 use crate::merge::Merger;
@@ -129,8 +130,10 @@ struct File<'a> {
 
 const UNIGRAM: i64 = 1;
 const BPE: i64 = 2;
-/// Type of a piece.
+/// Types of pieces.
+const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+const UNUSED: i64 = 5;
 
 impl<'a> File<'a> {
     fn parse(bytes: &'a [u8]) -> Result<File<'a>> {
@@ -164,6 +167,32 @@ impl<'a> File<'a> {
             return Err(bad("no pieces: this is no SentencePiece model"));
         }
         Ok(file)
+    }
+
+    /// Adds tokens of another file, at the ids it gives them; ids between them and the file's own stay empty.
+    fn add(&mut self, added: &'a [Added]) -> Result<()> {
+        let most = 2 * (self.pieces.len() + added.len()) + 4096;
+        for token in added {
+            let (id, kind) =
+                (token.id as usize, if token.kind() == Kind::Control { CONTROL } else { USER_DEFINED });
+            if id >= most {
+                return Err(bad(format!("{} pieces, but an added token has the id {id}", self.pieces.len())));
+            }
+            // What has the name under another id loses it.
+            for (other, piece) in self.pieces.iter_mut().enumerate() {
+                if other != id && piece.0 == token.content {
+                    *piece = ("", 0.0, UNUSED);
+                }
+            }
+            if self.pieces.len() <= id {
+                self.pieces.resize(id + 1, ("", 0.0, UNUSED));
+            }
+            if let Some(piece) = self.pieces.get_mut(id) {
+                let score = if piece.0 == token.content { piece.1 } else { 0.0 };
+                *piece = (&token.content, score, kind);
+            }
+        }
+        Ok(())
     }
 
     fn piece(&self, field: Field<'a>) -> Result<(&'a str, f32, i64)> {
@@ -225,15 +254,19 @@ impl<'a> File<'a> {
         let mut vocab = Vocab::new(Alphabet::SentencePiece, self.pieces.len());
         let mut seen = std::collections::HashSet::with_capacity(self.pieces.len());
         for (id, &(piece, _, kind)) in self.pieces.iter().enumerate() {
+            if piece.is_empty() {
+                vocab.push_unfindable(&[])?;
+                continue;
+            }
             if !seen.insert(piece) {
                 return Err(bad(format!("piece {id}, {piece:?}, is there twice")));
             }
             let kind = match kind {
                 1 => Kind::Normal,
                 2 => Kind::Unknown,
-                3 => Kind::Control,
+                CONTROL => Kind::Control,
                 USER_DEFINED => Kind::UserDefined,
-                5 => Kind::Unused,
+                UNUSED => Kind::Unused,
                 6 => Kind::Byte,
                 other => return Err(bad(format!("piece {id}, {piece:?}, has the unknown type {other}"))),
             };
@@ -256,7 +289,13 @@ impl Tokenizer {
     /// # Errors
     /// When the file is damaged, has pieces twice, or is of another type.
     pub fn from_sentencepiece(bytes: &[u8]) -> Result<Tokenizer> {
-        let file = File::parse(bytes)?;
+        Tokenizer::from_sentencepiece_and(bytes, &[])
+    }
+
+    /// The same with the tokens `added` by another file.
+    pub(crate) fn from_sentencepiece_and(bytes: &[u8], added: &[Added]) -> Result<Tokenizer> {
+        let mut file = File::parse(bytes)?;
+        file.add(added)?;
         let vocab = file.vocab()?;
         let pieces_of = |kind| vocab.of_kind(kind).filter_map(|id| Some((vocab.bytes(id)?, id)));
         let scores = file.pieces.iter().map(|&(_, score, _)| score);
@@ -303,7 +342,7 @@ impl Tokenizer {
             eos,
             add_bos: bos.is_some(),
             leading,
-            swallow: Vec::new(),
+            swallow: added.iter().filter_map(Added::swallow).collect(),
         }))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use crayon_formats::TokenizerSource;
 use serde::Deserialize;
 
+use crate::added::{self, Added};
 use crate::bpe::{Bpe, Scratch};
 use crate::cutter::{Cutter, Part, Swallow};
 use crate::error::{Result, TextError};
@@ -18,7 +19,8 @@ use crate::vocab::{Kind, Vocab};
 /// What the names of control tokens (`<|end|>`) in a text mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
-    /// They become the tokens they name: for rendered chat templates.
+    /// They become the tokens they name: for rendered chat templates, and for raw prompts, whose writer spells a template
+    /// out by hand.
     Parse,
     /// They are ordinary text: for what a user wrote. User-defined tokens, which only stand for text, are still
     /// cut out whole.
@@ -40,6 +42,8 @@ pub struct Tokenizer {
     eos: Option<u32>,
     add_bos: bool,
     ends: Vec<u32>,
+    /// Special tokens by the names the model's files give them.
+    named: Vec<(String, String)>,
     pub(crate) leading: Leading,
 }
 
@@ -101,29 +105,73 @@ impl Tokenizer {
         ends.dedup();
         let add_bos = add_bos && bos.is_some();
         let (parse, plain, control) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Tokenizer { vocab, algorithm, parse, plain, control, swallow, bos, eos, add_bos, ends, leading }
+        Tokenizer {
+            vocab,
+            algorithm,
+            parse,
+            plain,
+            control,
+            swallow,
+            bos,
+            eos,
+            add_bos,
+            ends,
+            named: Vec::new(),
+            leading,
+        }
     }
 
     /// The tokenizer in a model's files.
     ///
-    /// `config` is `tokenizer_config.json` where there is one; it says which tokens start and end a
-    /// text, and whether a start is put in front.
+    /// `config` is `tokenizer_config.json` where there is one; it adds tokens, names the special ones, says which start and
+    /// end a text, and whether a start is put in front.
     ///
     /// # Errors
     /// When there is no tokenizer, or it is damaged or of an unknown kind.
     pub fn from_source(source: &TokenizerSource, config: Option<&serde_json::Value>) -> Result<Tokenizer> {
-        let mut tokenizer = match source {
-            TokenizerSource::Json(json) => Tokenizer::from_json(json)?,
-            TokenizerSource::Gpt2 { vocab, merges } => Tokenizer::from_gpt2(vocab, merges)?,
-            TokenizerSource::SentencePiece(model) => Tokenizer::from_sentencepiece(model)?,
-            TokenizerSource::Gguf(metadata) => Tokenizer::from_gguf(metadata)?,
-            TokenizerSource::Llama2c(bin) => Tokenizer::from_llama2c(bin)?,
-            TokenizerSource::None => return Err(TextError::NoTokenizer),
-        };
-        if let Some(config) = config {
-            tokenizer.configure(config)?;
+        let Some(config) = config else { return Tokenizer::with_added(source, &[]) };
+        let mut added = Added::of(config)?;
+        let mut tokenizer = Tokenizer::with_added(source, &added)?;
+        let named = added::named(config);
+        let count = added.len();
+        for (_, name) in &named {
+            // Short ones are signs that texts have, too, such as the exclamation mark some models pad with.
+            if let Some(id) = tokenizer.vocab.id(name)
+                && tokenizer.kind(id) == Some(Kind::Normal)
+                && name.chars().count() > 2
+                && added.iter().all(|token| token.id != id)
+            {
+                added.push(Added::control(id, name));
+            }
         }
+        if added.len() > count {
+            tokenizer = Tokenizer::with_added(source, &added)?;
+        }
+        tokenizer.configure(config)?;
+        tokenizer.named = named;
         Ok(tokenizer)
+    }
+
+    fn with_added(source: &TokenizerSource, added: &[Added]) -> Result<Tokenizer> {
+        match source {
+            TokenizerSource::Json(json) => Tokenizer::from_json_and(json, added),
+            TokenizerSource::Gpt2 { vocab, merges } => Tokenizer::from_gpt2_and(vocab, merges, added),
+            TokenizerSource::SentencePiece(model) => Tokenizer::from_sentencepiece_and(model, added),
+            TokenizerSource::Gguf(metadata) => Tokenizer::from_gguf(metadata),
+            TokenizerSource::Llama2c(bin) => Tokenizer::from_llama2c(bin),
+            TokenizerSource::None => Err(TextError::NoTokenizer),
+        }
+    }
+
+    /// Special tokens by the names the model's files give them (`pad_token`), which are those templates use.
+    pub fn named_tokens(&self) -> &[(String, String)] {
+        &self.named
+    }
+
+    pub(crate) fn name_token(&mut self, name: &str, id: Option<u32>) {
+        if let Some(text) = id.and_then(|id| self.text(id)) {
+            self.named.push((name.to_owned(), text));
+        }
     }
 
     /// Token ids of `text`. No start token is put in front; see [`Tokenizer::add_bos`].
@@ -295,13 +343,21 @@ impl Tokenizer {
             .map_err(|e| TextError::malformed("tokenizer_config.json", e.to_string()))?;
         let id = |token: Option<crate::json::Name>| token.and_then(|token| self.vocab.id(token.content()));
         let (bos, eos) = (id(config.bos_token), id(config.eos_token));
+        self.set_ends_of_text(bos, eos, config.add_bos_token);
+        Ok(())
+    }
+
+    /// Takes over what another file says about the tokens that start and end a text; ids outside the vocabulary are left
+    /// out.
+    pub(crate) fn set_ends_of_text(&mut self, bos: Option<u32>, eos: Option<u32>, add_bos: Option<bool>) {
+        let known = |id: Option<u32>| id.filter(|&id| (id as usize) < self.vocab.len());
+        let (bos, eos) = (known(bos), known(eos));
         self.bos = bos.or(self.bos);
         self.eos = eos.or(self.eos);
         self.ends.extend(eos);
         self.ends.sort_unstable();
         self.ends.dedup();
-        self.add_bos = config.add_bos_token.unwrap_or(self.add_bos) && self.bos.is_some();
-        Ok(())
+        self.add_bos = add_bos.unwrap_or(self.add_bos) && self.bos.is_some();
     }
 }
 

@@ -318,3 +318,30 @@ fn vocabularies_without_markers_suggest_no_template() {
     let tokenizer = Tokenizer::from_gguf(&common::byte_level(&[])).unwrap();
     assert!(ChatTemplate::guess(&tokenizer).is_none());
 }
+
+/// Jinja reads all ends of lines alike, inside and outside of strings.
+#[test]
+fn ends_of_lines_are_line_feeds() {
+    let source = "{% for m in messages %}\n<{{ m.role }}>\n{{ m.content }}{{ '\n' }}\n{% endfor %}\nend\n";
+    let talk = conversation(&[(Role::User, "a\r\nb")]);
+    let render = |source: &str| ChatTemplate::new(source, None, None).unwrap().render(&talk, false).unwrap();
+    let expected = render(source);
+    assert_eq!(expected, "<user>\na\r\nb\n\nend");
+    for end in ["\r\n", "\r"] {
+        assert_eq!(render(&source.replace('\n', end)), expected, "{end:?}");
+    }
+}
+
+/// Python's `%` on strings.
+#[test]
+fn percent_formats_strings_and_divides_numbers() {
+    for (source, expected) in [
+        ("{{ '%s: %s' % (messages[0].role, messages[0].content|trim) }}", "system: Be brief."),
+        ("{{ '%d%%' % 7 ~ '!' }}", "7%!"),
+        ("{{ 'a%03d' % messages|length }}", "a004"),
+        ("{% if loop is not defined and 7 % 4 == 3 %}{{ \"%s\" % 'x' }}{% endif %}", "x"),
+        ("{{ '%(a)s' % {'a': 'b'} }}", "b"),
+    ] {
+        check(source, TALK, expected);
+    }
+}

@@ -1,4 +1,4 @@
-//! Modules as PEFT names them, and the places they are here. One module may be several places: GPT-2's `c_attn` and
+//! Modules as PEFT names them by their whole paths, and the places they are here. One module may be several places: GPT-2's `c_attn` and
 //! Phi-3's `qkv_proj` are q, k and v on top of each other, `gate_up_proj` is gate and up.
 
 use crayon_formats::spec::{Family, Spec};
@@ -27,6 +27,26 @@ const PHI3: Table = &[
 const GPT2: Table =
     &[("attn.c_attn", &[Q, K, V]), ("attn.c_proj", &[O]), ("mlp.c_fc", &[Up]), ("mlp.c_proj", &[Down])];
 
+/// What may stand before a block of the language model: its own body, and the classes that hold it.
+const BODY: [&str; 4] = ["model", "language_model", "transformer", "base_model"];
+
+/// Parts that turn pictures and sounds into embeddings, as transformers names them.
+const OTHER_SENSES: [&str; 8] = [
+    "vision_tower",
+    "vision_model",
+    "visual",
+    "vision_embed_tokens",
+    "image_newline",
+    "audio_tower",
+    "embed_audio",
+    "multi_modal_projector",
+];
+
+/// Whether `name` lies in a part that texts do not pass through.
+pub(super) fn is_of_other_senses(name: &str) -> bool {
+    name.split('.').any(|part| OTHER_SENSES.contains(&part))
+}
+
 /// One module of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Module {
@@ -35,10 +55,15 @@ pub(super) struct Module {
 }
 
 impl Module {
-    /// The module called `name`, such as `model.layers.3.self_attn.q_proj`; `None` when it is no linear layer of a block.
+    /// The module called `name`, such as `model.layers.3.self_attn.q_proj`; `None` when it is no linear layer of a block
+    /// of the language model. Other parts of a model have layers of the same names (`vision_tower.encoder.layers.0`), so
+    /// that the whole path counts.
     pub(super) fn parse(name: &str) -> Option<Module> {
         let parts: Vec<&str> = name.split('.').collect();
         let at = parts.iter().position(|part| matches!(*part, "layers" | "h"))?;
+        if !parts[..at].iter().all(|part| BODY.contains(part)) {
+            return None;
+        }
         let layer = parts.get(at + 1)?.parse().ok()?;
         let inner = parts.get(at + 2..)?.join(".");
         let tables = [PLAIN, PHI3, GPT2].into_iter().flatten();
@@ -84,6 +109,23 @@ mod tests {
             ["lm_head", "model.embed_tokens", "model.layers.x.mlp.up_proj", "model.layers.0.mlp.experts"]
         {
             assert_eq!(Module::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn layers_of_other_parts_are_none_of_the_language_model() {
+        for (name, other_senses) in [
+            ("model.vision_tower.encoder.layers.0.self_attn.q_proj", true),
+            ("model.vision_tower.vision_model.encoder.layers.1.self_attn.v_proj", true),
+            ("vision_model.encoder.layers.0.self_attn.k_proj", true),
+            ("model.audio_tower.layers.0.self_attn.q_proj", true),
+            ("model.visual.blocks.0.attn.qkv", true),
+            ("model.multi_modal_projector.linear_1", true),
+            ("model.encoder.layers.0.self_attn.q_proj", false),
+            ("mtp.layers.0.self_attn.q_proj", false),
+        ] {
+            assert_eq!(Module::parse(name), None, "{name}");
+            assert_eq!(is_of_other_senses(name), other_senses, "{name}");
         }
     }
 }

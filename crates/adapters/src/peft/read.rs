@@ -9,7 +9,7 @@ use crayon_formats::{Bytes, Tensor};
 use crayon_model::LowRankPair;
 
 use super::config::Config;
-use super::names::Module;
+use super::names::{Module, is_of_other_senses};
 use super::{BASE, CONFIG, PREFIX, SETTINGS, WEIGHTS};
 use crate::{AdapterError, Lora};
 
@@ -23,7 +23,7 @@ struct Factors {
 const INCOMPLETE: &str = "the file is damaged or was cut short; get the adapter again";
 
 /// Reads the adapter in the folder `path`, or the `.safetensors` file with its `adapter_config.json` beside it, for a
-/// network of `spec`.
+/// network of `spec`. Modules of what reads pictures or sounds are left out, see [`Lora::left_out`].
 ///
 /// # Errors
 /// When a file is missing or damaged, a setting is not supported, or a module does not belong to this network; the error
@@ -59,11 +59,15 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
     };
     let file = &weights.file;
     for (name, factors) in gather(weights)? {
+        if is_of_other_senses(&name) {
+            lora.left_out.push(name);
+            continue;
+        }
         let module = Module::parse(&name).ok_or_else(|| AdapterError::Module {
             file: file.clone(),
             module: name.clone(),
-            what: "is not a linear layer of a block".to_owned(),
-            hint: "adapters of embeddings and output layers are not supported; train it on attention and MLP layers",
+            what: "is not a linear layer of a block of the language model".to_owned(),
+            hint: "adapters of embeddings, output layers and other parts are not supported; train it on attention and MLP layers",
         })?;
         let missing =
             |part: &str| AdapterError::tensor(file, &format!("{name}.{part}"), "is missing", INCOMPLETE);
@@ -103,13 +107,22 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
                     "has {input} values in and {output} out; this model has {size} and {whole}, in {} layers",
                     spec.layers
                 ),
-                hint: "the adapter was trained beside another model; -m names the model",
+                hint: "the adapter was trained beside another model; answer with that one",
             });
         }
         split(&module, spec, &a.to_f32(), &b.to_f32(), rank, config.scale(&name), &mut lora);
     }
     if lora.pairs.is_empty() && weights.entries().is_empty() {
         return Err(AdapterError::file(Path::new(file), "holds no tensors", INCOMPLETE));
+    }
+    if let (true, Some(module)) = (lora.pairs.is_empty(), lora.left_out.first()) {
+        return Err(AdapterError::Module {
+            file: file.clone(),
+            module: module.clone(),
+            what: "and all others adapt what reads pictures or sounds, nothing of the language model"
+                .to_owned(),
+            hint: "train the adapter on modules of the language model",
+        });
     }
     Ok(lora)
 }

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 use super::pieces::{Piece, assemble, pieces};
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Notice, Notify, embedding_format, fitting};
-use crate::checkpoint::{Checkpoint, Generation, TokenizerSource};
+use crate::checkpoint::{Checkpoint, TokenizerSource};
 use crate::error::{Error, Result};
+use crate::generation::Generation;
 use crate::huggingface::Naming;
 use crate::safetensors::Writer;
 use crate::spec::{
@@ -141,6 +142,14 @@ fn generation_config(generation: &Generation) -> Map<String, Value> {
     put("top_p", generation.top_p.map(decimal));
     put("min_p", generation.min_p.map(decimal));
     put("repetition_penalty", generation.repetition_penalty.map(decimal));
+    let (bans, some) = (&generation.bans, |count: usize| (count > 0).then(|| Value::from(count)));
+    let ids = |ids: &[u32]| (!ids.is_empty()).then(|| json!(ids));
+    put("stop_strings", (!generation.stop.is_empty()).then(|| json!(generation.stop)));
+    put("suppress_tokens", ids(&bans.always));
+    put("begin_suppress_tokens", ids(&bans.first));
+    put("bad_words_ids", (!bans.sequences.is_empty()).then(|| json!(bans.sequences)));
+    put("min_new_tokens", some(bans.min_tokens));
+    put("no_repeat_ngram_size", some(bans.repeated));
     map
 }
 

@@ -6,6 +6,7 @@ mod gguf_keys;
 mod huggingface;
 mod pieces;
 mod protobuf;
+mod rules;
 mod tokenizer_json;
 mod vocabulary;
 

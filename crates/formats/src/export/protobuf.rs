@@ -12,6 +12,8 @@ pub(crate) struct SentencePiece {
     pub(crate) add_dummy_prefix: bool,
     /// Whether runs of spaces become one.
     pub(crate) remove_extra_whitespaces: bool,
+    /// Whether characters are replaced by a table, or the space in front goes behind.
+    pub(crate) has_other_rules: bool,
 }
 
 /// Reads a model; `None` when it is cut short or not such a file.
@@ -29,8 +31,10 @@ pub(crate) fn read(bytes: &[u8]) -> Option<SentencePiece> {
             (2, Value::Bytes(inner)) => {
                 let mut trainer = Fields(inner);
                 while let Some((number, value)) = trainer.next_field()? {
-                    if let (3, Value::Number(kind)) = (number, value) {
-                        model.model_type = kind;
+                    match (number, value) {
+                        (3, Value::Number(kind)) => model.model_type = kind,
+                        (24, Value::Number(suffix)) => model.has_other_rules |= suffix != 0,
+                        _ => {}
                     }
                 }
             }
@@ -38,6 +42,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<SentencePiece> {
                 let mut normalizer = Fields(inner);
                 while let Some((number, value)) = normalizer.next_field()? {
                     match (number, value) {
+                        (2, Value::Bytes(table)) => model.has_other_rules |= !table.is_empty(),
                         (3, Value::Number(flag)) => model.add_dummy_prefix = flag != 0,
                         (4, Value::Number(flag)) => model.remove_extra_whitespaces = flag != 0,
                         _ => {}

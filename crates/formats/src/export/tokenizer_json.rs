@@ -2,13 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::vocabulary::{CONTROL, NORMAL, SPLITS, UNUSED};
+use super::vocabulary::{CONTROL, NORMAL, SPLITS, UNUSED, WHOLE};
 use crate::error::Result;
 use crate::gguf::Metadata;
 
-/// `tokenizer.json` of the vocabulary in `metadata`; `None` for kinds of vocabulary other than byte-level BPE with a
+/// `tokenizer.json` of the vocabulary in `metadata`, the one kept whole in it where there is one; `None` for kinds of vocabulary other than byte-level BPE with a
 /// known split, which this layout cannot express.
 pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<Option<Value>> {
+    if let Some(whole) = metadata.str(WHOLE)? {
+        return Ok(serde_json::from_str(whole).ok());
+    }
     if metadata.str("tokenizer.ggml.model")? != Some("gpt2") {
         return Ok(None);
     }

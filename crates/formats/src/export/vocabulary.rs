@@ -3,11 +3,12 @@
 //! Byte-level BPE becomes model `gpt2` (tokens, merges, the name of the split); SentencePiece, llama2.c and
 //! Llama-like `tokenizer.json` files become model `llama` (tokens, scores, kinds).
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Notice, Notify, protobuf};
+use super::{Notice, Notify, protobuf, rules};
 use crate::checkpoint::{Checkpoint, TokenizerSource};
 use crate::error::{Error, Result};
+use crate::generation::Generation;
 use crate::gguf::{Array, Metadata, Value as GgufValue};
 use crate::huggingface::json::parse_object;
 use crate::llama2c;
@@ -64,6 +65,18 @@ pub fn tokenizer_metadata(
             metadata.insert(&format!("tokenizer.ggml.{key}"), id);
         }
     }
+    // Ids that only tokenizer_config.json gives, by name.
+    for (name, key) in
+        [("bos_token", "bos_token_id"), ("eos_token", "eos_token_id"), ("pad_token", "padding_token_id")]
+    {
+        let key = format!("tokenizer.ggml.{key}");
+        let token = checkpoint.tokenizer_config.as_ref().and_then(|config| text_of(config.get(name)?));
+        let Some(token) = token.filter(|_| metadata.get(&key).is_none()) else { continue };
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
+        if let Some(id) = tokens.iter().position(|text| text == token) {
+            metadata.insert(&key, id as u32);
+        }
+    }
     for (key, flag) in [("add_bos_token", generation.add_bos), ("add_eos_token", generation.add_eos)] {
         if let Some(flag) = flag {
             metadata.insert(&format!("tokenizer.ggml.{key}"), flag);
@@ -72,7 +85,85 @@ pub fn tokenizer_metadata(
     if let Some(template) = &checkpoint.chat_template {
         metadata.insert("tokenizer.chat_template", template.as_str());
     }
+    let unkept = unkept(generation);
+    if !unkept.is_empty() {
+        let what = format!("GGUF has no keys for {}: the new file will not suggest them", unkept.join(", "));
+        notify(Notice::Warning(what));
+    }
     Ok(())
+}
+
+/// Suggestions about writing answers that GGUF has no keys for.
+fn unkept(generation: &Generation) -> Vec<&'static str> {
+    let bans = &generation.bans;
+    [
+        (
+            generation.sample == Some(true) || generation.temperature.is_some_and(|t| t != 1.0),
+            "sampling settings",
+        ),
+        (generation.repetition_penalty.is_some_and(|penalty| penalty != 1.0), "repetition_penalty"),
+        (!generation.stop.is_empty(), "stop_strings"),
+        (!bans.always.is_empty(), "suppress_tokens"),
+        (!bans.first.is_empty(), "begin_suppress_tokens"),
+        (!bans.sequences.is_empty(), "bad_words_ids"),
+        (bans.min_tokens > 0, "min_new_tokens"),
+        (bans.repeated > 0, "no_repeat_ngram_size"),
+    ]
+    .into_iter()
+    .filter_map(|(given, name)| given.then_some(name))
+    .collect()
+}
+
+/// Puts the tokens of `added_tokens_decoder` and those named in `tokenizer_config.json` among the added ones of a
+/// tokenizer.json, where the former win; says whether that changed anything.
+fn merge_added(json: &mut Map<String, Value>, config: Option<&Value>) -> bool {
+    let own = json.get("added_tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut list = own.clone();
+    let decoder = config.and_then(|config| config.get("added_tokens_decoder")?.as_object());
+    for (id, token) in decoder.into_iter().flatten() {
+        let Ok(id) = id.parse::<u64>() else { continue };
+        let flag = |key: &str| token.get(key).and_then(Value::as_bool);
+        let whole = json!({
+            "id": id, "content": token.get("content"), "single_word": flag("single_word").unwrap_or(false),
+            "lstrip": flag("lstrip").unwrap_or(false), "rstrip": flag("rstrip").unwrap_or(false),
+            "normalized": flag("normalized").unwrap_or(flag("special") != Some(true)),
+            "special": flag("special").unwrap_or(false),
+        });
+        if !list.contains(&whole) {
+            list.retain(|other| {
+                other.get("id") != whole.get("id") && other.get("content") != whole.get("content")
+            });
+            list.push(whole);
+        }
+    }
+    let vocab = json.get("model").and_then(|model| model.get("vocab")?.as_object());
+    for name in named(config) {
+        let known = list.iter().any(|token| token.get("content").and_then(Value::as_str) == Some(name));
+        if let (false, Some(id)) = (known, vocab.and_then(|vocab| vocab.get(name))) {
+            list.push(json!({
+                "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                "special": true,
+            }));
+        }
+    }
+    let changed = list != own;
+    if changed {
+        list.sort_by_key(|token| token.get("id").and_then(Value::as_u64));
+        json.insert("added_tokens".to_owned(), Value::Array(list));
+    }
+    changed
+}
+
+/// Texts of the special tokens that a `tokenizer_config.json` names, but for single signs, which texts have, too.
+fn named(config: Option<&Value>) -> impl Iterator<Item = &str> {
+    let map = config.and_then(Value::as_object);
+    let tokens = map.into_iter().flatten().filter(|(key, _)| key.ends_with("_token")).map(|(_, value)| value);
+    tokens.filter_map(text_of).filter(|text| text.chars().count() > 2)
+}
+
+/// A token by its text, or as an object that has it.
+fn text_of(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content")?.as_str())
 }
 
 /// Tokens by id with their kinds, padded to the rows of the embedding.
@@ -85,6 +176,31 @@ impl Tokens {
     fn new(checkpoint: &Checkpoint) -> Tokens {
         let rows = checkpoint.spec.vocab;
         Tokens { texts: vec![None; rows], kinds: vec![UNUSED; rows] }
+    }
+
+    /// Sets the tokens of `added_tokens_decoder` and makes those that are named control tokens; those the embedding has no
+    /// row for are counted.
+    fn add(&mut self, config: Option<&Value>) -> usize {
+        let decoder = config.and_then(|config| config.get("added_tokens_decoder")?.as_object());
+        let mut beyond = 0;
+        for (id, token) in decoder.into_iter().flatten() {
+            let text = token.get("content").and_then(Value::as_str);
+            let (Ok(id), Some(text)) = (id.parse(), text) else { continue };
+            let special = token.get("special").and_then(Value::as_bool).unwrap_or(false);
+            // An unknown token stays one, whatever it is called beside.
+            if self.kinds.get(id) != Some(&UNKNOWN) {
+                beyond += usize::from(!self.set(id, text, if special { CONTROL } else { USER_DEFINED }));
+            }
+        }
+        for name in named(config) {
+            let id = self.texts.iter().position(|text| text.as_deref() == Some(name));
+            if let Some(kind) = id.and_then(|id| self.kinds.get_mut(id))
+                && *kind == NORMAL
+            {
+                *kind = CONTROL;
+            }
+        }
+        beyond
     }
 
     /// Sets token `id`; false if the embedding has no row for it.
@@ -125,7 +241,8 @@ fn from_json(
     metadata: &mut Metadata,
     notify: Notify<'_>,
 ) -> Result<()> {
-    let json = parse_object(file, bytes)?;
+    let mut json = parse_object(file, bytes)?;
+    let merged = merge_added(&mut json, checkpoint.tokenizer_config.as_ref());
     let bad = |what: &str| {
         Error::file(file, what).with_hint("export as a Hugging Face folder, which keeps the file")
     };
@@ -170,26 +287,35 @@ fn from_json(
         };
         beyond += usize::from(!tokens.set(usize::try_from(id).unwrap_or(usize::MAX), text, kind));
     }
+    beyond += tokens.add(checkpoint.tokenizer_config.as_ref());
     warn_beyond(beyond, notify);
 
-    if byte_fallback || !is_byte_level(&json) {
+    let family = checkpoint.spec.family;
+    let lost = if byte_fallback || !is_byte_level(&json) {
         metadata.insert("tokenizer.ggml.model", "llama");
         metadata.insert("tokenizer.ggml.pre", "default");
         metadata.insert("tokenizer.ggml.scores", scores_of_merges(&tokens, &merges));
         metadata.insert("tokenizer.ggml.add_space_prefix", adds_space(&json));
+        rules::lost_of_characters(&json, model, &merges, family)
     } else {
         let pre = split_name(&json);
         metadata.insert("tokenizer.ggml.model", "gpt2");
         metadata.insert("tokenizer.ggml.pre", pre.unwrap_or("default"));
         let lines: Vec<String> = merges.iter().map(|(left, right)| format!("{left} {right}")).collect();
         metadata.insert("tokenizer.ggml.merges", lines);
-        if pre.is_none() {
-            notify(Notice::Warning(
-                "the way words are cut is none of gpt-2, llama-bpe, qwen2; other programs will cut as `default`".to_owned(),
-            ));
-            if let Ok(text) = std::str::from_utf8(bytes) {
-                metadata.insert("tokenizer.huggingface.json", text);
-            }
+        rules::lost_of_bytes(&json, model, family)
+    };
+    if !lost.is_empty() {
+        let what = format!(
+            "GGUF has no keys for some rules of the tokenizer ({}): it is kept whole for this program, others will read some \
+             texts as other tokens",
+            lost.join(", ")
+        );
+        notify(Notice::Warning(what));
+        let whole = if merged { serde_json::to_string(&json).ok() } else { None };
+        let own = || std::str::from_utf8(bytes).map(str::to_owned).ok();
+        if let Some(text) = whole.or_else(own) {
+            metadata.insert(WHOLE, text.as_str());
         }
     }
     if let Some(id) = unknown.and_then(|text| vocab.get(text)).and_then(Value::as_u64) {
@@ -205,6 +331,9 @@ fn from_json(
     }
     Ok(())
 }
+
+/// Key of a whole tokenizer.json, for rules that the other keys do not have.
+pub(crate) const WHOLE: &str = "tokenizer.huggingface.json";
 
 /// Pairs to merge, in order: `"a b"` in older files, `["a", "b"]` in newer ones.
 fn merges(model: &Map<String, Value>) -> Option<Vec<(&str, &str)>> {
@@ -247,7 +376,7 @@ fn is_byte(text: &str) -> bool {
 }
 
 /// The steps of a pre-tokenizer, normalizer or post-processor, with `Sequence`s opened.
-fn steps<'a>(json: &'a Map<String, Value>, key: &str, inner: &str) -> Vec<&'a Map<String, Value>> {
+pub(super) fn steps<'a>(json: &'a Map<String, Value>, key: &str, inner: &str) -> Vec<&'a Map<String, Value>> {
     fn open<'a>(value: &'a Value, inner: &str, depth: usize, out: &mut Vec<&'a Map<String, Value>>) {
         let Some(map) = value.as_object() else { return };
         match map.get(inner).and_then(Value::as_array) {
@@ -262,7 +391,7 @@ fn steps<'a>(json: &'a Map<String, Value>, key: &str, inner: &str) -> Vec<&'a Ma
     out
 }
 
-fn kind_of(step: &Map<String, Value>) -> &str {
+pub(super) fn kind_of(step: &Map<String, Value>) -> &str {
     step.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -297,7 +426,7 @@ pub(super) const SPLITS: [(&str, &str); 2] = [
 ];
 
 /// llama.cpp's name for the way words are cut; `None` if it has none.
-fn split_name(json: &Map<String, Value>) -> Option<&'static str> {
+pub(super) fn split_name(json: &Map<String, Value>) -> Option<&'static str> {
     let steps = steps(json, "pre_tokenizer", "pretokenizers");
     match steps.as_slice() {
         [bytes] if kind_of(bytes) == "ByteLevel" => {
@@ -339,6 +468,7 @@ fn from_gpt2(
         let kind = if text == "<|endoftext|>" { CONTROL } else { NORMAL };
         beyond += usize::from(!tokens.set(id, text, kind));
     }
+    beyond += tokens.add(checkpoint.tokenizer_config.as_ref());
     warn_beyond(beyond, notify);
     let lines: Vec<String> = merges
         .lines()
@@ -372,6 +502,13 @@ fn from_sentencepiece(
             "is a SentencePiece model of another kind than BPE, which GGUF keeps for encoders",
         )
         .with_hint("export as a Hugging Face folder, which keeps the file"));
+    }
+    if model.has_other_rules || model.remove_extra_whitespaces {
+        notify(Notice::Warning(
+            "the tokenizer replaces or removes characters, for which GGUF has no keys: some texts will be read as other \
+             tokens"
+                .to_owned(),
+        ));
     }
     let pieces = model.pieces.iter().map(|(text, score, kind)| (text.clone(), *score, *kind));
     scored(pieces, checkpoint, metadata, notify);
@@ -425,6 +562,7 @@ fn scored(
             *slot = score;
         }
     }
+    beyond += tokens.add(checkpoint.tokenizer_config.as_ref());
     warn_beyond(beyond, notify);
     metadata.insert("tokenizer.ggml.model", "llama");
     metadata.insert("tokenizer.ggml.pre", "default");

@@ -5,6 +5,7 @@
 
 mod metadata;
 mod network;
+pub(crate) mod parts;
 mod read;
 mod types;
 mod write;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crayon_kernels::Format;
 
 use super::metadata::{Array, Metadata, Value};
-use super::{DEFAULT_ALIGNMENT, MAGIC, format_of, type_name};
+use super::{DEFAULT_ALIGNMENT, MAGIC, format_of, parts, type_name};
 use crate::bytes::Bytes;
 use crate::error::{DAMAGED, Error, Result, shown};
 use crate::tensor::{Tensor, stored_bytes, unfit};
@@ -32,7 +32,8 @@ pub struct Gguf {
     pub metadata: Metadata,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
-    bytes: Bytes,
+    /// The files, one but for models in several.
+    parts: Vec<Bytes>,
 }
 
 /// A tensor in the table of a file: what it is and where it lies.
@@ -44,27 +45,43 @@ pub struct Entry {
     pub format: Format,
     /// Sizes, outermost first (the reverse of the order in the file).
     pub shape: Vec<usize>,
-    /// First byte, counted from the start of the file.
+    /// Which of the model's files holds it, from 0.
+    pub part: usize,
+    /// First byte, counted from the start of that file.
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
 }
 
 impl Gguf {
-    /// Maps and reads the file at `path`.
+    /// Maps and reads the file at `path`; of a model in several files, all of them, whichever is named.
     ///
     /// # Errors
     /// If it cannot be opened, is not GGUF of version 2 or 3, contradicts itself, reaches beyond its end or
-    /// holds a tensor of a type this project does not compute with.
+    /// holds a tensor of a type this project does not compute with; if another file of the model is missing.
     pub fn open(path: &Path) -> Result<Gguf> {
-        Gguf::from_bytes(&path.display().to_string(), Bytes::map(path)?)
+        let gguf = Gguf::from_part(&path.display().to_string(), Bytes::map(path)?)?;
+        match parts::place(&gguf.metadata)? {
+            Some((_, count)) => parts::join(path, gguf, count),
+            None => Ok(gguf),
+        }
     }
 
     /// Reads a file that is already in memory; `name` is what messages call it.
     ///
     /// # Errors
-    /// As [`Gguf::open`].
+    /// As [`Gguf::open`], and if the model has other files.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Gguf> {
+        let gguf = Gguf::from_part(name, bytes)?;
+        match parts::place(&gguf.metadata)? {
+            Some((_, count)) => Err(Error::file(name, format!("is one of {count} parts of a model"))
+                .with_hint("open it by its path, with the other parts beside it")),
+            None => Ok(gguf),
+        }
+    }
+
+    /// Reads one file, whatever part of a model it is.
+    pub(super) fn from_part(name: &str, bytes: Bytes) -> Result<Gguf> {
         let mut cursor = Cursor { file: name, bytes: &bytes, at: 0 };
         let (version, tensors, pairs) = read_header(&mut cursor)?;
         let metadata = read_metadata(&mut cursor, pairs)?;
@@ -75,13 +92,27 @@ impl Gguf {
                 return Err(Error::tensor(name, &entry.name, "appears twice").with_hint(DAMAGED));
             }
         }
-        Ok(Gguf { file: name.to_owned(), version, metadata, entries, index, bytes })
+        Ok(Gguf { file: name.to_owned(), version, metadata, entries, index, parts: vec![bytes] })
+    }
+
+    /// Adds the tensors of another part of the same model.
+    pub(super) fn append(&mut self, other: Gguf) -> Result<()> {
+        for mut entry in other.entries {
+            entry.part += self.parts.len();
+            if self.index.insert(entry.name.clone(), self.entries.len()).is_some() {
+                return Err(Error::tensor(&other.file, &entry.name, "is in two parts of the model")
+                    .with_hint(DAMAGED));
+            }
+            self.entries.push(entry);
+        }
+        self.parts.extend(other.parts);
+        Ok(())
     }
 
     /// The tensor called `name`, sharing the file's bytes.
     pub fn tensor(&self, name: &str) -> Option<Tensor> {
         let entry = self.entry(name)?;
-        let data = self.bytes.get(entry.start..entry.end)?;
+        let data = self.parts.get(entry.part)?.get(entry.start..entry.end)?;
         Some(Tensor { name: entry.name.clone(), format: entry.format, shape: entry.shape.clone(), data })
     }
 
@@ -228,7 +259,7 @@ fn read_entry(cursor: &mut Cursor<'_>, number: usize, alignment: usize) -> Resul
             bad(format!("offset {start} is not a multiple of the alignment {alignment}")).with_hint(DAMAGED)
         );
     }
-    Ok(Entry { name, format, shape, start, end: size })
+    Ok(Entry { name, format, shape, part: 0, start, end: size })
 }
 
 /// Bounds-checked reading of little-endian values.

@@ -23,6 +23,7 @@ pub fn spec_from_config(file: &str, json: &[u8]) -> Result<Spec> {
 
 fn spec_from_map(file: &str, map: &Map<String, Value>) -> Result<Spec> {
     let config = Object { file, map };
+    refuse_quantised(config)?;
     match model_type(config)? {
         "gpt2" => gpt2(config),
         "llama" => llama(config),
@@ -42,6 +43,22 @@ fn spec_from_map(file: &str, map: &Map<String, Value>) -> Result<Spec> {
                 .with_hint(
                     "supported: gpt2, llama, mistral, qwen2, qwen3, gemma2, gemma3, gemma3_text, phi3",
                 ))
+        }
+    }
+}
+
+/// Weights in another library's quantised layout are not what the tensors' names say.
+fn refuse_quantised(config: Object<'_>) -> Result<()> {
+    const KEY: &str = "quantization_config";
+    let Some(quantised) = config.object(KEY)? else { return Ok(()) };
+    match quantised.str("quant_method")? {
+        Some("crayon") => Ok(()),
+        method => {
+            let what =
+                format!("weights quantised by `{}` are not read", crate::error::shown(method.unwrap_or("?")));
+            Err(Error::key(config.file, KEY, what).with_hint(
+                "use the f32, f16 or bf16 build of the model, or a GGUF file for quantised weights",
+            ))
         }
     }
 }
@@ -378,6 +395,11 @@ fn layer_windows(
         .into_iter()
         .map(|kind| match kind {
             "full_attention" => Ok(None),
+            "sliding_attention" if window.is_none() => {
+                let what =
+                    "lists layers that see a window only, and no size of a window is given or switched on";
+                Err(Error::key(config.file, "layer_types", what))
+            }
             "sliding_attention" => Ok(window),
             other => {
                 let what = format!("layer type `{}` is not supported", crate::error::shown(other));

@@ -94,6 +94,18 @@ impl<'a> Object<'a> {
             .transpose()
     }
 
+    /// Lists of token ids, as `bad_words_ids` is written.
+    pub(crate) fn id_lists(&self, key: &str) -> Result<Option<Vec<Vec<u32>>>> {
+        let id = |value: &Value| value.as_u64().and_then(|value| u32::try_from(value).ok());
+        let ids = |value: &Value| value.as_array()?.iter().map(id).collect::<Option<Vec<u32>>>();
+        self.get(key)
+            .map(|value| {
+                let lists = value.as_array().and_then(|lists| lists.iter().map(ids).collect());
+                lists.ok_or_else(|| self.wrong(key, "a list of lists of token ids", value))
+            })
+            .transpose()
+    }
+
     pub(crate) fn missing(&self, key: &str) -> Error {
         Error::key(self.file, key, "is missing")
     }

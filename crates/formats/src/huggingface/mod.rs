@@ -1,6 +1,7 @@
 //! Models in Hugging Face layout: a folder with `config.json`, safetensors and tokenizer files.
 
 mod config;
+mod generation;
 pub(crate) mod json;
 mod naming;
 mod rope;
@@ -10,5 +11,6 @@ mod weights;
 pub use config::spec_from_config;
 pub(crate) use naming::Naming;
 
-pub(crate) use sidecar::{chat_template, generation, tokenizer, tokenizer_config};
+pub(crate) use generation::generation;
+pub(crate) use sidecar::{chat_template, tokenizer, tokenizer_config};
 pub use weights::Weights;
