@@ -54,9 +54,6 @@ pub enum AdapterError {
         /// What to try.
         hint: String,
     },
-    /// The caller asked to stop.
-    #[error("stopped")]
-    Stopped,
 }
 
 impl AdapterError {
@@ -90,7 +87,7 @@ impl AdapterError {
             AdapterError::Model(ModelError::Adapter { .. }) => {
                 Some("the adapter was trained beside another model; -m names the model".to_owned())
             }
-            AdapterError::Model(_) | AdapterError::Stopped => None,
+            AdapterError::Model(_) => None,
             AdapterError::Module { hint, .. } => Some((*hint).to_owned()),
             AdapterError::OtherBase { .. } => {
                 Some("give the model it was made for with -m, in the same format".to_owned())
@@ -106,6 +103,6 @@ impl AdapterError {
 
     /// Whether the input is to blame rather than the program or the machine.
     pub fn is_user_mistake(&self) -> bool {
-        !matches!(self, AdapterError::Stopped)
+        true
     }
 }

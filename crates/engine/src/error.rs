@@ -94,10 +94,7 @@ pub enum EngineError {
 
 impl From<AdapterError> for EngineError {
     fn from(error: AdapterError) -> EngineError {
-        match error {
-            AdapterError::Stopped => EngineError::Cancelled,
-            error => EngineError::Adapter(Box::new(error)),
-        }
+        EngineError::Adapter(Box::new(error))
     }
 }
 
@@ -151,7 +148,7 @@ impl EngineError {
     /// Whether the input is to blame rather than the program or the machine.
     pub fn is_user_mistake(&self) -> bool {
         match self {
-            EngineError::Cancelled | EngineError::Model(ModelError::Candle(_)) => false,
+            EngineError::Cancelled => false,
             EngineError::Adapter(error) => error.is_user_mistake(),
             _ => true,
         }

@@ -7,7 +7,7 @@ use crayon_formats::spec::{Activation, Norm};
 use crayon_kernels::ops::{self, Act};
 
 use super::linear::parameter;
-use crate::ModelError;
+use crate::TrainError;
 
 /// A norm over rows of `weight.len()` values.
 pub(super) struct RowNorm {
@@ -17,7 +17,7 @@ pub(super) struct RowNorm {
 }
 
 impl RowNorm {
-    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, kind: Norm) -> Result<RowNorm, ModelError> {
+    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, kind: Norm) -> Result<RowNorm, TrainError> {
         let bias = match kind {
             Norm::Layer { .. } => Some(parameter(checkpoint, &format!("{stem}.bias"))?),
             Norm::Rms { .. } => None,
