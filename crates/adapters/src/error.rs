@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 
@@ -52,57 +53,69 @@ pub enum AdapterError {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: String,
+        hint: Phrase,
     },
 }
 
 impl AdapterError {
-    pub(crate) fn unusable(what: impl Into<String>, hint: impl Into<String>) -> AdapterError {
+    pub(crate) fn unusable(what: impl Into<String>, hint: impl Into<Phrase>) -> AdapterError {
         AdapterError::Unusable { what: what.into(), hint: hint.into() }
     }
 
-    pub(crate) fn key(file: &Path, key: &str, what: impl Into<String>, hint: &str) -> AdapterError {
+    pub(crate) fn key(
+        file: &Path,
+        key: &str,
+        what: impl Into<String>,
+        hint: impl Into<Phrase>,
+    ) -> AdapterError {
         let (file, key) = (file.display().to_string(), key.to_owned());
-        FormatError::Key { file, key, what: what.into(), hint: Some(hint.to_owned()) }.into()
+        FormatError::Key { file, key, what: what.into(), hint: Some(hint.into()) }.into()
     }
 
-    pub(crate) fn file(file: &Path, what: impl Into<String>, hint: &str) -> AdapterError {
+    pub(crate) fn file(file: &Path, what: impl Into<String>, hint: impl Into<Phrase>) -> AdapterError {
         let file = file.display().to_string();
-        FormatError::File { file, what: what.into(), hint: Some(hint.to_owned()) }.into()
+        FormatError::File { file, what: what.into(), hint: Some(hint.into()) }.into()
     }
 
-    pub(crate) fn tensor(file: &str, tensor: &str, what: impl Into<String>, hint: &str) -> AdapterError {
+    pub(crate) fn tensor(
+        file: &str,
+        tensor: &str,
+        what: impl Into<String>,
+        hint: impl Into<Phrase>,
+    ) -> AdapterError {
         let (file, tensor) = (file.to_owned(), tensor.to_owned());
-        FormatError::Tensor { file, tensor, what: what.into(), hint: Some(hint.to_owned()) }.into()
+        FormatError::Tensor { file, tensor, what: what.into(), hint: Some(hint.into()) }.into()
     }
 
     pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> AdapterError {
         FormatError::Io { file: path.display().to_string(), action, source }.into()
     }
+}
 
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for AdapterError {
+    fn verdict(&self) -> Verdict {
         match self {
-            AdapterError::Format(error) => error.hint().map(str::to_owned),
-            AdapterError::Model(ModelError::Adapter { .. }) => {
-                Some("the adapter was trained beside another model; -m names the model".to_owned())
-            }
-            AdapterError::Model(_) => None,
-            AdapterError::Module { hint, .. } => Some((*hint).to_owned()),
-            AdapterError::OtherBase { .. } => {
-                Some("give the model it was made for with -m, in the same format".to_owned())
-            }
-            AdapterError::Line { .. } => Some(
-                "a line is {\"prompt\": \"…\", \"answer\": \"…\"}; question, input or instruction, and completion, \
-                 output or choices with the index of the answer are read too"
-                    .to_owned(),
-            ),
-            AdapterError::Unusable { hint, .. } => Some(hint.clone()),
+            AdapterError::Format(error) => error.verdict(),
+            AdapterError::Model(error) => error.verdict(),
+            _ => Verdict::Mistake,
         }
     }
 
-    /// Whether the input is to blame rather than the program or the machine.
-    pub fn is_user_mistake(&self) -> bool {
-        true
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            AdapterError::Format(error) => return error.hint(),
+            AdapterError::Model(error) => return error.hint(),
+            AdapterError::Module { hint, .. } => (*hint).into(),
+            AdapterError::OtherBase { .. } => {
+                phrase!["give ", Setting::Model, " it was made for, in the same format"]
+            }
+            AdapterError::Line { .. } => {
+                "a line is {\"prompt\": \"…\", \"answer\": \"…\"}; question, input or instruction, and completion, \
+                 output or choices with the index of the answer are read too"
+                    .into()
+            }
+            AdapterError::Unusable { hint, .. } => hint.clone(),
+        };
+        Some(hint)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::AdapterError;
 use crate::random::Random;
+use crayon_errors::{Setting, phrase};
 
 /// Starts, of which the best is kept.
 const STARTS: u64 = 8;
@@ -27,7 +28,7 @@ pub fn k_means(points: &[Vec<f32>], count: usize, seed: u64) -> Result<Clusters,
     if count == 0 || points.len() < count {
         return Err(AdapterError::unusable(
             format!("{} examples cannot be grouped into {count}", points.len()),
-            "give more data (--data), or train fewer adapters (-n)",
+            phrase!["give more of ", Setting::Data, ", or lower ", Setting::Adapters],
         ));
     }
     let mut best: Option<Clusters> = None;
@@ -37,7 +38,9 @@ pub fn k_means(points: &[Vec<f32>], count: usize, seed: u64) -> Result<Clusters,
             best = Some(found);
         }
     }
-    best.ok_or_else(|| AdapterError::unusable("no groups were found", "give more data (--data)"))
+    best.ok_or_else(|| {
+        AdapterError::unusable("no groups were found", phrase!["give more of ", Setting::Data])
+    })
 }
 
 /// Each new centre is drawn with a chance that grows with its squared distance to those before.
@@ -57,7 +60,7 @@ fn plus_plus(points: &[Vec<f32>], count: usize, random: &mut Random) -> Result<V
         if distances[chosen] == 0.0 {
             return Err(AdapterError::unusable(
                 format!("the examples differ in {} ways, too few for {count} adapters", centres.len()),
-                "give more varied data (--data), or train fewer adapters (-n)",
+                phrase!["vary ", Setting::Data, " more, or lower ", Setting::Adapters],
             ));
         }
         let centre = points[chosen].clone();

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crayon_errors::{Command, phrase};
 use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint};
@@ -69,7 +70,7 @@ impl Pool {
         }
         let path = folder.join(FILE);
         if !path.is_file() {
-            let hint = "`crayon pool train --data FILE -o DIR` makes a pool";
+            let hint = phrase![Command::TrainPool, " makes a pool"];
             return Err(AdapterError::file(folder, "holds no pool", hint));
         }
         let what = folder.display().to_string();

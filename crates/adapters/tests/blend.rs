@@ -4,6 +4,7 @@ mod common;
 
 use common::{adapted, base, difference, logits, made_up, numbers};
 use crayon_adapters::{Blended, Form, Keys, Lora, Member, Pool, QueryEncoder, Stack, blend, peft, weights};
+use crayon_errors::Explain as _;
 use crayon_kernels::Pool as Threads;
 use crayon_model::Adapter;
 use crayon_model::Projection::{self, Down, Q, V};
@@ -172,7 +173,7 @@ fn a_pool_reads_back_as_it_was_written_or_not_at_all() {
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let error = open().unwrap_err();
         assert!(
-            error.is_user_mistake() && error.to_string().contains(name.rsplit('/').next().unwrap()),
+            error.is_mistake() && error.to_string().contains(name.rsplit('/').next().unwrap()),
             "{error}"
         );
         std::fs::remove_file(&path).unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use common::{base, difference, expected, fixture, logits, made_up};
 use crayon_adapters::{Lora, peft};
+use crayon_errors::Explain as _;
 use crayon_formats::export::{self, Options};
 use crayon_formats::spec::{Positions, RopeLayout};
 use crayon_formats::{Checkpoint, Format};
@@ -137,8 +138,8 @@ fn error(name: &str, model: &str, change: impl Fn(&Path)) -> (String, Option<Str
     }
     change(folder.path());
     let error = peft::read(folder.path(), &base(model).spec).unwrap_err();
-    assert!(error.is_user_mistake());
-    (error.to_string(), error.hint())
+    assert!(error.is_mistake());
+    (error.to_string(), error.hint().map(|hint| hint.to_string()))
 }
 
 #[test]

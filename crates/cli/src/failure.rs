@@ -1,31 +1,118 @@
 //! Errors as the user meets them: the user's mistake (exit 2, with a hint) or a fault (exit 1).
 
-use std::io;
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use crayon_engine::EngineError;
-use crayon_engine::adapters::AdapterError;
-use crayon_eval::EvalError;
-use crayon_formats::Error as FormatError;
-use crayon_hub::HubError;
-use crayon_hybrid::{HybridError, PoolError, RemoteError};
-use crayon_serve::ServeError;
-use crayon_text::TextError;
+use crayon_errors::{Explain, Phrase, Verdict};
 
 use crate::output::{Label, Output};
+use crate::spelling::spell;
+
+/// Result of a command and of everything under it.
+pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// Any error that explains itself, perhaps with what was being done.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    context: Option<String>,
+    cause: Box<dyn Explain + Send + Sync>,
+}
+
+impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { context: None, cause: Box::new(error) }
+    }
+}
+
+impl Failure {
+    /// The message, with what was being done in front.
+    fn message(&self) -> String {
+        let message = spell(&self.cause.message());
+        match &self.context {
+            Some(context) => format!("{context}: {message}"),
+            None => message,
+        }
+    }
+
+    /// Whether the reader of stdout has gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.cause.verdict() == Verdict::Closed
+    }
+
+    /// The error itself, where it is of this kind.
+    pub(crate) fn cause<E: Error + 'static>(&self) -> Option<&E> {
+        let cause: &(dyn Error + 'static) = &*self.cause;
+        cause.downcast_ref()
+    }
+
+    /// Whether this is Ctrl-C.
+    pub(crate) fn is_interrupt(&self) -> bool {
+        self.cause.verdict() == Verdict::Stopped
+    }
+}
+
+/// The message as a user reads it.
+impl Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message())
+    }
+}
+
+/// Says what was being done when an error came.
+pub(crate) trait Context<T> {
+    /// Puts `context` in front of the error's message.
+    fn context(self, context: impl Display) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> Context<T> for std::result::Result<T, E> {
+    fn context(self, context: impl Display) -> Result<T> {
+        self.map_err(|error| Failure { context: Some(context.to_string()), ..error.into() })
+    }
+}
 
 /// The user's mistake, where only the command line can tell.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Mistake {
+struct Mistake {
     message: String,
     hint: String,
 }
 
+impl Explain for Mistake {
+    fn verdict(&self) -> Verdict {
+        Verdict::Mistake
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        Some(self.hint.as_str().into())
+    }
+}
+
 /// A mistake and what to do instead.
-pub(crate) fn mistake(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+pub(crate) fn mistake(message: impl Into<String>, hint: impl Into<String>) -> Failure {
     Mistake { message: message.into(), hint: hint.into() }.into()
+}
+
+/// What went wrong inside, for errors of libraries that explain nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fault(String);
+
+impl Explain for Fault {
+    fn verdict(&self) -> Verdict {
+        Verdict::Fault
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        None
+    }
+}
+
+/// A fault that no library explains.
+pub(crate) fn fault(error: impl Display) -> Failure {
+    Fault(error.to_string()).into()
 }
 
 /// Ctrl-C; what was done until then has been shown or kept.
@@ -33,55 +120,44 @@ pub(crate) fn mistake(message: impl Into<String>, hint: impl Into<String>) -> an
 #[error("stopped")]
 pub(crate) struct Interrupted;
 
-/// What to do about an error.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Nobody reads any more, as with `| head`: that is fine.
-    Closed,
-    /// Ctrl-C: the user knows.
-    Interrupted,
-    Mistake(Option<String>),
-    Fault(Option<String>),
+impl Explain for Interrupted {
+    fn verdict(&self) -> Verdict {
+        Verdict::Stopped
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        None
+    }
 }
 
 /// Tells the user and returns the exit code.
-pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
-    let (code, hint) = match judge(error) {
+pub(crate) fn report(failure: &Failure, output: &Output) -> ExitCode {
+    let code = match failure.cause.verdict() {
+        // Nobody reads any more, as with `| head`: that is fine.
         Verdict::Closed => return ExitCode::SUCCESS,
-        Verdict::Interrupted => return ExitCode::from(130),
-        Verdict::Mistake(hint) => (
-            2,
-            hint.or_else(|| {
-                Some("`crayon --help` and `crayon COMMAND --help` say what is possible".to_owned())
-            }),
-        ),
-        Verdict::Fault(hint) => (1, hint),
+        // The user knows.
+        Verdict::Stopped => return ExitCode::from(130),
+        Verdict::Mistake => 2,
+        Verdict::Fault => 1,
     };
-    tell(error, hint.as_deref(), output);
+    tell(failure, output);
+    if code == 2 && failure.cause.hint().is_none() {
+        output.label(Label::Hint, "`crayon --help` and `crayon COMMAND --help` say what is possible");
+    }
     ExitCode::from(code)
 }
 
 /// Shows an error and its hint without ending anything: a conversation goes on.
-pub(crate) fn show(error: &anyhow::Error, output: &Output) {
-    if let Verdict::Mistake(hint) | Verdict::Fault(hint) = judge(error) {
-        tell(error, hint.as_deref(), output);
+pub(crate) fn show(failure: &Failure, output: &Output) {
+    if !failure.is_closed() && !failure.is_interrupt() {
+        tell(failure, output);
     }
 }
 
-/// Whether the reader of stdout has gone.
-pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
-    judge(error) == Verdict::Closed
-}
-
-/// Whether this is Ctrl-C.
-pub(crate) fn is_interrupt(error: &anyhow::Error) -> bool {
-    judge(error) == Verdict::Interrupted
-}
-
-fn tell(error: &anyhow::Error, hint: Option<&str>, output: &Output) {
-    output.label(Label::Error, &format!("{error:#}"));
-    if let Some(hint) = hint {
-        output.label(Label::Hint, hint);
+fn tell(failure: &Failure, output: &Output) {
+    output.label(Label::Error, &failure.message());
+    if let Some(hint) = failure.cause.hint() {
+        output.label(Label::Hint, &spell(&hint));
     }
 }
 
@@ -104,110 +180,46 @@ pub(crate) fn arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn judge(error: &anyhow::Error) -> Verdict {
-    let verdict = |mistake: bool, hint: Option<String>| match mistake {
-        true => Verdict::Mistake(hint),
-        false => Verdict::Fault(hint),
-    };
-    for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<Mistake>() {
-            return Verdict::Mistake(Some(error.hint.clone()));
-        }
-        if cause.is::<Interrupted>()
-            || matches!(cause.downcast_ref(), Some(EngineError::Cancelled))
-            || matches!(cause.downcast_ref(), Some(HubError::Cancelled))
-            || matches!(cause.downcast_ref(), Some(EvalError::Engine(EngineError::Cancelled)))
-        {
-            return Verdict::Interrupted;
-        }
-        if let Some(error) = cause.downcast_ref::<EngineError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<AdapterError>() {
-            return match error {
-                AdapterError::Stopped => Verdict::Interrupted,
-                error => verdict(error.is_user_mistake(), error.hint()),
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<HubError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<ServeError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<HybridError>() {
-            return Verdict::Mistake(error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<PoolError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<RemoteError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<EvalError>() {
-            return verdict(error.is_user_mistake(), error.hint());
-        }
-        if let Some(error) = cause.downcast_ref::<FormatError>() {
-            return verdict(is_mistake(error), error.hint().map(str::to_owned));
-        }
-        if let Some(error) = cause.downcast_ref::<TextError>() {
-            return Verdict::Mistake(error.hint().map(str::to_owned));
-        }
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            return match error.kind() {
-                io::ErrorKind::BrokenPipe => Verdict::Closed,
-                io::ErrorKind::NotFound => {
-                    Verdict::Mistake(Some("check the spelling of the path".to_owned()))
-                }
-                kind => verdict(is_path_mistake(kind), None),
-            };
-        }
-    }
-    Verdict::Fault(None)
-}
-
-/// A damaged file is the user's to replace; a disk that fails is not.
-fn is_mistake(error: &FormatError) -> bool {
-    match error {
-        FormatError::Io { source, .. } => is_path_mistake(source.kind()),
-        _ => true,
-    }
-}
-
-/// Whether another path would have worked.
-fn is_path_mistake(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{
-        AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
-    };
-    matches!(
-        kind,
-        NotFound | PermissionDenied | AlreadyExists | NotADirectory | IsADirectory | ReadOnlyFilesystem
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use anyhow::Context;
+    use std::io;
+
+    use crayon_engine::EngineError;
 
     use super::*;
 
+    fn hint(failure: &Failure) -> Option<String> {
+        failure.cause.hint().map(|hint| spell(&hint))
+    }
+
     #[test]
     fn the_users_mistake_a_fault_and_a_closed_pipe_are_told_apart() {
-        assert_eq!(judge(&mistake("no", "do this")), Verdict::Mistake(Some("do this".to_owned())));
-        assert_eq!(judge(&Interrupted.into()), Verdict::Interrupted);
-        assert_eq!(judge(&anyhow::anyhow!("broken")), Verdict::Fault(None));
-        let closed: anyhow::Error = io::Error::from(io::ErrorKind::BrokenPipe).into();
-        assert!(is_closed(&closed.context("writing")));
-        let missing: anyhow::Result<()> = Err(io::Error::from(io::ErrorKind::NotFound).into());
-        let missing = judge(&missing.context("notes.txt").unwrap_err());
-        assert_eq!(missing, Verdict::Mistake(Some("check the spelling of the path".to_owned())));
-        assert_eq!(judge(&io::Error::other("disk").into()), Verdict::Fault(None));
+        let no = mistake("no", "do this");
+        assert_eq!((no.cause.verdict(), hint(&no)), (Verdict::Mistake, Some("do this".to_owned())));
+        assert!(Failure::from(Interrupted).is_interrupt());
+        let broken = fault("broken");
+        assert_eq!((broken.cause.verdict(), hint(&broken)), (Verdict::Fault, None));
+        let closed: Result = Err(io::Error::from(io::ErrorKind::BrokenPipe)).context("writing");
+        assert!(closed.unwrap_err().is_closed());
+        let missing: Result = Err(io::Error::from_raw_os_error(2)).context("notes.txt");
+        let missing = missing.unwrap_err();
+        assert_eq!(missing.cause.verdict(), Verdict::Mistake);
+        assert_eq!(hint(&missing).unwrap(), "check the spelling of the path");
+        assert_eq!(missing.message(), "notes.txt: No such file or directory");
+        assert_eq!(Failure::from(io::Error::other("disk")).cause.verdict(), Verdict::Fault);
     }
 
     #[test]
     fn errors_of_the_engine_keep_their_hints_under_a_context() {
-        let error = anyhow::Error::from(EngineError::EmptyPrompt).context("ask");
-        assert!(matches!(judge(&error), Verdict::Mistake(Some(_))));
-        assert!(is_interrupt(&EngineError::Cancelled.into()));
+        let error: Result = Err(EngineError::EmptyPrompt).context("ask");
+        let error = error.unwrap_err();
+        assert!(error.cause.is_mistake() && error.cause.hint().is_some());
+        assert!(Failure::from(EngineError::Cancelled).is_interrupt());
+    }
+
+    #[test]
+    fn settings_are_shown_as_flags() {
+        let error = EngineError::TooLong { tokens: 9, prompt: 5, answer: 4, context: 8 };
+        assert_eq!(hint(&error.into()).unwrap(), "give a shorter text, or lower --max-tokens");
     }
 }

@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
-use anyhow::Context;
-
-use crate::failure::mistake;
+use crate::failure::{Context, Failure, Result, mistake};
 
 /// Largest text read. No context comes near it; a pipe that never ends does.
 const LARGEST: u64 = 1 << 28;
 
 /// The text in `path`, which must be UTF-8.
-pub(crate) fn file(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn file(path: &Path) -> Result<String> {
     let name = path.display().to_string();
-    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    let file = File::open(path).context(format!("cannot open {name}"))?;
     let size = file.metadata().map_or(0, |data| data.len());
     if size > LARGEST {
         return Err(too_large(&name));
@@ -23,23 +21,23 @@ pub(crate) fn file(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The text on stdin, up to its end. `what` is told to somebody at a terminal, who has to type it.
-pub(crate) fn stdin(what: &str, output: &crate::output::Output) -> anyhow::Result<String> {
+pub(crate) fn stdin(what: &str, output: &crate::output::Output) -> Result<String> {
     if io::stdin().is_terminal() {
         output.note(&format!("type {what}; Ctrl-D ends it"));
     }
     read("standard input", io::stdin().lock())
 }
 
-fn read(name: &str, source: impl Read) -> anyhow::Result<String> {
+fn read(name: &str, source: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
-    source.take(LARGEST + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+    source.take(LARGEST + 1).read_to_end(&mut bytes).context(format!("cannot read {name}"))?;
     if bytes.len() as u64 > LARGEST {
         return Err(too_large(name));
     }
     utf8(name, bytes)
 }
 
-fn too_large(name: &str) -> anyhow::Error {
+fn too_large(name: &str) -> Failure {
     let limit = crate::show::bytes(LARGEST);
     mistake(
         format!("{name} holds more than {limit}"),
@@ -48,7 +46,7 @@ fn too_large(name: &str) -> anyhow::Error {
 }
 
 /// `bytes` as text, without a byte order mark.
-pub(crate) fn utf8(name: &str, bytes: Vec<u8>) -> anyhow::Result<String> {
+pub(crate) fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text)),
         Err(error) => {

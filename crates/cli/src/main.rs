@@ -13,6 +13,7 @@ mod model;
 mod output;
 mod progress;
 mod show;
+mod spelling;
 
 use std::process::ExitCode;
 

@@ -8,12 +8,12 @@ use crayon_formats::Format;
 use crayon_hub::{Hub, Reference};
 
 use crate::args::{AdapterRef, ModelArgs, RunArgs};
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::show;
 
 /// Finds and opens a model. With `--verbose`, says how it runs.
-pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> {
+pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
     let mut engine = Engine::open(&resolve(&args.model)?, &settings(&args.run))?;
     if !args.adapter.is_empty() {
         let read = |adapter: &AdapterRef| Ok((engine.read_adapter(&adapter.path)?, adapter.weight));
@@ -52,7 +52,7 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> anyhow::Result<Engine> 
 }
 
 /// The number types of the model's matrices, and what multiplies each. The first block speaks for the others.
-fn kernels(engine: &Engine) -> anyhow::Result<Vec<(Format, &'static str)>> {
+fn kernels(engine: &Engine) -> Result<Vec<(Format, &'static str)>> {
     let mut formats = BTreeSet::new();
     for (name, shape) in engine.spec().tensors() {
         if shape.len() == 2 && (name.starts_with("blk.0.") || !name.starts_with("blk.")) {
@@ -70,7 +70,7 @@ pub(crate) fn settings(args: &RunArgs) -> Settings {
 
 /// What a MODEL on the command line means: a built-in name, else a path that exists, else a pulled model.
 /// Nothing is ever downloaded here.
-pub(crate) fn resolve(text: &str) -> anyhow::Result<ModelSource> {
+pub(crate) fn resolve(text: &str) -> Result<ModelSource> {
     if let Ok(source) = ModelSource::embedded(text) {
         return Ok(source);
     }

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::args::Global;
+use crate::failure::{Result, fault};
 
 /// How this run speaks.
 #[derive(Clone, Debug)]
@@ -64,8 +65,8 @@ impl Output {
     }
 
     /// The result as one JSON object.
-    pub(crate) fn object(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(value)?;
+    pub(crate) fn object(&self, value: &impl Serialize) -> Result {
+        let mut text = serde_json::to_string(value).map_err(fault)?;
         text.push('\n');
         Ok(self.piece(&text)?)
     }

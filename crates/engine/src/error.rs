@@ -1,6 +1,7 @@
 //! One error type for everything between a model's name and its answer.
 
 use crayon_adapters::AdapterError;
+use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 use crayon_pot::PotError;
@@ -108,49 +109,52 @@ impl From<PotError> for EngineError {
     }
 }
 
-impl EngineError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for EngineError {
+    fn verdict(&self) -> Verdict {
         match self {
-            EngineError::NotEmbedded { .. } => {
-                let names: Vec<&str> = crate::EMBEDDED.iter().map(|model| model.name).collect();
-                Some(format!("built-in models: {}", names.join(", ")))
-            }
-            EngineError::NotFound { .. } => Some(
-                "a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file"
-                    .to_string(),
-            ),
-            EngineError::Format(error) => error.hint().map(str::to_string),
-            EngineError::Text(error) => error.hint().map(str::to_string),
-            EngineError::Model(_) => None,
-            EngineError::Pot(error) => error.hint(),
-            EngineError::Adapter(error) => error.hint(),
-            EngineError::NoTokenizer { .. } => Some(
-                "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights"
-                    .to_string(),
-            ),
-            EngineError::VocabularyMismatch { .. } => {
-                Some("the tokenizer files probably belong to another model".to_string())
-            }
-            EngineError::TooLong { .. } => {
-                Some("give a shorter text, or fewer tokens for the answer (--max-tokens)".to_string())
-            }
-            EngineError::EmptyPrompt => Some("write a question, or pipe a text in".to_string()),
-            EngineError::Sampling { .. } => None,
-            EngineError::NotFinite { tensor, .. } => Some(match tensor {
-                Some(_) => "the file is damaged or was exported wrongly; get it again".to_string(),
-                None => "try --exact; if it stays, the weights overflow".to_string(),
-            }),
-            EngineError::Cancelled => None,
+            EngineError::Cancelled => Verdict::Stopped,
+            EngineError::Format(error) => error.verdict(),
+            EngineError::Text(error) => error.verdict(),
+            EngineError::Model(error) => error.verdict(),
+            EngineError::Pot(error) => error.verdict(),
+            EngineError::Adapter(error) => error.verdict(),
+            _ => Verdict::Mistake,
         }
     }
 
-    /// Whether the input is to blame rather than the program or the machine.
-    pub fn is_user_mistake(&self) -> bool {
-        match self {
-            EngineError::Cancelled => false,
-            EngineError::Adapter(error) => error.is_user_mistake(),
-            _ => true,
-        }
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            EngineError::NotEmbedded { .. } if crate::EMBEDDED.is_empty() => phrase![
+                "this program was built without models; ",
+                Setting::Model,
+                " names one on this device: a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file"
+            ],
+            EngineError::NotEmbedded { .. } => {
+                let names: Vec<&str> = crate::EMBEDDED.iter().map(|model| model.name).collect();
+                format!("built-in models: {}", names.join(", ")).into()
+            }
+            EngineError::NotFound { .. } => {
+                "a model is a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file".into()
+            }
+            EngineError::Format(error) => return error.hint(),
+            EngineError::Text(error) => return error.hint(),
+            EngineError::Model(error) => return error.hint(),
+            EngineError::Pot(error) => return error.hint(),
+            EngineError::Adapter(error) => return error.hint(),
+            EngineError::NoTokenizer { .. } => {
+                "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights".into()
+            }
+            EngineError::VocabularyMismatch { .. } => {
+                "the tokenizer files probably belong to another model".into()
+            }
+            EngineError::TooLong { .. } => phrase!["give a shorter text, or lower ", Setting::MaxTokens],
+            EngineError::EmptyPrompt => "write a question, or pipe a text in".into(),
+            EngineError::NotFinite { tensor, .. } => match tensor {
+                Some(_) => "the file is damaged or was exported wrongly; get it again".into(),
+                None => phrase!["try ", Setting::Exact, "; if it stays, the weights overflow"],
+            },
+            EngineError::Sampling { .. } | EngineError::Cancelled => return None,
+        };
+        Some(hint)
     }
 }

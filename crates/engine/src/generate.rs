@@ -11,7 +11,7 @@ use crate::{EngineError, Session};
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct GenerateOptions {
     /// How tokens are drawn.
     pub sampling: Sampling,
     /// The answer ends after this many tokens.
@@ -22,9 +22,14 @@ pub struct Options {
     pub ignore_end: bool,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { sampling: Sampling::default(), max_tokens: 256, stop: Vec::new(), ignore_end: false }
+impl Default for GenerateOptions {
+    fn default() -> GenerateOptions {
+        GenerateOptions {
+            sampling: Sampling::default(),
+            max_tokens: 256,
+            stop: Vec::new(),
+            ignore_end: false,
+        }
     }
 }
 
@@ -98,7 +103,7 @@ impl Session<'_> {
     /// Writes an answer after what was read. `on_event` may stop it; the text so far is returned then.
     pub fn generate(
         &mut self,
-        options: &Options,
+        options: &GenerateOptions,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Answer, EngineError> {
         if self.logits().is_empty() {

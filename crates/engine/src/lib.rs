@@ -2,13 +2,13 @@
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
-//! use crayon_engine::{Engine, Event, Message, ModelSource, Options, Role, Settings};
+//! use crayon_engine::{Engine, Event, Message, ModelSource, GenerateOptions, Role, Settings};
 //!
 //! let engine = Engine::open(&ModelSource::embedded("mini")?, &Settings::default())?;
 //! let prompt = engine.chat_prompt(&[Message::new(Role::User, "Why is the sky blue?")])?;
 //! let mut session = engine.session(prompt.len() + 128)?;
 //! session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
-//! let answer = session.generate(&Options::default(), &mut |event| {
+//! let answer = session.generate(&GenerateOptions::default(), &mut |event| {
 //!     if let Event::Text(text) = event { print!("{text}") }
 //!     ControlFlow::Continue(())
 //! })?;
@@ -16,7 +16,7 @@
 //! ```
 
 mod adapted;
-mod customise;
+mod customize;
 mod embedded;
 mod error;
 mod generate;
@@ -36,13 +36,13 @@ pub use crayon_pot::{
     GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{Message, Role};
-pub use customise::{BUILT_IN, Scored};
+pub use customize::{BUILT_IN, Scored};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
-pub use generate::{Answer, Event, Finish, Options, Timing};
+pub use generate::{Answer, Event, Finish, GenerateOptions, Timing};
 pub use long::stays;
 pub use open::{Engine, Settings};
-pub use sampler::{Sampler, Sampling, SamplingWish};
+pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};
 pub use source::ModelSource;
 pub use usage::peak_rss_bytes;

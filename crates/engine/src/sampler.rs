@@ -29,7 +29,7 @@ pub struct Sampling {
 
 /// What somebody asks of [`Sampling`]; `None` leaves it to the model's makers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SamplingWish {
+pub struct SamplingOverrides {
     /// See [`Sampling`], as all of these.
     pub temperature: Option<f32>,
     /// See above.
@@ -47,7 +47,7 @@ pub struct SamplingWish {
 /// Against the loops that small models fall into when they take the likeliest token each time.
 const REPETITION_PENALTY: f32 = 1.1;
 
-impl SamplingWish {
+impl SamplingOverrides {
     /// What is not asked for comes from the model's makers, or is plain and repeatable; the seed is the plain one.
     pub fn or_suggested(&self, suggested: &Generation) -> Sampling {
         let plain = Sampling::default();

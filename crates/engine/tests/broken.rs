@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crayon_engine::{Engine, EngineError, ModelSource, Options, Sampling, Settings};
+use crayon_engine::{Engine, EngineError, GenerateOptions, ModelSource, Sampling, Settings};
+use crayon_errors::Explain as _;
 
 /// A copy of a tiny network in which every value of one tensor is NaN.
 fn with_nan(tensor: &str) -> tempfile::TempDir {
@@ -32,7 +33,7 @@ fn a_tensor_of_nan_is_named() {
         "{error}"
     );
     assert!(error.to_string().contains("blk.1.ffn_up.weight"));
-    assert!(error.hint().is_some() && error.is_user_mistake());
+    assert!(error.hint().is_some() && error.is_mistake());
 }
 
 #[test]
@@ -43,7 +44,10 @@ fn names_and_parameters_are_checked() {
     assert!(missing.to_string().contains("no/such/model.gguf") && missing.hint().is_some());
     let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
     let mut session = engine.session(8).unwrap();
-    let options = Options { sampling: Sampling { top_p: 2.0, ..Sampling::default() }, ..Options::default() };
+    let options = GenerateOptions {
+        sampling: Sampling { top_p: 2.0, ..Sampling::default() },
+        ..GenerateOptions::default()
+    };
     let nothing = session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(nothing, EngineError::EmptyPrompt));
     session.feed(&[1], &mut |_| ControlFlow::Continue(())).unwrap();

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 
 use crayon_engine::{
-    Engine, EngineError, Finish, Message, ModelSource, Options, PotOptions, PrefixCache, Role, Settings,
-    stays,
+    Engine, EngineError, Finish, GenerateOptions, Message, ModelSource, PotOptions, PrefixCache, Role,
+    Settings, stays,
 };
+use crayon_errors::Explain as _;
 
 fn engine() -> Engine {
     Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings { exact: true, ..Settings::default() })
@@ -31,7 +32,7 @@ fn an_answer_goes_on_beyond_the_pot() {
     let engine = engine();
     let mut session = engine.pot_session(engine.pot_options(96).unwrap(), 0).unwrap();
     session.feed(&prompt(&engine, "Tell me a story about a dog."), &mut go_on()).unwrap();
-    let options = Options { max_tokens: 400, ignore_end: true, ..Options::default() };
+    let options = GenerateOptions { max_tokens: 400, ignore_end: true, ..GenerateOptions::default() };
     let answer = session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((answer.tokens.len(), answer.finish), (400, Finish::Length));
     assert!(session.pot().distillations() >= 4 && session.pot().kept() <= 96);
@@ -48,7 +49,7 @@ fn the_frame_of_a_document_stays_in_every_head() {
     let mut session = engine.pot_session(engine.pot_options(128).unwrap(), pinned).unwrap();
     session.pin(vec![head.clone(), tail.clone()]).unwrap();
     session.feed(&whole, &mut go_on()).unwrap();
-    let options = Options { max_tokens: 150, ignore_end: true, ..Options::default() };
+    let options = GenerateOptions { max_tokens: 150, ignore_end: true, ..GenerateOptions::default() };
     session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap();
     let slab = session.pot().slab();
     for layer in 0..slab.layers() {
@@ -115,9 +116,7 @@ fn pots_need_positions_that_can_move_and_a_size_that_works() {
     let mini = engine();
     let gpt2 = Engine::open(&ModelSource::embedded("mini-gpt2").unwrap(), &Settings::default()).unwrap();
     let error = gpt2.pot_session(gpt2.pot_options(96).unwrap(), 0).err().expect("refused");
-    assert!(
-        error.to_string().contains("learned positions") && error.is_user_mistake() && error.hint().is_some()
-    );
+    assert!(error.to_string().contains("learned positions") && error.is_mistake() && error.hint().is_some());
     let refused = |options: PotOptions| mini.pot_session(options, 0).err().expect("refused");
     assert!(matches!(refused(mini.pot_options(9).unwrap()), EngineError::Pot(_)));
     assert!(refused(mini.pot_options(5000).unwrap()).hint().unwrap().contains("1024"));
@@ -140,7 +139,7 @@ fn judging_an_answer_leaves_no_trace() {
         assert!(found < 0.0 || answer.is_empty());
         assert_eq!((pot.pot().kept(), pot.logits()), (kept, &logits[..]));
     }
-    let options = Options { max_tokens: 12, ignore_end: true, ..Options::default() };
+    let options = GenerateOptions { max_tokens: 12, ignore_end: true, ..GenerateOptions::default() };
     let answer = |session: &mut crayon_engine::Session<'_>| {
         session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().tokens
     };

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use crayon_engine::{
-    Engine, EngineError, Event, Finish, KvStorage, Message, ModelSource, Options, Role, Sampling, Session,
-    Settings,
+    Engine, EngineError, Event, Finish, GenerateOptions, KvStorage, Message, ModelSource, Role, Sampling,
+    Session, Settings,
 };
 
 fn engine(settings: &Settings) -> Engine {
@@ -18,8 +18,8 @@ fn read<'e>(engine: &'e Engine, text: &str, capacity: usize) -> Session<'e> {
     session
 }
 
-fn options(max_tokens: usize) -> Options {
-    Options { max_tokens, ignore_end: true, ..Options::default() }
+fn options(max_tokens: usize) -> GenerateOptions {
+    GenerateOptions { max_tokens, ignore_end: true, ..GenerateOptions::default() }
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn streamed_text_is_the_answer() {
     let sampling = Sampling { temperature: 1.5, seed: 5, ..Sampling::default() };
     let mut session = read(&engine, "Tell me a story about a café.", 200);
     let (mut streamed, mut tokens) = (String::new(), Vec::new());
-    let options = Options { sampling, ..options(64) };
+    let options = GenerateOptions { sampling, ..options(64) };
     let answer = session
         .generate(&options, &mut |event| {
             match event {
@@ -56,7 +56,7 @@ fn threads_and_repetition_do_not_change_the_answer() {
             let engine = engine(&Settings { threads: Some(threads), ..Settings::default() });
             let sampling =
                 Sampling { temperature: 0.9, top_k: 50, top_p: 0.95, seed: 11, ..Sampling::default() };
-            let options = Options { sampling, ..options(48) };
+            let options = GenerateOptions { sampling, ..options(48) };
             let mut session = read(&engine, "Write about the sea.", 200);
             session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().text
         })
@@ -71,7 +71,7 @@ fn a_stop_string_ends_the_answer_before_itself() {
     let whole = read(&engine, "Tell me a story.", 200);
     let whole = { whole }.generate(&options(40), &mut |_| ControlFlow::Continue(())).unwrap().text;
     let word = whole.split_whitespace().nth(6).expect("seven words").to_string();
-    let stop = Options { stop: vec![word.clone()], ..options(40) };
+    let stop = GenerateOptions { stop: vec![word.clone()], ..options(40) };
     let answer =
         read(&engine, "Tell me a story.", 200).generate(&stop, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(answer.finish, Finish::Stop);

@@ -57,7 +57,7 @@ named! {
         PresencePenalty => "the presence penalty",
         Prompt => "the length of the prompt",
         Recent => "the recent entries kept",
-        RepeatPenalty => "the repeat penalty",
+        RepetitionPenalty => "the repetition penalty",
         Route => "the route",
         Runs => "the number of runs",
         Scheme => "the number type",

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crayon_engine::{Engine, EngineError, Message, Session};
+use crayon_errors::Setting;
 use crayon_text::{Role, Special, Tokenizer};
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ impl Framing {
             (Framing::Auto, false) => Ok(Framing::Plain),
             (Framing::Chat, false) => {
                 let what = format!("chat needs a chat template, and {} has none", engine.name());
-                Err(EvalError::option("--framing", what, "take plain, or leave it out"))
+                Err(EvalError::option(Setting::Framing, what, "take plain, or leave it out"))
             }
             (framing, _) => Ok(framing),
         }
@@ -127,7 +128,7 @@ pub fn choice(
     let mut task = Task::open(task)?;
     if let Some(limit) = options.limit {
         if limit == 0 {
-            return Err(EvalError::option("--limit", "0 asks nothing", "take 1 or more"));
+            return Err(EvalError::option(Setting::Limit, "0 asks nothing", "take 1 or more"));
         }
         task.sample(limit, options.seed);
     }

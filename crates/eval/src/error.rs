@@ -1,6 +1,7 @@
 //! What can go wrong in a measurement, with file and line where one is to blame.
 
 use crayon_engine::EngineError;
+use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_hybrid::RemoteError;
 use crayon_text::TextError;
@@ -15,7 +16,7 @@ pub enum EvalError {
     #[error(transparent)]
     Server(#[from] RemoteError),
     /// A file could not be read or written.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}: {}", describe(source))]
     Io {
         /// Path as given.
         file: String,
@@ -37,14 +38,14 @@ pub enum EvalError {
         hint: Option<&'static str>,
     },
     /// An option that does not fit the model or the file.
-    #[error("{name} {what}")]
+    #[error("{} {what}", name.words())]
     Option {
-        /// The option as users know it.
-        name: &'static str,
+        /// The option.
+        name: Setting,
         /// What is wrong with it.
         what: String,
         /// What to try.
-        hint: Option<String>,
+        hint: Option<Phrase>,
     },
     /// Not enough tokens to score one.
     #[error("{found} tokens are too few: the first of a window is not scored, so at least 2 are needed")]
@@ -64,36 +65,19 @@ pub enum EvalError {
         /// What the model can hold.
         context: usize,
     },
+    /// The training of an adapter failed or refused.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Train(Box<crayon_train::TrainError>),
+    /// A method that trains, in a program that cannot.
+    #[error("{method} trains, and this program was built without training")]
+    NoTraining {
+        /// The method.
+        method: &'static str,
+    },
 }
 
 impl EvalError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            EvalError::Engine(error) => error.hint(),
-            EvalError::Server(error) => error.hint(),
-            EvalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("check the spelling of the path".to_owned())
-            }
-            EvalError::Io { .. } => None,
-            EvalError::Content { hint, .. } => hint.map(str::to_owned),
-            EvalError::Option { hint, .. } => hint.clone(),
-            EvalError::TooShort { .. } => Some("give a longer text".to_owned()),
-            EvalError::AllTooLong { .. } => {
-                Some("take a model with a longer context, or fewer --examples".to_owned())
-            }
-        }
-    }
-
-    /// Whether the input is to blame rather than the program or the machine.
-    pub fn is_user_mistake(&self) -> bool {
-        match self {
-            EvalError::Engine(error) => error.is_user_mistake(),
-            EvalError::Io { action, .. } => *action == "read",
-            _ => true,
-        }
-    }
-
     pub(crate) fn io(file: &std::path::Path, action: &'static str, source: std::io::Error) -> EvalError {
         EvalError::Io { file: file.display().to_string(), action, source }
     }
@@ -109,8 +93,15 @@ impl EvalError {
         self
     }
 
-    pub(crate) fn option(name: &'static str, what: impl Into<String>, hint: impl Into<String>) -> EvalError {
+    pub(crate) fn option(name: Setting, what: impl Into<String>, hint: impl Into<Phrase>) -> EvalError {
         EvalError::Option { name, what: what.into(), hint: Some(hint.into()) }
+    }
+}
+
+#[cfg(feature = "train")]
+impl From<crayon_train::TrainError> for EvalError {
+    fn from(error: crayon_train::TrainError) -> EvalError {
+        EvalError::Train(Box::new(error))
     }
 }
 
@@ -123,5 +114,51 @@ impl From<TextError> for EvalError {
 impl From<FormatError> for EvalError {
     fn from(error: FormatError) -> EvalError {
         EvalError::Engine(error.into())
+    }
+}
+
+impl Explain for EvalError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            EvalError::Engine(error) => error.verdict(),
+            EvalError::Server(error) => error.verdict(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.verdict(),
+            EvalError::Io { action, source, .. } if *action != "read" => match source.verdict() {
+                Verdict::Closed => Verdict::Closed,
+                _ => Verdict::Fault,
+            },
+            _ => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        match self {
+            EvalError::Engine(error) => error.hint(),
+            EvalError::Server(error) => error.hint(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.hint(),
+            EvalError::NoTraining { .. } => {
+                Some("leave it out, or build the program with its feature train".into())
+            }
+            EvalError::Io { source, .. } => Explain::hint(source),
+            EvalError::Content { hint, .. } => hint.map(Phrase::from),
+            EvalError::Option { hint, .. } => hint.clone(),
+            EvalError::TooShort { .. } => Some("give a longer text".into()),
+            EvalError::AllTooLong { .. } => {
+                Some(phrase!["take a model with a longer context, or fewer of ", Setting::Examples])
+            }
+        }
+    }
+
+    fn message(&self) -> Phrase {
+        match self {
+            EvalError::Option { name, what, .. } => phrase![*name, format!(" {what}")],
+            EvalError::Engine(error) => error.message(),
+            EvalError::Server(error) => error.message(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.message(),
+            _ => self.to_string().into(),
+        }
     }
 }

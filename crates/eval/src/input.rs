@@ -71,6 +71,7 @@ fn shortened(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     fn parse(text: &str) -> Result<Vec<u32>, String> {
         parse_token_ids("ids", text, 100).map_err(|error| error.to_string())
@@ -104,9 +105,9 @@ mod tests {
         std::fs::write(&path, b"one\ntw\xFFo").unwrap();
         let error = read_text(&path).unwrap_err();
         assert!(error.to_string().ends_with("line 2: byte 6 is not UTF-8"), "{error}");
-        assert!(error.is_user_mistake() && error.hint().is_some());
+        assert!(error.is_mistake() && error.hint().is_some());
         std::fs::write(&path, b"\xEF\xBB\xBFtext").unwrap();
         assert_eq!(read_text(&path).unwrap(), "text");
-        assert!(read_text(&folder.path().join("none")).unwrap_err().is_user_mistake());
+        assert!(read_text(&folder.path().join("none")).unwrap_err().is_mistake());
     }
 }

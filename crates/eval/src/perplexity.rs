@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use crayon_engine::Engine;
+use crayon_errors::Setting;
 use crayon_text::Special;
 use serde::Serialize;
 
@@ -72,11 +73,11 @@ pub fn perplexity(
     let context = engine.spec().context;
     let window = window.unwrap_or(context);
     if window < 2 {
-        return Err(EvalError::option("--window", format!("{window} scores nothing"), "take 2 or more"));
+        return Err(EvalError::option(Setting::Window, format!("{window} scores nothing"), "take 2 or more"));
     }
     if window > context {
         let what = format!("{window} is longer than the model's context of {context} tokens");
-        return Err(EvalError::option("--window", what, format!("take {context} or fewer")));
+        return Err(EvalError::option(Setting::Window, what, format!("take {context} or fewer")));
     }
     if ids.len() < 2 {
         return Err(EvalError::TooShort { found: ids.len() });

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crayon_engine::{Event, Options};
+use crayon_engine::{Event, GenerateOptions};
 
 /// The system's allocator with a count of live bytes.
 struct Counting;
@@ -40,7 +40,7 @@ fn live_bytes_do_not_grow_with_the_answer() {
     let mut session = engine.session(600).unwrap();
     let prompt = engine.text_prompt("the thing is a").unwrap();
     session.feed(&prompt, &mut |_| ControlFlow::Continue(())).unwrap();
-    let options = Options { max_tokens: 510, ignore_end: true, ..Options::default() };
+    let options = GenerateOptions { max_tokens: 510, ignore_end: true, ..GenerateOptions::default() };
     let (mut written, mut early, mut late) = (0, 0, 0);
     let answer = session.generate(&options, &mut |event| {
         if let Event::Token { .. } = event {

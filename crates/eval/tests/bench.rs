@@ -3,6 +3,7 @@
 mod common;
 
 use crayon_engine::Settings;
+use crayon_errors::Explain as _;
 use crayon_eval::bench::{GenerateOptions, MadeUp, SCHEMES, Scheme, Shape, Subject, generate};
 use crayon_formats::{Checkpoint, Format};
 
@@ -97,6 +98,6 @@ fn a_prompt_beyond_the_context_is_refused() {
     let options = GenerateOptions { prompt: 500, context: None, ..options() };
     let subject = Subject::Shape(TINY, Scheme::new(Format::F16));
     let error = generate(&subject, &options, &mut common::go_on).unwrap_err();
-    assert!(error.is_user_mistake() && error.to_string().contains("508"), "{error}");
+    assert!(error.is_mistake() && error.to_string().contains("508"), "{error}");
     assert!(left_over().is_empty());
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use common::{checkpoint, engine, go_on, ids, log_softmax, plain_logits};
 use crayon_engine::Message;
+use crayon_errors::Explain as _;
 use crayon_eval::{Choice, ChoiceOptions, EvalError, Framing, choice, log_likelihoods};
 use crayon_text::{Role, Special};
 
@@ -107,7 +108,7 @@ fn both_framings_ask_what_they_say() {
     assert_eq!(result.framing, Framing::Plain);
     let options = ChoiceOptions { framing: Framing::Chat, ..ChoiceOptions::default() };
     let error = choice(&bare, &task, None, &options, &mut go_on).unwrap_err();
-    assert!(error.to_string().contains("--framing") && error.hint().is_some(), "{error}");
+    assert!(error.to_string().contains("framing") && error.hint().is_some(), "{error}");
 }
 
 #[test]

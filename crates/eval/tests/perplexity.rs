@@ -5,6 +5,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{CONTEXT, checkpoint, engine, go_on, ids, log_softmax, plain_logits};
+use crayon_errors::Explain as _;
 use crayon_eval::{EvalError, logits, perplexity, perplexity_of_text};
 use crayon_text::Special;
 
@@ -77,7 +78,7 @@ fn what_cannot_be_measured_is_refused() {
     assert!(error.to_string().contains("64") && error.hint().is_some(), "{error}");
     assert!(matches!(refused(&[5], None), EvalError::TooShort { found: 1 }));
     let error = refused(&[5, 100_000, 7], None);
-    assert!(error.is_user_mistake() && error.to_string().contains("100000"), "{error}");
+    assert!(error.is_mistake() && error.to_string().contains("100000"), "{error}");
     let mut stop = |_: usize, _: usize| ControlFlow::Break(());
     assert!(perplexity(&engine, &ids(20), Some(5), &mut stop).is_err());
 }

@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
+use crayon_errors::{Explain, Phrase, Verdict, describe};
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a model file could not be read or written.
 ///
 /// All but [`Error::Io`] mean that the file is damaged, incomplete or of a kind this crate does not read; the
-/// message names the file and the tensor or key, and [`Error::hint`] says what to try.
+/// message names the file and the tensor or key, and [`Explain::hint`] says what to try.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}: {}", describe(source))]
     Io {
         /// File or folder.
         file: String,
@@ -29,7 +31,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: Option<String>,
+        hint: Option<Phrase>,
     },
     /// One entry of the metadata or of a JSON document is missing or unusable.
     #[error("{file}: key `{key}`: {what}")]
@@ -41,7 +43,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: Option<String>,
+        hint: Option<Phrase>,
     },
     /// One tensor is missing or unusable.
     #[error("{file}: tensor `{tensor}`: {what}")]
@@ -53,26 +55,13 @@ pub enum Error {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: Option<String>,
+        hint: Option<Phrase>,
     },
 }
 
 impl Error {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("check the spelling of the path")
-            }
-            Error::Io { .. } => None,
-            Error::File { hint, .. } | Error::Key { hint, .. } | Error::Tensor { hint, .. } => {
-                hint.as_deref()
-            }
-        }
-    }
-
     /// The same error with `hint` in place of what it had; [`Error::Io`] has none of its own.
-    pub fn with_hint(mut self, text: impl Into<String>) -> Error {
+    pub fn with_hint(mut self, text: impl Into<Phrase>) -> Error {
         match &mut self {
             Error::Io { .. } => {}
             Error::File { hint, .. } | Error::Key { hint, .. } | Error::Tensor { hint, .. } => {
@@ -115,3 +104,20 @@ pub(crate) fn shown(name: &str) -> String {
 
 /// Hint for files that end early or contradict themselves.
 pub(crate) const DAMAGED: &str = "the file is damaged or was cut short; download or convert it again";
+
+impl Explain for Error {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Error::Io { source, .. } => source.verdict(),
+            // A damaged file is the person's to replace.
+            _ => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        match self {
+            Error::Io { source, .. } => Explain::hint(source),
+            Error::File { hint, .. } | Error::Key { hint, .. } | Error::Tensor { hint, .. } => hint.clone(),
+        }
+    }
+}

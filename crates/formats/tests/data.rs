@@ -1,5 +1,6 @@
 //! Real files, where they are at hand.
 
+use crayon_errors::Explain as _;
 use crayon_formats::gguf::Gguf;
 use crayon_formats::{Checkpoint, SourceKind, TokenizerSource, llama2c};
 

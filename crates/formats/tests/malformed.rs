@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{fixture, tiny_gguf, tiny_metadata, tiny_tensors};
+use crayon_errors::Explain as _;
 use crayon_formats::gguf::{Gguf, Metadata, to_bytes};
 use crayon_formats::huggingface::spec_from_config;
 use crayon_formats::llama2c::{Llama2c, Tokenizer};

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crayon_errors::{Command, Explain, Phrase, Verdict, phrase};
+
 use crate::reference::Reference;
 
 const PICKLES: &str = "; its weights are Python pickles (.bin, .pt), which can run code when opened \
@@ -193,19 +195,21 @@ impl HubError {
             _ => HubError::Io { action, path, source },
         }
     }
+}
 
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for HubError {
+    fn hint(&self) -> Option<Phrase> {
         let hint = match self {
             HubError::Reference { .. } => "write org/name, org/name@revision or org/name:file.gguf, \
                  such as Qwen/Qwen2.5-0.5B-Instruct"
                 .to_owned(),
             HubError::Setting { variable, .. } => format!("correct or unset {variable}"),
             HubError::Offline { variable, .. } => {
-                format!(
-                    "unset {variable} to download it, or name a folder or .gguf file; \
-                 `crayon models` lists what is here"
-                )
+                return Some(phrase![
+                    format!("unset {variable} to download it, or name a folder or .gguf file; "),
+                    Command::ListModels,
+                    " says what is here"
+                ]);
             }
             HubError::Unreachable { .. } => "check the connection, HTTPS_PROXY and HF_ENDPOINT; \
                  models that are here work without a network"
@@ -255,27 +259,30 @@ impl HubError {
                  and try again: what has arrived is kept"
                 .to_owned(),
             HubError::Busy { .. } => "wait for it to end".to_owned(),
-            HubError::NotHere { .. } => "`crayon models` lists what is here".to_owned(),
+            HubError::NotHere { .. } => {
+                return Some(phrase![Command::ListModels, " says what is here"]);
+            }
             HubError::Io { .. } | HubError::Cancelled => return None,
         };
-        Some(hint)
+        Some(hint.into())
     }
 
-    /// Whether the user, rather than the network, the server or the disk, has to change something (exit code 2).
-    pub fn is_user_mistake(&self) -> bool {
-        matches!(
-            self,
+    fn verdict(&self) -> Verdict {
+        match self {
+            HubError::Cancelled => Verdict::Stopped,
+            // The person, rather than the network, the server or the disk, has to change something.
             HubError::Reference { .. }
-                | HubError::Setting { .. }
-                | HubError::Offline { .. }
-                | HubError::NoModel { .. }
-                | HubError::NoRevision { .. }
-                | HubError::Unauthorized { .. }
-                | HubError::Gated { .. }
-                | HubError::NothingToRead { .. }
-                | HubError::Choice { .. }
-                | HubError::NotHere { .. }
-        )
+            | HubError::Setting { .. }
+            | HubError::Offline { .. }
+            | HubError::NoModel { .. }
+            | HubError::NoRevision { .. }
+            | HubError::Unauthorized { .. }
+            | HubError::Gated { .. }
+            | HubError::NothingToRead { .. }
+            | HubError::Choice { .. }
+            | HubError::NotHere { .. } => Verdict::Mistake,
+            _ => Verdict::Fault,
+        }
     }
 }
 

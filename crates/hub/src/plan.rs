@@ -207,6 +207,7 @@ fn owned(names: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     const SHA1: &str = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0";
 
@@ -270,7 +271,7 @@ mod tests {
         {
             let error = chosen(reference, &names).unwrap_err();
             assert!(error.to_string().contains(what) && error.to_string().contains("m-Q8_0.gguf"), "{error}");
-            assert_eq!(error.hint().unwrap(), "name one, for example a/b:m-Q4_K_M.gguf");
+            assert_eq!(error.hint().unwrap().to_string(), "name one, for example a/b:m-Q4_K_M.gguf");
         }
     }
 

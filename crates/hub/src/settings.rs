@@ -152,6 +152,7 @@ fn home(get: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, HubError> {
         Settings::from_lookup(|name| {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crayon_errors::Explain as _;
 use crayon_hub::{Format, Hub, HubError, Reference, Settings, Stage, Token};
 use support::{COMMIT, Reply, Repository, Request, Server, range};
 
@@ -321,7 +322,7 @@ fn refusals_are_explained() {
         let error = pull(&hub).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
         assert!(error.hint().unwrap().contains(hint), "{error:?}: {:?}", error.hint());
-        assert!(error.is_user_mistake());
+        assert!(error.is_mistake());
         assert_eq!(server.requests().len(), 1, "{error} was tried again");
     };
     check(401, "GatedRepo", None, "gated", "then set HF_TOKEN");
@@ -351,7 +352,7 @@ fn offline_opens_no_socket() {
         error.to_string().contains("HF_HUB_OFFLINE") && error.to_string().contains("org/name"),
         "{error}"
     );
-    assert!(error.hint().unwrap().contains("crayon models"));
+    assert!(error.hint().unwrap().contains("list of models"));
     assert_eq!((server.requests().len(), hub.find(&model())), (0, None));
 
     let plan = online.plan(&model()).unwrap();

@@ -90,6 +90,7 @@ fn split(text: &str) -> Result<(&str, String, &str), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     #[test]
     fn addresses_are_completed() {
@@ -116,7 +117,7 @@ mod tests {
         check("http://a.example/v1/pools", "http://a.example/v1", None);
         check("https://a.example/x/v1/pools/mine", "https://a.example/x/v1", Some("mine"));
         for wrong in ["pool", "http://", "https://u:p@a", "http://a/v1/pools/x/y", "http://a/v1/pools/%2e"] {
-            assert!(Endpoint::parse_pool(wrong).unwrap_err().hint().unwrap().contains("--pool"), "{wrong}");
+            assert!(Endpoint::parse_pool(wrong).unwrap_err().hint().unwrap().contains("pool"), "{wrong}");
         }
     }
 

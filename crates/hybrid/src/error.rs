@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crayon_errors::{Command, Explain, Phrase, Setting, Verdict, phrase};
+
 /// A request that cannot be routed, with a hint where the user can act.
 #[derive(Debug, thiserror::Error)]
 pub enum HybridError {
@@ -54,30 +56,48 @@ pub enum HybridError {
     },
 }
 
-impl HybridError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for HybridError {
+    fn verdict(&self) -> Verdict {
+        Verdict::Mistake
+    }
+
+    fn hint(&self) -> Option<Phrase> {
         let hint = match self {
-            HybridError::Endpoint { .. } => {
-                "--server takes an address like https://api.example/v1; its key comes from CRAYON_SERVER_KEY or \
-                 --server-key-file"
+            HybridError::Endpoint { .. } => phrase![
+                Setting::Server,
+                " is an address like https://api.example/v1; its key comes from CRAYON_SERVER_KEY or ",
+                Setting::ServerKeyFile
+            ],
+            HybridError::PoolAddress { .. } => phrase![
+                Setting::Pool,
+                " is a folder, or an address like https://pools.example/v1/pools/NAME; its key comes from \
+                 CRAYON_POOL_KEY or ",
+                Setting::PoolKeyFile
+            ],
+            HybridError::Key { .. } => "a key is one line of letters, digits and signs without blanks".into(),
+            HybridError::NoServer => {
+                phrase![Setting::Server, " URL ", Setting::ServerModel, " NAME set one up"]
             }
-            HybridError::PoolAddress { .. } => {
-                "--pool takes a folder, or an address like https://pools.example/v1/pools/NAME; its key comes from \
-                 CRAYON_POOL_KEY or --pool-key-file"
+            HybridError::Forbidden { .. } => phrase![
+                Setting::Route,
+                " device answers here; ",
+                Setting::Route,
+                " auto chooses what is allowed"
+            ],
+            HybridError::Share { .. } => {
+                "0.3 sends the 3 of 10 queries of which the device is least sure".into()
             }
-            HybridError::Key { .. } => "a key is one line of letters, digits and signs without blanks",
-            HybridError::NoServer => "--server URL --server-model NAME set one up",
-            HybridError::Forbidden { .. } => {
-                "--route device answers here; --route auto chooses what is allowed"
-            }
-            HybridError::Share { .. } => "0.3 sends the 3 of 10 queries of which the device is least sure",
-            HybridError::NoQueries => "give a file with one query a line",
-            HybridError::File { .. } => {
-                "`crayon route calibrate` writes such a file for a model, with --examples or -a for a customised one"
-            }
+            HybridError::NoQueries => "give a file with one query a line".into(),
+            HybridError::File { .. } => phrase![
+                Command::CalibrateRoute,
+                " writes such a file for a model, with ",
+                Setting::Examples,
+                " or ",
+                Setting::Adapter,
+                " for a customized one"
+            ],
         };
-        Some(hint.to_owned())
+        Some(hint)
     }
 }
 
@@ -127,30 +147,42 @@ pub enum RemoteError {
     Cancelled,
 }
 
-impl RemoteError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            RemoteError::Unreachable { .. } => "check the address; --route device answers here",
-            RemoteError::Refused { status: 401 | 403, .. } => {
-                "the key comes from CRAYON_SERVER_KEY or --server-key-file"
-            }
-            RemoteError::Refused { status: 404, .. } => {
-                "check --server-model, and that --server is the address up to /v1"
-            }
-            RemoteError::Refused { .. } => {
-                "the server does not take this request; --route device answers here"
-            }
-            RemoteError::GaveUp { .. } => "try again later, or give it longer with --server-timeout",
-            RemoteError::Answer { .. } => "--server is perhaps no server with OpenAI's chat interface",
-            RemoteError::Cancelled => return None,
-        };
-        Some(hint.to_owned())
+impl Explain for RemoteError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            RemoteError::Refused { .. } => Verdict::Mistake,
+            RemoteError::Cancelled => Verdict::Stopped,
+            _ => Verdict::Fault,
+        }
     }
 
-    /// Whether what was asked for is to blame rather than the network or the server.
-    pub fn is_user_mistake(&self) -> bool {
-        matches!(self, RemoteError::Refused { .. })
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            RemoteError::Unreachable { .. } => {
+                phrase!["check the address; ", Setting::Route, " device answers here"]
+            }
+            RemoteError::Refused { status: 401 | 403, .. } => {
+                phrase!["the key comes from CRAYON_SERVER_KEY or ", Setting::ServerKeyFile]
+            }
+            RemoteError::Refused { status: 404, .. } => phrase![
+                "check ",
+                Setting::ServerModel,
+                ", and that ",
+                Setting::Server,
+                " is the address up to /v1"
+            ],
+            RemoteError::Refused { .. } => {
+                phrase!["the server does not take this request; ", Setting::Route, " device answers here"]
+            }
+            RemoteError::GaveUp { .. } => {
+                phrase!["try again later, or raise ", Setting::ServerTimeout]
+            }
+            RemoteError::Answer { .. } => {
+                phrase![Setting::Server, " is perhaps no server with OpenAI's chat interface"]
+            }
+            RemoteError::Cancelled => return None,
+        };
+        Some(hint)
     }
 }
 
@@ -170,42 +202,43 @@ pub enum PoolError {
     },
 }
 
-impl PoolError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for PoolError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            PoolError::Remote(error) => error.verdict(),
+            PoolError::Which { .. } => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
         let hint = match self {
             PoolError::Which { names, .. } if names.is_empty() => {
-                "`crayon serve --pool DIR` offers a pool; a folder can be given as well"
+                phrase![Command::ServePool, " offers one; a folder can be given as well"]
             }
-            PoolError::Which { .. } => "name one: --pool https://HOST/v1/pools/NAME",
+            PoolError::Which { .. } => {
+                phrase!["name one: ", Setting::Pool, " https://HOST/v1/pools/NAME"]
+            }
             PoolError::Remote(RemoteError::Unreachable { .. }) => {
-                "check the address; a pool in a folder needs no network"
+                "check the address; a pool in a folder needs no network".into()
             }
             PoolError::Remote(RemoteError::Refused { status: 401 | 403, .. }) => {
-                "the key comes from CRAYON_POOL_KEY or --pool-key-file"
+                phrase!["the key comes from CRAYON_POOL_KEY or ", Setting::PoolKeyFile]
             }
-            PoolError::Remote(RemoteError::Refused { status: 404, .. }) => {
-                "the address is https://HOST/v1/pools/NAME, of a server with pools such as `crayon serve --pool DIR`"
-            }
+            PoolError::Remote(RemoteError::Refused { status: 404, .. }) => phrase![
+                "the address is https://HOST/v1/pools/NAME, of a server with pools such as ",
+                Command::ServePool
+            ],
             PoolError::Remote(RemoteError::Refused { .. }) => {
-                "the server does not take this request; its pool may have changed meanwhile: try again"
+                "the server does not take this request; its pool may have changed meanwhile: try again".into()
             }
             PoolError::Remote(RemoteError::GaveUp { .. }) => {
-                "try again later, or give it longer with --pool-timeout"
+                phrase!["try again later, or raise ", Setting::PoolTimeout]
             }
             PoolError::Remote(RemoteError::Answer { .. }) => {
-                "it is damaged, or no server with pools; nothing of it is used"
+                "it is damaged, or no server with pools; nothing of it is used".into()
             }
             PoolError::Remote(RemoteError::Cancelled) => return None,
         };
-        Some(hint.to_owned())
-    }
-
-    /// Whether what was asked for is to blame rather than the network or the server.
-    pub fn is_user_mistake(&self) -> bool {
-        match self {
-            PoolError::Remote(error) => error.is_user_mistake(),
-            PoolError::Which { .. } => true,
-        }
+        Some(hint)
     }
 }

@@ -210,6 +210,7 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
     use proptest::prelude::*;
 
     fn queries(confidences: &[f32]) -> Vec<Signals> {

@@ -5,6 +5,7 @@ mod support;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use crayon_errors::Explain as _;
 use crayon_hybrid::{Endpoint, Event, Key, Patience, Question, Remote, RemoteAnswer, RemoteError};
 use crayon_text::{Message, Role};
 use support::{Reply, Server, chunk, end, whole};
@@ -123,7 +124,7 @@ fn a_stream_that_is_always_cut_gives_no_answer_at_all() {
         "{error}"
     );
     assert_eq!((screen.text.as_str(), screen.voids, server.requests().len()), ("", 4, 4));
-    assert!(error.hint().is_some() && !error.is_user_mistake());
+    assert!(error.hint().is_some() && !error.is_mistake());
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn refusals_for_good_are_not_repeated_and_their_words_are_made_harmless() {
     let key = Key::new("sk-secret", "X").unwrap();
     let remote = Remote::new(Endpoint::parse(&server.address).unwrap(), "big", Some(key), patience());
     let error = ask(&remote).0.unwrap_err();
-    assert!(matches!(error, RemoteError::Refused { status: 401, .. }) && error.is_user_mistake());
+    assert!(matches!(error, RemoteError::Refused { status: 401, .. }) && error.is_mistake());
     let text = format!("{error} {error:?} {remote:?}");
     assert!(!text.contains("sk-secret") && !text.contains('\u{1b}') && text.contains("***"), "{text}");
     assert_eq!(server.requests().len(), 1);

@@ -1,5 +1,6 @@
 //! What can go wrong between a checkpoint and its logits.
 
+use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase};
 use crayon_formats::Error as FormatError;
 
 /// Errors of loading and running a network.
@@ -48,4 +49,25 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
+}
+
+impl Explain for ModelError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            ModelError::Format(error) => error.verdict(),
+            _ => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        match self {
+            ModelError::Format(error) => error.hint(),
+            ModelError::Adapter { .. } => Some(phrase![
+                "the adapter was trained beside another model; ",
+                Setting::Model,
+                " must be the one it was trained for"
+            ]),
+            _ => None,
+        }
+    }
 }

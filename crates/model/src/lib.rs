@@ -22,7 +22,7 @@ pub use adapter::{Adapter, LowRank, LowRankPair, Projection, Site};
 pub use attention::{Attention, HeadTap, Sight, split_heads};
 pub use decoder::{Decoder, Scratch, Step, Want};
 pub use error::ModelError;
-pub use linear::{Linear, Projector};
+pub use linear::{Adapt, Linear, Projector};
 pub use memory::{HeadView, KvMemory, ScoreTap};
 pub use mlp::{Mlp, act};
 pub use norm::RowNorm;

@@ -58,6 +58,9 @@ impl Linear {
     }
 }
 
+/// Told the [`Site`], the input `x` `[rows, in]` and the output `[rows, out]` of a layer; adds to the output what adapters say.
+pub type Adapt<'a> = dyn Fn(Site, &[f32], &mut [f32]) + 'a;
+
 /// How linear layers of one pass are multiplied.
 pub struct Projector<'a> {
     /// The threads.
@@ -66,9 +69,8 @@ pub struct Projector<'a> {
     pub mode: Mode,
     /// Buffers of the products' inputs.
     pub activations: &'a mut Activations,
-    /// Told the [`Site`], the input `x` `[rows, in]` and the output `[rows, out]` of every layer that has a site; adds to the
-    /// output what adapters say.
-    pub adapt: &'a dyn Fn(Site, &[f32], &mut [f32]),
+    /// Called for every layer that has a site.
+    pub adapt: &'a Adapt<'a>,
 }
 
 impl Projector<'_> {

@@ -1,5 +1,6 @@
 //! What can go wrong with a pot.
 
+use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 
@@ -86,7 +87,7 @@ pub enum PotError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A file could not be read.
-    #[error("{file}: cannot read: {source}")]
+    #[error("{file}: cannot read: {}", describe(source))]
     Io {
         /// Its path.
         file: String,
@@ -101,7 +102,7 @@ pub enum PotError {
         /// What is wrong.
         what: String,
         /// What to do.
-        hint: &'static str,
+        hint: Phrase,
     },
     /// A session of another model, adapter or pot.
     #[error("{file} was saved with another {what}: {saved}, now {now}")]
@@ -117,34 +118,46 @@ pub enum PotError {
     },
 }
 
-impl PotError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for PotError {
+    fn verdict(&self) -> Verdict {
         match self {
+            PotError::Model(error) => error.verdict(),
+            PotError::Format(error) => error.verdict(),
+            PotError::Io { source, .. } => source.verdict(),
+            _ => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
             PotError::Policy { .. } => {
                 let names: Vec<&str> = crate::POLICIES.iter().map(|policy| policy.name).collect();
-                Some(format!("policies are full, {}", names.join(", ")))
+                format!("policies are full, {}", names.join(", ")).into()
             }
             PotError::TooSmall { smallest, .. } => {
-                Some(format!("the smallest pot that works here has {smallest} entries"))
+                format!("the smallest pot that works here has {smallest} entries").into()
             }
-            PotError::BeyondContext { context, .. } => Some(format!(
-                "--pot {context} is the largest: no entry may stand beyond the positions the model knows"
-            )),
+            PotError::BeyondContext { context, .. } => phrase![
+                Setting::Pot,
+                format!(" {context} is the largest: no entry may stand beyond the positions the model knows")
+            ],
             PotError::Keep { most, .. } => {
-                Some(format!("keep {most} or fewer (--keep), or take a larger pot"))
+                phrase![format!("keep {most} or fewer ("), Setting::Keep, "), or take a larger pot"]
             }
-            PotError::KeepTooFew { least, .. } => Some(format!("keep {least} or more (--keep)")),
-            PotError::LearnedPositions => Some(
-                "give the part of the text that matters, or a model with rotary positions such as mini"
-                    .to_owned(),
-            ),
-            PotError::File { hint, .. } => Some((*hint).to_owned()),
-            PotError::Other { .. } => Some(
-                "go on with the model and settings it was saved with, or start anew with another file"
-                    .to_owned(),
-            ),
-            _ => None,
-        }
+            PotError::KeepTooFew { least, .. } => {
+                phrase![format!("keep {least} or more ("), Setting::Keep, ")"]
+            }
+            PotError::LearnedPositions => {
+                "give the part of the text that matters, or a model with rotary positions such as mini".into()
+            }
+            PotError::File { hint, .. } => hint.clone(),
+            PotError::Other { .. } => {
+                "go on with the model and settings it was saved with, or start anew with another file".into()
+            }
+            PotError::Format(error) => return error.hint(),
+            PotError::Io { source, .. } => return Explain::hint(source),
+            _ => return None,
+        };
+        Some(hint)
     }
 }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use crayon_errors::{Command, phrase};
 use crayon_formats::atomic::AtomicFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -246,7 +247,7 @@ fn read(path: &Path) -> Result<(Saved, Vec<u8>, usize), PotError> {
         return Err(PotError::File {
             file: path.display().to_string(),
             what: "not a saved session".to_owned(),
-            hint: "a session is what --session or /save wrote",
+            hint: phrase!["a session is what ", Command::SaveSession, " wrote"],
         });
     }
     let mut rest = &bytes[MAGIC.len()..];
@@ -259,7 +260,7 @@ fn read(path: &Path) -> Result<(Saved, Vec<u8>, usize), PotError> {
         return Err(PotError::File {
             file: path.display().to_string(),
             what: format!("a session of version {version}; this program reads version {VERSION}"),
-            hint: "start anew with another file, or use the program that wrote it",
+            hint: "start anew with another file, or use the program that wrote it".into(),
         });
     }
     let content = bytes.len().checked_sub(DIGEST).filter(|end| *end >= prefix);
@@ -282,6 +283,6 @@ fn damaged(path: &Path, what: &str) -> PotError {
     PotError::File {
         file: path.display().to_string(),
         what: format!("damaged: {what}"),
-        hint: "the session is lost; remove the file and start anew",
+        hint: "the session is lost; remove the file and start anew".into(),
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crayon_errors::Explain as _;
 use crayon_formats::Checkpoint;
 use crayon_kernels::{Mode, Pool};
 use crayon_model::{Decoder, Scratch};

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crayon_errors::Explain as _;
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::Positions;
 use crayon_kernels::{KvSlice, Mode, Pool};

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::Options;
+use crate::ServeOptions;
 use crate::fields::wrong;
 use crate::offers::Shelf;
 use crate::pools;
@@ -41,7 +41,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// What handlers share.
 pub(crate) struct Shared {
-    pub(crate) options: Options,
+    pub(crate) options: ServeOptions,
     /// Whether only this device reaches the port.
     pub(crate) loopback: bool,
     pub(crate) engine: Arc<Engine>,

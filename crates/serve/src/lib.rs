@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crayon_engine::adapters::AdapterError;
+use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
 pub use offers::{Bigger, OfferedAdapter, Offers};
@@ -72,7 +73,7 @@ impl Default for Limits {
 
 /// Where and for whom to serve.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServeOptions {
     /// Name or address of the interface; a loopback one is reached from this device only.
     pub host: String,
     /// Port; 0 takes any free one.
@@ -99,7 +100,7 @@ pub enum ServeError {
         reason: String,
     },
     /// The port is taken or not allowed.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {}", describe(source))]
     Port {
         /// Address and port.
         address: SocketAddr,
@@ -138,29 +139,38 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
-impl ServeError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Explain for ServeError {
+    fn verdict(&self) -> Verdict {
         match self {
-            ServeError::Host { .. } => Some("--host 127.0.0.1 listens on this device only".to_owned()),
-            ServeError::Port { .. } => Some("choose another --port; 0 takes any that is free".to_owned()),
-            ServeError::Open { .. } => Some(
-                "give --api-key-file, a file with one key a line; --host 127.0.0.1 needs none".to_owned(),
-            ),
-            ServeError::Keys { .. } => {
-                Some("the file holds one key a line, of letters, digits and signs without blanks".to_owned())
-            }
-            ServeError::Name { .. } => {
-                Some("give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".to_owned())
-            }
-            ServeError::Adapter(error) => error.hint(),
-            ServeError::System(_) => None,
+            ServeError::System(_) => Verdict::Fault,
+            ServeError::Adapter(error) => error.verdict(),
+            _ => Verdict::Mistake,
         }
     }
 
-    /// Whether what was asked for is to blame rather than the machine.
-    pub fn is_user_mistake(&self) -> bool {
-        !matches!(self, ServeError::System(_))
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            ServeError::Host { .. } => phrase![Setting::Host, " 127.0.0.1 listens on this device only"],
+            ServeError::Port { .. } => {
+                phrase!["choose another number for ", Setting::Port, "; 0 takes any that is free"]
+            }
+            ServeError::Open { .. } => phrase![
+                "give ",
+                Setting::ApiKeyFile,
+                ", a file with one key a line; ",
+                Setting::Host,
+                " 127.0.0.1 needs none"
+            ],
+            ServeError::Keys { .. } => {
+                "the file holds one key a line, of letters, digits and signs without blanks".into()
+            }
+            ServeError::Name { .. } => {
+                "give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".into()
+            }
+            ServeError::Adapter(error) => return error.hint(),
+            ServeError::System(_) => return None,
+        };
+        Some(hint)
     }
 }
 
@@ -169,7 +179,7 @@ impl ServeError {
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    options: Options,
+    options: ServeOptions,
 }
 
 impl Server {
@@ -178,7 +188,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
     /// name.
-    pub fn bind(options: Options) -> Result<Server, ServeError> {
+    pub fn bind(options: ServeOptions) -> Result<Server, ServeError> {
         options.offers.check()?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };

@@ -19,7 +19,7 @@ use crate::offers::Shelf;
 use crate::pools::AT_ONCE;
 use crate::queue::Queue;
 use crate::worker::{Pace, Said, work};
-use crate::{Options, Refusal, ServeError};
+use crate::{Refusal, ServeError, ServeOptions};
 
 /// How often the wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ const THREADS: usize = 2;
 pub(crate) fn run(
     listener: TcpListener,
     address: SocketAddr,
-    mut options: Options,
+    mut options: ServeOptions,
     engine: Engine,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     log: Box<dyn Fn(&str) + Send + Sync>,

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::adapters::{Example, Scope, weights};
 use crayon_engine::{
-    Adapter, Engine, EngineError, Message, Options, PotOptions, Role, Sampling, SamplingWish, stays,
+    Adapter, Engine, EngineError, GenerateOptions, Message, PotOptions, Role, Sampling, SamplingOverrides,
+    stays,
 };
 
 use crate::Limits;
@@ -19,7 +20,7 @@ use crate::request::{Asked, Input};
 #[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) prompt: Vec<u32>,
-    pub(crate) options: Options,
+    pub(crate) options: GenerateOptions,
     /// A memory of fixed size, with what must stay in it.
     pub(crate) pot: Option<(PotOptions, Vec<Range<u32>>)>,
     /// What is answered through instead of the model's own adapter.
@@ -66,7 +67,7 @@ pub(crate) fn prepare(
     };
     let sampling = sampling(engine, asked);
     sampling.check()?;
-    let options = Options { sampling, max_tokens, stop: asked.stop.clone(), ignore_end: false };
+    let options = GenerateOptions { sampling, max_tokens, stop: asked.stop.clone(), ignore_end: false };
     let pot = match asked.pot {
         None => None,
         Some(entries) => Some(pot(engine, entries, &prompt, &asked.input)?),
@@ -149,7 +150,7 @@ fn room(context: usize, prompt: usize, wanted: Option<usize>, most: usize) -> Re
 
 /// What is not asked for is as with `crayon ask`, but the seed.
 fn sampling(engine: &Engine, asked: &Asked) -> Sampling {
-    let wish = SamplingWish {
+    let wish = SamplingOverrides {
         temperature: asked.temperature,
         top_k: asked.top_k,
         top_p: asked.top_p,

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use crayon_engine::EngineError;
+use crayon_errors::{Explain, Phrase, Piece, Setting};
 use crayon_hybrid::HybridError;
 use serde_json::{Value, json};
 
@@ -75,15 +76,47 @@ impl Refusal {
     }
 }
 
+/// A phrase with the names of this interface's fields.
+fn spell(phrase: &Phrase) -> String {
+    phrase.spell(&|piece| match piece {
+        Piece::Words(words) => words.clone(),
+        Piece::Setting(setting) => {
+            field(*setting).map_or(setting.words().to_owned(), |name| format!("`{name}`"))
+        }
+        Piece::Command(command) => command.words().to_owned(),
+    })
+}
+
+/// The field of a setting, where a client can set it.
+fn field(setting: Setting) -> Option<&'static str> {
+    Some(match setting {
+        Setting::Adapter => "adapter",
+        Setting::Catalyst => "catalyst",
+        Setting::Examples => "examples",
+        Setting::Keep => "keep",
+        Setting::MaxTokens => "max_tokens",
+        Setting::Model => "model",
+        Setting::Novelty => "novelty",
+        Setting::Policy => "policy",
+        Setting::Pool => "pool",
+        Setting::Pot => "pot",
+        Setting::Recent => "recent",
+        Setting::Route => "route",
+        Setting::Sinks => "sinks",
+        Setting::Smooth => "smooth",
+        _ => return None,
+    })
+}
+
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Refusal {
-        let mut message = error.to_string();
+        let mut message = spell(&error.message());
         if let Some(hint) = error.hint() {
-            message = format!("{message}; {hint}");
+            message = format!("{message}; {}", spell(&hint));
         }
         match error {
             EngineError::TooLong { .. } => Refusal::invalid(message).code("context_length_exceeded"),
-            error if error.is_user_mistake() => Refusal::invalid(message),
+            error if error.is_mistake() => Refusal::invalid(message),
             _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool, Scope, peft, weights};
-use crayon_engine::{Engine, Message, Options, Role, Sampling};
+use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
 use crayon_hybrid::{Endpoint, Patience, Remote, Route, Thresholds};
 use crayon_model::{LowRankPair, Projection, Site};
 use crayon_serve::{Bigger, Limits, OfferedAdapter, Offers};
@@ -90,7 +90,7 @@ fn alone(engine: &Engine, question: &str, tokens: usize) -> String {
     let mut session = engine.session(prompt.len() + tokens).unwrap();
     session.feed(&prompt, &mut |_| ControlFlow::Continue(())).unwrap();
     let sampling = Sampling { repetition_penalty: 1.1, ..Sampling::default() };
-    let options = Options { sampling, max_tokens: tokens, ..Options::default() };
+    let options = GenerateOptions { sampling, max_tokens: tokens, ..GenerateOptions::default() };
     session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap().text
 }
 

@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crayon_engine::{Message, Options, Role, Sampling};
+use crayon_engine::{GenerateOptions, Message, Role, Sampling};
+use crayon_errors::Explain as _;
 use crayon_serve::{Keys, Limits, ServeError, Server};
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ fn a_chat_is_what_the_engine_writes() {
     let mut session = engine.session(prompt.len() + 24).unwrap();
     session.feed(&prompt, &mut |_| ControlFlow::Continue(())).unwrap();
     let sampling = Sampling { repetition_penalty: 1.1, ..Sampling::default() };
-    let options = Options { sampling, max_tokens: 24, ..Options::default() };
+    let options = GenerateOptions { sampling, max_tokens: 24, ..GenerateOptions::default() };
     let expected = session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(text(&value), expected.text);
     assert!(!expected.text.trim().is_empty());
@@ -188,7 +189,7 @@ fn a_key_is_asked_for_when_there_is_one() {
 
 #[test]
 fn others_reach_it_only_with_a_key() {
-    let options = crayon_serve::Options {
+    let options = crayon_serve::ServeOptions {
         host: "0.0.0.0".to_owned(),
         port: 0,
         keys: None,
@@ -197,10 +198,10 @@ fn others_reach_it_only_with_a_key() {
         offers: crayon_serve::Offers::default(),
     };
     let error = Server::bind(options.clone()).unwrap_err();
-    assert!(matches!(error, ServeError::Open { .. }) && error.is_user_mistake() && error.hint().is_some());
+    assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
     let server = start(Limits::default(), None);
     let taken =
-        crayon_serve::Options { host: "127.0.0.1".to_owned(), port: server.address.port(), ..options };
+        crayon_serve::ServeOptions { host: "127.0.0.1".to_owned(), port: server.address.port(), ..options };
     assert!(matches!(Server::bind(taken), Err(ServeError::Port { .. })));
 }
 

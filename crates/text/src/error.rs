@@ -1,5 +1,7 @@
 //! What can go wrong between a tokenizer file and text.
 
+use crayon_errors::{Explain, Phrase, Verdict};
+
 /// Errors of tokenizers and chat templates.
 ///
 /// The file's path is not known here: the caller, who opened it, adds it.
@@ -55,23 +57,29 @@ pub enum TextError {
 pub type Result<T, E = TextError> = std::result::Result<T, E>;
 
 impl TextError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            TextError::Malformed { .. } => {
-                Some("the file may be truncated or damaged; fetch it again and compare its checksum")
-            }
-            TextError::Unsupported { hint, .. } => Some(hint),
-            TextError::NoTokenizer => Some(
-                "put tokenizer.json, tokenizer.model, or vocab.json and merges.txt beside the weights, or use a \
-                 GGUF file that carries its vocabulary",
-            ),
-            TextError::Template { hint, .. } => hint.as_deref(),
-            TextError::Unencodable { .. } | TextError::Encode { .. } => None,
-        }
-    }
-
     pub(crate) fn malformed(format: &'static str, problem: impl Into<String>) -> Self {
         TextError::Malformed { format, problem: problem.into() }
+    }
+}
+
+impl Explain for TextError {
+    fn verdict(&self) -> Verdict {
+        Verdict::Mistake
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            TextError::Malformed { .. } => {
+                "the file may be truncated or damaged; fetch it again and compare its checksum"
+            }
+            TextError::Unsupported { hint, .. } => hint,
+            TextError::NoTokenizer => {
+                "put tokenizer.json, tokenizer.model, or vocab.json and merges.txt beside the weights, or use a \
+                 GGUF file that carries its vocabulary"
+            }
+            TextError::Template { hint, .. } => hint.as_deref()?,
+            TextError::Unencodable { .. } | TextError::Encode { .. } => return None,
+        };
+        Some(hint.into())
     }
 }

@@ -263,6 +263,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     fn words(family: &str, text: &str) -> Vec<String> {
         let mut words = Vec::new();

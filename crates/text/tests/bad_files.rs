@@ -3,6 +3,7 @@
 mod common;
 
 use common::{append, byte_level};
+use crayon_errors::Explain as _;
 use crayon_formats::TokenizerSource;
 use crayon_formats::gguf::Metadata;
 use crayon_text::{Special, TextError, Tokenizer};

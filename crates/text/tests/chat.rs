@@ -2,6 +2,7 @@
 
 mod common;
 
+use crayon_errors::Explain as _;
 use crayon_text::{ChatTemplate, Message, Role, Special, TextError, Tokenizer};
 
 fn conversation(turns: &[(Role, &str)]) -> Vec<Message> {

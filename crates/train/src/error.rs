@@ -84,12 +84,12 @@ impl Explain for TrainError {
             TrainError::NoDevice { .. } => Some(phrase![
                 "leave ",
                 Setting::Device,
-                " out, or build with the feature cuda (or metal) on a machine that has one"
+                " out, or build the program with its feature cuda (or metal) on a machine that has one"
             ]),
             TrainError::NothingPredicted { .. } => {
                 Some("an example is a prompt and an answer, of a token each at least".into())
             }
-            TrainError::NotFinite { .. } => Some(phrase!["take a smaller value for ", Setting::LearningRate]),
+            TrainError::NotFinite { .. } => Some(phrase!["lower ", Setting::LearningRate]),
             TrainError::Candle(_) | TrainError::Stopped => None,
         }
     }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crayon_engine::{
-    Answer, Engine, Event, Finish, Options, PrefixCache, Sampling, SamplingWish, Session, distillable,
+    Answer, Engine, Event, Finish, GenerateOptions, PrefixCache, Sampling, SamplingOverrides, Session,
+    distillable,
 };
 use serde::Serialize;
 
 use crate::args::AnswerArgs;
-use crate::failure::mistake;
+use crate::failure::{Failure, Result, mistake};
 use crate::interrupt;
 use crate::output::Output;
 use crate::progress::Counting;
@@ -24,8 +25,8 @@ const SHORTEST: usize = 32;
 pub(crate) const CACHE_BYTES: u64 = 1 << 30;
 
 /// Sampling from the flags, else from what the model's makers suggest, else plain and repeatable.
-pub(crate) fn sampling(args: &AnswerArgs, engine: &Engine) -> anyhow::Result<Sampling> {
-    let wish = SamplingWish {
+pub(crate) fn sampling(args: &AnswerArgs, engine: &Engine) -> Result<Sampling> {
+    let wish = SamplingOverrides {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p,
@@ -79,7 +80,7 @@ pub(crate) fn room(context: usize, size: Size, wanted: Option<usize>) -> Result<
 
 impl NoRoom {
     /// All the numbers, and what to do.
-    pub(crate) fn into_error(self, engine: &Engine) -> anyhow::Error {
+    pub(crate) fn into_error(self, engine: &Engine) -> Failure {
         let error = self.message(engine.name());
         match distillable(engine.spec()) {
             true => mistake(error, self.hint("without --policy full the rest is distilled")),
@@ -121,11 +122,7 @@ impl NoRoom {
 
 /// Reads `prompt` in the place of what the session held, with progress; returns how many tokens were new and how
 /// long they took. Ctrl-C ends it.
-pub(crate) fn read(
-    session: &mut Session<'_>,
-    prompt: &[u32],
-    output: &Output,
-) -> anyhow::Result<(usize, Duration)> {
+pub(crate) fn read(session: &mut Session<'_>, prompt: &[u32], output: &Output) -> Result<(usize, Duration)> {
     let mut progress = Counting::new("reading", "tokens", output);
     let result = session.set_text(prompt, &mut |fed| {
         progress.at(fed.done, fed.total);
@@ -141,7 +138,7 @@ pub(crate) fn read_cached(
     prompt: &[u32],
     stable: usize,
     output: &Output,
-) -> anyhow::Result<(usize, Duration)> {
+) -> Result<(usize, Duration)> {
     let cache = PrefixCache::new(cache_folder()?, CACHE_BYTES);
     let mut progress = Counting::new("reading", "tokens", output);
     let result = session.set_text_cached(prompt, stable, &cache, &mut |fed| {
@@ -158,7 +155,7 @@ pub(crate) fn read_cached(
 }
 
 /// Where documents that were read are kept.
-pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
     Ok(models.parent().unwrap_or(&models).join("cache"))
 }
@@ -166,10 +163,10 @@ pub(crate) fn cache_folder() -> anyhow::Result<PathBuf> {
 /// Writes an answer, to stdout as it comes unless `silent`. Ctrl-C ends it; a closed stdout is an error.
 pub(crate) fn write(
     session: &mut Session<'_>,
-    options: &Options,
+    options: &GenerateOptions,
     silent: bool,
     output: &Output,
-) -> anyhow::Result<Answer> {
+) -> Result<Answer> {
     let mut failed = None;
     let answer = session.generate(options, &mut |event| {
         if let Event::Text(text) = event

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_engine::{Engine, EngineError, Finish, Options, PotError, Session};
+use crayon_engine::{Engine, EngineError, Finish, GenerateOptions, PotError, Session};
 use crayon_hybrid::{Decision, Question, RemoteAnswer};
 use crayon_text::{Message, Role, Special};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::customize::Weights;
 use super::routing::{self, By, Request as Work, Routing};
 use super::{customize, long};
 use crate::args::AskArgs;
-use crate::failure::{Interrupted, mistake};
+use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
 use crate::{input, interrupt, model, show};
 
@@ -57,7 +57,7 @@ struct Tokens {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     customize::check(&args.custom, &args.route)?;
     let routing = Routing::new(&args.route)?;
     if args.raw && routing.may_send() {
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> anyhow::Result<()> {
         }
         false => answering::read(&mut session, &prompt, output)?,
     };
-    let options = Options { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
+    let options = GenerateOptions { sampling, max_tokens, stop: args.answer.stop.clone(), ignore_end: false };
     let question = request.question(args);
     let work = Work { prompt: &prompt, options: &options, question: &question, scope };
     let routed = routing.write(&mut session, &work, output.json, output)?;
@@ -161,12 +161,7 @@ struct Told<'a> {
 }
 
 /// Ends a command whose answer came from the server.
-fn finish_remote(
-    args: &AskArgs,
-    told: Told<'_>,
-    answer: &RemoteAnswer,
-    output: &Output,
-) -> anyhow::Result<()> {
+fn finish_remote(args: &AskArgs, told: Told<'_>, answer: &RemoteAnswer, output: &Output) -> Result {
     let Told { decision, confidence, scope, adapter, loading } = told;
     if output.json {
         let (read, generated) = (answer.prompt_tokens, answer.written);
@@ -193,7 +188,7 @@ fn finish_remote(
 
 impl Request {
     /// Reads documents and the question; stdin serves one of them.
-    fn gather(args: &AskArgs, output: &Output) -> anyhow::Result<Request> {
+    fn gather(args: &AskArgs, output: &Output) -> Result<Request> {
         let piped = args.context.iter().filter(|path| is_stdin(path)).count();
         if piped > 1 {
             return Err(mistake("--context - is given more than once", "stdin holds one document"));
@@ -276,7 +271,7 @@ impl Request {
         prompt: &[u32],
         wanted: Option<usize>,
         output: &Output,
-    ) -> anyhow::Result<(Session<'e>, usize)> {
+    ) -> Result<(Session<'e>, usize)> {
         let context = engine.spec().context;
         let window = if args.long.given() { args.long.entries(engine) } else { context };
         if window > context {
@@ -322,7 +317,7 @@ impl Request {
     }
 }
 
-fn documents(paths: &[PathBuf], output: &Output) -> anyhow::Result<Vec<String>> {
+fn documents(paths: &[PathBuf], output: &Output) -> Result<Vec<String>> {
     let mut documents = Vec::new();
     for path in paths {
         let text = if is_stdin(path) { input::stdin("the document", output)? } else { input::file(path)? };
@@ -336,7 +331,7 @@ fn documents(paths: &[PathBuf], output: &Output) -> anyhow::Result<Vec<String>> 
     Ok(documents)
 }
 
-fn documents_pinned(args: &AskArgs, output: &Output) -> anyhow::Result<Vec<String>> {
+fn documents_pinned(args: &AskArgs, output: &Output) -> Result<Vec<String>> {
     if args.pin.iter().any(|path| is_stdin(path)) {
         return Err(mistake("--pin reads files, not stdin", "save the text to a file"));
     }

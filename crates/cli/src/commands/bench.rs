@@ -11,12 +11,12 @@ use super::watched;
 use crate::args::{
     BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs,
 };
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{model, show};
 
 /// Runs the command.
-pub(crate) fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
     match &args.what {
         BenchCommand::Generate(args) => generate(args, output),
         BenchCommand::Kernels(args) => kernels(args, output),
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
+fn generate(args: &GenerateArgs, output: &Output) -> Result {
     let subject = match &args.shape {
         Some(name) => {
             let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
@@ -94,14 +94,14 @@ fn generate(args: &GenerateArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 /// The model to measure.
-fn subject(args: &ModelArgs) -> anyhow::Result<Subject> {
+fn subject(args: &ModelArgs) -> Result<Subject> {
     match args.adapter.is_empty() {
         true => Ok(Subject::Model(model::resolve(&args.model)?)),
         false => Err(mistake("this measures a model without adapters", "leave --adapter out")),
     }
 }
 
-fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
+fn blend(args: &BlendBenchArgs, output: &Output) -> Result {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = BlendBenchOptions {
         shape: Shape::from_name(&args.shape)?,
@@ -127,7 +127,7 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
+fn pot(args: &PotBenchArgs, output: &Output) -> Result {
     let subject = match &args.shape {
         Some(name) => {
             let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
@@ -188,7 +188,7 @@ fn pot(args: &PotBenchArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kernels(args: &KernelsArgs, output: &Output) -> anyhow::Result<()> {
+fn kernels(args: &KernelsArgs, output: &Output) -> Result {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Pool::new(args.threads.map_or(cores, usize::from));
     let features = limits::features();

@@ -8,14 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
 use crayon_engine::ModelSource;
 use crayon_formats::export::{self, Notice, Options};
 use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
 
 use crate::args::{ConvertArgs, FileFormat};
-use crate::failure::mistake;
+use crate::failure::{Context, Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::{interrupt, model, show};
@@ -43,7 +42,7 @@ struct Fallback {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     let started = Instant::now();
     let kind = args.kind.as_deref().map(number_type).transpose()?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
@@ -108,7 +107,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> anyhow::Result<()> {
     ))?)
 }
 
-fn number_type(name: &str) -> anyhow::Result<Format> {
+fn number_type(name: &str) -> Result<Format> {
     Format::from_name(name).ok_or_else(|| {
         let names = Format::ALL.map(Format::name).join(", ");
         mistake(format!("there is no number type {name:?}"), format!("types are {names}"))
@@ -139,7 +138,7 @@ fn storable_of(checkpoint: &Checkpoint) -> Format {
     }
 }
 
-fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> anyhow::Result<()> {
+fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> Result {
     let shown = path.display();
     match (fs::metadata(path), format) {
         (Err(_), _) => Ok(()),
@@ -181,13 +180,13 @@ struct Staging {
 }
 
 impl Staging {
-    fn new(target: &Path) -> anyhow::Result<Staging> {
+    fn new(target: &Path) -> Result<Staging> {
         let name = target.file_name().ok_or_else(|| {
             mistake(format!("{} is no name for a model", target.display()), "name a file or a new folder")
         })?;
         let hidden = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
         let folder = target.with_file_name(hidden);
-        fs::create_dir(&folder).with_context(|| format!("cannot write beside {}", target.display()))?;
+        fs::create_dir(&folder).context(format!("cannot write beside {}", target.display()))?;
         Ok(Staging { target: target.to_owned(), folder })
     }
 
@@ -197,14 +196,14 @@ impl Staging {
     }
 
     /// Moves what was written to its place; its size.
-    fn publish(&self, format: FileFormat) -> anyhow::Result<u64> {
+    fn publish(&self, format: FileFormat) -> Result<u64> {
         let bytes = size(&self.folder)?;
         let moved = match format {
             FileFormat::Gguf => fs::rename(self.file(), &self.target),
             FileFormat::Safetensors if self.target.exists() => self.replace_files(),
             FileFormat::Safetensors => fs::rename(&self.folder, &self.target),
         };
-        moved.with_context(|| format!("cannot write {}", self.target.display()))?;
+        moved.context(format!("cannot write {}", self.target.display()))?;
         Ok(bytes)
     }
 

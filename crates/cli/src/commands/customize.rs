@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use super::source::{self, Source, Traffic};
 use crate::args::{CustomArgs, CustomizeArgs, ModelArgs, PoolServerArgs, RouteArgs, RouteName};
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
 
@@ -73,7 +73,7 @@ pub(crate) struct Customised {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     super::pool::refuse_adapters(&args.model)?;
     if let Some(temperature) = args.temperature
         && !(temperature.is_finite() && temperature > 0.0)
@@ -158,7 +158,7 @@ fn left(custom: &Custom, traffic: Traffic) -> String {
 }
 
 /// Refuses what contradicts itself: examples for a server's pool where nothing may leave this device.
-pub(crate) fn check(custom: &CustomArgs, route: &RouteArgs) -> anyhow::Result<()> {
+pub(crate) fn check(custom: &CustomArgs, route: &RouteArgs) -> Result {
     if !custom.pool.as_deref().is_some_and(source::is_address) {
         return Ok(());
     }
@@ -177,7 +177,7 @@ pub(crate) fn apply(
     model: &ModelArgs,
     args: &CustomArgs,
     output: &Output,
-) -> anyhow::Result<Customised> {
+) -> Result<Customised> {
     let Some(examples) = &args.examples else {
         return Customised::of_adapters(engine, model);
     };
@@ -209,7 +209,7 @@ pub(crate) fn apply(
 
 impl Customised {
     /// Of the adapters given with `-a`, which may have been customised before.
-    fn of_adapters(engine: &Engine, args: &ModelArgs) -> anyhow::Result<Customised> {
+    fn of_adapters(engine: &Engine, args: &ModelArgs) -> Result<Customised> {
         let mut found = Customised::default();
         if args.adapter.is_empty() {
             return Ok(found);
@@ -286,7 +286,7 @@ impl Custom {
     }
 }
 
-fn score(engine: &Engine, wish: &Wish<'_>, output: &Output) -> anyhow::Result<Custom> {
+fn score(engine: &Engine, wish: &Wish<'_>, output: &Output) -> Result<Custom> {
     if let Some(noise) = wish.server.noise
         && !(noise.is_finite() && noise >= 0.0)
     {

@@ -9,7 +9,7 @@ use super::{customize, eval_customize, eval_routing, long_texts, watched};
 use crate::args::{
     ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
 };
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{input, model, show};
 
@@ -17,7 +17,7 @@ use crate::{input, model, show};
 const SHOWN: usize = 10;
 
 /// Runs the command.
-pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &EvalArgs, output: &Output) -> Result {
     match &args.what {
         EvalCommand::Perplexity(args) => perplexity(args, output),
         EvalCommand::Logits(args) => logits(args, output),
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn perplexity(args: &PerplexityArgs, output: &Output) -> anyhow::Result<()> {
+fn perplexity(args: &PerplexityArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     if args.long.given() {
         return long_texts::perplexity(args, &engine, output);
@@ -71,7 +71,7 @@ fn perplexity(args: &PerplexityArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn logits(args: &LogitsArgs, output: &Output) -> anyhow::Result<()> {
+fn logits(args: &LogitsArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let ids = crayon_eval::read_token_ids(&args.token_ids, engine.spec().vocab)?;
     let result = crayon_eval::logits(&engine, &ids, args.all)?;
@@ -90,14 +90,14 @@ fn logits(args: &LogitsArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn framing(name: &str) -> anyhow::Result<Framing> {
+pub(super) fn framing(name: &str) -> Result<Framing> {
     Framing::from_name(name).ok_or_else(|| {
         let names = Framing::ALL.map(Framing::name).join(", ");
         mistake(format!("there is no framing {name:?}"), format!("framings are {names}"))
     })
 }
 
-fn choice(args: &ChoiceArgs, output: &Output) -> anyhow::Result<()> {
+fn choice(args: &ChoiceArgs, output: &Output) -> Result {
     let framing = framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
     let mut engine = model::open(&args.model, output)?;

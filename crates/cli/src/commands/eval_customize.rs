@@ -1,17 +1,16 @@
 //! `crayon eval customize`: what a pool's blend is worth to people it was not trained for.
 
 use crayon_engine::adapters::Form;
-use crayon_engine::adapters::train::Options;
 use crayon_eval::customise::{Cell, CustomiseOptions, Customised, Method, customise};
 
 use super::watched;
 use crate::args::EvalCustomizeArgs;
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{model, show};
 
 /// Runs the command.
-pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     super::pool::refuse_adapters(&args.model)?;
     let named = args.methods.iter().map(|name| {
         Method::from_name(name).ok_or_else(|| {
@@ -19,7 +18,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<(
             mistake(format!("{name:?} is no method"), format!("known are {known}"))
         })
     });
-    let methods = named.collect::<anyhow::Result<Vec<Method>>>()?;
+    let methods = named.collect::<Result<Vec<Method>>>()?;
     let mut engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     let options = CustomiseOptions {
@@ -31,7 +30,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> anyhow::Result<(
         questions: args.questions,
         temperature: args.temperature,
         form: Form::from_name(&args.form).unwrap_or_default(),
-        oracle: Options { rank: pool.rank(), rate: args.oracle_rate, ..Options::default() },
+        oracle_rate: args.oracle_rate,
         oracle_steps: args.oracle_steps,
         cells: args.cells.clone(),
         label: args.label.clone(),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use crayon_engine::{EngineError, Message, Role};
 use crayon_eval::routing::{RoutingOptions, Row, routing};
 use crayon_eval::{Chart, EvalError, Line};
@@ -10,6 +9,7 @@ use crayon_hybrid::{Endpoint, HybridError, Question, RemoteError};
 
 use super::{customize, routing as server, watched};
 use crate::args::RoutingArgs;
+use crate::failure::{Context, Result};
 use crate::output::Output;
 use crate::{interrupt, model, show};
 
@@ -17,7 +17,7 @@ use crate::{interrupt, model, show};
 const LONGEST: usize = 48;
 
 /// Runs the command.
-pub(crate) fn run(args: &RoutingArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     let options = RoutingOptions {
         tasks: args.tasks.clone(),
         outside: args.outside.clone(),
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> anyhow::Result<()> {
     })?;
     if let (Some(path), Some(row)) = (&args.plot, result.rows.first()) {
         let svg = chart(&result.model, &args.server_model, row).svg();
-        std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(path, svg).context(format!("cannot write {}", path.display()))?;
     }
     if output.json {
         return output.object(&result);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crayon_engine::{Engine, EngineError, POLICIES, PotOptions, Session, distillable};
 
 use crate::args::PotArgs;
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::show;
 
@@ -68,7 +68,7 @@ impl PotArgs {
         engine: &Engine,
         question: Option<&str>,
         prefer_question: bool,
-    ) -> anyhow::Result<PotOptions> {
+    ) -> Result<PotOptions> {
         let mut options = engine.pot_options(self.entries(engine))?;
         options.policy.clone_from(&self.policy);
         options.keep = self.keep;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use crayon_engine::{Engine, EngineError};
 use crayon_eval::long::{self, Filler, Kind};
 use crayon_eval::pots::{self, GridOptions, PoliciesOptions, Reading};
@@ -11,12 +10,12 @@ use crayon_text::Special;
 
 use super::watched;
 use crate::args::{LongArgs, NeedleArgs, PerplexityArgs, PoliciesArgs, PotArgs};
-use crate::failure::mistake;
+use crate::failure::{Context, Result, mistake};
 use crate::output::Output;
 use crate::{input, model, show};
 
 /// How the arguments want texts to be read: through a pot if one was asked for.
-fn reading(args: &PotArgs, engine: &Engine) -> anyhow::Result<Reading> {
+fn reading(args: &PotArgs, engine: &Engine) -> Result<Reading> {
     if !args.given() || args.keeps_everything() {
         return Ok(Reading { pot: None, question_catalyst: false });
     }
@@ -25,7 +24,7 @@ fn reading(args: &PotArgs, engine: &Engine) -> anyhow::Result<Reading> {
     Ok(Reading { pot: Some(pot), question_catalyst })
 }
 
-pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output) -> anyhow::Result<()> {
+pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output) -> Result {
     let ids = match (&args.text, &args.token_ids) {
         (Some(path), _) => {
             let text =
@@ -59,7 +58,7 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
     Ok(output.line(&format!("seconds         {:.2}", result.seconds))?)
 }
 
-pub(super) fn needle(args: &NeedleArgs, output: &Output) -> anyhow::Result<()> {
+pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let kind = |name: &String| {
         Kind::from_name(name).ok_or_else(|| {
@@ -124,7 +123,7 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> anyhow::Result<()> {
+pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let options = PoliciesOptions {
         pots: args.pots.clone(),
@@ -161,7 +160,7 @@ pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> anyhow::Result<(
     Ok(())
 }
 
-pub(super) fn published(args: &LongArgs, output: &Output) -> anyhow::Result<()> {
+pub(super) fn published(args: &LongArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let mut tasks = match args.task.extension().is_some_and(|end| end == "json") {
         true => long::locomo(&args.task)?,

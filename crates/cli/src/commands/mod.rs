@@ -13,6 +13,11 @@ pub(crate) mod long;
 mod long_texts;
 mod models;
 mod pool;
+#[cfg(feature = "train")]
+mod pool_train;
+#[cfg(not(feature = "train"))]
+#[path = "no_training.rs"]
+mod pool_train;
 mod pull;
 mod route;
 mod routing;
@@ -25,12 +30,13 @@ use clap::CommandFactory;
 use crayon_eval::EvalError;
 
 use crate::args::{Args, Command};
+use crate::failure::Result;
 use crate::interrupt;
 use crate::output::Output;
 use crate::progress::Counting;
 
 /// Runs one command.
-pub(crate) fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Command, output: &Output) -> Result {
     match command {
         Command::Ask(args) => ask::run(args, output),
         Command::Chat(args) => chat::run(args, output),

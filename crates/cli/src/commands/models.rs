@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::args::{ModelsAction, ModelsArgs};
+use crate::failure::Result;
 use crate::output::Output;
 use crate::{model, show};
 
@@ -30,7 +31,7 @@ struct Row {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ModelsArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ModelsArgs, output: &Output) -> Result {
     match &args.action {
         None => list(output),
         Some(ModelsAction::Show { model }) => describe(model, output),
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &ModelsArgs, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn list(output: &Output) -> anyhow::Result<()> {
+fn list(output: &Output) -> Result {
     let mut rows: Vec<Row> = EMBEDDED.iter().map(embedded_row).collect();
     let hub = Hub::from_env()?;
     rows.extend(hub.list().into_iter().map(pulled_row));
@@ -128,7 +129,7 @@ fn family(spec: &Spec) -> String {
     format!("{:?}", spec.family).to_lowercase()
 }
 
-fn remove(text: &str, output: &Output) -> anyhow::Result<()> {
+fn remove(text: &str, output: &Output) -> Result {
     let reference: Reference = text.parse()?;
     let freed = Hub::from_env()?.remove(&reference)?;
     if output.json {
@@ -137,7 +138,7 @@ fn remove(text: &str, output: &Output) -> anyhow::Result<()> {
     Ok(output.line(&format!("{reference} is removed: {} are free again", show::bytes(freed)))?)
 }
 
-fn describe(text: &str, output: &Output) -> anyhow::Result<()> {
+fn describe(text: &str, output: &Output) -> Result {
     let source = model::resolve(text)?;
     let engine = Engine::open(&source, &Settings { threads: Some(1), ..Settings::default() })?;
     let checkpoint = engine.checkpoint();
@@ -209,7 +210,7 @@ fn describe(text: &str, output: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bytes_by_type(checkpoint: &Checkpoint) -> anyhow::Result<BTreeMap<&'static str, usize>> {
+fn bytes_by_type(checkpoint: &Checkpoint) -> Result<BTreeMap<&'static str, usize>> {
     let mut sums = BTreeMap::new();
     for (name, _) in checkpoint.spec.tensors() {
         let tensor = checkpoint.tensor(&name)?;

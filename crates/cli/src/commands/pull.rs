@@ -7,6 +7,7 @@ use crayon_hub::{Hub, HubError, Reference, Stage};
 use serde::Serialize;
 
 use crate::args::PullArgs;
+use crate::failure::Result;
 use crate::output::Output;
 use crate::{interrupt, progress, show};
 
@@ -22,7 +23,7 @@ struct Report<'a> {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &PullArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PullArgs, output: &Output) -> Result {
     let reference: Reference = args.reference.parse()?;
     let hub = Hub::from_env()?;
     interrupt::watch();

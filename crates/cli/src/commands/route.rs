@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crayon_engine::{Engine, Event, Message, Options, Role};
+use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
 use super::{answering, customize, routing};
 use crate::args::{AnswerArgs, CalibrateArgs, RouteCommand};
-use crate::failure::{Interrupted, mistake};
+use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::{input, interrupt, model, show};
@@ -36,13 +36,13 @@ struct Report<'a> {
 }
 
 /// Runs the command.
-pub(crate) fn run(command: &RouteCommand, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(command: &RouteCommand, output: &Output) -> Result {
     match command {
         RouteCommand::Calibrate(args) => calibrate(args, output),
     }
 }
 
-fn calibrate(args: &CalibrateArgs, output: &Output) -> anyhow::Result<()> {
+fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     // A share out of range is told before any work.
     crayon_hybrid::calibrate(&[Signals::default()], args.share)?;
     let mut queries = Vec::new();
@@ -98,7 +98,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 /// How sure the model is of its answer to `query`, which is made as `crayon ask` makes it.
-fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> anyhow::Result<Option<f32>> {
+fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>> {
     let prompt = engine.chat_prompt(&[Message::new(Role::User, query)])?;
     let left = engine.spec().context.saturating_sub(prompt.len());
     let longest = args.max_tokens.map_or(answering::LONGEST, |tokens| tokens as usize);
@@ -113,7 +113,7 @@ fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> anyhow::Result<Opt
     let mut session = engine.session(prompt.len() + max_tokens)?;
     session.feed(&prompt, &mut |_| interrupt::flow())?;
     let sampling = answering::sampling(&AnswerArgs::default(), engine)?;
-    let options = Options { sampling, max_tokens, ..Options::default() };
+    let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
     let mut logprobs = Vec::new();
     session.generate(&options, &mut |event| {
         if let Event::Token { logprob, .. } = event {
@@ -128,7 +128,7 @@ fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> anyhow::Result<Opt
 }
 
 /// The prompts in a file of JSON lines.
-fn read(path: &Path) -> anyhow::Result<Vec<String>> {
+fn read(path: &Path) -> Result<Vec<String>> {
     let text = input::file(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let mut prompts = Vec::new();
@@ -152,7 +152,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Where `ask` looks for the thresholds of a model, customised or not.
-fn usual(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
+fn usual(fingerprint: &str, custom: Option<&str>) -> Result<PathBuf> {
     let path = routing::thresholds_path(fingerprint, custom)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_engine::{Answer, Engine, Event, Options, Session};
+use crayon_engine::{Answer, Engine, Event, GenerateOptions, Session};
 use crayon_hybrid::{
     Calibration, Decision, Endpoint, Event as RemoteEvent, Key, Patience, Place, Question, Remote,
     RemoteAnswer, RemoteError, Route, Router, Signals, Thresholds, confidence,
@@ -16,7 +16,7 @@ use crayon_text::Message;
 use super::answering::{self, Times};
 use super::customize::Customised;
 use crate::args::{AnswerArgs, RouteArgs};
-use crate::failure::{Interrupted, mistake};
+use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, show};
 
@@ -63,7 +63,7 @@ impl Routed {
 /// What the device has to do for an answer, and what the server would be asked.
 pub(crate) struct Request<'a> {
     pub(crate) prompt: &'a [u32],
-    pub(crate) options: &'a Options,
+    pub(crate) options: &'a GenerateOptions,
     pub(crate) question: &'a Question,
     /// Cosine between the query and the task the model is customised for, where it is.
     pub(crate) scope: Option<f32>,
@@ -71,7 +71,7 @@ pub(crate) struct Request<'a> {
 
 impl Routing {
     /// Checks what was asked for, and reads the key if there is a use for it.
-    pub(crate) fn new(args: &RouteArgs) -> anyhow::Result<Routing> {
+    pub(crate) fn new(args: &RouteArgs) -> Result<Routing> {
         let route = args.route.map_or(Route::Auto, Into::into);
         let server = args.server.as_deref().map(Endpoint::parse).transpose()?;
         let router = Router::new(route, server.is_some(), args.private, offline()?, Thresholds::default())?;
@@ -101,7 +101,7 @@ impl Routing {
     }
 
     /// For a server of one's own, which passes on what the model here is unsure of; `None` where nothing may leave.
-    pub(crate) fn for_serving(self, args: &RouteArgs) -> anyhow::Result<Option<Bigger>> {
+    pub(crate) fn for_serving(self, args: &RouteArgs) -> Result<Option<Bigger>> {
         let Some(remote) = self.remote else { return Ok(None) };
         if let Some(tokens) = self.after {
             return Err(mistake(
@@ -119,7 +119,7 @@ impl Routing {
         engine: &Engine,
         custom: &Customised,
         output: &Output,
-    ) -> anyhow::Result<Routing> {
+    ) -> Result<Routing> {
         if self.router.before(None).is_some() {
             return Ok(self);
         }
@@ -158,7 +158,7 @@ impl Routing {
         request: &Request<'_>,
         silent: bool,
         output: &Output,
-    ) -> anyhow::Result<Routed> {
+    ) -> Result<Routed> {
         let Draft { answer, decision, confidence } = match self.router.before(request.scope) {
             Some(decision) if decision.place == Place::Device => {
                 let answer = answering::write(session, request.options, silent, output)?;
@@ -174,7 +174,7 @@ impl Routing {
         match self.ask(request.question, silent, output) {
             Ok(answer) => Ok(Routed { decision, confidence, by: By::Server(answer) }),
             Err(error) => {
-                let failed = match error.downcast_ref::<RemoteError>() {
+                let failed = match error.cause::<RemoteError>() {
                     Some(failed) if self.router.may_fall_back() => failed.clone(),
                     _ => return Err(error),
                 };
@@ -203,7 +203,7 @@ impl Routing {
         request: &Request<'_>,
         silent: bool,
         output: &Output,
-    ) -> anyhow::Result<Draft> {
+    ) -> Result<Draft> {
         let decide = |confidence| self.router.after(&Signals { confidence, scope: request.scope });
         let (mut held, mut logprobs) = (String::new(), Vec::new());
         let (mut decided, mut failed): (Option<(Decision, Option<f32>)>, _) = (None, None);
@@ -250,12 +250,7 @@ impl Routing {
 
     /// The server's answer. It is shown as it comes at a terminal, where a cut one can be taken back in words; a pipe,
     /// and somebody who wants no notes, get it when it is whole.
-    pub(crate) fn ask(
-        &self,
-        question: &Question,
-        silent: bool,
-        output: &Output,
-    ) -> anyhow::Result<RemoteAnswer> {
+    pub(crate) fn ask(&self, question: &Question, silent: bool, output: &Output) -> Result<RemoteAnswer> {
         let Some(remote) = &self.remote else {
             return Err(crayon_hybrid::HybridError::NoServer.into());
         };
@@ -336,7 +331,7 @@ pub(crate) fn times(answer: &RemoteAnswer, loading: Duration) -> Times {
 }
 
 /// The setting that forbids the network, if one does.
-pub(crate) fn offline() -> anyhow::Result<Option<&'static str>> {
+pub(crate) fn offline() -> Result<Option<&'static str>> {
     let settings = crayon_hub::Settings::from_lookup(|name| match name {
         // Where models are kept is of no interest here.
         "CRAYON_HOME" => Some(".".to_owned()),
@@ -347,7 +342,7 @@ pub(crate) fn offline() -> anyhow::Result<Option<&'static str>> {
 }
 
 /// Where the thresholds of a model are kept, customised for what `custom` is the fingerprint of or not at all.
-pub(crate) fn thresholds_path(fingerprint: &str, custom: Option<&str>) -> anyhow::Result<PathBuf> {
+pub(crate) fn thresholds_path(fingerprint: &str, custom: Option<&str>) -> Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
     let short = |text: &str| text.get(..16).unwrap_or(text).to_owned();
     let custom = custom.map(|custom| format!("-{}", short(custom))).unwrap_or_default();
@@ -361,7 +356,7 @@ pub(crate) fn remote(
     model: &str,
     key_file: Option<&Path>,
     timeout: Duration,
-) -> anyhow::Result<Remote> {
+) -> Result<Remote> {
     if model.trim().is_empty() {
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Pool, Scope};
-use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, Options, Server};
+use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, ServeOptions, Server};
 use serde::Serialize;
 
 use super::customize::Customised;
 use super::routing::Routing;
 use crate::args::{AdapterRef, ServeArgs};
+use crate::failure::Result;
 use crate::output::Output;
 use crate::{interrupt, model};
 
@@ -40,7 +41,7 @@ impl Names {
 }
 
 /// Runs the command until Ctrl-C.
-pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     let keys = args.api_key_file.as_deref().map(Keys::open).transpose()?;
     let routing = Routing::new(&args.route)?;
     // Adapters with a name are for the requests that name them; others are for all.
@@ -57,7 +58,8 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> anyhow::Result<()> {
     let (names, host) = (Names::of(&offers), args.route.server.clone().filter(|_| offers.bigger.is_some()));
     let (model, limits) = (name(&args.model.model), limits(args));
     let (host_name, port) = (args.host.clone(), args.port);
-    let server = Server::bind(Options { host: host_name, port, keys, model: model.clone(), limits, offers })?;
+    let server =
+        Server::bind(ServeOptions { host: host_name, port, keys, model: model.clone(), limits, offers })?;
     let url = format!("http://{}/v1", server.address());
     interrupt::watch();
     match output.json {
@@ -90,7 +92,7 @@ fn named(args: &ServeArgs) -> Vec<(String, AdapterRef)> {
     args.model.adapter.iter().filter_map(offered).collect()
 }
 
-fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> anyhow::Result<Vec<OfferedAdapter>> {
+fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> Result<Vec<OfferedAdapter>> {
     let base = engine.checkpoint().fingerprint();
     let read = |(name, AdapterRef { path, weight }): (String, AdapterRef)| {
         let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), &base)?);
@@ -99,7 +101,7 @@ fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> anyhow::Result
     named.into_iter().map(read).collect()
 }
 
-fn pools(engine: &Engine, wanted: &[String]) -> anyhow::Result<Vec<(String, Pool)>> {
+fn pools(engine: &Engine, wanted: &[String]) -> Result<Vec<(String, Pool)>> {
     let open = |text: &String| {
         let (name, folder) = match pair(text) {
             Some((name, folder)) => (name.to_owned(), Path::new(folder)),

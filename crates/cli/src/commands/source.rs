@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use crayon_engine::Engine;
 use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
 use crayon_formats::spec::Spec;
@@ -13,7 +12,7 @@ use crayon_model::Projection;
 
 use super::routing;
 use crate::args::PoolServerArgs;
-use crate::failure::{Interrupted, mistake};
+use crate::failure::{Context, Interrupted, Result, mistake};
 use crate::interrupt;
 use crate::output::Output;
 
@@ -60,7 +59,7 @@ impl Source {
         args: &PoolServerArgs,
         engine: &Engine,
         output: &Output,
-    ) -> anyhow::Result<(Source, Catalogue)> {
+    ) -> Result<(Source, Catalogue)> {
         if !is_address(pool) {
             let pool = engine.open_pool(pool.as_ref())?;
             let catalogue = pool.catalogue();
@@ -94,7 +93,7 @@ impl Source {
         form: Form,
         engine: &Engine,
         output: &Output,
-    ) -> anyhow::Result<Made> {
+    ) -> Result<Made> {
         match self {
             Source::Here(pool) => {
                 let temperature = temperature.unwrap_or(pool.temperature);
@@ -112,7 +111,7 @@ impl There {
         args: &PoolServerArgs,
         engine: &Engine,
         output: &Output,
-    ) -> anyhow::Result<(There, Catalogue)> {
+    ) -> Result<(There, Catalogue)> {
         let (endpoint, name) = Endpoint::parse_pool(address)?;
         if let Some(setting) = routing::offline()? {
             return Err(mistake(
@@ -153,7 +152,7 @@ impl There {
         form: Form,
         engine: &Engine,
         output: &Output,
-    ) -> anyhow::Result<Made> {
+    ) -> Result<Made> {
         let hear = &mut |event| hear(&event, output);
         let most = largest(engine.spec());
         let blend = stopped(self.server.blend(&self.offer, scores, form.name(), temperature, most, hear))?;
@@ -180,7 +179,7 @@ fn largest(spec: &Spec) -> u64 {
 }
 
 /// What a server sent, read; another model's stays the user's to settle, anything else is the server's fault.
-fn checked<T>(host: &str, read: Result<T, crayon_engine::adapters::AdapterError>) -> anyhow::Result<T> {
+fn checked<T>(host: &str, read: Result<T, crayon_engine::adapters::AdapterError>) -> Result<T> {
     use crayon_engine::adapters::AdapterError::{Module, OtherBase};
     read.map_err(|error| match error {
         error @ (OtherBase { .. } | Module { .. }) => error.into(),
@@ -197,7 +196,7 @@ fn hear(event: &Event, output: &Output) -> std::ops::ControlFlow<()> {
     interrupt::flow()
 }
 
-fn stopped<T>(result: Result<T, PoolError>) -> anyhow::Result<T> {
+fn stopped<T>(result: Result<T, PoolError>) -> Result<T> {
     result.map_err(|error| match error {
         PoolError::Remote(RemoteError::Cancelled) => Interrupted.into(),
         error => error.into(),
@@ -205,22 +204,22 @@ fn stopped<T>(result: Result<T, PoolError>) -> anyhow::Result<T> {
 }
 
 /// Where keys of servers' pools are kept.
-fn folder() -> anyhow::Result<PathBuf> {
+fn folder() -> Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
     Ok(models.parent().unwrap_or(&models).join("pools"))
 }
 
 /// The keys, if they were fetched before.
-fn kept(offer: &Offer) -> anyhow::Result<Option<Vec<u8>>> {
+fn kept(offer: &Offer) -> Result<Option<Vec<u8>>> {
     let path = folder()?.join(format!("{}.safetensors", offer.digest));
     // A file that cannot be read, or is not what its name says, is fetched again.
     Ok(std::fs::read(path).ok().filter(|bytes| offer.describes(bytes)))
 }
 
 /// Keeps the keys, and says when they are others than last time: every set of keys asks something else about the examples.
-fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> anyhow::Result<()> {
+fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> Result {
     let folder = folder()?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder).context(format!("cannot create {}", folder.display()))?;
     let file: String = format!("{host}-{}.digest", offer.name)
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crayon_engine::{Engine, EngineError, ModelSource, Sampler, Sampling, Session, Settings};
+use crayon_errors::Setting;
 use crayon_kernels::limits;
 use serde::Serialize;
 
@@ -146,17 +147,17 @@ pub fn open(subject: &Subject, settings: &Settings) -> Result<Opened, EvalError>
 }
 
 fn check(options: &GenerateOptions) -> Result<(), EvalError> {
-    let least = |name: &'static str, value: usize, least: usize| match value >= least {
+    let least = |name: Setting, value: usize, least: usize| match value >= least {
         true => Ok(()),
         false => {
             Err(EvalError::option(name, format!("{value} is too small"), format!("take {least} or more")))
         }
     };
-    least("--prompt", options.prompt, 1)?;
+    least(Setting::Prompt, options.prompt, 1)?;
     // The first token's time belongs to the prompt.
-    least("--tokens", options.tokens, 2)?;
-    least("--runs", options.runs, 1)?;
-    least("--context", options.context.unwrap_or(usize::MAX), options.prompt + options.tokens)
+    least(Setting::Tokens, options.tokens, 2)?;
+    least(Setting::Runs, options.runs, 1)?;
+    least(Setting::Context, options.context.unwrap_or(usize::MAX), options.prompt + options.tokens)
 }
 
 /// Times of one run.
@@ -282,10 +283,20 @@ mod tests {
     fn options_that_cannot_be_timed_are_refused() {
         let check = |options: GenerateOptions| super::check(&options).map_err(|error| error.to_string());
         assert!(check(GenerateOptions::default()).is_ok());
-        assert!(check(GenerateOptions { prompt: 0, ..Default::default() }).unwrap_err().contains("--prompt"));
-        assert!(check(GenerateOptions { tokens: 1, ..Default::default() }).unwrap_err().contains("--tokens"));
-        assert!(check(GenerateOptions { runs: 0, ..Default::default() }).unwrap_err().contains("--runs"));
+        assert!(
+            check(GenerateOptions { prompt: 0, ..Default::default() })
+                .unwrap_err()
+                .contains("length of the prompt")
+        );
+        assert!(
+            check(GenerateOptions { tokens: 1, ..Default::default() })
+                .unwrap_err()
+                .contains("number of tokens")
+        );
+        assert!(
+            check(GenerateOptions { runs: 0, ..Default::default() }).unwrap_err().contains("number of runs")
+        );
         let short = GenerateOptions { context: Some(600), ..Default::default() };
-        assert_eq!(check(short).unwrap_err(), "--context 600 is too small");
+        assert_eq!(check(short).unwrap_err(), "the context 600 is too small");
     }
 }

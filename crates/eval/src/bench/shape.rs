@@ -1,5 +1,6 @@
 //! Sizes of well-known networks, and storage schemes for their weights.
 
+use crayon_errors::Setting;
 use crayon_formats::Format;
 use crayon_formats::export::embedding_format;
 use crayon_formats::gguf::{Metadata, TensorInfo};
@@ -80,7 +81,7 @@ impl Shape {
         let found = Shape::ALL.into_iter().find(|shape| shape.name.eq_ignore_ascii_case(name));
         found.ok_or_else(|| {
             let names = Shape::ALL.map(|shape| shape.name).join(", ");
-            EvalError::option("--shape", format!("{name:?} is not known"), format!("known are {names}"))
+            EvalError::option(Setting::Shape, format!("{name:?} is not known"), format!("known are {names}"))
         })
     }
 
@@ -190,7 +191,7 @@ impl Scheme {
     pub fn from_name(name: &str) -> Result<Scheme, EvalError> {
         Format::from_name(name).map(Scheme).ok_or_else(|| {
             let names = SCHEMES.map(Scheme::name).join(", ");
-            EvalError::option("--scheme", format!("{name:?} is not known"), format!("known are {names}"))
+            EvalError::option(Setting::Scheme, format!("{name:?} is not known"), format!("known are {names}"))
         })
     }
 
@@ -216,6 +217,7 @@ impl Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     #[test]
     fn names_lead_back() {

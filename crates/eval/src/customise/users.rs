@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crayon_engine::{Engine, Message};
+use crayon_errors::Setting;
 use crayon_text::Role;
 
 use crate::EvalError;
@@ -50,7 +51,7 @@ impl User {
     pub(super) fn draw(&self, size: usize, seed: u64) -> Result<Vec<Example>, EvalError> {
         if size > self.examples.len() {
             let what = format!("{size} are more than the {} examples of {}", self.examples.len(), self.name);
-            return Err(EvalError::option("--sizes", what, "ask for fewer"));
+            return Err(EvalError::option(Setting::Sizes, what, "ask for fewer"));
         }
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
         let mut state = seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.name.len() as u64);

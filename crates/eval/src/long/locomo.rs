@@ -158,6 +158,7 @@ fn references(evidence: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crayon_errors::Explain as _;
 
     const SAMPLE: &str = r#"[{
         "sample_id": "conv-1",
@@ -241,6 +242,6 @@ mod tests {
         check("\"session_", "\"part_", "the conversation has no turns");
         assert_eq!(parse("t", "[]").unwrap_err().to_string(), "t: holds no questions");
         assert!(parse("t", "{}").is_err());
-        assert!(locomo(Path::new("/no/such/file")).unwrap_err().is_user_mistake());
+        assert!(locomo(Path::new("/no/such/file")).unwrap_err().is_mistake());
     }
 }

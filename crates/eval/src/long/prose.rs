@@ -159,6 +159,7 @@ fn sentence_end(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use crayon_errors::Explain as _;
     use std::collections::HashSet;
 
     use super::super::{Kind, needle, words};
@@ -262,6 +263,6 @@ mod tests {
     #[test]
     fn a_file_without_sentences_is_refused() {
         assert!(opened("\n* * *\n12\n").unwrap_err().to_string().ends_with("book.txt: holds no sentences"));
-        assert!(Filler::open(Path::new("/no/such/book")).unwrap_err().is_user_mistake());
+        assert!(Filler::open(Path::new("/no/such/book")).unwrap_err().is_mistake());
     }
 }

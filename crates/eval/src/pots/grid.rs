@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crayon_engine::{Engine, EngineError};
+use crayon_errors::Setting;
 use crayon_text::Special;
 use serde::Serialize;
 
@@ -111,7 +112,7 @@ pub fn grid(
         || options.depths.is_empty()
     {
         return Err(EvalError::option(
-            "--lengths",
+            Setting::Lengths,
             "nothing is asked for",
             "give lengths, depths and samples",
         ));

@@ -7,7 +7,7 @@ mod stream;
 
 use std::ops::ControlFlow;
 
-use crayon_engine::{Engine, Message, Options, PotOptions, Role, Session, stays};
+use crayon_engine::{Engine, GenerateOptions, Message, PotOptions, Role, Session, stays};
 use crayon_text::Special;
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ pub fn answer(engine: &Engine, question: &LongQuestion, reading: &Reading) -> Re
         true => None,
         false => Some(choose(engine, &mut session, &question.choices)? == 0),
     };
-    let options = Options { max_tokens: longest, ..Options::default() };
+    let options = GenerateOptions { max_tokens: longest, ..GenerateOptions::default() };
     let answer = session.generate(&options, &mut |_| ControlFlow::Continue(()))?;
     let kv_bytes = session.kv_bytes();
     Ok(Answered {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crayon_engine::{Engine, EngineError, PotOptions};
+use crayon_errors::Setting;
 use crayon_text::Special;
 use serde::Serialize;
 
@@ -151,7 +152,7 @@ pub fn policies(
     let tasks: Vec<&str> = [NEEDLE].into_iter().chain(Task::ALL.map(Task::name)).collect();
     if let Some(unknown) = options.tasks.iter().find(|task| !tasks.contains(&task.as_str())) {
         return Err(EvalError::option(
-            "--tasks",
+            Setting::Tasks,
             format!("has no task {unknown:?}"),
             format!("tasks are {}", tasks.join(", ")),
         ));
@@ -169,7 +170,7 @@ pub fn policies(
     if variants.is_empty() {
         let names: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
         let what = format!("names no policy: {}", options.only.join(", "));
-        return Err(EvalError::option("--only", what, format!("policies are {}", names.join(", "))));
+        return Err(EvalError::option(Setting::Only, what, format!("policies are {}", names.join(", "))));
     }
     let tokenizer = engine.tokenizer()?;
     let count = |text: &str| tokenizer.encode(text, Special::Plain).map_or(0, |ids| ids.len());

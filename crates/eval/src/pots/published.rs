@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crayon_engine::{Engine, EngineError, Message, Options, Role};
+use crayon_engine::{Engine, EngineError, GenerateOptions, Message, Role};
 use serde::Serialize;
 
 use super::{Reading, open};
@@ -59,7 +59,7 @@ pub fn published(
         match open(engine, reading, &prompt, &put(task.question.clone())?, &task.question, LONGEST) {
             Ok(mut session) => {
                 session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
-                let options = Options { max_tokens: LONGEST, ..Options::default() };
+                let options = GenerateOptions { max_tokens: LONGEST, ..GenerateOptions::default() };
                 let answer = session.generate(&options, &mut |_| ControlFlow::Continue(()))?;
                 scores.entry(&task.name).or_default().push(task.score(&answer.text));
             }

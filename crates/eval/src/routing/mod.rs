@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use crayon_adapters::{Example, Examples};
 use crayon_engine::{Engine, EngineError};
+use crayon_errors::Setting;
 use crayon_hybrid::confidence;
 use serde::Serialize;
 
@@ -229,7 +230,7 @@ fn foreign(options: &RoutingOptions, tasks: &[(String, Vec<Question>)]) -> Resul
     let Some(first) = questions.next() else { return Ok(Vec::new()) };
     if questions.any(|question| question.choices != first.choices) {
         let what = "needs questions that all have the same choices".to_owned();
-        return Err(EvalError::option("--outside", what, "give one task of intents or topics"));
+        return Err(EvalError::option(Setting::Outside, what, "give one task of intents or topics"));
     }
     let prompts: Vec<Example> = Examples::open(path)
         .and_then(|examples| examples.collect::<Result<_, _>>())

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crayon_engine::{Engine, ModelSource, Settings};
-use crayon_serve::{Keys, Limits, Offers, Options, Server};
+use crayon_serve::{Keys, Limits, Offers, ServeOptions, Server};
 use serde_json::Value;
 
 /// A running server; it stops when dropped.
@@ -69,7 +69,7 @@ pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Ru
 
 fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
     let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
-    let options = Options { host, port: 0, keys, model, limits, offers };
+    let options = ServeOptions { host, port: 0, keys, model, limits, offers };
     let server = Server::bind(options).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use crayon_formats::atomic;
 use crayon_text::{Message, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::mistake;
+use crate::failure::{Context, Result, fault, mistake};
 use crate::input;
 
 /// What the file calls itself.
@@ -74,7 +73,7 @@ impl Conversation {
     }
 
     /// Writes the conversation; a file that is something else is not replaced.
-    pub(super) fn save(&self, path: &Path, model: &str) -> anyhow::Result<()> {
+    pub(super) fn save(&self, path: &Path, model: &str) -> Result {
         let known = || input::file(path).and_then(|text| parse(&path.display().to_string(), &text)).is_ok();
         if path.exists() && !known() {
             return Err(mistake(
@@ -88,23 +87,23 @@ impl Conversation {
     }
 
     /// The conversation as the file holds it.
-    pub(super) fn to_json(&self, model: &str) -> anyhow::Result<String> {
+    pub(super) fn to_json(&self, model: &str) -> Result<String> {
         let saved = Saved {
             format: FORMAT.to_owned(),
             version: VERSION,
             model: Some(model.to_owned()),
             messages: self.messages.clone(),
         };
-        Ok(serde_json::to_string_pretty(&saved)?)
+        serde_json::to_string_pretty(&saved).map_err(fault)
     }
 
     /// Reads a saved conversation.
-    pub(super) fn load(path: &Path) -> anyhow::Result<Conversation> {
+    pub(super) fn load(path: &Path) -> Result<Conversation> {
         Conversation::from_json(&path.display().to_string(), &input::file(path)?)
     }
 
     /// Reads what [`to_json`](Self::to_json) made; `name` is told in errors.
-    pub(super) fn from_json(name: &str, text: &str) -> anyhow::Result<Conversation> {
+    pub(super) fn from_json(name: &str, text: &str) -> Result<Conversation> {
         let conversation = Conversation { messages: parse(name, text)?.messages };
         match conversation.problem() {
             None => Ok(conversation),
@@ -130,7 +129,7 @@ impl Conversation {
     }
 }
 
-fn parse(name: &str, text: &str) -> anyhow::Result<Saved> {
+fn parse(name: &str, text: &str) -> Result<Saved> {
     let hint = "/load reads what /save wrote";
     let saved: Saved = serde_json::from_str(text)
         .map_err(|error| mistake(format!("{name} is not a saved conversation: {error}"), hint))?;

@@ -7,7 +7,7 @@ mod slash;
 use std::path::Path;
 use std::time::Duration;
 
-use crayon_engine::{Engine, Finish, Options, Session};
+use crayon_engine::{Engine, Finish, GenerateOptions, Session};
 use crayon_text::{Message, Role};
 
 use self::conversation::Conversation;
@@ -18,7 +18,7 @@ use super::customize::Customised;
 use super::routing::{self, By, Request, Routed, Routing};
 use super::{customize, long};
 use crate::args::{AnswerArgs, ChatArgs, PotArgs};
-use crate::failure::{self, mistake};
+use crate::failure::{self, Failure, Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
 
@@ -27,7 +27,7 @@ struct Chat<'e> {
     engine: &'e Engine,
     session: Session<'e>,
     conversation: Conversation,
-    options: Options,
+    options: GenerateOptions,
     max_tokens: Option<usize>,
     last: Option<String>,
     long: &'e PotArgs,
@@ -46,7 +46,7 @@ enum Step {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
         engine: &engine,
         session,
         conversation: Conversation::default(),
-        options: Options { sampling, stop: args.answer.stop.clone(), ..Options::default() },
+        options: GenerateOptions { sampling, stop: args.answer.stop.clone(), ..GenerateOptions::default() },
         max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
         last: None,
         long: &args.long,
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> anyhow::Result<()> {
 impl Chat<'_> {
     /// Line after line until the end. Errors of single lines are told and do not end a conversation; with piped
     /// input the first of them is what the program ends with.
-    fn talk(&mut self, reader: &mut Reader, output: &Output) -> anyhow::Result<()> {
+    fn talk(&mut self, reader: &mut Reader, output: &Output) -> Result {
         let mut first = None;
         loop {
             let step = match reader.next(output)? {
@@ -113,8 +113,8 @@ impl Chat<'_> {
             match step {
                 Ok(Step::Next) => {}
                 Ok(Step::Leave) => break,
-                Err(error) if failure::is_closed(&error) => return Err(error),
-                Err(error) if failure::is_interrupt(&error) && !reader.interactive() => return Err(error),
+                Err(error) if error.is_closed() => return Err(error),
+                Err(error) if error.is_interrupt() && !reader.interactive() => return Err(error),
                 Err(error) if reader.interactive() => failure::show(&error, output),
                 Err(error) => {
                     failure::show(&error, output);
@@ -128,7 +128,7 @@ impl Chat<'_> {
         }
     }
 
-    fn line(&mut self, line: &str, interactive: bool, output: &Output) -> anyhow::Result<Step> {
+    fn line(&mut self, line: &str, interactive: bool, output: &Output) -> Result<Step> {
         let line = line.trim_end();
         match Slash::parse(line)? {
             Some(slash) => self.obey(slash, output),
@@ -143,7 +143,7 @@ impl Chat<'_> {
         }
     }
 
-    fn obey(&mut self, slash: Slash, output: &Output) -> anyhow::Result<Step> {
+    fn obey(&mut self, slash: Slash, output: &Output) -> Result<Step> {
         match slash {
             Slash::Help => output.aside(slash::HELP),
             Slash::System(text) if text.is_empty() => match self.conversation.system() {
@@ -183,7 +183,7 @@ impl Chat<'_> {
         Ok(Step::Next)
     }
 
-    fn load(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
+    fn load(&mut self, path: &Path, output: &Output) -> Result {
         self.conversation = Conversation::load(path)?;
         self.last = None;
         output.aside(&format!("loaded {} from {}", self.messages(), path.display()));
@@ -191,13 +191,13 @@ impl Chat<'_> {
     }
 
     /// Writes the conversation with its keys and values.
-    fn keep(&mut self, path: &Path) -> anyhow::Result<()> {
+    fn keep(&mut self, path: &Path) -> Result {
         let note = self.conversation.to_json(self.engine.name())?;
         Ok(self.session.save(path, &note)?)
     }
 
     /// Goes on with what [`keep`](Self::keep) wrote.
-    fn resume(&mut self, path: &Path, output: &Output) -> anyhow::Result<()> {
+    fn resume(&mut self, path: &Path, output: &Output) -> Result {
         let (session, saved) = self.engine.resume(path)?;
         let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
         let asked = (self.long.entries(self.engine), self.long.policy.as_str());
@@ -223,7 +223,7 @@ impl Chat<'_> {
     }
 
     /// Adds the question and its answer to the conversation, or neither.
-    fn answer(&mut self, question: &str, output: &Output) -> anyhow::Result<()> {
+    fn answer(&mut self, question: &str, output: &Output) -> Result {
         interrupt::forget();
         self.conversation.ask(question);
         match self.write(output) {
@@ -243,7 +243,7 @@ impl Chat<'_> {
             }
             Err(error) => {
                 self.conversation.take_back();
-                if failure::is_interrupt(&error) {
+                if error.is_interrupt() {
                     output.aside("stopped before the answer began; the message is not kept");
                 }
                 Err(error)
@@ -251,7 +251,7 @@ impl Chat<'_> {
         }
     }
 
-    fn write(&mut self, output: &Output) -> anyhow::Result<Routed> {
+    fn write(&mut self, output: &Output) -> Result<Routed> {
         let question = routing::question(self.conversation.messages().to_vec(), &self.asked);
         if let Some(decision) = self.routing.server_only() {
             let answer = self.routing.ask(&question, false, output)?;
@@ -288,7 +288,7 @@ impl Chat<'_> {
             true => (0, Duration::ZERO),
             false => answering::read(&mut self.session, &prompt, output)?,
         };
-        let options = Options { max_tokens, ..self.options.clone() };
+        let options = GenerateOptions { max_tokens, ..self.options.clone() };
         let request = Request { prompt: &prompt, options: &options, question: &question, scope };
         let routed = self.routing.write(&mut self.session, &request, false, output)?;
         output.piece("\n")?;
@@ -309,7 +309,7 @@ impl Chat<'_> {
     }
 
     /// Makes the system text and the newest question stay in the pot.
-    fn pin(&mut self, prompt: &[u32], output: &Output) -> anyhow::Result<()> {
+    fn pin(&mut self, prompt: &[u32], output: &Output) -> Result {
         let messages = self.conversation.messages();
         let with_last = |content: &str, rest: &[Message]| {
             let mut messages = rest.to_vec();
@@ -329,7 +329,7 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn full(&self, no_room: NoRoom) -> anyhow::Error {
+    fn full(&self, no_room: NoRoom) -> Failure {
         if self.conversation.len() <= 1 {
             return no_room.into_error(self.engine);
         }

@@ -3,7 +3,6 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use crayon_hub::Settings;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -14,6 +13,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, Config, Context, Editor, Helper};
 
 use super::slash;
+use crate::failure::{Context as _, Result, fault};
 use crate::input;
 use crate::output::Output;
 
@@ -34,20 +34,22 @@ pub(super) enum Reader {
 
 impl Reader {
     /// Line editing if stdin is a terminal; `keep` remembers what was typed for the next time.
-    pub(super) fn new(keep: bool) -> anyhow::Result<Reader> {
+    pub(super) fn new(keep: bool) -> Result<Reader> {
         if !io::stdin().is_terminal() {
             return Ok(Reader::Pipe);
         }
         // With stdout in a pipe or file the prompt belongs to the terminal, not among the answers.
         let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
-            .max_history_size(HISTORY)?
-            .history_ignore_dups(true)?
+            .max_history_size(HISTORY)
+            .map_err(fault)?
+            .history_ignore_dups(true)
+            .map_err(fault)?
             .history_ignore_space(true)
             .bracketed_paste(true)
             .behavior(behavior)
             .build();
-        let mut editor = Editor::with_config(config)?;
+        let mut editor = Editor::with_config(config).map_err(fault)?;
         editor.set_helper(Some(Assistance));
         let history = if keep { history_file() } else { None };
         if let Some(path) = &history {
@@ -63,7 +65,7 @@ impl Reader {
     }
 
     /// The next line, with the lines it goes on in. Ctrl-C clears the line; a second one, or Ctrl-D, is the end.
-    pub(super) fn next(&mut self, output: &Output) -> anyhow::Result<Line> {
+    pub(super) fn next(&mut self, output: &Output) -> Result<Line> {
         let editor = match self {
             Reader::Pipe => return piped(),
             Reader::Terminal { editor, .. } => editor,
@@ -74,7 +76,7 @@ impl Reader {
                 Ok(line) => {
                     let line = joined(&line);
                     if !line.trim().is_empty() {
-                        editor.add_history_entry(line.as_str())?;
+                        editor.add_history_entry(line.as_str()).map_err(fault)?;
                     }
                     return Ok(Line::Text(line));
                 }
@@ -83,7 +85,7 @@ impl Reader {
                     output.aside("(Ctrl-C again or Ctrl-D leaves)");
                 }
                 Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(Line::End),
-                Err(error) => return Err(error).context("cannot read from the terminal"),
+                Err(error) => return Err(fault(error)).context("cannot read from the terminal"),
             }
         }
     }
@@ -101,7 +103,7 @@ impl Reader {
 }
 
 /// One line of stdin, and those it goes on in.
-fn piped() -> anyhow::Result<Line> {
+fn piped() -> Result<Line> {
     let mut text = String::new();
     let mut stdin = io::stdin().lock();
     loop {

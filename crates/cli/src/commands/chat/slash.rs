@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::failure::mistake;
+use crate::failure::{Result, mistake};
 
 /// What `/help` shows.
 pub(super) const HELP: &str = "\
@@ -35,7 +35,7 @@ pub(super) enum Slash {
 
 impl Slash {
     /// The command in `line`; `None` for a message.
-    pub(super) fn parse(line: &str) -> anyhow::Result<Option<Slash>> {
+    pub(super) fn parse(line: &str) -> Result<Option<Slash>> {
         if !line.starts_with('/') {
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl Slash {
     }
 }
 
-fn path(name: &str, rest: &str) -> anyhow::Result<PathBuf> {
+fn path(name: &str, rest: &str) -> Result<PathBuf> {
     match rest {
         "" => Err(mistake(format!("{name} needs a file"), format!("for example {name} talk.json"))),
         rest => Ok(PathBuf::from(rest)),

@@ -1,8 +1,9 @@
-//! Customisation (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
+//! Customization (Crayon, arXiv 2406.07007): a person's examples to scores, on the device; a pool's training data to samples.
 
 use std::path::Path;
 
 use crayon_adapters::{AdapterError, Example, Keys, Pool, QueryEncoder, QueryMean, Sample};
+use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
 use crayon_text::{Message, Role, Special};
 
@@ -40,7 +41,7 @@ impl Engine {
             }
         }
         let what = format!("the program holds no pool for {}", self.name());
-        let hint = "give one with --pool; `crayon pool train` makes one".to_owned();
+        let hint = phrase!["name ", Setting::Pool, "; ", Command::TrainPool, " makes one"];
         Err(AdapterError::Unusable { what, hint }.into())
     }
 
