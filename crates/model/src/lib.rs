@@ -4,6 +4,8 @@
 //! ([`KvMemory`]), attention probabilities can be watched ([`ScoreTap`]), and adapters attach to any linear layer by its
 //! [`Site`] ([`Adapter`]).
 //!
+//! `crayon-train` has two more forms of the same mathematics, which learn and judge.
+//!
 //! It is made of blocks that know nothing of a decoder, and other networks can be made of them: [`Linear`] layers multiplied by
 //! a [`Projector`], [`RowNorm`], [`Attention`] (looking back, or in all directions) and [`Mlp`].
 

@@ -1,7 +1,7 @@
 //! The key-value memory of one sequence, as the decoder sees it.
 //!
 //! Layout is `[layer][kv_head][slot][head_dim]`, so that each head owns its slots and may keep a set of its own.
-//! Keys are stored after positions were applied.
+//! Keys are stored after positions were applied. `crayon-pot` has the memories: one that keeps everything, and those of fixed size.
 
 use crayon_kernels::KvSlice;
 

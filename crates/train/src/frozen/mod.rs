@@ -18,13 +18,13 @@ use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, Spec};
 use crayon_kernels::{Pool, ops};
 use crayon_model::rope::Rotations;
-use crayon_model::{ModelError, Projection, Site};
+use crayon_model::{ModelError, Projection, Site, act};
 
 use crate::TrainError;
 use attention::{Angles, Attention};
 use linear::{Linear, parameter};
 pub use linear::{product, transpose};
-use pieces::{RowNorm, act, cross_entropy, slope};
+use pieces::{RowNorm, cross_entropy, slope};
 
 /// Something trained beside fixed linear layers: a LoRA, say.
 pub trait TrainableAdapter {
