@@ -76,7 +76,6 @@ Example:
 }
 
 #[derive(Debug, Group)]
-#[cfg_attr(not(feature = "train"), expect(dead_code, reason = "read, and refused as a whole"))]
 pub(crate) struct PoolTrainArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
