@@ -128,7 +128,7 @@ Licence: MIT OR Apache-2.0, like the project; the data is credited below. Instru
 Train splits only; the last 2 % of every text is validation.
 
 {DATA}
-Held out for customisation: five CLINC150 domains, ten bAbI tasks, and the word tasks that `training/tasks.py` does not name.
+Held out for customization: five CLINC150 domains, ten bAbI tasks, and the word tasks that `training/tasks.py` does not name.
 
 ## Held-out figures
 

@@ -1,4 +1,4 @@
-"""Instruction data: the train splits of public tasks in the chat format. Lists what is held out for customisation tests."""
+"""Instruction data: the train splits of public tasks in the chat format. Lists what is held out for customization tests."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from chat import dialogue
 from listing import listed
 
-# Never trained on: these domains and tasks play the users that a model is later customised to.
+# Never trained on: these domains and tasks play the users that a model is later customized to.
 HELD_OUT_DOMAINS = ["banking", "travel", "kitchen_and_dining", "work", "auto_and_commute"]
 HELD_OUT_BABI = [2, 3, 5, 7, 9, 13, 14, 16, 18, 19]
 INSTRUCTIONS = {

@@ -1,11 +1,18 @@
-"""Runs the commands in a document and writes down what they print.
+"""Runs the commands in documents and writes down what they print, or checks that it is what stands there.
 
     cargo build --release && python3 scripts/docs/refresh.py docs/cli.md
+    python3 scripts/docs/refresh.py --check
 
-In every block marked `console`, a line that begins with `$ ` is a command; what follows is replaced by its output, stdout
-and stderr together. All commands of a document run in one empty folder, with a data folder of their own and no network.
+Without names it takes README.md and docs/*.md. In every block marked `console`, a line that begins with `$ ` is a command;
+what follows is its output, stdout and stderr together. All commands of a document run in one empty folder, with a data
+folder of their own and no network. A block after the line `<!-- not run -->` is left as it is: it needs a download or
+much time, or tells of the processor. Times, speeds and peaks of memory are written down but not compared.
+
+The models' answers are those of the processor at hand; another one may round differently.
 """
 
+import argparse
+import difflib
 import os
 import re
 import subprocess
@@ -14,7 +21,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?P<left><!-- not run -->\n)?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = r"-?\d[\d.,]*"
+# What no two runs have in common, in text and in JSON.
+VARIES = re.compile(rf"(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
+                    rf"|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
 
 
 def commands(block):
@@ -29,28 +40,60 @@ def commands(block):
     return found
 
 
-def refresh(document, folder, environment):
-    def rerun(match):
-        shown = []
-        for command in commands(match[0]):
-            run = subprocess.run(["bash", "-c", command[2:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            shown.append(f"{command}\n{run.stdout.rstrip()}".rstrip() + "\n")
-        return "".join(shown)
+def printed(block, folder, environment):
+    """The block as its commands print it today."""
+    shown = []
+    for command in commands(block):
+        run = subprocess.run(["bash", "-c", command[2:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        shown.append(f"{command}\n{run.stdout.rstrip()}".rstrip() + "\n")
+    return "".join(shown)
 
-    return BLOCK.sub(rerun, document)
+
+def compared(text):
+    """Lines of a block as they are compared."""
+    return VARIES.sub("#", text).splitlines(True)
+
+
+def refresh(path, environment_of):
+    """A document as it would be, and the lines of a comparison with what it is."""
+    text, differences = path.read_text(encoding="utf-8"), []
+
+    def rerun(match):
+        if match["left"]:
+            return match[0]
+        new = printed(match["text"], folder, environment_of(folder))
+        line = text.count("\n", 0, match.start("text")) + 1
+        differences.extend(difflib.unified_diff(compared(match["text"]), compared(new), f"{path}, line {line}",
+                                                "printed today", n=1))
+        return match[0].replace(match["text"], new)
+
+    with tempfile.TemporaryDirectory() as folder:
+        return BLOCK.sub(rerun, text), differences
 
 
 def main():
-    binary = ROOT / "target" / "release"
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            "PATH": f"{os.environ.get('CRAYON_BIN_DIR', binary)}:{os.environ['PATH']}",
-            "HOME": folder, "CRAYON_HOME": f"{folder}/.crayon", "CRAYON_OFFLINE": "1", "LANG": "C.UTF-8",
-        }
-        for name in sys.argv[1:]:
-            path = Path(name)
-            path.write_text(refresh(path.read_text(encoding="utf-8"), folder, environment), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a document is not true")
+    parser.add_argument("documents", nargs="*", type=Path)
+    arguments = parser.parse_args()
+    documents = arguments.documents or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    programs = os.environ.get("CRAYON_BIN_DIR", ROOT / "target" / "release")
+
+    def environment(folder):
+        return {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": folder, "CRAYON_HOME": f"{folder}/.crayon",
+                "CRAYON_OFFLINE": "1", "LANG": "C.UTF-8"}
+
+    failed = False
+    for path in documents:
+        new, differences = refresh(path, environment)
+        sys.stdout.writelines(differences)
+        if arguments.check:
+            failed = failed or bool(differences)
+        else:
+            path.write_text(new, encoding="utf-8")
+    if failed:
+        sys.exit("documents differ from what the program prints; scripts/docs/refresh.py writes them anew")
 
 
 if __name__ == "__main__":

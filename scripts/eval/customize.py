@@ -230,7 +230,7 @@ def main():
         parts.append(f"## Other tasks\n\nQuestion-answer sets, MMLU subjects and others, {middle} examples, {args.wider} draws: is there anything to gain?\n\n" + table(["task", "guessing", *few], lines))
 
     settings = " ".join(f"{key} {value}" for key, value in POOL.items())
-    intro = f"""# Customisation in figures
+    intro = f"""# Customization in figures
 
 Printed by `python3 scripts/eval/customize.py`, which trains the pools, calls `crayon eval customize` on the built-in `mini` and keeps
 finished results. This page: `--sizes {','.join(map(str, args.sizes))} --seeds {args.seeds} --questions {args.questions}`.

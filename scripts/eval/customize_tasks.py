@@ -1,4 +1,4 @@
-"""Tasks of the customisation benchmark: which ones a pool learns, which ones play its users, and how they are put.
+"""Tasks of the customization benchmark: which ones a pool learns, which ones play its users, and how they are put.
 
 Prompts and choices are the sources' own. Where a source has answers without choices, there are four: the right one and three
 others drawn from the task's answers by a fixed seed; with at most six different answers all of them are the choices.

@@ -129,8 +129,8 @@ def main():
                 process.terminate()
                 process.wait()
         print("\n![Accuracy over the server's share](routing-crayon-serve.svg)")
-        print("\n## Told apart: requests of the customised domain and requests outside all domains (AUROC)\n")
-        print("The device is customised with twenty training requests of a CLINC150 domain; the model itself was trained on none of the five.\n\n| domain | inside | outside | by confidence | by scope |\n|---|---|---|---|---|")
+        print("\n## Told apart: requests of the customized domain and requests outside all domains (AUROC)\n")
+        print("The device is customized with twenty training requests of a CLINC150 domain; the model itself was trained on none of the five.\n\n| domain | inside | outside | by confidence | by scope |\n|---|---|---|---|---|")
         for name, found in scoped:
             print(f"| {name} | {found['inside']} | {found['outside']} | {found['confidence']:.3f} | {found['scope']:.3f} |")
 

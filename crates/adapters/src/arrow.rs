@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::{Adapter, LowRankPair, Site};
 
 use crate::keys::{dot, weights};

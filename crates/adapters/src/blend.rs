@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::{LowRankPair, Site};
 
 use crate::{AdapterError, Lora, svd};

@@ -55,6 +55,18 @@ pub enum AdapterError {
         /// What to try.
         hint: Phrase,
     },
+    /// The system gives no randomness.
+    #[error("the system gives no random numbers: {what}")]
+    Randomness {
+        /// The system's answer.
+        what: String,
+    },
+}
+
+impl From<crayon_files::Error> for AdapterError {
+    fn from(error: crayon_files::Error) -> AdapterError {
+        FormatError::from(error).into()
+    }
 }
 
 impl AdapterError {
@@ -95,6 +107,7 @@ impl AdapterError {
 impl Explain for AdapterError {
     fn verdict(&self) -> Verdict {
         match self {
+            AdapterError::Randomness { .. } => Verdict::Fault,
             AdapterError::Format(error) => error.verdict(),
             AdapterError::Model(error) => error.verdict(),
             _ => Verdict::Mistake,
@@ -105,6 +118,7 @@ impl Explain for AdapterError {
         let hint = match self {
             AdapterError::Format(error) => return error.hint(),
             AdapterError::Model(error) => return error.hint(),
+            AdapterError::Randomness { .. } => return None,
             AdapterError::Module { hint, .. } => (*hint).into(),
             AdapterError::OtherBase { .. } => {
                 phrase!["give ", Setting::Model, " it was made for, in the same format"]

@@ -1,7 +1,7 @@
 //! K-means (Lloyd 1957) with k-means++ starts (Arthur and Vassilvitskii 2007), the same for a seed everywhere.
 
 use crate::AdapterError;
-use crate::random::Random;
+use crate::Random;
 use crayon_errors::{Setting, phrase};
 
 /// Starts, of which the best is kept.

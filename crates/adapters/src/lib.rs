@@ -1,7 +1,7 @@
 //! Adapters: LoRA in and out of PEFT's files, a pool of them with a key each, and one adapter blended from a pool for a
 //! person's examples (Crayon, arXiv 2406.07007).
 //!
-//! The steps of a customisation are separate functions, because they may run on different machines:
+//! The steps of a customization are separate functions, because they may run on different machines:
 //! 1. [`QueryEncoder`] turns the tokens of an example's prompt into a query, on the device that holds the examples;
 //! 2. [`Keys::scores`] compares the mean query with the keys of a pool, on the same device: these few numbers are all that
 //!    has to leave it;
@@ -39,8 +39,8 @@ pub use examples::{Example, Examples};
 pub use keys::{Keys, TEMPERATURE, weights};
 pub use kmeans::{Clusters, k_means};
 pub use lora::Lora;
-pub use noise::add_noise;
-pub use plot::svg;
+pub use noise::{add_noise, secret_seed};
+pub use plot::{svg, xml_text};
 pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
 pub use random::Random;

@@ -1,9 +1,17 @@
 //! Noise on scores before they leave a device.
 
-use crate::random::Random;
+use crate::{AdapterError, Random};
+
+/// A seed that nobody can guess, from the operating system.
+///
+/// # Errors
+/// When the system gives no randomness. Noise of a seed that can be guessed would hide nothing.
+pub fn secret_seed() -> Result<u64, AdapterError> {
+    getrandom::u64().map_err(|error| AdapterError::Randomness { what: error.to_string() })
+}
 
 /// Adds Gaussian noise of standard deviation `sigma` to cosines, and keeps them cosines (-1 to 1). Whoever knows `seed` can take
-/// the noise off again: it must come from the system's chance where privacy depends on it.
+/// the noise off again: where privacy depends on it, it is a [`secret_seed`].
 pub fn add_noise(scores: &mut [f32], sigma: f32, seed: u64) {
     let mut random = Random::new(seed, 0x6E01);
     for score in scores {
@@ -25,6 +33,12 @@ mod tests {
         let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
         let spread = (scores.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / scores.len() as f64).sqrt();
         assert!(mean.abs() < 0.003 && (spread - 0.1).abs() < 0.003, "{mean} {spread}");
+    }
+
+    #[test]
+    fn secret_seeds_differ() {
+        let seeds: std::collections::HashSet<u64> = (0..64).map(|_| secret_seed().unwrap()).collect();
+        assert_eq!(seeds.len(), 64);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn svg(pool: &Pool) -> String {
     for (index, member) in pool.members.iter().enumerate() {
         let radius = 8.0 + 24.0 * (member.examples as f64 / most).sqrt();
         let (x, y, colour) = (place_x[index], place_y[index], COLOURS[index % COLOURS.len()]);
-        let name = crayon_formats::xml(&member.name);
+        let name = xml_text(&member.name);
         let _ = writeln!(
             out,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{colour}\" fill-opacity=\"0.75\">\
@@ -38,6 +38,21 @@ pub fn svg(pool: &Pool) -> String {
         );
     }
     out.push_str("</svg>\n");
+    out
+}
+
+/// `text` as XML has it; control characters, which it cannot have, are left out.
+pub fn xml_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            _ => out.push(c),
+        }
+    }
     out
 }
 
@@ -83,6 +98,12 @@ fn scaled(values: &[f64], low: f64, high: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_cannot_break_a_picture() {
+        assert_eq!(xml_text("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
+        assert_eq!(xml_text("a\u{0}b\n"), "ab");
+    }
 
     #[test]
     fn the_main_direction_orders_points_on_a_line() {

@@ -10,7 +10,7 @@ use crayon_errors::{Command, phrase};
 use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint};
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 
 use crate::catalogue::{Catalogue, Listed};
 use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};
@@ -49,7 +49,7 @@ pub struct Pool {
 pub struct Blended {
     /// Weight of each member; they sum to 1.
     pub weights: Vec<f32>,
-    /// The customised adapter.
+    /// The customized adapter.
     pub lora: Lora,
 }
 

@@ -7,7 +7,7 @@
 
 use crayon_formats::spec::Norm;
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, Matrix, Mode, Pool as Threads, Product, dequantize, matmul, ops};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, dequantize, matmul, ops};
 
 use crate::lora::{reorder, stored_order};
 use crate::{AdapterError, Keys};

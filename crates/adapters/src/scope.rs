@@ -1,9 +1,9 @@
-//! What an adapter was customised for: how near a query is to its examples (Crayon, arXiv 2406.07007). A router sends
+//! What an adapter was customized for: how near a query is to its examples (Crayon, arXiv 2406.07007). A router sends
 //! queries from elsewhere to a bigger model.
 //!
 //! It is kept beside the adapter, in a file that PEFT does not look at: `scope.safetensors` with `query` `[1, width]`, the
 //! mean of the examples' centred queries, and `mean` `[1, width]`, the pool's. The adapter itself does not hold them, so it can
-//! be given away without telling what it was customised for.
+//! be given away without telling what it was customized for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,9 +21,9 @@ use crate::keys::{centre, cosine};
 const FILE: &str = "scope.safetensors";
 /// Key of the model's fingerprint in its metadata.
 const BASE: &str = "crayon.base";
-const OTHERS: &str = "take the file away, or customise again";
+const OTHERS: &str = "take the file away, or customize again";
 
-/// The examples an adapter was customised for, as one query.
+/// The examples an adapter was customized for, as one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
     /// `q_c`: the mean of the examples' centred queries, `[width]`.
@@ -48,7 +48,7 @@ impl Scope {
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         self.query.iter().chain(&self.mean).for_each(|value| hash.update(value.to_le_bytes()));
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// Writes it beside the adapter in `folder`, for the model with the fingerprint `base`.

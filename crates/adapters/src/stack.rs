@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::{Adapter, LowRank, Site};
 use sha2::{Digest, Sha256};
 
@@ -78,6 +78,6 @@ impl Adapter for Weighted {
         let mut hash = Sha256::new();
         hash.update(self.stack.fingerprint());
         self.weights.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }

@@ -158,7 +158,7 @@ fn rotate(columns: &mut [Vec<f64>], p: usize, q: usize, c: f64, s: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::Random;
 
     fn random(count: usize, random: &mut Random) -> Vec<f32> {
         (0..count).map(|_| (random.uniform() * 2.0 - 1.0) as f32).collect()

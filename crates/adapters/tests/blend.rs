@@ -5,7 +5,7 @@ mod common;
 use common::{adapted, base, difference, logits, made_up, numbers};
 use crayon_adapters::{Blended, Form, Keys, Lora, Member, Pool, QueryEncoder, Stack, blend, peft, weights};
 use crayon_errors::Explain as _;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::Adapter;
 use crayon_model::Projection::{self, Down, Q, V};
 use proptest::prelude::*;

@@ -1,6 +1,5 @@
 //! Errors as the user meets them: the user's mistake (exit 2, with a hint) or a fault (exit 1).
 
-use std::error::Error;
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
@@ -39,12 +38,6 @@ impl Failure {
     /// Whether the reader of stdout has gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.cause.verdict() == Verdict::Closed
-    }
-
-    /// The error itself, where it is of this kind.
-    pub(crate) fn cause<E: Error + 'static>(&self) -> Option<&E> {
-        let cause: &(dyn Error + 'static) = &*self.cause;
-        cause.downcast_ref()
     }
 
     /// Whether this is Ctrl-C.

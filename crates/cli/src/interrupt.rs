@@ -1,4 +1,5 @@
-//! Ctrl-C: asks the work in hand to stop; pressed again and again, ends the program.
+//! Ctrl-C, and the signals by which systems end programs (SIGTERM, SIGHUP): the work in hand is asked to stop; again and
+//! again, the program ends.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +10,7 @@ const IMPATIENT: u32 = 3;
 static PRESSED: AtomicU32 = AtomicU32::new(0);
 static INSTALLED: OnceLock<bool> = OnceLock::new();
 
-/// From now on Ctrl-C is only noted, for [`requested`]. Call it when input has been read and work begins: a program
+/// From now on Ctrl-C and SIGTERM are only noted, for [`requested`]. Call it when input has been read and work begins: a program
 /// that waits for input should end at once.
 pub(crate) fn watch() {
     INSTALLED.get_or_init(|| {
@@ -23,7 +24,7 @@ pub(crate) fn watch() {
     });
 }
 
-/// Whether Ctrl-C was pressed since [`watch`] or [`forget`].
+/// Whether Ctrl-C was pressed, or a signal came, since [`watch`] or [`forget`].
 pub(crate) fn requested() -> bool {
     PRESSED.load(Ordering::Relaxed) > 0
 }

@@ -4,6 +4,7 @@
 //! prints), `failure` (which exit code an error gets). Nothing here computes: models are opened and run by
 //! `crayon-engine`, measured by `crayon-eval`, downloaded by `crayon-hub`.
 
+mod answering;
 mod args;
 mod commands;
 mod failure;

@@ -113,6 +113,11 @@ impl Output {
         };
     }
 
+    /// A line of progress on stderr, where no bar can be drawn.
+    pub(crate) fn progress(text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
     /// Whether progress can be drawn: somebody watches a terminal that can move its cursor.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet

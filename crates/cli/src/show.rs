@@ -2,18 +2,7 @@
 
 use std::time::Duration;
 
-/// `1,234,567`.
-pub(crate) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(crate) use crayon_errors::count;
 
 /// `1 window`, `1,234 windows`.
 pub(crate) fn counted(number: usize, what: &str) -> String {

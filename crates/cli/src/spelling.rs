@@ -25,6 +25,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Device => "--device",
         Setting::Exact => "--exact",
         Setting::Examples => "--examples",
+        Setting::Force => "--force",
         Setting::Framing => "--framing",
         Setting::Host => "--host",
         Setting::Keep => "--keep",

@@ -1,4 +1,4 @@
-//! Adapters, pools and customisation through the built binary.
+//! Adapters, pools and customization through the built binary.
 
 mod support;
 

@@ -123,6 +123,32 @@ fn nothing_is_overwritten_or_left_behind() {
     assert!(std::fs::metadata(place.path("there.gguf")).unwrap().len() > 1000);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_output_that_is_no_file_is_written_through_or_refused() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    let place = Place::new();
+    place.write("target.gguf", b"old");
+    symlink("target.gguf", place.path("link.gguf")).unwrap();
+    symlink("later", place.path("folder")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap();
+    assert!(made.success());
+    place.mistake(&["convert", "mini", "-o", "link.gguf"], "link.gguf exists", "--force");
+    place.text(&["convert", "mini", "-o", "link.gguf", "--force"]);
+    place.text(&["convert", "mini", "-o", "folder"]);
+    place.text(&["convert", "mini", "-o", "/dev/null", "--format", "gguf"]);
+    place.mistake(&["convert", "mini", "-o", "pipe", "--format", "gguf"], "no program reads from it", "");
+    place.mistake(&["convert", "mini", "-o", "pipe", "--force"], "pipe is a file", ".gguf");
+    let kind = |name: &str| place.path(name).symlink_metadata().unwrap().file_type();
+    assert!(kind("link.gguf").is_symlink() && kind("folder").is_symlink() && kind("pipe").is_fifo());
+    assert!(kind("/dev/null").is_char_device());
+    let ask = |model: &str| place.text(&["ask", "-m", model, "--max-tokens", "8", "What is a dog?"]);
+    assert_eq!(ask("target.gguf"), ask("mini"));
+    assert!(place.path("later/model.safetensors").is_file());
+    assert_eq!(std::fs::read_dir(place.path(".")).unwrap().count(), 5, "something was left behind");
+}
+
 #[test]
 fn stories260k_reproduces_its_recorded_text_word_for_word() {
     let Some(folder) = data("stories260K") else { return };

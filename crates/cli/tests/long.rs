@@ -132,12 +132,40 @@ fn pots_that_cannot_work_are_refused_with_the_size_that_can() {
     assert!(!run(&(smallest - 1).to_string()).status.success());
     place.mistake(&["ask", "-c", &story, "--pot", "5000", "--keep", "4999", "Who sang?"], "", "");
     place.mistake(&["ask", "--pot", "many", "Hi"], "is no size", "--help");
+    let smooth = ["ask", "-c", &story, "--pot", "96", "--smooth", "0", "Who sang?"];
+    place.mistake(&smooth, "over 0 entries", "--smooth is 1 for none");
     place.mistake(
         &["ask", "-c", &story, "--pot", "96", "--novelty", "2", "Who sang?"],
         "between 0 and 1",
         "",
     );
     place.mistake(&["ask", "-c", &story, "--pot", "96", "--policy", "magic", "Hi"], "magic", "--help");
+}
+
+#[test]
+fn the_size_named_is_the_smallest_that_works_with_the_question_as_catalyst_too() {
+    let place = Place::new();
+    place.write("story.txt", story(80));
+    let story = path(&place, "story.txt");
+    for question in
+        ["Who sang?", "Who of all the people in the story sang a song, and what was it about in the end?"]
+    {
+        let run = |size: usize| {
+            let size = size.to_string();
+            place
+                .crayon(&["ask", "-c", &story, "--max-tokens", "4", "--pot", &size, question])
+                .output()
+                .unwrap()
+        };
+        let named = |size: usize| -> usize {
+            let error = stderr(&run(size));
+            let rest = error.split("works here has ").nth(1).unwrap_or_else(|| panic!("{size}: {error}"));
+            rest.split(' ').next().unwrap().parse().unwrap()
+        };
+        let smallest = named(0);
+        assert!([1, 12, 20, smallest - 1].into_iter().all(|size| named(size) == smallest), "{smallest}");
+        assert!([0, 1, 7, 19].into_iter().all(|more| run(smallest + more).status.success()), "{smallest}");
+    }
 }
 
 #[test]

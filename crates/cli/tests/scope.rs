@@ -1,4 +1,4 @@
-//! Scope: how near a question is to what an adapter was customised for, and who answers what lies elsewhere.
+//! Scope: how near a question is to what an adapter was customized for, and who answers what lies elsewhere.
 
 #[path = "support/pools.rs"]
 mod pools;
@@ -94,7 +94,7 @@ fn questions_from_elsewhere_go_to_the_server_by_a_calibrated_threshold() {
     for options in [&custom[..], &["-a", "out"]] {
         let (near, far) = (ask(options, NEAR), ask(options, FAR));
         assert_eq!((&near["where"], &far["where"]), (&"device".into(), &"server".into()), "{near} {far}");
-        assert!(far["reason"].as_str().unwrap().contains("outside the customised task"), "{far}");
+        assert!(far["reason"].as_str().unwrap().contains("outside the customized task"), "{far}");
         assert!(scope(&far) < 0.5 && far["adapter"].is_object(), "{far}");
         // The device has not written a word of it.
         assert!(far["confidence"].is_null() && near["confidence"].is_f64(), "{far}");
@@ -114,13 +114,13 @@ fn questions_from_elsewhere_go_to_the_server_by_a_calibrated_threshold() {
     assert!(reason.contains("outside") && reason.contains("the server failed"), "{value}");
     assert!(value["confidence"].is_f64() && !value["text"].as_str().unwrap().is_empty(), "{value}");
 
-    // Thresholds of one customisation are not used for another, nor for the model alone.
+    // Thresholds of one customization are not used for another, nor for the model alone.
     place.write("other.jsonl", "{\"prompt\": \"seven plus nine\"}\n");
     let other = ["ask", "--server", &gone, "--server-model", "m", "--thresholds", written];
     place.mistake(
         &[&other[..], &["--examples", "other.jsonl", "--pool", "pool", "hi"]].concat(),
-        "customised",
+        "customized",
         "calibrate",
     );
-    place.mistake(&[&other[..], &["hi"]].concat(), "customised", "calibrate");
+    place.mistake(&[&other[..], &["hi"]].concat(), "customized", "calibrate");
 }

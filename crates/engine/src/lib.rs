@@ -40,7 +40,7 @@ pub use customize::{BUILT_IN, Scored};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Timing};
-pub use long::stays;
+pub use long::{CachedRead, stays};
 pub use open::{Engine, Settings};
 pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use crayon_model::Scratch;
-use crayon_pot::{GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
+use crayon_pot::{Attention, GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
 use crayon_text::{Message, Role, Special};
 
 use crate::{Engine, EngineError, Session};
@@ -30,12 +30,17 @@ pub fn stays(prompt: &[u32], frame: &[u32]) -> [Range<u32>; 2] {
 }
 
 impl Engine {
-    /// A pot of `entries` with InfiniPot and the general catalyst prompt; the storage is the engine's.
+    /// A pot of `entries` with InfiniPot and the general catalyst prompt, which a model without tokenizer does not get;
+    /// the storage is the engine's.
     ///
     /// # Errors
-    /// When the model has no tokenizer.
+    /// When the catalyst prompt cannot be made of the chat template.
     pub fn pot_options(&self, entries: usize) -> Result<PotOptions, EngineError> {
-        let mut options = PotOptions::new(entries, self.catalyst(GENERAL_CATALYST)?);
+        let catalyst = match self.tokenizer() {
+            Ok(_) => self.catalyst(GENERAL_CATALYST)?,
+            Err(_) => Vec::new(),
+        };
+        let mut options = PotOptions::new(entries, catalyst);
         options.storage = self.kv_type();
         Ok(options)
     }
@@ -56,11 +61,21 @@ impl Engine {
     /// A session that reads any length into a pot. `pinned` tokens are going to be pinned.
     ///
     /// # Errors
-    /// When the pot is too small or too large, or the model's positions cannot be moved.
+    /// When the pot is too small or too large, the model's positions cannot be moved, or the policy needs a tokenizer that
+    /// the model does not have.
     pub fn pot_session(&self, options: PotOptions, pinned: usize) -> Result<Session<'_>, EngineError> {
         options.check(self.spec(), pinned)?;
-        let wants = named(&options.policy).is_some_and(|policy| policy.make(&options).needs().budgets);
-        let budgets = if wants { Some(self.sensitivity(options.entries)?) } else { None };
+        let needs = named(&options.policy).map(|policy| policy.make(&options).needs());
+        if needs.as_ref().is_some_and(|needs| needs.attention == Attention::Catalyst)
+            && options.catalyst.is_empty()
+        {
+            self.tokenizer()?;
+        }
+        let budgets = if needs.is_some_and(|needs| needs.budgets) {
+            Some(self.sensitivity(options.entries)?)
+        } else {
+            None
+        };
         Ok(Session::new(self, Pot::new(self.spec(), options, pinned, budgets.as_deref())?))
     }
 
@@ -98,6 +113,15 @@ impl Engine {
     }
 }
 
+/// What reading with a cache did.
+#[derive(Debug)]
+pub struct CachedRead {
+    /// Tokens read anew.
+    pub read: usize,
+    /// Why the cache did not take them, if it did not.
+    pub not_kept: Option<EngineError>,
+}
+
 impl Session<'_> {
     /// Writes everything this session holds to `path`, with a `note` of the caller's.
     ///
@@ -120,21 +144,21 @@ impl Session<'_> {
     }
 
     /// Like [`set_text`](Self::set_text); the first `stable` tokens come from `cache` where it has them, and are kept
-    /// there otherwise. Returns how many tokens were read anew.
+    /// there otherwise. A cache that takes nothing does not keep the text from being read.
     ///
     /// # Errors
-    /// As [`set_text`](Self::set_text); a cache that cannot be written is an error too.
+    /// As [`set_text`](Self::set_text).
     pub fn set_text_cached(
         &mut self,
         prompt: &[u32],
         stable: usize,
         cache: &crayon_pot::PrefixCache,
         watch: &mut dyn FnMut(crate::Fed) -> ControlFlow<()>,
-    ) -> Result<usize, EngineError> {
+    ) -> Result<CachedRead, EngineError> {
         // The last token is always read, because its logits are wanted.
         let stable = stable.min(prompt.len().saturating_sub(1));
         if stable == 0 {
-            return self.set_text(prompt, watch);
+            return Ok(CachedRead { read: self.set_text(prompt, watch)?, not_kept: None });
         }
         self.forget();
         let owner = self.owner();
@@ -144,13 +168,13 @@ impl Session<'_> {
                 self.logits = logits;
                 self.pin(self.pins.clone())?;
                 self.feed(&prompt[stable..], watch)?;
-                Ok(prompt.len() - stable)
+                Ok(CachedRead { read: prompt.len() - stable, not_kept: None })
             }
             None => {
                 self.feed(&prompt[..stable], watch)?;
-                cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits)?;
+                let stored = cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits);
                 self.feed(&prompt[stable..], watch)?;
-                Ok(prompt.len())
+                Ok(CachedRead { read: prompt.len(), not_kept: stored.err().map(EngineError::from) })
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Adapter, Decoder};
 use crayon_pot::{KvStorage, Pot};
 use crayon_text::{ChatTemplate, Tokenizer};
@@ -31,7 +31,7 @@ pub struct Engine {
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
     template: Option<ChatTemplate>,
-    pool: Pool,
+    pool: Threads,
     kv: KvStorage,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
@@ -87,7 +87,7 @@ impl Engine {
             decoder,
             tokenizer,
             template,
-            pool: Pool::new(settings.threads.unwrap_or_else(cores).max(1)),
+            pool: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
             adapter: None,
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// The threads it runs on.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &Threads {
         &self.pool
     }
 

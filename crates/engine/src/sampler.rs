@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use crayon_formats::Generation;
 use crayon_kernels::ops;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::EngineError;
 
@@ -114,7 +116,7 @@ pub struct Drawn {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
-    state: u64,
+    random: SplitMix64,
     candidates: Vec<(u32, f32)>,
     seen: Vec<bool>,
 }
@@ -123,8 +125,8 @@ impl Sampler {
     /// Refuses parameters outside their ranges.
     pub fn new(sampling: Sampling) -> Result<Sampler, EngineError> {
         sampling.check()?;
-        let state = sampling.seed;
-        Ok(Sampler { sampling, state, candidates: Vec::new(), seen: Vec::new() })
+        let random = SplitMix64::seed_from_u64(sampling.seed);
+        Ok(Sampler { sampling, random, candidates: Vec::new(), seen: Vec::new() })
     }
 
     /// Draws from `logits`; `answer` is what was written so far. `None` when a logit is not a number or none is
@@ -230,14 +232,9 @@ impl Sampler {
         }
     }
 
-    /// A number in [0, 1): splitmix64, whose sequence is fixed by its seed on every platform.
+    /// A number in [0, 1). The sequence of splitmix64 is fixed by its seed on every platform.
     fn uniform(&mut self) -> f32 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (z >> 40) as f32 / (1u64 << 24) as f32
+        (self.random.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 }
 

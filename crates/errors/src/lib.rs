@@ -3,11 +3,13 @@
 //! Libraries state facts and name settings as values ([`Setting`], [`Command`]). How a setting is spelled is decided
 //! at the rim: the program prints `--pot`, the server prints the field `pot`. So no library ever names a flag.
 
+mod number;
 mod phrase;
 mod setting;
 
 use std::io;
 
+pub use number::count;
 pub use phrase::{Phrase, Piece};
 pub use setting::{Command, Setting};
 

@@ -36,6 +36,7 @@ named! {
         Device => "the training device",
         Exact => "exact arithmetic",
         Examples => "the examples",
+        Force => "blending by force",
         Framing => "the framing",
         Host => "the address to listen on",
         Keep => "the entries kept",

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crayon_adapters::xml_text;
+
 /// Curves of shares (0 to 1) over shares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
@@ -64,8 +66,7 @@ impl Chart {
         rows.iter().for_each(|row| line(x(0.0), y(*row), x(1.0), y(*row)));
         columns.iter().for_each(|column| line(x(*column), TOP, x(*column), HEIGHT - BOTTOM));
         let mut text = |x: f64, y: f64, more: &str, words: &str| {
-            let _ =
-                writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\"{more}>{}</text>", crayon_formats::xml(words));
+            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\"{more}>{}</text>", xml_text(words));
         };
         text(WIDTH / 2.0, 26.0, " font-size=\"16\" font-weight=\"bold\"", &self.title);
         text(x(0.5), HEIGHT - 16.0, "", &self.x_label);

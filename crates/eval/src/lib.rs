@@ -6,7 +6,7 @@
 //! - [`perplexity`]: mean negative log-likelihood of a text in independent windows;
 //! - [`logits`]: what the network computes, for comparison with other implementations;
 //! - [`choice`]: multiple choice by log-likelihood, on the files [`tasks`] reads;
-//! - [`mod@customise`]: a pool's blend beside other ways to serve a person from a few examples;
+//! - [`mod@customize`]: a pool's blend beside other ways to serve a person from a few examples;
 //! - [`routing`]: what a server's share of the questions brings;
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
@@ -14,7 +14,7 @@
 pub mod bench;
 mod chart;
 mod choice;
-pub mod customise;
+pub mod customize;
 mod error;
 mod input;
 mod logits;

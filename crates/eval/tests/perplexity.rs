@@ -5,8 +5,11 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{CONTEXT, checkpoint, engine, go_on, ids, log_softmax, plain_logits};
+use crayon_engine::{Engine, ModelSource, Settings};
 use crayon_errors::Explain as _;
+use crayon_eval::pots::perplexity_through_pot;
 use crayon_eval::{EvalError, logits, perplexity, perplexity_of_text};
+use crayon_pot::{Attention, POLICIES};
 use crayon_text::Special;
 
 /// Sum of negative log-likelihoods of all but the first of `window`.
@@ -111,4 +114,23 @@ fn logits_are_those_of_the_plain_form() {
     }
     assert!(logits(&engine, &[], true).is_err());
     assert!(logits(&engine, &common::ids(CONTEXT + 1), true).unwrap_err().to_string().contains("65"));
+}
+
+#[test]
+fn token_ids_need_no_tokenizer_unless_the_policy_asks_in_words() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/llama");
+    let engine = Engine::open(&ModelSource::Path(folder), &Settings::default()).unwrap();
+    assert!(engine.tokenizer().is_err());
+    let ids: Vec<u32> = (0..60).map(|id| id % 20).collect();
+    assert_eq!(perplexity(&engine, &ids, None, &mut go_on).unwrap().tokens, 59);
+    for policy in &POLICIES {
+        let mut options = engine.pot_options(32).unwrap();
+        options.policy = policy.name.to_owned();
+        let needs = policy.make(&options).needs();
+        let in_words = needs.attention == Attention::Catalyst || needs.budgets;
+        match perplexity_through_pot(&engine, &ids, options, &mut go_on) {
+            Ok(result) => assert!(!in_words && result.distillations > 0, "{}", policy.name),
+            Err(error) => assert!(in_words && error.to_string().contains("no tokenizer"), "{error}"),
+        }
+    }
 }

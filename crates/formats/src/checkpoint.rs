@@ -338,7 +338,7 @@ impl Checkpoint {
             hash.update(format!("replaced {name}"));
             hash.update(&*tensor.data);
         }
-        crate::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     /// The GGUF file behind this checkpoint, if it is one.

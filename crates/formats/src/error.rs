@@ -88,6 +88,12 @@ impl Error {
     }
 }
 
+impl From<crayon_files::Error> for Error {
+    fn from(error: crayon_files::Error) -> Error {
+        Error::io(&error.path, error.action, error.cause)
+    }
+}
+
 /// `name` fit for a terminal: control characters escaped, long ones cut. Names come from files.
 pub(crate) fn shown(name: &str) -> String {
     const LONGEST: usize = 120;

@@ -12,11 +12,11 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crayon_files::OutputFile;
 use crayon_kernels::Format;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use crate::atomic::AtomicFile;
 use crate::bytes::Bytes;
 use crate::error::{DAMAGED, Error, Result, shown};
 use crate::tensor::{Tensor, stored_bytes, unfit};
@@ -264,7 +264,7 @@ fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> R
 /// A safetensors file in the making: the table first, then the data of every tensor in the order announced.
 #[derive(Debug)]
 pub struct Writer {
-    out: AtomicFile,
+    out: OutputFile,
     file: String,
     /// Tensors still to come, last first, with their sizes in bytes.
     pending: Vec<(String, usize)>,
@@ -279,7 +279,7 @@ impl Writer {
         let file = path.display().to_string();
         let (beginning, mut pending) = table(&file, tensors, metadata)?;
         pending.reverse();
-        let mut out = AtomicFile::create(path)?;
+        let mut out = OutputFile::create(path)?;
         out.write(&beginning)?;
         Ok(Writer { out, file, pending })
     }
@@ -290,7 +290,7 @@ impl Writer {
     /// If its size is not what was announced, or the disk does not take it.
     pub fn tensor(&mut self, data: &[u8]) -> Result<()> {
         match self.pending.pop() {
-            Some((_, size)) if size == data.len() => self.out.write(data),
+            Some((_, size)) if size == data.len() => Ok(self.out.write(data)?),
             Some((name, size)) => {
                 Err(Error::tensor(&self.file, &name, format!("takes {size} bytes, got {}", data.len())))
             }
@@ -305,7 +305,7 @@ impl Writer {
     pub fn finish(self) -> Result<()> {
         match self.pending.last() {
             Some((name, _)) => Err(Error::tensor(&self.file, name, "was announced but not written")),
-            None => self.out.commit(),
+            None => Ok(self.out.commit()?),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Router {
     }
 
     /// Up-front routing: what is decided before the device has written anything. `scope` is the cosine between the
-    /// query and the customised task, where there is one. `None` means that the device begins.
+    /// query and the customized task, where there is one. `None` means that the device begins.
     pub fn before(&self, scope: Option<f32>) -> Option<Decision> {
         if let Some(reason) = &self.closed {
             return Some(Decision::new(Place::Device, reason.clone()));
@@ -125,7 +125,7 @@ impl Router {
             return Some(Decision::new(Place::Server, "the server was asked for"));
         }
         let (Some(scope), Some(threshold)) = (scope, self.thresholds.scope) else { return None };
-        let reason = format!("outside the customised task: scope {scope:.3} is below {threshold:.3}");
+        let reason = format!("outside the customized task: scope {scope:.3} is below {threshold:.3}");
         (scope < threshold).then(|| Decision::new(Place::Server, reason))
     }
 

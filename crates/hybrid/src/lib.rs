@@ -1,7 +1,7 @@
 //! Hybrid inference (Crayon, arXiv 2406.07007): the device answers what it can, a bigger model on a server the rest.
 //!
 //! - [`confidence`]: how sure the device's model is of what it says;
-//! - [`Thresholds`]: which confidence, and which closeness to the customised task, is enough; calibrated from held-out
+//! - [`Thresholds`]: which confidence, and which closeness to the customized task, is enough; calibrated from held-out
 //!   queries for a wanted share of the server;
 //! - [`Router`]: who answers, and why, before the device has begun and after;
 //! - [`Remote`]: any server with OpenAI's chat interface, with patience for its failures;

@@ -218,7 +218,7 @@ fn exchange(http: &Http, call: &Call, most: u64, until: Instant) -> Result<Vec<u
 
 /// SHA-256 of a pool's keys, as both sides tell it.
 pub fn digest(bytes: &[u8]) -> String {
-    crayon_formats::hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// A score as a server gets it: six decimals.

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use serde::{Deserialize, Serialize};
 
 use crate::HybridError;
@@ -27,7 +27,7 @@ const LARGEST: u64 = 1 << 16;
 pub struct Signals {
     /// How sure the device's model is, 0 to 1; `None` (an empty answer) counts as 0.
     pub confidence: Option<f32>,
-    /// Cosine between the query and the customised task, -1 to 1; `None` where nothing was customised.
+    /// Cosine between the query and the customized task, -1 to 1; `None` where nothing was customized.
     pub scope: Option<f32>,
 }
 
@@ -58,7 +58,7 @@ impl Thresholds {
         confidence.unwrap_or(0.0) < self.confidence
     }
 
-    /// Whether the query lies outside the customised task.
+    /// Whether the query lies outside the customized task.
     pub fn outside(&self, scope: Option<f32>) -> bool {
         matches!((scope, self.scope), (Some(scope), Some(threshold)) if scope < threshold)
     }
@@ -125,7 +125,7 @@ pub struct Calibration {
     version: u32,
     /// Fingerprint of the model whose confidences they are.
     pub model: String,
-    /// What the model was customised for, as a fingerprint; `None` for the model itself.
+    /// What the model was customized for, as a fingerprint; `None` for the model itself.
     #[serde(default)]
     pub custom: Option<String>,
     /// Tokens of the answer after which it is decided; the whole answer when `None`.
@@ -141,7 +141,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// [`calibrate`], for the model with this fingerprint, customised for what `custom` is the fingerprint of.
+    /// [`calibrate`], for the model with this fingerprint, customized for what `custom` is the fingerprint of.
     ///
     /// # Errors
     /// As [`calibrate`].
@@ -173,14 +173,14 @@ impl Calibration {
     pub fn save(&self, path: &Path) -> Result<(), HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let text = serde_json::to_string_pretty(self).map_err(|error| wrong(error.to_string()))? + "\n";
-        atomic::write_file(path, text.as_bytes()).map_err(|error| wrong(error.to_string()))
+        write_file(path, text.as_bytes()).map_err(|error| wrong(error.to_string()))
     }
 
-    /// Reads the file; the thresholds must be those of `model`, customised as `custom` says or not at all. Those of the
-    /// model itself serve where it is customised too, without a threshold of scope.
+    /// Reads the file; the thresholds must be those of `model`, customized as `custom` says or not at all. Those of the
+    /// model itself serve where it is customized too, without a threshold of scope.
     ///
     /// # Errors
-    /// When the file cannot be read, is something else, or belongs to another model or customisation.
+    /// When the file cannot be read, is something else, or belongs to another model or customization.
     pub fn load(path: &Path, model: &str, custom: Option<&str>) -> Result<Calibration, HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
@@ -197,7 +197,7 @@ impl Calibration {
             return Err(wrong("made with another model, whose confidences mean something else".to_owned()));
         }
         if calibration.custom.is_some() && calibration.custom.as_deref() != custom {
-            let what = "made with the model customised for something else than it is now";
+            let what = "made with the model customized for something else than it is now";
             return Err(wrong(what.to_owned()));
         }
         if calibration.after == Some(0) {
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(Calibration::load(&path, "print", Some("mine")).unwrap(), mine);
         for custom in [None, Some("yours")] {
             let error = Calibration::load(&path, "print", custom).unwrap_err();
-            assert!(error.to_string().contains("customised"), "{error}");
+            assert!(error.to_string().contains("customized"), "{error}");
         }
         let other = Calibration::load(&path, "other", None).unwrap_err();
         assert!(other.to_string().contains("another model") && other.hint().is_some(), "{other}");

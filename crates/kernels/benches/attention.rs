@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crayon_kernels::{AttentionShape, KvSlice, Pool, attend, attend_heads, limits};
+use crayon_kernels::{AttentionShape, KvSlice, Threads, attend, attend_heads, limits};
 use half::f16;
 
 /// Name, query heads, key-value heads, width of a head, layers.
@@ -41,7 +41,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let slots = numbers.first().copied().unwrap_or(4096);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let pool = Pool::new(numbers.get(1).copied().unwrap_or(threads));
+    let pool = Threads::new(numbers.get(1).copied().unwrap_or(threads));
     let limits = limits::measure(&pool);
     println!("{:.1} GB/s, {:.0} Gflop/s of f32", limits.bandwidth_gb_s, limits.f32_gflops);
     for (name, heads, kv_heads, dim, layers) in SHAPES {

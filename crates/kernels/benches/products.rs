@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Module, Tensor};
-use crayon_kernels::{Activations, Format, Matrix, Mode, Pool, Product, limits, matmul, quantize_rows};
+use crayon_kernels::{Activations, Format, Matrix, Mode, Product, Threads, limits, matmul, quantize_rows};
 
 const LAYERS: usize = 24;
 const ROUNDS: usize = 7;
@@ -64,7 +64,7 @@ fn main() -> candle_core::Result<()> {
     let usual = vec![Format::Q8_0, Format::W8A8, Format::Q4_0, Format::W4A8, Format::Q4K];
     let formats = if named.is_empty() { usual } else { named };
     let threads = std::thread::available_parallelism()?.get();
-    let pool = Pool::new(threads);
+    let pool = Threads::new(threads);
     let limits = limits::measure(&pool);
     println!("{threads} threads, {:?}", limits::features());
     println!(

@@ -15,10 +15,10 @@ mod parts;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "AMX reads them"))]
 mod tiles;
 
-use crate::pool::Disjoint;
 use crate::quants::{LARGE, SMALL};
+use crate::threads::Disjoint;
 use crate::variant::{self, Variant};
-use crate::{Format, Mode, Pool};
+use crate::{Format, Mode, Threads};
 use lanes::Lanes;
 pub(crate) use parts::Parts;
 #[cfg(target_arch = "x86_64")]
@@ -179,7 +179,7 @@ impl Activations {
     }
 
     /// [`Activations::set`] by all threads, for many rows.
-    pub fn set_with(&mut self, pool: &Pool, x: &[f32], m: usize, cols: usize) {
+    pub fn set_with(&mut self, pool: &Threads, x: &[f32], m: usize, cols: usize) {
         /// Lines a task copies: 64 KB.
         const EACH: usize = 1024;
         self.resize(x, m, cols);
@@ -241,14 +241,14 @@ impl Activations {
     /// are kept. Quantises nothing in [`Mode::Exact`].
     ///
     /// Panics when a format's blocks do not divide a row.
-    pub fn prepare(&mut self, pool: &Pool, formats: impl Iterator<Item = Format>, mode: Mode) {
+    pub fn prepare(&mut self, pool: &Threads, formats: impl Iterator<Item = Format>, mode: Mode) {
         self.prepare_for(variant::chosen(), pool, formats, mode);
     }
 
     pub(crate) fn prepare_for(
         &mut self,
         variant: &Variant,
-        pool: &Pool,
+        pool: &Threads,
         formats: impl Iterator<Item = Format>,
         mode: Mode,
     ) {
@@ -317,7 +317,7 @@ impl Activations {
             }
     }
 
-    fn quantize<const BLOCK: usize>(&mut self, variant: &Variant, pool: &Pool) {
+    fn quantize<const BLOCK: usize>(&mut self, variant: &Variant, pool: &Threads) {
         let small = BLOCK == SMALL;
         let rows = floats(&self.lines, self.m * self.cols);
         let form = if small { &mut self.small } else { &mut self.large };
@@ -346,7 +346,7 @@ impl Activations {
         });
     }
 
-    fn make_panel(&mut self, pool: &Pool, small: bool, wide: bool) {
+    fn make_panel(&mut self, pool: &Threads, small: bool, wide: bool) {
         let form = if small { &mut self.small } else { &mut self.large };
         let panel = &mut form.panel;
         let fresh = !(panel.bytes_ready || panel.wide_ready);
@@ -445,7 +445,7 @@ mod tests {
         row[2] = 2.5;
         row[40] = f32::NAN;
         x.set(&row, 1, 64);
-        x.prepare(&Pool::new(1), [Format::Q8_0].into_iter(), Mode::Fast);
+        x.prepare(&Threads::new(1), [Format::Q8_0].into_iter(), Mode::Fast);
         assert_eq!(&x.small.codes[..4], [127, -64, 2, 0]);
         assert_eq!(x.small.scales[0], 1.0);
         assert!(x.small.scales[1].is_nan());
@@ -457,7 +457,7 @@ mod tests {
         for (m, cols) in [(0, 5), (1, 7), (40, 1031), (3, 32_768)] {
             let x: Vec<f32> = (0..m * cols).map(|i| i as f32).collect();
             let mut activations = Activations::new();
-            activations.set_with(&Pool::new(3), &x, m, cols);
+            activations.set_with(&Threads::new(3), &x, m, cols);
             assert_eq!(activations.rows(), x);
         }
     }
@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn all_variants_quantise_alike() {
         let row: Vec<f32> = (0..512).map(|i| ((i * 7919) % 1000) as f32 * 0.013 - 6.5).collect();
-        let pool = Pool::new(2);
+        let pool = Threads::new(2);
         for variant in variant::ALL.iter().filter(|v| (v.available)()) {
             for tiny in [1.0, 1e-38, 1e-45, 1e30] {
                 let row: Vec<f32> = row.iter().map(|v| v * tiny).collect();

@@ -1,6 +1,6 @@
 //! Parallel work over the pieces of one buffer.
 
-use crate::Pool;
+use crate::Threads;
 
 /// The start of a buffer whose disjoint pieces go to different threads.
 struct Start<T>(*mut T);
@@ -8,7 +8,7 @@ struct Start<T>(*mut T);
 // SAFETY: the pointer is only used to make pieces that do not overlap, each claimed by one task.
 unsafe impl<T: Send> Sync for Start<T> {}
 
-impl Pool {
+impl Threads {
     /// Calls `f(i, piece)` for every piece of `chunk` values of `data` (the last may be shorter), spread over the
     /// threads.
     ///
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn every_piece_is_seen_once() {
         for threads in [1, 2, 3] {
-            let pool = Pool::new(threads);
+            let pool = Threads::new(threads);
             for (len, chunk) in [(0, 4), (1, 4), (8, 4), (9, 4), (1000, 7)] {
                 let mut data = vec![0usize; len];
                 pool.for_each_chunk(&mut data, chunk, |i, piece| {

@@ -16,9 +16,9 @@ mod hints;
 pub mod limits;
 mod matrix;
 pub mod ops;
-mod pool;
 mod products;
 mod quants;
+mod threads;
 pub mod timing;
 mod variant;
 
@@ -26,6 +26,6 @@ pub use activations::Activations;
 pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_heads};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
-pub use pool::Pool;
 pub use products::{Mode, Product, matmul};
 pub use quants::{dequantize, dequantize_rows, quantize, quantize_rows};
+pub use threads::Threads;

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::{Format, Pool, variant};
+use crate::{Format, Threads, variant};
 
 /// Measured ceilings of this machine with the pool's threads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +63,7 @@ const PARTS: usize = 8;
 const STREAMS: usize = 8;
 
 /// Measures the three ceilings, in about a second, with all threads of the pool.
-pub fn measure(pool: &Pool) -> Limits {
+pub fn measure(pool: &Threads) -> Limits {
     Limits {
         bandwidth_gb_s: bandwidth(pool),
         int8_gops: rate(pool, variant::chosen().peak_int8),
@@ -71,7 +71,7 @@ pub fn measure(pool: &Pool) -> Limits {
     }
 }
 
-fn bandwidth(pool: &Pool) -> f64 {
+fn bandwidth(pool: &Threads) -> f64 {
     let words = vec![1u64; BYTES / 8];
     let mut best = 0.0f64;
     let start = Instant::now();
@@ -110,13 +110,13 @@ fn read(words: &[u64]) -> u64 {
 }
 
 /// Runs `burst`, which returns how many operations it did, on all threads; 10^9 operations a second.
-fn rate(pool: &Pool, burst: fn() -> u64) -> f64 {
+fn rate(pool: &Threads, burst: fn() -> u64) -> f64 {
     let mut best = 0.0f64;
     let start = Instant::now();
     while start.elapsed() < EACH {
         let done = std::sync::atomic::AtomicU64::new(0);
         let round = Instant::now();
-        pool.run(pool.threads() * 16, |_| {
+        pool.run(pool.count() * 16, |_| {
             done.fetch_add(burst(), std::sync::atomic::Ordering::Relaxed);
         });
         best = best.max(done.into_inner() as f64 / round.elapsed().as_secs_f64() / 1e9);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn limits_are_positive_and_every_format_has_a_kernel() {
-        let limits = measure(&Pool::new(2));
+        let limits = measure(&Threads::new(2));
         assert!(
             limits.bandwidth_gb_s > 0.1 && limits.int8_gops > 0.1 && limits.f32_gflops > 0.1,
             "{limits:?}"

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::products::{Product, matmul_with};
-use crate::{Activations, Matrix, Mode, Pool, variant};
+use crate::{Activations, Matrix, Mode, Threads, variant};
 
 /// One variant's time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Timed {
 
 /// Times `x W^T` with `m` rows of made-up activations in every available variant, best variant first. Each product runs
 /// for about `each`, and at least twice.
-pub fn time(pool: &Pool, weight: Matrix<'_>, m: usize, each: Duration) -> Vec<Timed> {
+pub fn time(pool: &Threads, weight: Matrix<'_>, m: usize, each: Duration) -> Vec<Timed> {
     let values: Vec<f32> = (0..m * weight.cols).map(|i| ((i * 7919) % 1000) as f32 * 0.002 - 1.0).collect();
     let mut x = Activations::new();
     let mut out = vec![0.0; m * weight.rows];
@@ -56,7 +56,7 @@ mod tests {
         let mut bytes = Vec::new();
         quantize_rows(Format::Q8_0, 64, &vec![0.5; 64 * 48], &mut bytes);
         let weight = Matrix::new(Format::Q8_0, 48, 64, &bytes).unwrap();
-        let timed = time(&Pool::new(2), weight, 5, Duration::ZERO);
+        let timed = time(&Threads::new(2), weight, 5, Duration::ZERO);
         assert!(timed.iter().all(|timed| timed.seconds.is_finite() && timed.seconds > 0.0));
         assert_eq!(timed.iter().filter(|timed| timed.chosen).count(), 1);
         assert_eq!(timed.last().map(|timed| timed.variant), Some("portable"));

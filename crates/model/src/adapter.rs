@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Activations, Matrix, Mode, Pool, Product, matmul};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul};
 use sha2::{Digest, Sha256};
 
 use crate::ModelError;
@@ -100,7 +100,7 @@ impl fmt::Display for Site {
 pub trait Adapter: Send + Sync {
     /// Adds this adapter's contribution for `site` to `out`: `x` is `[rows, in]`, `out` is `[rows, out]`. Sites it
     /// does not adapt are left as they are.
-    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool);
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads);
 
     /// Text that differs between adapters that answer differently: keys and values computed through one are never
     /// used with another.
@@ -161,7 +161,7 @@ impl LowRank {
         x: &[f32],
         rows: usize,
         out: &mut [f32],
-        pool: &Pool,
+        pool: &Threads,
         gains: &[f32],
     ) {
         let Some(pair) = self.pairs.get(&site) else { return };
@@ -188,7 +188,7 @@ impl LowRank {
 }
 
 impl Adapter for LowRank {
-    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Pool) {
+    fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads) {
         self.add_weighted(site, x, rows, out, pool, &[]);
     }
 
@@ -205,7 +205,7 @@ impl Adapter for LowRank {
                 hash.update(&bytes);
             }
         }
-        crayon_formats::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 
@@ -222,7 +222,7 @@ thread_local! {
 }
 
 fn product(
-    pool: &Pool,
+    pool: &Threads,
     x: &[f32],
     rows: usize,
     weight: Matrix<'_>,

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use crayon_kernels::{AttentionShape, Pool, Tap, attend, attend_heads};
+use crayon_kernels::{AttentionShape, Tap, Threads, attend, attend_heads};
 
 use crate::linear::some_rows;
 use crate::memory::HeadView;
@@ -58,7 +58,7 @@ impl Attention<'_> {
     /// When a size is wrong, or there is no slot to see.
     pub fn mix<'k>(
         &self,
-        threads: &Pool,
+        threads: &Threads,
         q: &[f32],
         rows: usize,
         kv: &(impl Fn(usize) -> HeadView<'k> + Sync),
@@ -78,7 +78,7 @@ impl Attention<'_> {
     /// The same with `out` `[heads, rows, dim]`.
     fn mix_heads<'k>(
         &self,
-        threads: &Pool,
+        threads: &Threads,
         q: &[f32],
         rows: usize,
         kv: &(impl Fn(usize) -> HeadView<'k> + Sync),
@@ -132,7 +132,7 @@ fn heads_together(group: usize, groups: usize, threads: usize) -> usize {
 }
 
 /// `[heads, rows, dim]` to `[rows, heads, dim]`.
-fn join_heads(threads: &Pool, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
+fn join_heads(threads: &Threads, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
     let width = heads * dim;
     let (rows, each) = (by_head.len() / width, some_rows(width));
     threads.for_each_chunk(out, each, |i, out| {
@@ -148,7 +148,7 @@ fn join_heads(threads: &Pool, by_head: &[f32], heads: usize, dim: usize, out: &m
 ///
 /// # Panics
 /// When the sizes differ.
-pub fn split_heads(threads: &Pool, x: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
+pub fn split_heads(threads: &Threads, x: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "heads before and after they are split");
     let width = heads * dim;
     let rows = x.len() / width;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crayon_formats::spec::{Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, Matrix, Mode, Pool, Product, dequantize, matmul, ops};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, dequantize, matmul, ops};
 
 use crate::ModelError;
 use crate::adapter::{Adapter, Site};
@@ -143,7 +143,7 @@ impl Decoder {
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.
     pub fn forward<'s>(
         &self,
-        pool: &Pool,
+        pool: &Threads,
         steps: &mut [Step<'_>],
         want: Want,
         scratch: &'s mut Scratch,
@@ -323,7 +323,7 @@ impl Decoder {
     }
 
     /// Final norm and output layer of the `wanted` rows.
-    fn logits(&self, pool: &Pool, wanted: &[usize], scratch: &mut Scratch) {
+    fn logits(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch) {
         let (width, vocab) = (self.spec.hidden, self.spec.vocab);
         scratch.normed.resize(wanted.len() * width, 0.0);
         for (row, out) in wanted.iter().zip(scratch.normed.chunks_exact_mut(width)) {
@@ -342,7 +342,7 @@ impl Decoder {
 
     /// Log-likelihoods of `targets[i]` after row `i` of the pass that `scratch` was last used for, `[targets]`. Takes
     /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
-    pub fn log_likelihoods(&self, pool: &Pool, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
+    pub fn log_likelihoods(&self, pool: &Threads, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
         /// Logits held at a time.
         const LOGITS: usize = 1 << 22;
         assert_eq!(targets.len(), out.len(), "one result for each target");
@@ -377,7 +377,7 @@ impl Decoder {
 
 /// What the blocks share in one pass.
 struct Pass<'p, 's> {
-    threads: &'p Pool,
+    threads: &'p Threads,
     steps: &'p mut [Step<'s>],
     /// Rows of each step.
     spans: &'p [Range<usize>],
@@ -405,7 +405,7 @@ impl Pass<'_, '_> {
 
 /// `hidden += delta`, through Gemma's second norm where there is one; `normed` is a buffer.
 fn add_residual(
-    threads: &Pool,
+    threads: &Threads,
     norm: Option<&RowNorm>,
     delta: &[f32],
     normed: &mut Vec<f32>,

@@ -1,7 +1,7 @@
 //! Linear layers, their weights left where the file has them.
 
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, Matrix, Mode, Pool, Product, matmul, ops};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul, ops};
 
 use crate::ModelError;
 use crate::adapter::Site;
@@ -64,7 +64,7 @@ pub type Adapt<'a> = dyn Fn(Site, &[f32], &mut [f32]) + 'a;
 /// How linear layers of one pass are multiplied.
 pub struct Projector<'a> {
     /// The threads.
-    pub threads: &'a Pool,
+    pub threads: &'a Threads,
     /// Whether activations stay f32.
     pub mode: Mode,
     /// Buffers of the products' inputs.

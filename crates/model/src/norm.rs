@@ -2,7 +2,7 @@
 
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::Norm;
-use crayon_kernels::{Pool, ops};
+use crayon_kernels::{Threads, ops};
 
 use crate::ModelError;
 use crate::linear::some_rows;
@@ -47,7 +47,7 @@ impl RowNorm {
     ///
     /// # Panics
     /// When `out` has another size than `x`.
-    pub fn apply_to_rows(&self, threads: &Pool, x: &[f32], out: &mut [f32]) {
+    pub fn apply_to_rows(&self, threads: &Threads, x: &[f32], out: &mut [f32]) {
         assert_eq!(x.len(), out.len(), "rows before and after the norm");
         let each = some_rows(self.weight.len());
         threads.for_each_chunk(out, each, |i, out| self.apply(&x[i * each..][..out.len()], out));

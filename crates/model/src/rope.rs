@@ -1,7 +1,7 @@
 //! Rotary positions (arXiv 2104.09864) and the scalings that stretch them.
 
 use crayon_formats::spec::{Rope, RopeFrequencies, RopeLayout, RopeScaling};
-use crayon_kernels::{Pool, ops};
+use crayon_kernels::{Threads, ops};
 
 use crate::linear::some_rows;
 
@@ -83,7 +83,15 @@ impl Rotations {
     }
 
     /// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
-    pub fn rotate(&self, threads: &Pool, x: &mut [f32], heads: usize, dim: usize, cos: &[f32], sin: &[f32]) {
+    pub fn rotate(
+        &self,
+        threads: &Threads,
+        x: &mut [f32],
+        heads: usize,
+        dim: usize,
+        cos: &[f32],
+        sin: &[f32],
+    ) {
         let (half, width) = (self.dims / 2, heads * dim);
         let each = some_rows(width);
         threads.for_each_chunk(x, each, |i, x| {

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::named;
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Decoder, LowRank, LowRankPair, Projection, Scratch, Site, Step, Want};
 use crayon_pot::{KvStorage, Slab};
 
@@ -48,7 +48,7 @@ fn single_tokens_allocate_nothing() {
             };
             adapter.insert(&spec, Site { layer, projection: Projection::Q }, pair).unwrap();
         }
-        let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+        let (pool, mut scratch) = (Threads::new(1), Scratch::new());
         let mut memory = Slab::plain(&spec, 24, KvStorage::F16);
         let mut pass = |token: u32| {
             let tokens = [token];

@@ -2,7 +2,7 @@
 
 use crayon_formats::Tensor;
 use crayon_formats::spec::{Activation, Norm};
-use crayon_kernels::{Activations, KvSlice, Mode, Pool};
+use crayon_kernels::{Activations, KvSlice, Mode, Threads};
 use crayon_model::{Attention, HeadView, Linear, Mlp, ModelError, Projector, RowNorm, Sight, split_heads};
 
 /// Numbers without pattern between -1 and 1.
@@ -60,7 +60,7 @@ fn rows_see_what_their_sight_says() {
             let q = numbers(rows * heads * dim, 1);
             let (k, v) = (numbers(rows * kv_heads * dim, 2), numbers(rows * kv_heads * dim, 3));
             let expected = written_out(&attention, &q, &k, &v, rows);
-            for threads in [Pool::new(1), Pool::new(3)] {
+            for threads in [Threads::new(1), Threads::new(3)] {
                 let mut split = [vec![0.0; k.len()], vec![0.0; v.len()]];
                 for (x, out) in [&k, &v].into_iter().zip(&mut split) {
                     split_heads(&threads, x, kv_heads, dim, out);
@@ -93,7 +93,7 @@ fn the_tap_sees_every_row_in_all_directions() {
     let (q, kv) = (numbers(rows * heads * dim, 1), numbers(rows * dim, 2));
     let view =
         |_| HeadView { keys: KvSlice::F32(&kv), values: KvSlice::F32(&kv), slots: rows, key_bias: None };
-    attention.mix(&Pool::new(2), &q, rows, &view, &mut Vec::new(), &mut vec![0.0; q.len()]);
+    attention.mix(&Threads::new(2), &q, rows, &view, &mut Vec::new(), &mut vec![0.0; q.len()]);
     assert_eq!(seen.into_inner().unwrap().len(), heads * rows);
 }
 
@@ -117,7 +117,7 @@ fn product(x: &[f32], rows: usize, weight: &[f32], bias: &[f32]) -> Vec<f32> {
 fn layers_without_a_site_take_no_adapter_and_make_an_mlp() {
     let (width, inner, rows) = (24, 40, 3);
     let x = numbers(rows * width, 9);
-    let (mut activations, threads) = (Activations::new(), Pool::new(2));
+    let (mut activations, threads) = (Activations::new(), Threads::new(2));
     let adapt = |_, _: &[f32], _: &mut [f32]| panic!("no layer has a site");
     let mut project =
         Projector { threads: &threads, mode: Mode::Exact, activations: &mut activations, adapt: &adapt };

@@ -3,13 +3,13 @@
 mod common;
 
 use common::{cases, named, relative_difference};
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{
     Decoder, KvMemory, LowRank, LowRankPair, ModelError, Projection, Scratch, Site, Step, Want,
 };
 use crayon_pot::{KvStorage, Slab};
 
-fn run(decoder: &Decoder, pool: &Pool, chunks: &[&[u32]], capacity: usize, kv: KvStorage) -> Vec<f32> {
+fn run(decoder: &Decoder, pool: &Threads, chunks: &[&[u32]], capacity: usize, kv: KvStorage) -> Vec<f32> {
     let mut memory = Slab::plain(decoder.spec(), capacity, kv);
     let mut scratch = Scratch::new();
     let mut all = Vec::new();
@@ -25,7 +25,7 @@ fn stepping_equals_a_full_prefill() {
     for case in cases() {
         for mode in [Mode::Exact, Mode::Fast] {
             let decoder = Decoder::open(&case.checkpoint, mode).unwrap();
-            let (pool, tokens) = (Pool::new(1), &case.tokens[..]);
+            let (pool, tokens) = (Threads::new(1), &case.tokens[..]);
             let whole = run(&decoder, &pool, &[tokens], tokens.len(), KvStorage::F32);
             let single: Vec<&[u32]> = tokens.chunks(1).collect();
             let stepped = run(&decoder, &pool, &single, tokens.len(), KvStorage::F32);
@@ -47,11 +47,11 @@ fn threads_do_not_change_a_bit() {
     for case in cases() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Fast).unwrap();
         let tokens = &case.tokens[..];
-        let one = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvStorage::F16);
+        let one = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvStorage::F16);
         for threads in [2, 3] {
             assert_eq!(
                 one,
-                run(&decoder, &Pool::new(threads), &[tokens], tokens.len(), KvStorage::F16),
+                run(&decoder, &Threads::new(threads), &[tokens], tokens.len(), KvStorage::F16),
                 "{}",
                 case.name
             );
@@ -63,7 +63,7 @@ fn threads_do_not_change_a_bit() {
 fn a_sequence_is_the_same_alone_and_in_a_batch() {
     for case in cases() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-        let (pool, tokens) = (Pool::new(2), &case.tokens[..]);
+        let (pool, tokens) = (Threads::new(2), &case.tokens[..]);
         let capacity = tokens.len();
         let alone = run(&decoder, &pool, &[tokens], capacity, KvStorage::F32);
         let reversed: Vec<u32> = tokens.iter().rev().take(11).copied().collect();
@@ -95,8 +95,8 @@ fn half_precision_memory_stays_close() {
         let case = named(name);
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
         let tokens = &case.tokens[..];
-        let exact = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvStorage::F32);
-        let half = run(&decoder, &Pool::new(1), &[tokens], tokens.len(), KvStorage::F16);
+        let exact = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvStorage::F32);
+        let half = run(&decoder, &Threads::new(1), &[tokens], tokens.len(), KvStorage::F16);
         let difference = relative_difference(&half, &exact);
         assert!(difference > 0.0 && difference < 1e-2, "{name}: {difference}");
     }
@@ -106,7 +106,7 @@ fn half_precision_memory_stays_close() {
 fn rewinding_forgets_what_came_after() {
     let case = named("qwen2");
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-    let (pool, tokens) = (Pool::new(1), &case.tokens[..]);
+    let (pool, tokens) = (Threads::new(1), &case.tokens[..]);
     let mut memory = Slab::plain(decoder.spec(), tokens.len(), KvStorage::F32);
     let mut scratch = Scratch::new();
     let first = decoder.forward(&pool, &mut [Step::new(tokens, &mut memory)], Want::Last, &mut scratch);
@@ -121,7 +121,7 @@ fn rewinding_forgets_what_came_after() {
 fn what_does_not_fit_is_refused_before_anything_changes() {
     let case = named("gpt2");
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut memory = Slab::plain(decoder.spec(), 4, KvStorage::F32);
     let full =
         decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], Want::Last, &mut scratch);

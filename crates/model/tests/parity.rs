@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use common::{cases, data, json, relative_difference};
 use crayon_formats::Checkpoint;
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Decoder, ScoreTap, Scratch, Step, Want};
 use crayon_pot::{KvStorage, Slab};
 
@@ -18,7 +18,7 @@ fn logits(checkpoint: &Checkpoint, tokens: &[u32], tap: Option<&dyn ScoreTap>) -
     let mut step = Step::new(tokens, &mut memory);
     step.tap = tap;
     let mut scratch = Scratch::new();
-    decoder.forward(&Pool::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
+    decoder.forward(&Threads::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl PrefixCache {
         let shape = (owner, pot.options(), pot.slab().storage(), pot.slab().frequencies(), pins, keeps);
         hash.update(serde_json::to_vec(&shape).unwrap_or_default());
         tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
-        let name = crayon_formats::hex(&hash.finalize());
+        let name = hex::encode(hash.finalize());
         self.folder.join(format!("{name}.pot"))
     }
 
@@ -72,8 +72,7 @@ impl PrefixCache {
         tokens: &[u32],
         logits: &[f32],
     ) -> Result<(), PotError> {
-        let io = |source| PotError::Io { file: self.folder.display().to_string(), source };
-        std::fs::create_dir_all(&self.folder).map_err(io)?;
+        crayon_files::create_folder(&self.folder)?;
         let path = self.path(pot, owner, tokens);
         pot.save(&path, owner, tokens, logits, "")?;
         self.prune(&path);

@@ -68,6 +68,9 @@ pub enum PotError {
         /// What was given.
         found: f32,
     },
+    /// Attention cannot be averaged over no entry.
+    #[error("attention cannot be averaged over 0 entries")]
+    Smooth,
     /// Entries with learned positions cannot be moved.
     #[error(
         "this model has learned positions: they are part of every key and value and cannot be moved, so its context \
@@ -118,6 +121,12 @@ pub enum PotError {
     },
 }
 
+impl From<crayon_files::Error> for PotError {
+    fn from(error: crayon_files::Error) -> PotError {
+        FormatError::from(error).into()
+    }
+}
+
 impl Explain for PotError {
     fn verdict(&self) -> Verdict {
         match self {
@@ -147,6 +156,7 @@ impl Explain for PotError {
             PotError::KeepTooFew { least, .. } => {
                 phrase![format!("keep {least} or more ("), Setting::Keep, ")"]
             }
+            PotError::Smooth => phrase![Setting::Smooth, " is 1 for none, or more"],
             PotError::LearnedPositions => {
                 "give the part of the text that matters, or a model with rotary positions such as mini".into()
             }

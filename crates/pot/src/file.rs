@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crayon_errors::{Command, phrase};
-use crayon_formats::atomic::AtomicFile;
+use crayon_files::OutputFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -142,7 +142,7 @@ impl Pot {
         bytes.extend(watched);
         self.slab.save(&mut bytes);
         let digest = Sha256::digest(&bytes);
-        let mut file = AtomicFile::create(path)?;
+        let mut file = OutputFile::create(path)?;
         file.write(&bytes)?;
         file.write(&digest)?;
         file.commit()?;

@@ -56,9 +56,14 @@ impl PotOptions {
 
     /// Slots that stay free while reading, for the prompts that a policy puts at the end of the text.
     pub(crate) fn reserve(&self, attention: Attention) -> usize {
+        self.reserve_of(self.entries, attention)
+    }
+
+    /// The same for a pot of another size.
+    fn reserve_of(&self, entries: usize, attention: Attention) -> usize {
         match attention {
             Attention::Catalyst => self.catalyst.len(),
-            Attention::Repeat | Attention::Medoids => SEGMENT.min(self.entries / 8).max(1),
+            Attention::Repeat | Attention::Medoids => SEGMENT.min(entries / 8).max(1),
             Attention::None | Attention::Every | Attention::Last(_) => 0,
         }
     }
@@ -72,19 +77,21 @@ impl PotOptions {
         if !(0.0..=1.0).contains(&self.novelty) {
             return Err(PotError::Novelty { found: self.novelty });
         }
+        if self.smooth == 0 {
+            return Err(PotError::Smooth);
+        }
         if spec.positions == Positions::Learned {
             return Err(PotError::LearnedPositions);
         }
         if self.entries > spec.context {
             return Err(PotError::BeyondContext { entries: self.entries, context: spec.context });
         }
-        let catalyst = self.reserve(policy.make(self).needs().attention);
+        let attention = policy.make(self).needs().attention;
+        let catalyst = self.reserve(attention);
         let (entries, forced) = (self.entries, self.forced(pinned));
         let least = forced.saturating_add(SPARE);
-        if let error @ PotError::TooSmall { smallest, .. } = self.too_small(forced, catalyst)
-            && entries < smallest
-        {
-            return Err(error);
+        if entries < needed(forced, catalyst) {
+            return Err(self.too_small(forced, attention));
         }
         match self.keep {
             None => Ok((entries / 2).max(least)),
@@ -101,9 +108,32 @@ impl PotOptions {
         self.sinks.saturating_add(self.recent).saturating_add(pinned)
     }
 
-    pub(crate) fn too_small(&self, forced: usize, catalyst: usize) -> PotError {
-        let smallest = forced.saturating_add(2 * SPARE + catalyst).max(2 * (catalyst + SPARE));
+    /// Says that the pot is too small, with the smallest size that works.
+    pub(crate) fn too_small(&self, forced: usize, attention: Attention) -> PotError {
+        let (catalyst, mut smallest) = (self.reserve(attention), self.entries);
+        // What some policies keep free grows with the pot, up to a bound: what is needed is approached from below.
+        loop {
+            let needed = needed(forced, self.reserve_of(smallest, attention));
+            if needed <= smallest {
+                break;
+            }
+            smallest = needed;
+        }
         PotError::TooSmall { entries: self.entries, forced, catalyst, smallest }
+    }
+
+    /// Takes `catalyst`, as a rule the question, in place of the general prompt: where it is no longer than that, or
+    /// takes no more than a quarter of a pot that works with it and `pinned` tokens. A long question would leave no room
+    /// to read; the general prompt serves as well then.
+    pub fn prefer(&mut self, spec: &Spec, catalyst: Vec<u32>, pinned: usize) {
+        if catalyst.len() <= self.catalyst.len() {
+            self.catalyst = catalyst;
+        } else if catalyst.len().saturating_mul(4) <= self.entries {
+            let general = std::mem::replace(&mut self.catalyst, catalyst);
+            if matches!(self.check(spec, pinned), Err(PotError::TooSmall { .. })) {
+                self.catalyst = general;
+            }
+        }
     }
 
     /// Entries of a pot whose keys, values and notes take `bytes`.
@@ -112,4 +142,9 @@ impl PotOptions {
         let entry = crate::Slab::bytes_for(spec, 1, storage) - scales;
         bytes.saturating_sub(scales) / entry.max(1)
     }
+}
+
+/// Entries that a pot needs to keep `forced` of them and to read on beside a prompt of `catalyst`.
+fn needed(forced: usize, catalyst: usize) -> usize {
+    forced.saturating_add(2 * SPARE + catalyst).max(2 * (catalyst + SPARE))
 }

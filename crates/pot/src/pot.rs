@@ -6,7 +6,7 @@
 use std::ops::{ControlFlow, Range};
 
 use crayon_formats::spec::{Positions, Spec};
-use crayon_kernels::Pool;
+use crayon_kernels::Threads;
 use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 
 use crate::distill::{Distiller, Medoids};
@@ -19,7 +19,7 @@ pub struct Network<'a> {
     /// The network.
     pub decoder: &'a Decoder,
     /// Its threads.
-    pub pool: &'a Pool,
+    pub pool: &'a Threads,
     /// Added to its linear layers.
     pub adapter: Option<&'a dyn Adapter>,
     /// Buffers of passes.
@@ -166,7 +166,8 @@ impl Pot {
         let tight = |(layer, keep): (usize, &usize)| keep + distiller.reserve >= self.slab.capacity(layer);
         if distiller.keeps.iter().enumerate().any(tight) {
             let pinned: usize = self.pinned.iter().map(|place| place.len()).sum();
-            return Err(distiller.options.too_small(distiller.options.forced(pinned), distiller.reserve));
+            let forced = distiller.options.forced(pinned);
+            return Err(distiller.options.too_small(forced, distiller.needs.attention));
         }
         Ok(())
     }

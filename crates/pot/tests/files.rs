@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crayon_errors::Explain as _;
 use crayon_formats::Checkpoint;
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Decoder, Scratch};
 use crayon_pot::{KvStorage, Network, Owner, POLICIES, Pot, PotError, PotOptions, PrefixCache, Saved};
 
@@ -35,7 +35,7 @@ fn pot(decoder: &Decoder, policy: &str, storage: KvStorage) -> Pot {
 }
 
 fn read(decoder: &Decoder, pot: &mut Pot, tokens: &[u32], logits: &mut Vec<f32>) {
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut network = Network { decoder, pool: &pool, adapter: None, scratch: &mut scratch };
     pot.read(&mut network, tokens, logits, None, &mut |_| ControlFlow::Continue(())).unwrap();
 }

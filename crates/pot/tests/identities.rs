@@ -6,7 +6,7 @@ use std::path::Path;
 use crayon_errors::Explain as _;
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::Positions;
-use crayon_kernels::{KvSlice, Mode, Pool};
+use crayon_kernels::{KvSlice, Mode, Threads};
 use crayon_model::{Decoder, KvMemory, Scratch, Step, Want};
 use crayon_pot::{KvStorage, Network, POLICIES, Pot, PotError, PotOptions, Slab};
 
@@ -56,7 +56,7 @@ fn options(policy: &str) -> PotOptions {
 
 /// Reads `parts` one call each; returns the pot and the last logits.
 fn read(decoder: &Decoder, mut pot: Pot, threads: usize, parts: &[&[u32]]) -> (Pot, Vec<f32>) {
-    let (pool, mut scratch, mut logits) = (Pool::new(threads), Scratch::new(), Vec::new());
+    let (pool, mut scratch, mut logits) = (Threads::new(threads), Scratch::new(), Vec::new());
     let mut network = Network { decoder, pool: &pool, adapter: None, scratch: &mut scratch };
     for part in parts {
         pot.read(&mut network, part, &mut logits, None, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -95,7 +95,7 @@ fn a_text_that_fits_is_read_as_with_a_full_cache() {
     for (name, decoder) in networks() {
         let tokens = tokens(&decoder, 29);
         let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
-        let (pool, mut scratch) = (Pool::new(2), Scratch::new());
+        let (pool, mut scratch) = (Threads::new(2), Scratch::new());
         let step = &mut [Step::new(&tokens, &mut memory)];
         let expected = decoder.forward(&pool, step, Want::Last, &mut scratch).unwrap().to_vec();
         // 29 tokens are all that fits beside a catalyst of three.
@@ -116,7 +116,7 @@ fn every_policy_keeps_as_many_as_it_should_in_order_with_sinks_and_pins() {
             let mut made = Pot::new(decoder.spec(), options(policy.name), 2, Some(&budgets)).unwrap();
             made.pin(decoder.spec(), std::iter::once(40..42).collect()).unwrap();
             // Read up to a distillation, so that exactly the kept entries are there.
-            let (pool, mut scratch, mut logits) = (Pool::new(1), Scratch::new(), Vec::new());
+            let (pool, mut scratch, mut logits) = (Threads::new(1), Scratch::new(), Vec::new());
             let mut network =
                 Network { decoder: &decoder, pool: &pool, adapter: None, scratch: &mut scratch };
             made.read(&mut network, &tokens, &mut logits, None, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -235,7 +235,7 @@ fn all_novelty_ignores_the_catalyst_and_no_novelty_ignores_the_past() {
 fn novelty_is_the_surprise_of_a_full_cache_before_anything_is_forgotten() {
     let decoder = network("qwen3");
     let tokens = tokens(&decoder, 29);
-    let (pool, mut scratch) = (Pool::new(2), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(2), Scratch::new());
     let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
     let step = &mut [Step::new(&tokens, &mut memory)];
     let rows = decoder.forward(&pool, step, Want::All, &mut scratch).unwrap().to_vec();
@@ -311,7 +311,23 @@ fn a_pot_that_cannot_work_is_refused_with_the_size_that_can() {
             assert!(keep + catalyst < smallest && keep > sinks + recent + pinned);
         }
     }
+    // The size named works and no smaller one does, whatever the policy and the size that was refused.
+    for policy in &POLICIES {
+        let with = |entries| PotOptions { entries, keep: None, ..options(policy.name) };
+        let works = |entries: usize| with(entries).check(spec, 5).is_ok();
+        let smallest = (0..spec.context).find(|entries| works(*entries)).unwrap();
+        assert!((smallest..spec.context).all(works), "{}", policy.name);
+        for entries in 0..smallest {
+            let named = match with(entries).check(spec, 5).unwrap_err() {
+                PotError::TooSmall { smallest, .. } => smallest,
+                error => panic!("{error}"),
+            };
+            assert_eq!(named, smallest, "{} of {entries}", policy.name);
+        }
+    }
     let check = |options: PotOptions| options.check(spec, 0).unwrap_err();
+    let error = check(PotOptions { smooth: 0, ..options("infinipot") });
+    assert!(matches!(error, PotError::Smooth) && error.hint().unwrap().contains("1 for none"));
     assert!(matches!(check(PotOptions::new(spec.context + 1, vec![1])), PotError::BeyondContext { .. }));
     assert!(matches!(
         check(PotOptions { keep: Some(31), ..options("infinipot") }),
@@ -320,6 +336,27 @@ fn a_pot_that_cannot_work_is_refused_with_the_size_that_can() {
     assert!(matches!(check(PotOptions { novelty: 1.5, ..options("infinipot") }), PotError::Novelty { .. }));
     let error = check(options("magic"));
     assert!(matches!(error, PotError::Policy { .. }) && error.hint().unwrap().contains("snapkv"));
+}
+
+#[test]
+fn the_question_is_the_catalyst_where_the_pot_can_take_it() {
+    let decoder = network("llama");
+    let spec = decoder.spec();
+    for (general, question, pinned) in [(9, 5, 0), (9, 9, 3), (4, 6, 0), (4, 8, 20), (2, 12, 5)] {
+        let chosen = |entries| {
+            let mut options = PotOptions { keep: None, ..PotOptions::new(entries, vec![1; general]) };
+            options.prefer(spec, vec![2; question], pinned);
+            options
+        };
+        let works = |entries: usize| chosen(entries).check(spec, pinned);
+        let smallest = (0..spec.context).find(|entries| works(*entries).is_ok()).unwrap();
+        for entries in 0..smallest {
+            let Err(PotError::TooSmall { smallest: named, .. }) = works(entries) else { panic!("{entries}") };
+            assert_eq!(named, smallest, "{entries} with {general}, {question}, {pinned}");
+        }
+        assert!((smallest..=spec.context).all(|entries| works(entries).is_ok()));
+        assert_eq!(chosen(spec.context).catalyst.len(), question, "a large pot takes any question");
+    }
 }
 
 #[test]
@@ -338,7 +375,7 @@ fn learned_positions_are_refused() {
 #[test]
 fn a_pot_without_policy_refuses_what_does_not_fit_and_reads_none_of_it() {
     let decoder = network("llama");
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut network = Network { decoder: &decoder, pool: &pool, adapter: None, scratch: &mut scratch };
     let mut full = Pot::full(decoder.spec(), 8, KvStorage::F32);
     let error = full.read(&mut network, &[1; 9], &mut Vec::new(), None, &mut |_| ControlFlow::Continue(()));
@@ -352,7 +389,7 @@ fn a_pot_without_policy_refuses_what_does_not_fit_and_reads_none_of_it() {
 #[test]
 fn sensitivity_is_one_number_a_layer_and_none_for_the_first() {
     let decoder = network("llama");
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut network = Network { decoder: &decoder, pool: &pool, adapter: None, scratch: &mut scratch };
     let found = crayon_pot::budget::sensitivity(&mut network, &tokens(&decoder, 48)).unwrap();
     assert_eq!(found.len(), decoder.spec().layers);

@@ -31,6 +31,12 @@ impl Fields {
         }
     }
 
+    /// A list of texts; empty when absent.
+    pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(Vec::new()) };
+        serde_json::from_value(value).map_err(|_| wrong(name, "a list of strings"))
+    }
+
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
         match self.value(name) {
             None => Ok(false),

@@ -3,64 +3,30 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use crayon_engine::Engine;
-use crayon_hybrid::{Question, Route, Router as Decider};
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::timeout;
 
-use crate::ServeOptions;
-use crate::fields::wrong;
-use crate::offers::Shelf;
+use crate::answered::{News, answered};
+use crate::body::{object, read_body};
 use crate::pools;
-use crate::prepare::{Work, prepare};
-use crate::queue::{NoPlace, Queue};
 use crate::refusal::Refusal;
 use crate::reply::{Kind, Reply, model};
-use crate::request::{Asked, Input};
-use crate::routed::{self, Routed};
-use crate::worker::{Ending, Job, Pace, Said};
+use crate::request::ApiRequest;
+use crate::shared::{Peer, Shared};
 
 /// How often a stream without news shows that it is alive.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-
-/// Who is on the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-/// What handlers share.
-pub(crate) struct Shared {
-    pub(crate) options: ServeOptions,
-    /// Whether only this device reaches the port.
-    pub(crate) loopback: bool,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) queue: Arc<Queue<Job>>,
-    pub(crate) pace: Arc<Pace>,
-    pub(crate) shelf: Shelf,
-    /// Places of those who are blended for at once.
-    pub(crate) blends: Semaphore,
-    /// Places of those for whom the bigger model is asked at once.
-    pub(crate) asking: Semaphore,
-    pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,
-    /// When the server began, in Unix seconds.
-    pub(crate) began: u64,
-}
-
-/// Unix seconds.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
 
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -169,166 +135,86 @@ async fn answer(
     request: Request,
     kind: Kind,
 ) -> Result<Response<Body>, Refusal> {
-    let body = read_body(&shared, request, shared.options.limits.body).await?;
+    let limits = &shared.options.limits;
+    let body = read_body(limits, request, limits.body).await?;
     let asked = match kind {
-        Kind::Chat => Asked::chat(&body)?,
-        Kind::Completion => Asked::completion(&body)?,
+        Kind::Chat => ApiRequest::chat(&body)?,
+        Kind::Completion => ApiRequest::completion(&body)?,
     };
     drop(body);
     this_model(&shared, &asked.model)?;
-    let routed = routed(&shared, &asked)?;
     let client = format!("{} {}", peer.0, asked.user);
     let (stream, usage) = (asked.stream, asked.usage);
-    // A long text takes a while to tokenise; other connections go on meanwhile.
-    let owner = shared.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        prepare(&owner.engine, &owner.shelf, &owner.options.limits, &asked)
+    let reply = Reply::new(kind, &shared.options.model);
+    let (tell, mut news) = unbounded_channel();
+    // It waits for the model, for a server, for the person who reads: other connections go on meanwhile.
+    tokio::task::spawn_blocking(move || {
+        let ended = answered(&shared, client, &asked, &tell);
+        // Whoever asked may have gone.
+        let _ = tell.send(News::Ended(Box::new(ended)));
     });
-    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the prompt could not be prepared");
-    let (work, custom) = work.await.map_err(failed)??;
-
-    let mut said = match routed {
-        None => submit(&shared, client, work)?,
-        Some((router, question)) => {
-            let routed = Routed { router, question, scope: custom.scope };
-            routed::start(&shared, client, work, routed)?
-        }
-    };
-    let reply = Reply::new(kind, &shared.options.model, custom);
-    if stream {
-        return Ok(events(reply, said, usage));
-    }
-    let mut text = String::new();
     loop {
-        match said.recv().await {
-            Some(Said::Read) => {}
-            Some(Said::Text(piece)) => text.push_str(&piece),
-            Some(Said::Done(ending)) => return Ok(object(&reply.whole(&text, &ending))),
-            Some(Said::Refused(refusal)) => return Err(refusal),
+        match news.recv().await {
+            Some(News::Ended(ended)) => {
+                let ended = (*ended)?;
+                return Ok(match stream {
+                    false => object(&reply.whole(&ended)),
+                    true => events(reply, Some(News::Ended(Box::new(Ok(ended)))), news, usage),
+                });
+            }
+            // A stream begins when it is clear that there is a place for it.
+            Some(first) if stream => return Ok(events(reply, Some(first), news, usage)),
+            Some(_) => {}
             None => return Err(Refusal::stopping()),
         }
     }
 }
 
-/// Puts work into the queue; what is said about it comes through the channel.
-pub(crate) fn submit(
-    shared: &Shared,
-    client: String,
-    work: Work,
-) -> Result<UnboundedReceiver<Said>, Refusal> {
-    let (tell, said) = unbounded_channel();
-    let pushed = shared.queue.push(client, Job { work, tell }, |job| job.tell.is_closed());
-    pushed.map_err(|no| match no {
-        NoPlace::Full(waiting) => Refusal::busy(shared.pace.seconds(waiting)),
-        NoPlace::Closed => Refusal::stopping(),
-    })?;
-    Ok(said)
-}
-
-/// Who decides about a request, and what the bigger model would be asked; `None` where there is only the device.
-fn routed(shared: &Shared, asked: &Asked) -> Result<Option<(Decider, Question)>, Refusal> {
-    let Some(bigger) = &shared.shelf.bigger else {
-        return match asked.route {
-            None | Some(Route::Device) => Ok(None),
-            Some(_) => {
-                let message = "no bigger model is set up here; the operator's --server sets one up";
-                Err(Refusal::invalid(message).at("route").code("no_server"))
-            }
-        };
-    };
-    let router = bigger.router(asked.route)?;
-    let Input::Chat(messages) = &asked.input else {
-        // A text to go on with is nothing a chat server takes.
-        return match asked.route {
-            None | Some(Route::Device) => Ok(None),
-            Some(_) => Err(wrong("route", "device: the bigger model takes conversations only")),
-        };
-    };
-    let on_device = !asked.adapter.is_empty() || !asked.examples.is_empty() || asked.pot.is_some();
-    if !router.may_fall_back() && on_device {
-        return Err(wrong("route", "auto or device with adapter, examples or pot, which the device has"));
-    }
-    let question = Question {
-        messages: messages.clone(),
-        max_tokens: asked.max_tokens,
-        temperature: asked.temperature,
-        top_p: asked.top_p,
-        presence_penalty: asked.presence_penalty,
-        seed: asked.seed,
-        stop: asked.stop.clone(),
-    };
-    Ok(Some((router, question)))
-}
-
-pub(crate) async fn read_body(shared: &Shared, request: Request, most: usize) -> Result<Bytes, Refusal> {
-    let limits = &shared.options.limits;
-    let headers = request.headers();
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
-    if !json {
-        // Web pages may send other types to any server without asking it first.
-        let message = "the body's Content-Type must be application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-    }
-    match timeout(limits.sending, to_bytes(request.into_body(), most)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => {
-            let message = format!("the body is cut or larger than {most} bytes");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
-        }
-        Err(_) => {
-            let message = format!("the body took longer than {} s", limits.sending.as_secs());
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message))
-        }
-    }
-}
-
-pub(crate) fn object(value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
 /// Server-sent events until the answer ends. When the client goes, the stream is dropped, and the channel with it.
-fn events(reply: Reply, said: UnboundedReceiver<Said>, usage: bool) -> Response<Body> {
-    let first = reply.first(usage).map(|value| event(&value)).unwrap_or_default();
-    let state = (reply, said, Some(first), false);
-    let body = stream::unfold(state, move |(reply, mut said, first, over)| async move {
-        if over {
-            return None;
+fn events(reply: Reply, first: Option<News>, news: UnboundedReceiver<News>, usage: bool) -> Response<Body> {
+    let beginning: Vec<Event> = reply.first(usage).iter().map(event).collect();
+    let state = (reply, first, news, beginning, false);
+    let events = stream::unfold(state, move |(reply, mut first, mut news, mut ready, mut over)| async move {
+        loop {
+            if !ready.is_empty() {
+                let next = ready.remove(0);
+                return Some((Ok::<_, Infallible>(next), (reply, first, news, ready, over)));
+            }
+            if over {
+                return None;
+            }
+            let next = match first.take() {
+                Some(first) => Some(first),
+                None => news.recv().await,
+            };
+            match next {
+                Some(News::Waiting) => {}
+                Some(News::Text(text)) => ready.push(event(&reply.piece(&text, usage))),
+                Some(News::Ended(ended)) => {
+                    over = true;
+                    match *ended {
+                        Ok(ended) => {
+                            ready.push(event(&reply.last(&ended, usage)));
+                            if usage {
+                                ready.push(event(&reply.usage(&ended)));
+                            }
+                            ready.push(Event::default().data("[DONE]"));
+                        }
+                        Err(refusal) => ready.push(event(&refusal.object())),
+                    }
+                }
+                None => {
+                    over = true;
+                    ready.push(event(&Refusal::stopping().object()));
+                }
+            }
         }
-        if let Some(first) = first.filter(|first| !first.is_empty()) {
-            return Some((Ok::<_, Infallible>(first), (reply, said, None, false)));
-        }
-        let (text, over) = match timeout(SIGN_OF_LIFE, said.recv()).await {
-            Err(_) | Ok(Some(Said::Read)) => (": still here\n\n".to_owned(), false),
-            Ok(Some(Said::Text(text))) => (event(&reply.piece(&text, usage)), false),
-            Ok(Some(Said::Done(ending))) => (end(&reply, &ending, usage), true),
-            Ok(Some(Said::Refused(refusal))) => (event(&refusal.object()), true),
-            Ok(None) => (event(&Refusal::stopping().object()), true),
-        };
-        Some((Ok(text), (reply, said, None, over)))
     });
-    let mut response = Response::new(Body::from_stream(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+    Sse::new(events).keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE).text("still here")).into_response()
 }
 
-fn event(value: &Value) -> String {
-    format!("data: {value}\n\n")
-}
-
-fn end(reply: &Reply, ending: &Ending, usage: bool) -> String {
-    let mut text = event(&reply.last(ending, usage));
-    if usage {
-        text += &event(&reply.usage(ending));
-    }
-    text + "data: [DONE]\n\n"
+fn event(value: &Value) -> Event {
+    Event::default().data(value.to_string())
 }
 
 #[cfg(test)]

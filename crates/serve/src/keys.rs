@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use subtle::{Choice, ConstantTimeEq as _};
+
 use crate::ServeError;
 
 /// Largest file of keys read, in bytes.
@@ -40,7 +42,8 @@ impl Keys {
 
     /// Whether `given` is one of them. Takes the same time wherever two keys differ.
     pub(crate) fn open_for(&self, given: &str) -> bool {
-        self.0.iter().fold(false, |found, key| same(key.as_bytes(), given.as_bytes()) | found)
+        let same = |key: &String| key.as_bytes().ct_eq(given.as_bytes());
+        self.0.iter().fold(Choice::from(0), |found, key| found | same(key)).into()
     }
 }
 
@@ -48,10 +51,6 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.0.len())
     }
-}
-
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -2,38 +2,40 @@
 //! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`), with adapters, pools and a bigger model for those who
 //! ask for them ([`Offers`]).
 //!
-//! One model answers one request after the other, on a thread of its own; requests wait in a bounded queue, by
-//! turns of those who ask. Handlers check and tokenise, the worker reads and writes, and a channel carries the text
-//! back. When whoever asked has gone, the channel is closed and the worker stops at the next token.
+//! How a request is answered is `crayon-answer`'s, as it is for the program. One model answers one request after the other, on
+//! a thread of its own; requests wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its channel
+//! is closed and the worker stops at the next token.
 //!
-//! Reading order: `http` (what can be asked), `request` (what a body may hold), `prepare`, `queue`, `worker`, `routed`,
-//! `reply`; `pools` beside.
+//! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `queued`, `worker`, `reply`;
+//! `pools` beside.
 //! Prompts and answers are never logged.
 
+mod answered;
+mod body;
 mod fields;
 mod http;
 mod keys;
 mod listen;
-mod offers;
 mod pools;
-mod prepare;
 mod queue;
+mod queued;
 mod refusal;
+mod registry;
 mod reply;
 mod request;
-mod routed;
+mod shared;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crayon_engine::PrefixCache;
 use crayon_engine::adapters::AdapterError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
-pub use offers::{Bigger, OfferedAdapter, Offers};
-pub(crate) use refusal::Refusal;
+pub use registry::{Bigger, OfferedAdapter, Offers};
 
 /// Bounds on what one request, and all of them together, may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// What requests may ask for besides the model.
     pub offers: Offers,
+    /// Where documents are kept that were read, for requests that ask for it; none does where it is `None`.
+    pub cache: Option<PrefixCache>,
 }
 
 /// Why there is no server.

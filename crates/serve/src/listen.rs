@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Extension;
+use crayon_answer::AnswerError;
 use crayon_engine::Engine;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,12 +15,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::http::{Peer, Shared, now, router};
-use crate::offers::Shelf;
+use crate::http::router;
 use crate::pools::AT_ONCE;
 use crate::queue::Queue;
-use crate::worker::{Pace, Said, work};
-use crate::{Refusal, ServeError, ServeOptions};
+use crate::registry::Registry;
+use crate::shared::{Pace, Peer, Shared, now};
+use crate::worker::work;
+use crate::{ServeError, ServeOptions};
 
 /// How often the wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -34,21 +36,22 @@ pub(crate) fn run(
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     log: Box<dyn Fn(&str) + Send + Sync>,
 ) -> Result<(), ServeError> {
-    let shelf = Shelf::new(std::mem::take(&mut options.offers), &engine)?;
+    let registry = Registry::new(std::mem::take(&mut options.offers), &engine, options.limits.queue)?;
     let engine = Arc::new(engine);
     let queue = Arc::new(Queue::new(options.limits.queue));
     let pace = Arc::new(Pace::default());
     let worker = {
-        let (engine, queue, pace, time) = (engine.clone(), queue.clone(), pace.clone(), options.limits.time);
+        let (engine, queue, pace) = (engine.clone(), queue.clone(), pace.clone());
+        let (cache, time) = (options.cache.clone(), options.limits.time);
         let thread = std::thread::Builder::new().name("model".to_owned());
-        thread.spawn(move || work(&engine, &queue, &pace, time))?
+        thread.spawn(move || work(&engine, &queue, &pace, cache.as_ref(), time))?
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {
         blends: Semaphore::new(AT_ONCE),
-        asking: Semaphore::new(options.limits.queue),
-        shelf,
+        cache: options.cache.clone(),
+        registry,
         options,
         loopback,
         engine,
@@ -76,7 +79,7 @@ async fn serve(
             accept(&listener, &shared, &graceful, &stop).await;
             drop(listener);
             for job in shared.queue.close() {
-                let _ = job.tell.send(Said::Refused(Refusal::stopping()));
+                job.refuse(AnswerError::Stopping);
             }
             let _ = timeout(shared.options.limits.grace, graceful.shutdown()).await;
             Ok(())

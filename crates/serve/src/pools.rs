@@ -9,11 +9,12 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use crayon_engine::adapters::Form;
 use serde_json::{Value, json};
 
+use crate::body::{object, read_body};
 use crate::fields::{Fields, wrong};
-use crate::http::{Shared, object, read_body};
-use crate::offers::Shelved;
 use crate::refusal::Refusal;
+use crate::registry::OfferedPool;
 use crate::reply::short;
+use crate::shared::Shared;
 
 /// Largest request for a blend, in bytes.
 const LARGEST: usize = 1 << 16;
@@ -21,7 +22,7 @@ const LARGEST: usize = 1 << 16;
 pub(crate) const AT_ONCE: usize = 2;
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let pools: Vec<Value> = shared.shelf.pools.iter().map(described).collect();
+    let pools: Vec<Value> = shared.registry.pools.iter().map(described).collect();
     object(&json!({"object": "list", "data": pools}))
 }
 
@@ -52,8 +53,8 @@ pub(crate) async fn blend(
     request: Request,
 ) -> Result<Response<Body>, Refusal> {
     let adapters = found(&shared, &name)?.pool.members.len();
-    let body = read_body(&shared, request, LARGEST.min(shared.options.limits.body)).await?;
-    let asked = Asked::parse(&body, adapters)?;
+    let body = read_body(&shared.options.limits, request, LARGEST.min(shared.options.limits.body)).await?;
+    let asked = BlendRequest::parse(&body, adapters)?;
     // Who waits here holds some numbers; who is served holds an adapter.
     let Ok(_place) = shared.blends.acquire().await else { return Err(Refusal::stopping()) };
     let (owner, failed) = (shared.clone(), "the adapter could not be made");
@@ -67,15 +68,15 @@ pub(crate) async fn blend(
 
 /// What is asked of a pool.
 #[derive(Debug, PartialEq)]
-struct Asked {
+struct BlendRequest {
     scores: Vec<f32>,
     form: Form,
     temperature: Option<f32>,
 }
 
-impl Asked {
+impl BlendRequest {
     /// Reads a body for a pool of so many adapters.
-    fn parse(body: &[u8], adapters: usize) -> Result<Asked, Refusal> {
+    fn parse(body: &[u8], adapters: usize) -> Result<BlendRequest, Refusal> {
         let mut fields = Fields::parse(body)?;
         let expected = format!("a list of {adapters} numbers from -1 to 1, one for each key of this pool");
         let list = match fields.value("scores") {
@@ -92,20 +93,20 @@ impl Asked {
         };
         let temperature = fields.number("temperature", f64::from(f32::MIN_POSITIVE), 1e6)?;
         fields.finish()?;
-        Ok(Asked { scores, form, temperature })
+        Ok(BlendRequest { scores, form, temperature })
     }
 }
 
-fn found<'s>(shared: &'s Shared, name: &str) -> Result<&'s Shelved, Refusal> {
-    shared.shelf.pool(Some(name)).map_err(|refusal| Refusal { status: StatusCode::NOT_FOUND, ..refusal })
+fn found<'s>(shared: &'s Shared, name: &str) -> Result<&'s OfferedPool, Refusal> {
+    shared.registry.pool(Some(name)).map_err(|refusal| Refusal { status: StatusCode::NOT_FOUND, ..refusal })
 }
 
 /// A pool as `/v1/pools` lists it.
-fn described(shelved: &Shelved) -> Value {
-    let pool = &shelved.pool;
+fn described(offered: &OfferedPool) -> Value {
+    let pool = &offered.pool;
     let names: Vec<&str> = pool.members.iter().map(|member| member.name.as_str()).collect();
     json!({
-        "id": shelved.name,
+        "id": offered.name,
         "object": "pool",
         "base": pool.base,
         "base_name": pool.base_name,
@@ -114,8 +115,8 @@ fn described(shelved: &Shelved) -> Value {
         "rank": pool.rank(),
         "temperature": short(pool.temperature),
         "width": pool.keys.mean.len(),
-        "digest": shelved.digest,
-        "key_bytes": shelved.keys.len(),
+        "digest": offered.digest,
+        "key_bytes": offered.keys.len(),
     })
 }
 
@@ -132,9 +133,9 @@ mod tests {
 
     #[test]
     fn scores_and_nothing_else_are_taken() {
-        let parse = |body: &str| Asked::parse(body.as_bytes(), 2);
+        let parse = |body: &str| BlendRequest::parse(body.as_bytes(), 2);
         let asked = parse(r#"{"scores":[ 0.5,-1],"form":"svd","temperature":0.2}"#).unwrap();
-        assert_eq!(asked, Asked { scores: vec![0.5, -1.0], form: Form::Svd, temperature: Some(0.2) });
+        assert_eq!(asked, BlendRequest { scores: vec![0.5, -1.0], form: Form::Svd, temperature: Some(0.2) });
         assert_eq!(parse(r#"{"scores":[0,0]}"#).unwrap().form, Form::Exact);
         for (body, param) in [
             (r#"{}"#, "scores"),

@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
+use crayon_answer::AnswerError;
 use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Piece, Setting};
-use crayon_hybrid::HybridError;
+use crayon_hybrid::{HybridError, RemoteError};
 use serde_json::{Value, json};
 
 /// An error object with its status.
@@ -77,7 +78,7 @@ impl Refusal {
 }
 
 /// A phrase with the names of this interface's fields.
-fn spell(phrase: &Phrase) -> String {
+pub(crate) fn spell(phrase: &Phrase) -> String {
     phrase.spell(&|piece| match piece {
         Piece::Words(words) => words.clone(),
         Piece::Setting(setting) => {
@@ -108,24 +109,62 @@ fn field(setting: Setting) -> Option<&'static str> {
     })
 }
 
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Refusal {
+impl Refusal {
+    /// Why an answer failed; `field` holds the prompt.
+    pub(crate) fn of(error: AnswerError, field: &str) -> Refusal {
         let mut message = spell(&error.message());
         if let Some(hint) = error.hint() {
             message = format!("{message}; {}", spell(&hint));
         }
+        let too_long = || Refusal::invalid(message.as_str()).at(field).code("context_length_exceeded");
         match error {
-            EngineError::TooLong { .. } => Refusal::invalid(message).code("context_length_exceeded"),
+            AnswerError::NoRoom(_) | AnswerError::LongPrompt { .. } => too_long(),
+            AnswerError::Engine(EngineError::TooLong { .. }) => too_long(),
+            AnswerError::Engine(EngineError::Pot(_)) => Refusal::invalid(message).at("pot"),
+            AnswerError::LongAnswer { .. } => {
+                Refusal::invalid(message).at("max_tokens").code("invalid_value")
+            }
+            AnswerError::NoQuestion => Refusal::invalid(message).at("catalyst"),
+            AnswerError::Hybrid(error) => error.into(),
+            AnswerError::Busy { seconds } => Refusal::busy(seconds),
+            AnswerError::Stopping | AnswerError::Cancelled => Refusal::stopping(),
+            AnswerError::Late { .. } => Refusal::invalid(message).code("time_limit"),
             error if error.is_mistake() => Refusal::invalid(message),
             _ => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
+    }
+
+    /// The bigger model's server failed, and nobody else may answer.
+    pub(crate) fn of_server(error: &RemoteError) -> Refusal {
+        let message = format!("the bigger model's server failed: {error}");
+        Refusal::new(StatusCode::BAD_GATEWAY, message).code("server_failed")
+    }
+}
+
+impl From<AnswerError> for Refusal {
+    fn from(error: AnswerError) -> Refusal {
+        Refusal::of(error, "messages")
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        AnswerError::from(error).into()
     }
 }
 
 impl From<HybridError> for Refusal {
     fn from(error: HybridError) -> Refusal {
-        let refusal = Refusal::new(StatusCode::FORBIDDEN, error.to_string());
-        refusal.at("route").code("route_not_allowed")
+        match error {
+            HybridError::NoServer => {
+                let message = "no bigger model is set up here; the operator of this server can set one up";
+                Refusal::invalid(message).at("route").code("no_server")
+            }
+            error => {
+                let refusal = Refusal::new(StatusCode::FORBIDDEN, error.to_string());
+                refusal.at("route").code("route_not_allowed")
+            }
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crayon_answer::Outcome;
 use serde_json::{Map, Value, json};
 
-use crate::prepare::Custom;
-use crate::worker::Ending;
+use crate::answered::Answered;
+use crate::refusal::spell;
 
 /// Which of the two kinds of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +23,10 @@ pub(crate) struct Reply {
     id: String,
     created: u64,
     model: String,
-    custom: Custom,
 }
 
 impl Reply {
-    pub(crate) fn new(kind: Kind, model: &str, custom: Custom) -> Reply {
+    pub(crate) fn new(kind: Kind, model: &str) -> Reply {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -35,23 +35,23 @@ impl Reply {
             Kind::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}{count:08x}", since.as_nanos() as u64);
-        Reply { kind, id, created: since.as_secs(), model: model.to_owned(), custom }
+        Reply { kind, id, created: since.as_secs(), model: model.to_owned() }
     }
 
     /// The whole answer.
-    pub(crate) fn whole(&self, text: &str, ending: &Ending) -> Value {
+    pub(crate) fn whole(&self, answered: &Answered) -> Value {
         let choice = match self.kind {
             Kind::Chat => json!({
                 "index": 0,
-                "message": {"role": "assistant", "content": text, "refusal": null},
+                "message": {"role": "assistant", "content": answered.outcome.text(), "refusal": null},
                 "logprobs": null,
-                "finish_reason": ending.finish,
+                "finish_reason": finish(&answered.outcome),
             }),
-            Kind::Completion => self.choice(json!(text), Some(ending)),
+            Kind::Completion => self.choice(json!(answered.outcome.text()), Some(answered)),
         };
         let mut object = self.object(false, json!([choice]));
-        object["usage"] = usage(ending);
-        object["crayon"] = self.extra(ending);
+        object["usage"] = usage(&answered.outcome);
+        object["crayon"] = self.extra(answered);
         object
     }
 
@@ -71,47 +71,48 @@ impl Reply {
     }
 
     /// The end of the text.
-    pub(crate) fn last(&self, ending: &Ending, usage: bool) -> Value {
+    pub(crate) fn last(&self, answered: &Answered, usage: bool) -> Value {
         let body = match self.kind {
             Kind::Chat => json!({}),
             Kind::Completion => json!(""),
         };
-        let mut object = self.chunk(self.choice(body, Some(ending)), usage);
-        object["crayon"] = self.extra(ending);
+        let mut object = self.chunk(self.choice(body, Some(answered)), usage);
+        object["crayon"] = self.extra(answered);
         object
     }
 
     /// The numbers of tokens, after the end, for those who want them.
-    pub(crate) fn usage(&self, ending: &Ending) -> Value {
+    pub(crate) fn usage(&self, answered: &Answered) -> Value {
         let mut object = self.object(true, json!([]));
-        object["usage"] = usage(ending);
+        object["usage"] = usage(&answered.outcome);
         object
     }
 
-    fn extra(&self, ending: &Ending) -> Value {
-        let (place, reason) = match &ending.decision {
-            Some(decision) => (decision.place.name(), decision.reason.as_str()),
-            None => ("device", "no server is set up"),
-        };
-        let weights = self.custom.weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
+    fn extra(&self, answered: &Answered) -> Value {
+        let Answered { outcome, weights, fits, notes } = answered;
+        let counts = outcome.counts();
+        let weights = weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
+        let weights: Map<String, Value> = weights.collect();
+        let notes: Vec<String> = notes.iter().map(|note| spell(&note.phrase())).collect();
         json!({
-            "where": place,
-            "reason": reason,
-            "confidence": ending.confidence.map(short),
-            "scope": self.custom.scope.map(short),
-            "adapter": self.custom.used.then(|| weights.collect::<Map<String, Value>>()),
-            "fits": self.custom.fits,
-            "kept": ending.prompt - ending.evicted,
-            "evicted": ending.evicted,
+            "where": outcome.decision.place.name(),
+            "reason": outcome.decision.reason,
+            "confidence": outcome.confidence.map(short),
+            "scope": outcome.scope.map(short),
+            "adapter": (!weights.is_empty()).then_some(weights),
+            "fits": fits,
+            "kept": counts.kept.unwrap_or(0),
+            "evicted": counts.evicted.unwrap_or(0),
+            "notes": notes,
         })
     }
 
-    fn choice(&self, body: Value, ending: Option<&Ending>) -> Value {
+    fn choice(&self, body: Value, answered: Option<&Answered>) -> Value {
         let key = match self.kind {
             Kind::Chat => "delta",
             Kind::Completion => "text",
         };
-        let finish = ending.map(|ending| ending.finish);
+        let finish = answered.map(|answered| finish(&answered.outcome));
         json!({"index": 0, key: body, "logprobs": null, "finish_reason": finish})
     }
 
@@ -144,12 +145,19 @@ pub(crate) fn short(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-fn usage(ending: &Ending) -> Value {
-    json!({
-        "prompt_tokens": ending.prompt,
-        "completion_tokens": ending.written,
-        "total_tokens": ending.prompt + ending.written,
-    })
+fn usage(outcome: &Outcome) -> Value {
+    let counts = outcome.counts();
+    let (read, written) = (counts.read.unwrap_or(0), counts.generated.unwrap_or(0));
+    json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
+}
+
+/// Why an answer ended, in OpenAI's words.
+fn finish(outcome: &Outcome) -> &'static str {
+    match outcome.finish() {
+        "length" | "full" | "cancelled" => "length",
+        "content_filter" => "content_filter",
+        _ => "stop",
+    }
 }
 
 /// A model as `/v1/models` lists it; `created` is when the server began.

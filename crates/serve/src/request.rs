@@ -1,7 +1,9 @@
-//! What a request asks for. Fields and their ranges follow OpenAI's reference; `top_k`, `min_p`,
-//! `repetition_penalty`, `pot`, `adapter`, `examples`, `pool` and `route` are extensions.
+//! What a request asks for. Fields and their ranges follow OpenAI's reference; those of sampling beyond it, of the memory
+//! (`pot`, `policy`, `keep`, `novelty`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
+//! `examples`, `pool` and `route` are extensions.
 
-use crayon_engine::{Message, Role};
+use crayon_answer::{Catalyst, Input, MemoryRequest, MemorySize, Request, policy_names};
+use crayon_engine::{Message, Role, SamplingOverrides};
 use crayon_hybrid::Route;
 use serde_json::{Value, json};
 
@@ -23,32 +25,15 @@ const IGNORED: [&str; 9] = [
     "prediction",
 ];
 
-/// What the answer follows.
+/// A request as it comes over HTTP, read and within its ranges.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Input {
-    Chat(Vec<Message>),
-    Text(String),
-}
-
-/// A request, read and within its ranges.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct ApiRequest {
+    /// What is to be answered, and how.
+    pub(crate) request: Request,
     pub(crate) model: String,
-    pub(crate) input: Input,
-    pub(crate) max_tokens: Option<usize>,
-    pub(crate) temperature: Option<f32>,
-    pub(crate) top_p: Option<f32>,
-    pub(crate) top_k: Option<usize>,
-    pub(crate) min_p: Option<f32>,
-    pub(crate) repetition_penalty: Option<f32>,
-    pub(crate) presence_penalty: Option<f32>,
-    pub(crate) seed: Option<u64>,
-    pub(crate) stop: Vec<String>,
     pub(crate) stream: bool,
     /// Whether a stream ends with the numbers of tokens.
     pub(crate) usage: bool,
-    /// Entries of the memory that the prompt is read through.
-    pub(crate) pot: Option<usize>,
     /// Offered adapters to answer through, each with its weight.
     pub(crate) adapter: Vec<(String, f32)>,
     /// Prompts of examples that an adapter is blended for; empty for none.
@@ -61,9 +46,17 @@ pub(crate) struct Asked {
     pub(crate) user: String,
 }
 
-impl Asked {
+impl ApiRequest {
+    /// The field that holds the prompt.
+    pub(crate) fn prompt_field(&self) -> &'static str {
+        match self.request.input {
+            Input::Chat(_) => "messages",
+            Input::Text(_) => "prompt",
+        }
+    }
+
     /// The body of `/v1/chat/completions`.
-    pub(crate) fn chat(body: &[u8]) -> Result<Asked, Refusal> {
+    pub(crate) fn chat(body: &[u8]) -> Result<ApiRequest, Refusal> {
         let mut fields = Fields::parse(body)?;
         let messages = fields.value("messages").ok_or_else(|| wrong("messages", "given"))?;
         let input = Input::Chat(read_messages(messages)?);
@@ -79,11 +72,11 @@ impl Asked {
         fields.only("modalities", &[json!(["text"])], "answers are plain text")?;
         fields.only("logprobs", &[json!(false)], "log-probabilities are not told")?;
         fields.only("top_logprobs", &[json!(0)], "log-probabilities are not told")?;
-        Asked::rest(fields, input, longest.or(max_tokens))
+        ApiRequest::rest(fields, input, longest.or(max_tokens))
     }
 
     /// The body of `/v1/completions`.
-    pub(crate) fn completion(body: &[u8]) -> Result<Asked, Refusal> {
+    pub(crate) fn completion(body: &[u8]) -> Result<ApiRequest, Refusal> {
         let mut fields = Fields::parse(body)?;
         let prompt = fields.value("prompt").ok_or_else(|| wrong("prompt", "given"))?;
         let text = match prompt {
@@ -100,11 +93,11 @@ impl Asked {
         fields.only("suffix", &[json!("")], "nothing can be put after the answer")?;
         fields.only("best_of", &[json!(1)], "one answer is made")?;
         fields.only("logprobs", &[], "log-probabilities are not told")?;
-        Asked::rest(fields, Input::Text(text), Some(max_tokens))
+        ApiRequest::rest(fields, Input::Text(text), Some(max_tokens))
     }
 
     /// What both have in common.
-    fn rest(mut fields: Fields, input: Input, max_tokens: Option<usize>) -> Result<Asked, Refusal> {
+    fn rest(mut fields: Fields, input: Input, max_tokens: Option<usize>) -> Result<ApiRequest, Refusal> {
         let model = fields.text("model")?.ok_or_else(|| wrong("model", "given"))?;
         fields.only("n", &[json!(1)], "one answer is made")?;
         fields.only("logit_bias", &[json!({})], "single tokens cannot be weighted")?;
@@ -140,21 +133,30 @@ impl Asked {
             ),
         };
         let most = f64::from(f32::MAX);
-        let asked = Asked {
-            model,
-            input,
-            max_tokens,
+        let sampling = SamplingOverrides {
             temperature: fields.number("temperature", 0.0, 2.0)?,
             top_p: fields.number("top_p", f64::from(f32::MIN_POSITIVE), 1.0)?,
             top_k: fields.count("top_k", 0)?,
             min_p: fields.number("min_p", 0.0, 1.0)?,
             repetition_penalty: fields.number("repetition_penalty", f64::from(f32::MIN_POSITIVE), most)?,
             presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?,
+        };
+        let request = Request {
+            pinned: fields.texts("pinned")?,
+            documents: fields.texts("documents")?,
+            sampling,
             seed,
+            max_tokens,
             stop,
+            memory: read_memory(&mut fields)?,
+            cache: fields.flag("cache")?,
+            ..Request::new(input)
+        };
+        let asked = ApiRequest {
+            request,
+            model,
             stream,
             usage,
-            pot: fields.count("pot", 1)?,
             adapter: read_adapter(fields.value("adapter"))?,
             examples: read_examples(fields.value("examples"))?,
             pool: fields.text("pool")?,
@@ -173,6 +175,24 @@ impl Asked {
         }
         Ok(asked)
     }
+}
+
+/// What is asked of the memory.
+fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal> {
+    let policy = fields.text("policy")?;
+    if policy.as_deref().is_some_and(|name| !policy_names().contains(&name)) {
+        return Err(wrong("policy", &format!("one of {}", policy_names().join(", "))));
+    }
+    Ok(MemoryRequest {
+        size: fields.count("pot", 1)?.map(MemorySize::Entries),
+        policy,
+        keep: fields.count("keep", 1)?,
+        novelty: fields.number("novelty", 0.0, 1.0)?,
+        smooth: fields.count("smooth", 1)?,
+        sinks: fields.count("sinks", 0)?,
+        recent: fields.count("recent", 0)?,
+        catalyst: fields.text("catalyst")?.as_deref().map_or(Catalyst::Usual, Catalyst::from),
+    })
 }
 
 /// One name, or an object of names and weights.
@@ -250,9 +270,9 @@ fn text_of(part: &Value) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn chat(extra: &str) -> Result<Asked, Refusal> {
+    fn chat(extra: &str) -> Result<ApiRequest, Refusal> {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{extra}}}"#);
-        Asked::chat(body.as_bytes())
+        ApiRequest::chat(body.as_bytes())
     }
 
     fn blamed(extra: &str) -> String {
@@ -269,10 +289,29 @@ mod tests {
                "tools":null,"logprobs":false,"metadata":{"a":"b"}"#,
         )
         .unwrap();
-        assert_eq!((asked.temperature, asked.top_p), (Some(0.5), Some(0.9)));
-        assert_eq!((asked.max_tokens, asked.seed, asked.pot), (Some(7), Some(u64::MAX), Some(64)));
-        assert_eq!((asked.stop, asked.stream, asked.usage), (vec!["x".to_owned()], true, true));
-        assert_eq!((asked.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
+        let (request, sampling) = (&asked.request, &asked.request.sampling);
+        assert_eq!((sampling.temperature, sampling.top_p), (Some(0.5), Some(0.9)));
+        assert_eq!((request.max_tokens, request.seed), (Some(7), Some(u64::MAX)));
+        assert_eq!(request.memory.size, Some(MemorySize::Entries(64)));
+        assert_eq!((&request.stop, asked.stream, asked.usage), (&vec!["x".to_owned()], true, true));
+        assert_eq!((sampling.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
+        let asked = chat(
+            r#","documents":["a","b"],"pinned":["c"],"policy":"snapkv","keep":9,"novelty":0.25,"smooth":3,"sinks":0,
+               "recent":2,"catalyst":"question","cache":true"#,
+        )
+        .unwrap();
+        assert_eq!((asked.request.documents.len(), asked.request.pinned.len()), (2, 1));
+        let memory = MemoryRequest {
+            size: None,
+            policy: Some("snapkv".to_owned()),
+            keep: Some(9),
+            novelty: Some(0.25),
+            smooth: Some(3),
+            sinks: Some(0),
+            recent: Some(2),
+            catalyst: Catalyst::Question,
+        };
+        assert!(asked.request.memory == memory && asked.request.cache);
         let asked = chat(r#","adapter":{"a":0.5,"b":-1},"route":"device""#).unwrap();
         assert_eq!(asked.adapter, [("a".to_owned(), 0.5), ("b".to_owned(), -1.0)]);
         assert_eq!(asked.route, Some(Route::Device));
@@ -288,10 +327,10 @@ mod tests {
         let body = r#"{"model":"m","messages":[{"role":"developer","content":"a"},
             {"role":"user","content":[{"type":"text","text":"b"},{"type":"text","text":"c"}]}]}"#;
         let messages = vec![Message::new(Role::System, "a"), Message::new(Role::User, "bc")];
-        assert_eq!(Asked::chat(body.as_bytes()).unwrap().input, Input::Chat(messages));
+        assert_eq!(ApiRequest::chat(body.as_bytes()).unwrap().request.input, Input::Chat(messages));
         let picture =
             r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#;
-        assert_eq!(Asked::chat(picture.as_bytes()).unwrap_err().param.unwrap(), "messages.0.content");
+        assert_eq!(ApiRequest::chat(picture.as_bytes()).unwrap_err().param.unwrap(), "messages.0.content");
     }
 
     #[test]
@@ -324,18 +363,28 @@ mod tests {
             (r#","examples":["a"],"adapter":"b""#, "examples"),
             (r#","pool":"a""#, "pool"),
             (r#","route":"elsewhere""#, "route"),
+            (r#","policy":"forget""#, "policy"),
+            (r#","smooth":0"#, "smooth"),
+            (r#","novelty":2"#, "novelty"),
+            (r#","documents":"a""#, "documents"),
+            (r#","pinned":[1]"#, "pinned"),
         ] {
             assert_eq!(blamed(extra), param, "{extra}");
         }
-        assert!(Asked::chat(b"[]").is_err() && Asked::chat(b"{").is_err() && Asked::chat(b"\xff").is_err());
-        assert_eq!(Asked::chat(b"{}").unwrap_err().param.unwrap(), "messages");
+        assert!(
+            ApiRequest::chat(b"[]").is_err()
+                && ApiRequest::chat(b"{").is_err()
+                && ApiRequest::chat(b"\xff").is_err()
+        );
+        assert_eq!(ApiRequest::chat(b"{}").unwrap_err().param.unwrap(), "messages");
         let tokens = br#"{"model":"m","prompt":[1,2]}"#;
-        assert_eq!(Asked::completion(tokens).unwrap_err().param.unwrap(), "prompt");
+        assert_eq!(ApiRequest::completion(tokens).unwrap_err().param.unwrap(), "prompt");
     }
 
     #[test]
     fn a_completion_has_openais_default_length() {
-        let asked = Asked::completion(br#"{"model":"m","prompt":["a"]}"#).unwrap();
-        assert_eq!((asked.input, asked.max_tokens), (Input::Text("a".to_owned()), Some(16)));
+        let asked = ApiRequest::completion(br#"{"model":"m","prompt":["a"]}"#).unwrap();
+        let request = asked.request;
+        assert_eq!((request.input, request.max_tokens), (Input::Text("a".to_owned()), Some(16)));
     }
 }

@@ -2,153 +2,96 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-use crayon_engine::{Engine, EngineError, Event, Finish, Session};
-use crayon_hybrid::Decision;
-use tokio::sync::mpsc::UnboundedSender;
+use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, SessionDevice, Written};
+use crayon_engine::{Engine, EngineError, Finish, PrefixCache};
 
-use crate::prepare::Work;
 use crate::queue::Queue;
-use crate::refusal::Refusal;
+use crate::shared::Pace;
 
 /// A request in the queue.
 pub(crate) struct Job {
-    pub(crate) work: Work,
-    /// Closed when nobody waits for the answer any more. It has no bound, so that a slow reader does not hold the
-    /// model; an answer's length is what bounds it.
-    pub(crate) tell: UnboundedSender<Said>,
+    pub(crate) plan: Plan,
+    /// It has no bound, so that a slow reader does not hold the model; an answer's length is what bounds it.
+    pub(crate) tell: Sender<WorkerEvent>,
+    /// Whether nobody waits for the answer any more.
+    pub(crate) gone: Arc<AtomicBool>,
 }
 
-/// What the worker says about a request.
+/// What the worker tells about a request.
 #[derive(Debug)]
-pub(crate) enum Said {
-    /// Its turn has come and its prompt is read: text follows.
-    Read,
-    Text(String),
-    Done(Ending),
-    Refused(Refusal),
+pub(crate) enum WorkerEvent {
+    Event(DeviceEvent),
+    Ended(Box<Result<Written, AnswerError>>),
 }
 
-/// How an answer ended.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Ending {
-    /// `stop`, `length`, or `content_filter` of a server.
-    pub(crate) finish: &'static str,
-    /// Tokens read.
-    pub(crate) prompt: usize,
-    /// Tokens written.
-    pub(crate) written: usize,
-    /// Tokens of the prompt that a pot distilled away.
-    pub(crate) evicted: usize,
-    /// `exp` of the mean log-probability of the answer's tokens.
-    pub(crate) confidence: Option<f32>,
-    /// Who answered why, where there was a choice.
-    pub(crate) decision: Option<Decision>,
-}
+impl Job {
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
 
-/// What handlers ask the worker's state for.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// Milliseconds the last request took.
-    last: AtomicU64,
-    /// The server has no more patience: what is being written ends.
-    pub(crate) cut: AtomicBool,
-}
-
-impl Pace {
-    /// Seconds until a place among `waiting` requests is likely to be free.
-    pub(crate) fn seconds(&self, waiting: usize) -> u64 {
-        let millis = self.last.load(Ordering::Relaxed).saturating_mul(waiting as u64 / 2 + 1);
-        millis.div_ceil(1000).clamp(1, 60)
+    /// Ends it without an answer.
+    pub(crate) fn refuse(&self, error: AnswerError) {
+        // Whoever asked may have gone.
+        let _ = self.tell.send(WorkerEvent::Ended(Box::new(Err(error))));
     }
 }
 
 /// Serves the queue until it is closed.
-pub(crate) fn work(engine: &Engine, queue: &Queue<Job>, pace: &Pace, time: Duration) {
+pub(crate) fn work(
+    engine: &Engine,
+    queue: &Queue<Job>,
+    pace: &Pace,
+    cache: Option<&PrefixCache>,
+    time: Duration,
+) {
     while let Some(job) = queue.next() {
-        if job.tell.is_closed() {
+        if job.is_left() {
             continue;
         }
         let started = Instant::now();
-        let until = started + time;
-        let outcome = catch_unwind(AssertUnwindSafe(|| answer(engine, &job, until, time, pace)));
-        let said = match outcome {
-            Ok(Ok(ending)) => Said::Done(ending),
-            Ok(Err(refusal)) => Said::Refused(refusal),
-            Err(_) => {
-                let message = "the model failed on this request; others are not affected";
-                Said::Refused(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message))
-            }
-        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| answer(engine, &job, started, time, cache, pace)));
+        let written = outcome.unwrap_or(Err(AnswerError::Crashed));
         pace.last.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
         // Whoever asked may have gone.
-        let _ = job.tell.send(said);
+        let _ = job.tell.send(WorkerEvent::Ended(Box::new(written)));
     }
 }
 
 fn answer(
     engine: &Engine,
     job: &Job,
-    until: Instant,
+    started: Instant,
     time: Duration,
+    cache: Option<&PrefixCache>,
     pace: &Pace,
-) -> Result<Ending, Refusal> {
-    let Work { prompt, options, pot, .. } = &job.work;
-    let late = || Instant::now() >= until || pace.cut.load(Ordering::Relaxed);
-    let flow = || match job.tell.is_closed() || late() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    };
-    let mut session = session(engine, job)?;
-    match session.feed(prompt, &mut |_| flow()) {
-        Err(EngineError::Cancelled) if pace.cut.load(Ordering::Relaxed) => return Err(Refusal::stopping()),
-        Err(EngineError::Cancelled) => {
-            let message = format!("reading the prompt took longer than {} s", time.as_secs());
-            return Err(Refusal::invalid(message).code("time_limit"));
+) -> Result<Written, AnswerError> {
+    let (mut session, mut late) = (job.plan.session(engine)?, false);
+    let mut device = SessionDevice { session: &mut session, cache };
+    let written = device.write(&job.plan, &mut |event| {
+        let _ = job.tell.send(WorkerEvent::Event(event));
+        late = started.elapsed() >= time;
+        match late || job.is_left() || pace.cut.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-        other => other?,
-    }
-    let _ = job.tell.send(Said::Read);
-    let answer = session.generate(options, &mut |event| {
-        if let Event::Text(text) = event {
-            let _ = job.tell.send(Said::Text(text));
+    });
+    match written {
+        Err(AnswerError::Engine(EngineError::Cancelled)) if late => {
+            Err(AnswerError::Late { seconds: time.as_secs() })
         }
-        flow()
-    })?;
-    let evicted = match pot {
-        None => 0,
-        Some(_) => (session.pot().tokens_read() - session.pot().kept()).min(prompt.len()),
-    };
-    Ok(Ending {
-        finish: match answer.finish {
-            Finish::End | Finish::Stop => "stop",
+        Err(AnswerError::Engine(EngineError::Cancelled)) if job.is_left() => Err(AnswerError::Cancelled),
+        Err(AnswerError::Engine(EngineError::Cancelled)) => Err(AnswerError::Stopping),
+        Ok(mut written) if written.answer.finish == Finish::Cancelled => {
             // Time that has run out is a length as well.
-            Finish::Length | Finish::Full | Finish::Cancelled => "length",
-        },
-        prompt: prompt.len(),
-        written: answer.tokens.len(),
-        evicted,
-        confidence: answer.confidence,
-        decision: None,
-    })
-}
-
-fn session<'e>(engine: &'e Engine, job: &Job) -> Result<Session<'e>, Refusal> {
-    let Work { prompt, options, pot, adapter } = &job.work;
-    let mut session = match pot {
-        None => engine.session(prompt.len() + options.max_tokens)?,
-        Some((shape, pins)) => {
-            let pinned = pins.iter().map(|place| place.len()).sum();
-            let mut session = engine.pot_session(shape.clone(), pinned)?;
-            session.pin(pins.clone())?;
-            session
+            written.answer.finish = Finish::Length;
+            Ok(written)
         }
-    };
-    if let Some(adapter) = adapter {
-        session.set_adapter(Some(adapter.clone()));
+        written => written,
     }
-    Ok(session)
 }

@@ -196,6 +196,7 @@ fn others_reach_it_only_with_a_key() {
         model: "mini".to_owned(),
         limits: Limits::default(),
         offers: crayon_serve::Offers::default(),
+        cache: None,
     };
     let error = Server::bind(options.clone()).unwrap_err();
     assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
@@ -288,4 +289,40 @@ fn stopping_tells_those_who_wait_and_ends_soon() {
     drop(held);
     let _ = half.write_all(b"alhost\r\n\r\n");
     assert!(std::net::TcpStream::connect(server.address).is_err());
+}
+
+#[test]
+fn a_body_declared_too_large_is_refused_before_it_comes() {
+    let server = start(Limits { body: 1000, ..Limits::default() }, None);
+    let declared = |path: &str, length: &str| {
+        let began = Instant::now();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{{"
+        );
+        let answer = read(server.raw(&head));
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        answer.status
+    };
+    for path in ["/v1/chat/completions", "/v1/completions"] {
+        assert_eq!((declared(path, "1001"), declared(path, "99999999999")), (413, 413), "{path}");
+    }
+}
+
+#[test]
+fn settings_are_called_by_their_fields() {
+    let server = start(Limits::default(), None);
+    let message = |fields: &str| {
+        let answer = server.chat("Hello!", fields);
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        answer.error("message").as_str().unwrap().to_owned()
+    };
+    for (fields, name) in [
+        (r#","pot":999999"#, "`pot` 1024 is the largest"),
+        (r#","max_tokens":2000"#, "`max_tokens`"),
+        (r#","pot":3"#, "the smallest pot"),
+    ] {
+        let told = message(fields);
+        assert!(told.contains(name) && !told.contains("--"), "{told}");
+    }
 }

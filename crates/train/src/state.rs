@@ -67,7 +67,7 @@ impl State {
     /// # Errors
     /// When the disk refuses.
     pub fn keep(&self, folder: &Path, key: &str, trainable: &dyn Trainable) -> Result<(), TrainError> {
-        std::fs::create_dir_all(folder).map_err(|source| io(folder, "create", source))?;
+        crayon_files::create_folder(folder).map_err(FormatError::from)?;
         let mut tensors = Vec::new();
         let mut push = |name: String, values: &[f32]| {
             tensors.push(Tensor::from_f32(&name, vec![values.len()], values));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
 use crayon_formats::spec::Spec;
-use crayon_kernels::Pool;
+use crayon_kernels::Threads;
 use crayon_model::{ModelError, Projection, Site};
 use crayon_train::TrainError;
 use crayon_train::frozen::{FrozenDecoder, Sequence, TrainableAdapter, product, transpose};
@@ -56,7 +56,7 @@ impl Pairs {
 }
 
 impl TrainableAdapter for Pairs {
-    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Pool) {
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let pair = &self.0[&site];
         let inner = product(threads, x, rows, x.len() / rows, &pair.a, RANK);
         let out = product(threads, &inner, rows, RANK, &pair.b, y.len() / rows);
@@ -70,7 +70,7 @@ impl TrainableAdapter for Pairs {
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
-        threads: &Pool,
+        threads: &Threads,
     ) {
         let pair = self.0.get_mut(&site).unwrap();
         let (input, output) = (x.len() / rows, gradient.len() / rows);
@@ -88,7 +88,7 @@ impl TrainableAdapter for Pairs {
 
 #[test]
 fn loss_and_gradients_are_those_of_the_plain_form() {
-    let threads = Pool::new(2);
+    let threads = Threads::new(2);
     let mut families = std::collections::BTreeSet::new();
     for case in cases() {
         let spec = &case.checkpoint.spec;
@@ -155,7 +155,7 @@ fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
     );
     let loss = |sequences: &[Sequence<'_>], threads: usize| {
         let mut pairs = Pairs::new(&case.checkpoint.spec);
-        let loss = decoder.loss(sequences, &mut pairs, true, &Pool::new(threads)).unwrap();
+        let loss = decoder.loss(sequences, &mut pairs, true, &Threads::new(threads)).unwrap();
         let gradients: Vec<Vec<f32>> = pairs.0.into_values().map(|pair| pair.a_gradient).collect();
         (loss, gradients)
     };
@@ -171,7 +171,7 @@ fn what_cannot_be_read_is_refused() {
     let vocab = case.checkpoint.spec.vocab as u32;
     let fail = |tokens: &[u32], answer: usize| {
         let sequences = [Sequence { tokens, answer }];
-        decoder.loss(&sequences, &mut Pairs::new(&case.checkpoint.spec), false, &Pool::new(1)).unwrap_err()
+        decoder.loss(&sequences, &mut Pairs::new(&case.checkpoint.spec), false, &Threads::new(1)).unwrap_err()
     };
     assert!(
         matches!(fail(&[1, vocab, 2], 1), TrainError::Model(ModelError::Token { id, .. }) if id == vocab)

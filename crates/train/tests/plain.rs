@@ -5,7 +5,7 @@ mod common;
 
 use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Adapter, Decoder, LowRank, LowRankPair, Projection, Scratch, Site, Step, Want};
 use crayon_pot::{KvStorage, Slab};
 use crayon_train::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
@@ -49,7 +49,7 @@ fn adapters_attach_to_every_linear_layer() {
         let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
         let plain = PlainDecoder::open(&case.checkpoint, &Device::Cpu, Train::Nothing).unwrap();
         let spec = decoder.spec().clone();
-        let pool = Pool::new(2);
+        let pool = Threads::new(2);
         let run = |adapter: Option<&dyn Adapter>| {
             let mut memory = Slab::plain(&spec, case.tokens.len(), KvStorage::F32);
             let mut steps = [Step { adapter, ..Step::new(&case.tokens, &mut memory) }];

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use common::{base, difference, logits};
 use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample};
 use crayon_errors::Explain as _;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool::{TrainOptions, fit, loss, train};
 use crayon_train::{Progress, TrainError};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crayon_files::{create_folder, write_file};
 use crayon_formats::spec::{Family, Spec};
-use crayon_formats::{Tensor, atomic, safetensors};
+use crayon_formats::{Tensor, safetensors};
 use crayon_model::LowRankPair;
 use serde_json::{Map, Value, json};
 
@@ -21,9 +22,9 @@ use crate::{AdapterError, Lora};
 /// When the adapter does not fit the network or the disk does not take the files.
 pub fn write(folder: &Path, lora: &Lora, spec: &Spec) -> Result<(), AdapterError> {
     let Files { tensors, metadata, config } = files(lora, spec)?;
-    std::fs::create_dir_all(folder).map_err(|source| AdapterError::io(folder, "create", source))?;
+    create_folder(folder)?;
     safetensors::write(&folder.join(WEIGHTS), &tensors, &metadata)?;
-    atomic::write_file(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
+    write_file(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crayon_adapters::Lora;
 use crayon_formats::Checkpoint;
-use crayon_kernels::{Mode, Pool};
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{Adapter, Decoder, LowRankPair, Projection, Scratch, Site, Step, Want};
 use crayon_pot::{KvStorage, Slab};
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub(crate) fn adapted(checkpoint: &Checkpoint, adapter: Option<&dyn Adapter>, to
     let mut memory = Slab::plain(&checkpoint.spec, tokens.len(), KvStorage::F32);
     let mut step = Step::new(tokens, &mut memory);
     step.adapter = adapter;
-    let (pool, mut scratch) = (Pool::new(1), Scratch::new());
+    let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     decoder.forward(&pool, &mut [step], Want::All, &mut scratch).unwrap().to_vec()
 }
 

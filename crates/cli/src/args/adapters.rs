@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand};
 
-use super::answer::PoolServerArgs;
+use super::custom::PoolServerArgs;
 use super::model::ModelArgs;
 
 #[derive(Debug, Group)]

@@ -3,43 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args as Group;
+use crayon_answer::{Catalyst, MemoryRequest, MemorySize, policy_names};
+use crayon_engine::SamplingOverrides;
 
+use super::custom::CustomArgs;
 use super::model::ModelArgs;
 use super::route::RouteArgs;
-use crate::commands::long::{self, PotSize};
-
-/// An adapter for a person's examples.
-#[derive(Debug, Default, Group)]
-#[command(next_help_heading = "Customisation")]
-pub(crate) struct CustomArgs {
-    /// Examples of what you want, one JSON object a line; a pool's adapters are blended for them
-    #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
-    pub(crate) examples: Option<PathBuf>,
-    /// The pool: a folder of `crayon pool train`, or the address of a server's, which is told similarity scores only [default: the
-    /// one built in for mini]
-    #[arg(long = "pool", value_name = "DIR|URL", requires = "examples")]
-    pub(crate) pool: Option<String>,
-    /// Blend even if the examples fit nothing in the pool
-    #[arg(long, requires = "examples")]
-    pub(crate) force: bool,
-    #[command(flatten)]
-    pub(crate) server: PoolServerArgs,
-}
-
-/// A pool on a server.
-#[derive(Debug, Default, Group)]
-#[command(next_help_heading = "Customisation")]
-pub(crate) struct PoolServerArgs {
-    /// Add noise to the scores that are blended by: Gaussian, of this standard deviation
-    #[arg(long, value_name = "SIGMA", requires = "pool", allow_negative_numbers = true)]
-    pub(crate) noise: Option<f32>,
-    /// A file that holds the key of the pool's server [default: the variable CRAYON_POOL_KEY]
-    #[arg(long, value_name = "FILE", requires = "pool")]
-    pub(crate) pool_key_file: Option<PathBuf>,
-    /// Seconds for the pool's server, failed tries included
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(crate) pool_timeout: u32,
-}
 
 /// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
 #[derive(Clone, Debug, Default, Group)]
@@ -81,9 +50,9 @@ pub(crate) struct PotArgs {
     /// Read through a memory of fixed size: entries (4096) or memory (64MiB) [default: the model's window, once a
     /// text outgrows it]
     #[arg(long, value_name = "SIZE")]
-    pub(crate) pot: Option<PotSize>,
+    pub(crate) pot: Option<MemorySize>,
     /// What to keep when the pot is full
-    #[arg(long, value_name = "P", default_value = "infinipot", value_parser = clap::builder::PossibleValuesParser::new(long::policy_names()))]
+    #[arg(long, value_name = "P", default_value = "infinipot", value_parser = clap::builder::PossibleValuesParser::new(policy_names()))]
     pub(crate) policy: String,
     /// Entries that stay when the pot is distilled [default: half the pot]
     #[arg(long, value_name = "C")]
@@ -103,6 +72,36 @@ pub(crate) struct PotArgs {
     /// Latest tokens that always stay [default: 4]
     #[arg(long, value_name = "K")]
     pub(crate) recent: Option<usize>,
+}
+
+impl AnswerArgs {
+    /// How tokens are drawn.
+    pub(crate) fn sampling(&self) -> SamplingOverrides {
+        SamplingOverrides {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+        }
+    }
+}
+
+impl PotArgs {
+    /// What is asked of the memory.
+    pub(crate) fn request(&self) -> MemoryRequest {
+        MemoryRequest {
+            size: self.pot,
+            policy: Some(self.policy.clone()),
+            keep: self.keep,
+            novelty: self.novelty,
+            smooth: self.smooth,
+            sinks: self.sinks,
+            recent: self.recent,
+            catalyst: self.catalyst.as_deref().map_or(Catalyst::Usual, Catalyst::from),
+        }
+    }
 }
 
 #[derive(Debug, Group)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand};
 
-use super::answer::{CustomArgs, PotArgs};
+use super::answer::PotArgs;
+use super::custom::CustomArgs;
 use super::model::ModelArgs;
 use super::tokens;
 

@@ -3,6 +3,7 @@
 mod adapters;
 mod answer;
 mod bench;
+mod custom;
 mod eval;
 mod files;
 mod model;
@@ -14,8 +15,9 @@ use clap::{Args as Group, Parser, Subcommand};
 pub(crate) use adapters::{
     CustomizeArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs, PoolTrainArgs,
 };
-pub(crate) use answer::{AnswerArgs, AskArgs, ChatArgs, CustomArgs, PoolServerArgs, PotArgs};
+pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
     PoliciesArgs, RoutingArgs,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as Group, Subcommand, ValueEnum};
 use crayon_hybrid::Route;
 
-use super::answer::CustomArgs;
+use super::custom::CustomArgs;
 use super::model::ModelArgs;
 
 /// A bigger model on a server, for what the device is not sure of.

@@ -33,11 +33,14 @@ pub(crate) struct ServeArgs {
     /// Ask for a key: a file with one key a line
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// Offer a pool, under the name of its folder or another; may be given several times
+    /// Offer a pool, under the name of its folder or another (`built-in` is mini's own); may be given several times
     #[arg(long, value_name = "[NAME=]DIR")]
     pub(crate) pool: Vec<String>,
     #[command(flatten)]
     pub(crate) route: RouteArgs,
+    /// Let requests keep what was read of their documents for later ones (the field "cache")
+    #[arg(long)]
+    pub(crate) cache: bool,
     /// Largest body of a request in bytes [default: 4194304]
     #[arg(long, value_name = "BYTES", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_body: Option<u32>,

@@ -4,7 +4,7 @@ use crayon_engine::PotOptions;
 use crayon_eval::bench::{
     self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject,
 };
-use crayon_kernels::{Pool, limits};
+use crayon_kernels::{Threads, limits};
 use serde_json::json;
 
 use super::watched;
@@ -141,12 +141,12 @@ fn pot(args: &PotBenchArgs, output: &Output) -> Result {
     let options = PotBenchOptions {
         // Made-up shapes have no tokenizer: any catalyst of the usual length costs the same.
         pot: match engine.tokenizer() {
-            Ok(_) => args.long.options(engine, None, false)?,
+            Ok(_) => args.long.request().options(engine, None, false, &[])?,
             Err(_) => PotOptions {
                 policy: args.long.policy.clone(),
                 keep: args.long.keep,
                 storage: engine.kv_type(),
-                ..PotOptions::new(args.long.entries(engine).min(window), (0..13).collect())
+                ..PotOptions::new(args.long.request().entries(engine).min(window), (0..13).collect())
             },
         },
         tokens: args.tokens,
@@ -190,7 +190,7 @@ fn pot(args: &PotBenchArgs, output: &Output) -> Result {
 
 fn kernels(args: &KernelsArgs, output: &Output) -> Result {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let pool = Pool::new(args.threads.map_or(cores, usize::from));
+    let pool = Threads::new(args.threads.map_or(cores, usize::from));
     let features = limits::features();
     let (limits, rows) = watched("number types", output, |progress| bench::kernels(&pool, progress))?;
     let round = |value: f64| (value * 10.0).round() / 10.0;
@@ -198,7 +198,7 @@ fn kernels(args: &KernelsArgs, output: &Output) -> Result {
         return output.object(&json!({
             "processor": features.processor,
             "variant": features.variant,
-            "threads": pool.threads(),
+            "threads": pool.count(),
             "limit": {
                 "bandwidth_gb_s": round(limits.bandwidth_gb_s),
                 "int8_gops": round(limits.int8_gops),
@@ -210,11 +210,7 @@ fn kernels(args: &KernelsArgs, output: &Output) -> Result {
     let none = "nothing beyond the base set".to_owned();
     let processor = if features.processor.is_empty() { none } else { features.processor.join(" ") };
     output.line(&format!("processor   {processor}"))?;
-    output.line(&format!(
-        "variant     {} on {}",
-        features.variant,
-        show::counted(pool.threads(), "thread")
-    ))?;
+    output.line(&format!("variant     {} on {}", features.variant, show::counted(pool.count(), "thread")))?;
     output.line(&format!("memory      {:.1} GB/s read", limits.bandwidth_gb_s))?;
     output.line(&format!("int8        {:.1} Gop/s", limits.int8_gops))?;
     output.line(&format!("f32         {:.1} Gflop/s", limits.f32_gflops))?;

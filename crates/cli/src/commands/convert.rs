@@ -1,27 +1,28 @@
 //! `crayon convert`: a model in another format or number type.
 //!
-//! The new files are written into a hidden folder beside their place and moved there when they are complete, so that
-//! neither a fault nor Ctrl-C leaves half a model.
+//! The new files lie hidden beside their place until they are complete, so that neither a fault nor Ctrl-C leaves half a
+//! model.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use crayon_engine::ModelSource;
-use crayon_formats::export::{self, Notice, Options};
+use crayon_files::OutputFolder;
+use crayon_formats::export::{self, Notice, Notify, Options};
 use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
 
 use crate::args::{ConvertArgs, FileFormat};
-use crate::failure::{Context, Result, mistake};
+use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::{interrupt, model, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct ConvertReport<'a> {
     model: &'a str,
     output: &'a Path,
     format: &'static str,
@@ -52,7 +53,6 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     };
     refuse_to_overwrite(&args.output, format, args.force)?;
 
-    let staging = Staging::new(&args.output)?;
     interrupt::watch();
     let (mut fallbacks, mut warnings) = (Vec::new(), Vec::new());
     let mut bar = Counting::new("writing", "tensors", output);
@@ -65,30 +65,26 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
             Notice::Warning(text) => warnings.push(text),
         }
         if interrupt::requested() {
-            staging.remove();
+            crayon_files::abandon();
             std::process::exit(130);
         }
     };
     let written = match format {
-        FileFormat::Gguf => {
-            let options = Options { weights: kind, embeddings: None };
-            export::write_gguf(&checkpoint, &staging.file(), options, &mut notify)
-        }
+        FileFormat::Gguf => write_gguf(&checkpoint, &args.output, kind, &mut notify),
         FileFormat::Safetensors => {
             let kind = kind.unwrap_or_else(|| storable_of(&checkpoint));
-            export::write_huggingface(&checkpoint, &staging.folder, kind, &mut notify)
+            write_folder(&checkpoint, &args.output, kind, &mut notify)
         }
     };
     bar.finish();
-    written?;
-    let bytes = staging.publish(format)?;
+    let bytes = written?;
 
     for warning in &warnings {
         output.note(warning);
     }
     tell_fallbacks(&fallbacks, output);
     if output.json {
-        return output.object(&Report {
+        return output.object(&ConvertReport {
             model: &args.source,
             output: &args.output,
             format: name_of(format),
@@ -105,6 +101,26 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
         show::bytes(bytes),
         show::parameters(checkpoint.spec.parameters()),
     ))?)
+}
+
+/// A file that appears whole; its size in bytes.
+fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify: Notify<'_>) -> Result<u64> {
+    export::write_gguf(checkpoint, path, Options { weights: kind, embeddings: None }, notify)?;
+    Ok(fs::metadata(path)?.len())
+}
+
+/// A folder that appears whole; its size in bytes. Weights of another model must not stay beside the new ones.
+fn write_folder(checkpoint: &Checkpoint, path: &Path, kind: Format, notify: Notify<'_>) -> Result<u64> {
+    let folder = OutputFolder::create(path)?;
+    export::write_huggingface(checkpoint, folder.path(), kind, notify)?;
+    let bytes = size(folder.path())?;
+    folder.commit(is_weights)?;
+    Ok(bytes)
+}
+
+/// Whether a file of this name holds weights of a model folder, or lists those that do.
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name == "model.safetensors.index.json"
 }
 
 fn number_type(name: &str) -> Result<Format> {
@@ -149,6 +165,8 @@ fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> Result {
             format!("{shown} is a file"),
             "safetensors are written into a folder; .gguf makes a file",
         )),
+        // A device or a pipe has nothing that could be lost.
+        (Ok(there), FileFormat::Gguf) if !there.is_file() => Ok(()),
         (Ok(there), _) => {
             let empty =
                 there.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
@@ -173,68 +191,6 @@ fn tell_fallbacks(fallbacks: &[Fallback], output: &Output) {
     }
 }
 
-/// A hidden folder beside the place where a model will be; dropped, it is gone.
-struct Staging {
-    target: PathBuf,
-    folder: PathBuf,
-}
-
-impl Staging {
-    fn new(target: &Path) -> Result<Staging> {
-        let name = target.file_name().ok_or_else(|| {
-            mistake(format!("{} is no name for a model", target.display()), "name a file or a new folder")
-        })?;
-        let hidden = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
-        let folder = target.with_file_name(hidden);
-        fs::create_dir(&folder).context(format!("cannot write beside {}", target.display()))?;
-        Ok(Staging { target: target.to_owned(), folder })
-    }
-
-    /// Where a model of one file is written.
-    fn file(&self) -> PathBuf {
-        self.folder.join("model.gguf")
-    }
-
-    /// Moves what was written to its place; its size.
-    fn publish(&self, format: FileFormat) -> Result<u64> {
-        let bytes = size(&self.folder)?;
-        let moved = match format {
-            FileFormat::Gguf => fs::rename(self.file(), &self.target),
-            FileFormat::Safetensors if self.target.exists() => self.replace_files(),
-            FileFormat::Safetensors => fs::rename(&self.folder, &self.target),
-        };
-        moved.context(format!("cannot write {}", self.target.display()))?;
-        Ok(bytes)
-    }
-
-    /// Into a folder that is there: weights of another model must not stay beside the new ones.
-    fn replace_files(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.target)? {
-            let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if name.ends_with(".safetensors") || name == "model.safetensors.index.json" {
-                fs::remove_file(path)?;
-            }
-        }
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            fs::rename(entry.path(), self.target.join(entry.file_name()))?;
-        }
-        Ok(())
-    }
-
-    fn remove(&self) {
-        // After a rename there is nothing left to remove.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
-
 fn size(folder: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(folder)? {
@@ -254,29 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_staging_folder_leaves_nothing() {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("x.gguf");
-        let staging = Staging::new(&target).unwrap();
-        fs::write(staging.file(), b"half").unwrap();
-        drop(staging);
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
-    }
-
-    #[test]
     fn weights_of_an_older_model_do_not_stay() {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("model");
-        fs::create_dir(&target).unwrap();
-        for name in ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "notes.txt"] {
-            fs::write(target.join(name), b"old").unwrap();
+        for name in ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "model.safetensors"]
+        {
+            assert!(is_weights(name), "{name}");
         }
-        let staging = Staging::new(&target).unwrap();
-        fs::write(staging.folder.join("model.safetensors"), b"new!").unwrap();
-        assert_eq!(staging.publish(FileFormat::Safetensors).unwrap(), 4);
-        let mut names: Vec<_> =
-            fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["model.safetensors", "notes.txt"]);
+        assert!(!is_weights("notes.txt") && !is_weights("tokenizer.json"));
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use crayon_engine::EngineError;
 use crayon_eval::{ChoiceOptions, Framing};
 
-use super::{customize, eval_customize, eval_routing, long_texts, watched};
+use super::{eval_customize, eval_routing, long_texts, watched};
+use crate::answering;
 use crate::args::{
     ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
 };
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> Result {
 
 fn perplexity(args: &PerplexityArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
-    if args.long.given() {
+    if args.long.pot.is_some() {
         return long_texts::perplexity(args, &engine, output);
     }
     let window = args.window.map(|window| window as usize);
@@ -109,7 +110,7 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
             force: true,
             server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
         };
-        customize::apply(&mut engine, &args.model, &custom, output)?;
+        answering::customize(&mut engine, &args.model, &custom, output)?;
         shown = None;
     }
     let result = watched("questions", output, |progress| {

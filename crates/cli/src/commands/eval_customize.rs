@@ -1,7 +1,7 @@
 //! `crayon eval customize`: what a pool's blend is worth to people it was not trained for.
 
 use crayon_engine::adapters::Form;
-use crayon_eval::customise::{Cell, CustomiseOptions, Customised, Method, customise};
+use crayon_eval::customize::{Cell, CustomizeOptions, Customized, Method, customize};
 
 use super::watched;
 use crate::args::EvalCustomizeArgs;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     let methods = named.collect::<Result<Vec<Method>>>()?;
     let mut engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
-    let options = CustomiseOptions {
+    let options = CustomizeOptions {
         users: args.users.clone(),
         joint: args.joint.clone(),
         methods: if methods.is_empty() { Method::ALL.to_vec() } else { methods },
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
         cells: args.cells.clone(),
         label: args.label.clone(),
     };
-    let result = watched("cells", output, |progress| customise(&mut engine, &pool, &options, progress))?;
+    let result = watched("cells", output, |progress| customize(&mut engine, &pool, &options, progress))?;
     if output.json {
         return output.object(&result);
     }
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
 }
 
 /// Mean accuracy over users and draws, for each method and number of examples.
-fn table(result: &Customised, options: &CustomiseOptions) -> String {
+fn table(result: &Customized, options: &CustomizeOptions) -> String {
     let mut header = vec!["METHOD".to_owned()];
     header.extend(options.sizes.iter().map(|size| show::counted(*size, "EXAMPLE")));
     let rows: Vec<Vec<String>> = options

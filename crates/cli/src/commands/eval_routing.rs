@@ -7,7 +7,8 @@ use crayon_eval::routing::{RoutingOptions, Row, routing};
 use crayon_eval::{Chart, EvalError, Line};
 use crayon_hybrid::{Endpoint, HybridError, Question, RemoteError};
 
-use super::{customize, routing as server, watched};
+use super::watched;
+use crate::answering;
 use crate::args::RoutingArgs;
 use crate::failure::{Context, Result};
 use crate::output::Output;
@@ -27,14 +28,14 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
         seed: args.seed,
     };
     let endpoint = Endpoint::parse(&args.server)?;
-    if let Some(name) = server::offline()? {
+    if let Some(name) = answering::offline()? {
         let reason = format!("{name} forbids the network");
         return Err(HybridError::Forbidden { reason }.into());
     }
     let key = args.server_key_file.as_deref();
-    let remote = server::remote(endpoint, &args.server_model, key, Duration::from_secs(120))?;
+    let remote = answering::open_server(endpoint, &args.server_model, key, Duration::from_secs(120))?;
     let mut engine = model::open(&args.model, output)?;
-    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let mut ask = |prompt: &str| {
         let question = Question {
             messages: vec![Message::new(Role::User, prompt)],
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     })?;
     if let (Some(path), Some(row)) = (&args.plot, result.rows.first()) {
         let svg = chart(&result.model, &args.server_model, row).svg();
-        std::fs::write(path, svg).context(format!("cannot write {}", path.display()))?;
+        crayon_files::write_file(path, svg.as_bytes()).context("cannot write the picture")?;
     }
     if output.json {
         return output.object(&result);

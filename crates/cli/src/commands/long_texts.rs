@@ -5,7 +5,7 @@ use std::path::Path;
 use crayon_engine::{Engine, EngineError};
 use crayon_eval::long::{self, Filler, Kind};
 use crayon_eval::pots::{self, GridOptions, PoliciesOptions, Reading};
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use crayon_text::Special;
 
 use super::watched;
@@ -16,11 +16,12 @@ use crate::{input, model, show};
 
 /// How the arguments want texts to be read: through a pot if one was asked for.
 fn reading(args: &PotArgs, engine: &Engine) -> Result<Reading> {
-    if !args.given() || args.keeps_everything() {
+    let memory = args.request();
+    if memory.size.is_none() || memory.keeps_everything() {
         return Ok(Reading { pot: None, question_catalyst: false });
     }
     let question_catalyst = args.catalyst.as_deref() == Some("question");
-    let pot = args.options(engine, question_catalyst.then_some("?"), false)?;
+    let pot = memory.options(engine, question_catalyst.then_some("?"), false, &[])?;
     Ok(Reading { pot: Some(pot), question_catalyst })
 }
 
@@ -37,7 +38,7 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
     if args.window.is_some() {
         return Err(mistake("--window and --pot exclude each other", "with a pot the text is one stream"));
     }
-    let options = args.long.options(engine, None, false)?;
+    let options = args.long.request().options(engine, None, false, &[])?;
     let result =
         watched("tokens", output, |progress| pots::perplexity_through_pot(engine, &ids, options, progress))?;
     if output.json {
@@ -90,7 +91,7 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
     if let Some(path) = &args.plot {
         let choices = path.with_extension("choices.svg");
         for (path, picture) in [(path, grid.heatmap(false)), (&choices, grid.heatmap(true))] {
-            atomic::write_file(path, picture.svg().as_bytes()).context("cannot write the picture")?;
+            write_file(path, picture.svg().as_bytes()).context("cannot write the picture")?;
             output.note(&format!("drew {}", path.display()));
         }
     }

@@ -1,6 +1,5 @@
 //! One file per command.
 
-mod answering;
 mod ask;
 mod bench;
 mod chat;
@@ -9,7 +8,6 @@ mod customize;
 mod eval;
 mod eval_customize;
 mod eval_routing;
-pub(crate) mod long;
 mod long_texts;
 mod models;
 mod pool;
@@ -20,9 +18,7 @@ mod pool_train;
 mod pool_train;
 mod pull;
 mod route;
-mod routing;
 mod serve;
-mod source;
 
 use std::ops::ControlFlow;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crayon_engine::adapters::{Examples, Form, Pool, svg};
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use serde_json::json;
 
 use super::pool_train;
@@ -35,7 +35,7 @@ fn show(args: &PoolShowArgs, output: &Output) -> Result {
     let engine = model::open(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     if let Some(path) = &args.plot {
-        atomic::write_file(path, svg(&pool).as_bytes())?;
+        write_file(path, svg(&pool).as_bytes())?;
     }
     if output.json {
         return output.object(&described(&pool));

@@ -13,7 +13,7 @@ use crate::{interrupt, progress, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct PullReport<'a> {
     model: String,
     commit: &'a str,
     path: &'a Path,
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &PullArgs, output: &Output) -> Result {
     ));
 
     let bar = progress::download(output);
-    let mut waiting = String::new();
+    let (mut waiting, mut lines) = (String::new(), progress::Lines::new());
     let pulled = hub.pull(&plan, &mut |now| {
         if let Some(bar) = &bar {
             bar.set_length(now.total);
@@ -58,6 +58,11 @@ pub(crate) fn run(args: &PullArgs, output: &Output) -> Result {
             }
         } else {
             waiting.clear();
+            if let Some(elapsed) = lines.due().filter(|_| output.notes() && now.bytes > 0) {
+                let left = elapsed.mul_f64(now.total.saturating_sub(now.bytes) as f64 / now.bytes as f64);
+                let (bytes, total) = (show::bytes(now.bytes), show::bytes(now.total));
+                Output::progress(&format!("pulling: {bytes} of {total}, {} left", show::duration(left)));
+            }
         }
         interrupt::flow()
     });
@@ -73,7 +78,7 @@ pub(crate) fn run(args: &PullArgs, output: &Output) -> Result {
     };
     let seconds = started.elapsed().as_secs_f64();
     if output.json {
-        let report = Report {
+        let report = PullReport {
             model: reference.to_string(),
             commit: &plan.commit,
             path: &path,

@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crayon_answer::{Input, Limits, Request, thresholds_path};
 use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
-use super::{answering, customize, routing};
-use crate::args::{AnswerArgs, CalibrateArgs, RouteCommand};
+use crate::answering;
+use crate::args::{CalibrateArgs, RouteCommand};
 use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
@@ -24,7 +25,7 @@ struct Query {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct CalibrateReport<'a> {
     path: &'a Path,
     model: &'a str,
     after: Option<usize>,
@@ -50,7 +51,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
         queries.extend(read(path)?);
     }
     let mut engine = model::open(&args.model, output)?;
-    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     interrupt::watch();
     let started = Instant::now();
     let mut bar = Counting::new("asking", "queries", output);
@@ -73,7 +74,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     let Calibration { thresholds, wanted, share, queries, .. } = calibration;
     if output.json {
         let (model, seconds) = (engine.name(), started.elapsed().as_secs_f64());
-        return output.object(&Report {
+        return output.object(&CalibrateReport {
             path: &path,
             model,
             after,
@@ -99,9 +100,10 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
 
 /// How sure the model is of its answer to `query`, which is made as `crayon ask` makes it.
 fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>> {
-    let prompt = engine.chat_prompt(&[Message::new(Role::User, query)])?;
+    let messages = vec![Message::new(Role::User, query)];
+    let prompt = engine.chat_prompt(&messages)?;
     let left = engine.spec().context.saturating_sub(prompt.len());
-    let longest = args.max_tokens.map_or(answering::LONGEST, |tokens| tokens as usize);
+    let longest = args.max_tokens.map_or(Limits::default().longest, |tokens| tokens as usize);
     let max_tokens = args.tokens.map_or(longest, |tokens| longest.min(tokens as usize)).min(left);
     if max_tokens == 0 {
         let beginning: String = query.chars().take(40).collect();
@@ -112,7 +114,7 @@ fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>
     }
     let mut session = engine.session(prompt.len() + max_tokens)?;
     session.feed(&prompt, &mut |_| interrupt::flow())?;
-    let sampling = answering::sampling(&AnswerArgs::default(), engine)?;
+    let sampling = Request::new(Input::Chat(messages)).sampling(engine)?;
     let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
     let mut logprobs = Vec::new();
     session.generate(&options, &mut |event| {
@@ -153,9 +155,9 @@ fn read(path: &Path) -> Result<Vec<String>> {
 
 /// Where `ask` looks for the thresholds of a model, customised or not.
 fn usual(fingerprint: &str, custom: Option<&str>) -> Result<PathBuf> {
-    let path = routing::thresholds_path(fingerprint, custom)?;
+    let path = thresholds_path(&answering::thresholds_folder()?, fingerprint, custom);
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        crayon_files::create_folder(folder)?;
     }
     Ok(path)
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crayon_engine::Engine;
+use crayon_answer::Customization;
 use crayon_engine::adapters::{Pool, Scope};
-use crayon_serve::{Keys, Limits, OfferedAdapter, Offers, ServeOptions, Server};
+use crayon_engine::{BUILT_IN, Engine, PrefixCache};
+use crayon_serve::{Bigger, Keys, Limits, OfferedAdapter, Offers, ServeOptions, Server};
 use serde::Serialize;
 
-use super::customize::Customised;
-use super::routing::Routing;
+use crate::answering;
 use crate::args::{AdapterRef, ServeArgs};
 use crate::failure::Result;
 use crate::output::Output;
@@ -43,23 +43,39 @@ impl Names {
 /// Runs the command until Ctrl-C.
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     let keys = args.api_key_file.as_deref().map(Keys::open).transpose()?;
-    let routing = Routing::new(&args.route)?;
+    let (routing, remote) = (answering::routing(&args.route)?, answering::remote(&args.route)?);
     // Adapters with a name are for the requests that name them; others are for all.
     let (named, mut common) = (named(args), args.model.clone());
     common.adapter.retain(|adapter| offered(adapter).is_none());
     let engine = model::open(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
-    let offers = Offers {
-        adapters: adapters(&engine, named)?,
-        pools: pools(&engine, &args.pool)?,
-        bigger: routing.for_model(&engine, &Customised::default(), output)?.for_serving(&args.route)?,
+    let bigger = match remote {
+        None => None,
+        Some(remote) => {
+            let alone = Customization::default();
+            let routing = answering::calibrated(routing, &args.route, &engine, &alone, output)?;
+            let (thresholds, after) = (routing.router().thresholds(), routing.after());
+            Some(Bigger { remote, route: answering::route(&args.route), thresholds, after })
+        }
+    };
+    let offers = Offers { adapters: adapters(&engine, named)?, pools: pools(&engine, &args.pool)?, bigger };
+    let cache = match args.cache {
+        true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
+        false => None,
     };
     let (names, host) = (Names::of(&offers), args.route.server.clone().filter(|_| offers.bigger.is_some()));
     let (model, limits) = (name(&args.model.model), limits(args));
     let (host_name, port) = (args.host.clone(), args.port);
-    let server =
-        Server::bind(ServeOptions { host: host_name, port, keys, model: model.clone(), limits, offers })?;
+    let server = Server::bind(ServeOptions {
+        host: host_name,
+        port,
+        keys,
+        model: model.clone(),
+        limits,
+        offers,
+        cache,
+    })?;
     let url = format!("http://{}/v1", server.address());
     interrupt::watch();
     match output.json {
@@ -105,9 +121,10 @@ fn pools(engine: &Engine, wanted: &[String]) -> Result<Vec<(String, Pool)>> {
     let open = |text: &String| {
         let (name, folder) = match pair(text) {
             Some((name, folder)) => (name.to_owned(), Path::new(folder)),
+            None if text == BUILT_IN => (BUILT_IN.to_owned(), Path::new(text)),
             None => (folder_name(Path::new(text)), Path::new(text)),
         };
-        Ok((name, Pool::open(folder, engine.checkpoint(), engine.name())?))
+        Ok((name, engine.open_pool(folder)?))
     };
     wanted.iter().map(open).collect()
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub(crate) mod server;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crayon_adapters::{Form, Keys, Lora, Member, Pool, blend_into};
 use crayon_engine::EngineError;
 use crayon_formats::spec::{Activation, Biases, Family, Norm, Positions, Spec};
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_model::{LowRankPair, Projection, Site};
 use serde::Serialize;
 

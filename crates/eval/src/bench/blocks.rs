@@ -3,28 +3,13 @@
 //! Values spread like those of a trained network (a standard deviation near 0.02), so nothing overflows, and
 //! making them costs little more than writing them. Layouts of blocks are ggml's (`ggml-common.h`).
 
+use crayon_adapters::Random;
 use crayon_formats::Format;
-
-/// A sequence of random words, the same for a seed everywhere (xorshift64*).
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-}
 
 /// Fills `out`, rows of `cols` values in `format`, with random weights.
 pub(super) fn fill(format: Format, cols: usize, random: &mut Random, out: &mut [u8]) {
     for chunk in out.chunks_mut(8) {
-        let word = random.next().to_le_bytes();
+        let word = random.bits().to_le_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
     }
     match format {
@@ -86,7 +71,7 @@ mod tests {
             let values = 1 << 16;
             let cols = 256;
             let mut bytes = vec![0u8; values / cols * format.row_bytes(cols).unwrap()];
-            fill(format, cols, &mut Random::new(1), &mut bytes);
+            fill(format, cols, &mut Random::seeded(1), &mut bytes);
             let mut out = vec![0f32; values];
             crayon_kernels::dequantize_rows(format, cols, &bytes, &mut out);
             let mean = out.iter().map(|v| f64::from(*v)).sum::<f64>() / values as f64;
@@ -101,7 +86,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let bytes = |seed| {
             let mut bytes = vec![0u8; 340];
-            fill(Format::Q8_0, 320, &mut Random::new(seed), &mut bytes);
+            fill(Format::Q8_0, 320, &mut Random::seeded(seed), &mut bytes);
             bytes
         };
         assert_eq!(bytes(3), bytes(3));

@@ -198,7 +198,7 @@ fn time(engine: &Engine, options: &GenerateOptions, progress: &mut Progress<'_>)
         prompt,
         tokens,
         context,
-        threads: engine.pool().threads(),
+        threads: engine.pool().count(),
         runs: options.runs,
         prefill_tok_s: prefill.median(),
         decode_tok_s: decode.median(),

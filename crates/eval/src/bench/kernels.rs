@@ -3,14 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use crayon_adapters::Random;
 use crayon_engine::EngineError;
 use crayon_formats::Format;
 use crayon_kernels::limits::{self, Limits};
 use crayon_kernels::timing::{self, Timed};
-use crayon_kernels::{Matrix, Pool};
+use crayon_kernels::{Matrix, Threads};
 use serde::Serialize;
 
-use super::blocks::{Random, fill};
+use super::blocks::fill;
 use crate::{EvalError, Progress};
 
 /// Values in a row of weights.
@@ -49,10 +50,10 @@ pub struct KernelBench {
 ///
 /// # Errors
 /// When it is interrupted.
-pub fn kernels(pool: &Pool, progress: &mut Progress<'_>) -> Result<(Limits, Vec<KernelBench>), EvalError> {
+pub fn kernels(pool: &Threads, progress: &mut Progress<'_>) -> Result<(Limits, Vec<KernelBench>), EvalError> {
     let before = limits::measure(pool);
     let mut timed = Vec::new();
-    let mut random = Random::new(1);
+    let mut random = Random::seeded(1);
     for (at, format) in Format::ALL.into_iter().enumerate() {
         if progress(at, Format::ALL.len()) == ControlFlow::Break(()) {
             return Err(EngineError::Cancelled.into());

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crayon_adapters::Random;
 use crayon_formats::gguf::Writer;
 use crayon_formats::{Format, stored_bytes};
 
-use super::blocks::{Random, fill};
+use super::blocks::fill;
 use super::shape::{Scheme, Shape};
 use crate::EvalError;
 
@@ -27,7 +28,7 @@ impl MadeUp {
         let file = MadeUp { path: folder.join(name), keep: false };
         let tensors = shape.tensors(scheme);
         let mut writer = Writer::create(&file.path, &shape.metadata(), &tensors)?;
-        let mut random = Random::new(1);
+        let mut random = Random::seeded(1);
         let mut data = Vec::new();
         for tensor in &tensors {
             // Shapes are constants of this program and fit their formats.

@@ -3,13 +3,13 @@
 //! A form holds slots in braces; a slot is filled by one entry of its table, which may hold slots again. Nothing in
 //! the tables is a digit, a name or a wording of [`super::Kind`]'s facts, so no filler ever answers a question.
 
-use super::Rng;
+use crayon_adapters::Random;
 
 /// A sentence of the grammar.
-pub(super) fn sentence(rng: &mut Rng) -> String {
-    let subject = Subject::draw(rng);
+pub(super) fn sentence(random: &mut Random) -> String {
+    let subject = Subject::draw(random);
     let mut sentence = String::new();
-    expand(rng.pick(SENTENCES), subject, rng, &mut sentence);
+    expand(random.pick(SENTENCES), subject, random, &mut sentence);
     let first = sentence.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(0);
     sentence[first..=first].make_ascii_uppercase();
     sentence
@@ -36,23 +36,23 @@ const SUBJECTS: &[Subject] = &[
 ];
 
 impl Subject {
-    fn draw(rng: &mut Rng) -> &'static Subject {
-        &SUBJECTS[rng.below(SUBJECTS.len())]
+    fn draw(random: &mut Random) -> &'static Subject {
+        &SUBJECTS[random.below(SUBJECTS.len())]
     }
 }
 
 /// Writes `form` with its slots filled.
-fn expand(form: &str, subject: &Subject, rng: &mut Rng, out: &mut String) {
+fn expand(form: &str, subject: &Subject, random: &mut Random, out: &mut String) {
     let mut rest = form;
     while let Some((text, slot, after)) = cut(rest) {
         push(out, text);
         match slot {
-            "who" => expand(subject.form, subject, rng, out),
+            "who" => expand(subject.form, subject, random, out),
             "he" => push(out, subject.he),
             "his" => push(out, subject.his),
             "him" => push(out, subject.him),
             "was" => push(out, subject.was),
-            _ => expand(entry(table(slot), rng), subject, rng, out),
+            _ => expand(entry(table(slot), random), subject, random, out),
         }
         rest = after;
     }
@@ -79,9 +79,9 @@ fn push(out: &mut String, text: &str) {
 }
 
 /// One of the entries of a table, which strokes part.
-fn entry(table: &'static str, rng: &mut Rng) -> &'static str {
+fn entry(table: &'static str, random: &mut Random) -> &'static str {
     let count = table.split('|').count();
-    table.split('|').nth(rng.below(count)).unwrap_or_default()
+    table.split('|').nth(random.below(count)).unwrap_or_default()
 }
 
 fn table(slot: &str) -> &'static str {
@@ -286,9 +286,9 @@ mod tests {
 
     #[test]
     fn sentences_are_well_formed() {
-        let mut rng = Rng::new(5);
+        let mut random = Random::seeded(5);
         for _ in 0..5000 {
-            let sentence = sentence(&mut rng);
+            let sentence = sentence(&mut random);
             let text = sentence.trim_start_matches('"');
             assert!(text.starts_with(|c: char| c.is_ascii_uppercase()), "{sentence}");
             assert!(sentence.ends_with('.') && !sentence.contains(['{', '}']), "{sentence}");
@@ -303,7 +303,7 @@ mod tests {
         let subject = &SUBJECTS[0];
         let written = |form: &str| {
             let mut out = String::new();
-            expand(form, subject, &mut Rng::new(1), &mut out);
+            expand(form, subject, &mut Random::seeded(1), &mut out);
             out
         };
         let mut out = "a ".to_owned();

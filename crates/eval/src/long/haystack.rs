@@ -1,6 +1,6 @@
 //! A text of a wanted number of tokens with facts at wanted depths.
 
-use super::Rng;
+use crayon_adapters::Random;
 
 /// A sentence, or a word of a list, and what parts it from the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +12,10 @@ pub(super) struct Piece {
 /// Pieces without end.
 pub(super) trait Source {
     /// The next piece.
-    fn next(&mut self, rng: &mut Rng) -> Piece;
+    fn next(&mut self, random: &mut Random) -> Piece;
 
     /// A piece that may close the text out of turn, to meet its length closely; `None` where order matters.
-    fn spare(&self, rng: &mut Rng) -> Option<Piece>;
+    fn spare(&self, random: &mut Random) -> Option<Piece>;
 }
 
 /// A fact to be put into the text.
@@ -44,7 +44,7 @@ pub(super) fn haystack(
     inserts: &[Insert],
     tokens: usize,
     count: &dyn Fn(&str) -> usize,
-    rng: &mut Rng,
+    random: &mut Random,
 ) -> String {
     let facts = assemble(&[], inserts);
     let room = tokens.saturating_sub(count(&facts));
@@ -52,14 +52,14 @@ pub(super) fn haystack(
         return facts;
     }
     let mut supply = Supply { source, pieces: Vec::new(), ends: vec![0] };
-    let sampled = supply.nearest(SAMPLE.min(6 * room) as f64, rng);
+    let sampled = supply.nearest(SAMPLE.min(6 * room) as f64, random);
     let sample = assemble(&supply.pieces[..sampled], &[]);
     let mut wanted = room as f64 * sample.chars().count() as f64 / count(&sample).max(1) as f64;
 
     let mut best = Best { tokens, text: facts, pieces: Vec::new(), off: room as i64 };
     let mut tried = Vec::new();
     while !best.is_near() && tried.len() < ROUNDS {
-        let kept = supply.nearest(wanted, rng);
+        let kept = supply.nearest(wanted, random);
         if tried.contains(&kept) {
             break;
         }
@@ -71,7 +71,7 @@ pub(super) fn haystack(
         wanted = (characters + off as f64 * per_token).max(0.0);
     }
     if !best.is_near() {
-        close(&*supply.source, inserts, &mut best, count, rng);
+        close(&*supply.source, inserts, &mut best, count, random);
     }
     best.text
 }
@@ -82,10 +82,10 @@ fn close(
     inserts: &[Insert],
     best: &mut Best,
     count: &dyn Fn(&str) -> usize,
-    rng: &mut Rng,
+    random: &mut Random,
 ) {
     let alone = |piece: &Piece| count(&format!(" {}", piece.text)) as i64;
-    let spares = (0..SPARES).map_while(|_| source.spare(rng));
+    let spares = (0..SPARES).map_while(|_| source.spare(random));
     let mut spares: Vec<(i64, Piece)> = spares.map(|spare| (alone(&spare), spare)).collect();
     let (mut pieces, mut off) = (best.pieces.clone(), best.off);
     for _ in 1..ROUNDS {
@@ -139,9 +139,9 @@ struct Supply<'a> {
 
 impl Supply<'_> {
     /// How many pieces come nearest to `characters`.
-    fn nearest(&mut self, characters: f64, rng: &mut Rng) -> usize {
+    fn nearest(&mut self, characters: f64, random: &mut Random) -> usize {
         while (self.ends[self.pieces.len()] as f64) < characters {
-            let piece = self.source.next(rng);
+            let piece = self.source.next(random);
             self.ends.push(self.ends[self.pieces.len()] + length(&piece));
             self.pieces.push(piece);
         }
@@ -234,14 +234,14 @@ mod tests {
     fn the_wanted_length_is_met_with_few_counts() {
         for (which, counter) in COUNTERS.iter().enumerate() {
             for tokens in [100, 128, 300, 1000, 5000, 60_000] {
-                let (calls, mut rng) = (Cell::new(0), Rng::new(tokens as u64));
+                let (calls, mut random) = (Cell::new(0), Random::seeded(tokens as u64));
                 let counting = |text: &str| {
                     calls.set(calls.get() + usize::from(text.contains("pass key")));
                     counter(text)
                 };
                 let inserts = [insert(0.3, "The pass key is 12345.", false)];
-                let mut source = Stream::new(&Filler::Prose, &mut rng);
-                let text = haystack(&mut source, &inserts, tokens, &counting, &mut rng);
+                let mut source = Stream::new(&Filler::Prose, &mut random);
+                let text = haystack(&mut source, &inserts, tokens, &counting, &mut random);
                 let off = counter(&text).abs_diff(tokens);
                 assert!(off * 100 <= tokens * 2, "counter {which}: {} for {tokens}", counter(&text));
                 assert!(calls.get() <= 10, "counter {which}: {} counts for {tokens}", calls.get());
@@ -251,33 +251,33 @@ mod tests {
 
     #[test]
     fn a_million_tokens_need_three_counts() {
-        let (calls, mut rng) = (Cell::new(0), Rng::new(4));
+        let (calls, mut random) = (Cell::new(0), Random::seeded(4));
         let counting = |text: &str| {
             calls.set(calls.get() + usize::from(text.len() > 100_000));
             text.len().div_ceil(4)
         };
-        let mut source = Stream::new(&Filler::Prose, &mut rng);
-        let text = haystack(&mut source, &[insert(0.5, "x = 5", true)], 1_000_000, &counting, &mut rng);
+        let mut source = Stream::new(&Filler::Prose, &mut random);
+        let text = haystack(&mut source, &[insert(0.5, "x = 5", true)], 1_000_000, &counting, &mut random);
         assert!(text.len().abs_diff(4_000_000) < 80_000, "{}", text.len());
         assert!(calls.get() <= 3, "{} counts", calls.get());
     }
 
     #[test]
     fn no_room_leaves_the_facts_alone() {
-        let mut rng = Rng::new(1);
-        let mut source = Stream::new(&Filler::Prose, &mut rng);
+        let mut random = Random::seeded(1);
+        let mut source = Stream::new(&Filler::Prose, &mut random);
         let inserts = [insert(0.5, "The pass key is 12345.", false)];
-        let text = haystack(&mut source, &inserts, 3, &|text| text.split_whitespace().count(), &mut rng);
+        let text = haystack(&mut source, &inserts, 3, &|text| text.split_whitespace().count(), &mut random);
         assert_eq!(text, "The pass key is 12345.");
     }
 
     #[test]
     fn prose_stays_whole() {
-        let mut rng = Rng::new(9);
-        let mut source = Stream::new(&Filler::Prose, &mut rng);
-        let text = haystack(&mut source, &[], 500, &|text| text.len() / 4, &mut rng);
+        let mut random = Random::seeded(9);
+        let mut source = Stream::new(&Filler::Prose, &mut random);
+        let text = haystack(&mut source, &[], 500, &|text| text.len() / 4, &mut random);
         assert!(text.ends_with('.') && !text.contains("  "), "{text}");
         // The same seed gives the same beginning, fitted or not.
-        assert_eq!(text[..1000], prose(&mut Rng::new(9), 2000)[..1000]);
+        assert_eq!(text[..1000], prose(&mut Random::seeded(9), 2000)[..1000]);
     }
 }

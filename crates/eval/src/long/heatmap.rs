@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crayon_adapters::xml_text;
+
 /// A table of shares with its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
@@ -43,7 +45,7 @@ impl Heatmap {
         );
         let mut text = |x: usize, y: usize, more: &str, words: &str| {
             // Nothing can go wrong in writing to a string.
-            let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\"{more}>{}</text>", crayon_formats::xml(words));
+            let _ = writeln!(svg, "<text x=\"{x}\" y=\"{y}\"{more}>{}</text>", xml_text(words));
         };
         text(width / 2, 30, " font-size=\"16\" font-weight=\"bold\"", &self.title);
         text(left + grid_width / 2, TOP + grid_height + 48, "", &self.x_label);
@@ -140,7 +142,7 @@ mod tests {
         assert!(
             !is_well_formed(&svg.replace("&amp;", "&")) && !is_well_formed(&svg.replacen("</text>", "", 1))
         );
-        assert_eq!(crayon_formats::xml("a\u{0}b\n"), "ab");
+        assert_eq!(xml_text("a\u{0}b\n"), "ab");
         let empty = Heatmap { columns: Vec::new(), rows: Vec::new(), values: Vec::new(), ..grid() };
         assert!(is_well_formed(&empty.svg()));
     }

@@ -17,7 +17,6 @@ mod longtask;
 pub mod metrics;
 mod needle;
 mod prose;
-mod rng;
 mod ruler;
 mod words;
 
@@ -27,7 +26,6 @@ pub use longbench::longbench;
 pub use longtask::{LongTask, Metric};
 pub use needle::{Fact, Kind, needle};
 pub use prose::{Filler, prose};
-pub use rng::Rng;
 pub use ruler::Task;
 
 /// A question about a long text, made by a generator.

@@ -1,9 +1,11 @@
 //! One fact in a long text: a needle in a haystack (G. Kamradt, 2023) or a pass key (arXiv 2305.16300).
 
+use crayon_adapters::Random;
+
 use super::haystack::{Insert, haystack};
 use super::prose::Stream;
 use super::words::{ACTIVITIES, CITIES, COLOURS, DAYS, FOODS, HIDES, NAMES, PETS, ROOMS, THINGS};
-use super::{Filler, LongQuestion, Rng};
+use super::{Filler, LongQuestion};
 
 /// A fact and the question it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,51 +77,53 @@ impl Kind {
     }
 
     /// A random fact.
-    pub fn fact(self, rng: &mut Rng) -> Fact {
+    pub fn fact(self, random: &mut Random) -> Fact {
         match self {
             Kind::Passkey => {
-                let choices = numbers(rng, 5);
+                let choices = numbers(random, 5);
                 let key = &choices[0];
                 let statement = format!("The pass key is {key}. Remember it. {key} is the pass key.");
                 fact(statement, "What is the pass key?".to_owned(), choices)
             }
             Kind::Number => {
-                let what = rng.pick(&["secret number", "magic number", "access code", "number of the safe"]);
-                let choices = numbers(rng, 4);
+                let what =
+                    random.pick(&["secret number", "magic number", "access code", "number of the safe"]);
+                let choices = numbers(random, 4);
                 fact(format!("The {what} is {}.", choices[0]), format!("What is the {what}?"), choices)
             }
             Kind::Word => {
-                let what = rng.pick(&["password", "secret word", "magic word", "code word"]);
-                let choices = words(rng, THINGS);
+                let what = random.pick(&["password", "secret word", "magic word", "code word"]);
+                let choices = words(random, THINGS);
                 fact(format!("The {what} is {}.", choices[0]), format!("What is the {what}?"), choices)
             }
             Kind::Attribute => {
-                let (name, (key, values)) = (rng.pick(NAMES), ATTRIBUTES[rng.below(ATTRIBUTES.len())]);
-                attribute(rng.below(2) == 0, name, key, words(rng, values))
+                let (name, (key, values)) = (random.pick(NAMES), ATTRIBUTES[random.below(ATTRIBUTES.len())]);
+                attribute(random.below(2) == 0, name, key, words(random, values))
             }
             Kind::Hiding => {
-                let (name, thing) = (rng.pick(NAMES), rng.pick(THINGS));
-                let choices = words(rng, HIDES);
+                let (name, thing) = (random.pick(NAMES), random.pick(THINGS));
+                let choices = words(random, HIDES);
                 let statement = format!("{name} hid the {thing} {}.", choices[0]);
                 fact(statement, format!("Where did {name} hide the {thing}?"), choices)
             }
             Kind::Activity => {
-                let city = rng.pick(CITIES);
-                let choices = words(rng, ACTIVITIES);
+                let city = random.pick(CITIES);
+                let choices = words(random, ACTIVITIES);
                 let statement = format!("The best thing to do in {city} is {}.", choices[0]);
                 fact(statement, format!("What is the best thing to do in {city}?"), choices)
             }
             Kind::Journey => {
-                let (name, city) = (rng.pick(NAMES), rng.pick(CITIES));
-                let choices: Vec<String> = words(rng, DAYS).iter().map(|day| format!("on {day}")).collect();
+                let (name, city) = (random.pick(NAMES), random.pick(CITIES));
+                let choices: Vec<String> =
+                    words(random, DAYS).iter().map(|day| format!("on {day}")).collect();
                 let statement = format!("{name} will travel to {city} {}.", choices[0]);
                 let fact = fact(statement, format!("When will {name} travel to {city}?"), choices);
                 // The day alone answers it as well.
                 Fact { answer: fact.answer.trim_start_matches("on ").to_owned(), ..fact }
             }
             Kind::Colour => {
-                let (thing, room) = (rng.pick(THINGS), rng.pick(ROOMS));
-                let choices = words(rng, COLOURS);
+                let (thing, room) = (random.pick(THINGS), random.pick(ROOMS));
+                let choices = words(random, COLOURS);
                 let statement = format!("The {thing} in the {room} is {}.", choices[0]);
                 fact(statement, format!("What colour is the {thing} in the {room}?"), choices)
             }
@@ -148,15 +152,21 @@ fn fact(statement: String, question: String, choices: Vec<String>) -> Fact {
 }
 
 /// A right and some wrong words.
-fn words(rng: &mut Rng, pool: &[&str]) -> Vec<String> {
-    rng.sample(pool, 1 + WRONG).into_iter().map(str::to_owned).collect()
+fn words(random: &mut Random, pool: &[&str]) -> Vec<String> {
+    random.sample(pool, 1 + WRONG).into_iter().map(str::to_owned).collect()
+}
+
+/// A number of `length` digits that does not begin with 0.
+pub(super) fn digits(random: &mut Random, length: usize) -> String {
+    let mut digit = |index| if index == 0 { 1 + random.below(9) } else { random.below(10) };
+    (0..length).map(|index| char::from(b'0' + digit(index) as u8)).collect()
 }
 
 /// A right and some wrong numbers of `length` digits.
-pub(super) fn numbers(rng: &mut Rng, length: usize) -> Vec<String> {
+pub(super) fn numbers(random: &mut Random, length: usize) -> Vec<String> {
     let mut numbers: Vec<String> = Vec::new();
     while numbers.len() <= WRONG {
-        let number = rng.digits(length);
+        let number = digits(random, length);
         if !numbers.contains(&number) {
             numbers.push(number);
         }
@@ -170,7 +180,7 @@ pub(super) fn numbers(rng: &mut Rng, length: usize) -> Vec<String> {
 /// The length is met within 2 %, or as nearly as whole sentences allow below a hundred tokens; a text is never
 /// shorter than the fact. `count` is asked about the whole text a dozen times at most.
 pub fn needle(
-    rng: &mut Rng,
+    random: &mut Random,
     filler: &Filler,
     fact: &Fact,
     depth: f64,
@@ -178,9 +188,9 @@ pub fn needle(
     count: &dyn Fn(&str) -> usize,
 ) -> LongQuestion {
     let insert = Insert { depth: depth.clamp(0.0, 1.0), text: fact.statement.clone(), own_line: false };
-    let mut source = Stream::new(filler, rng);
+    let mut source = Stream::new(filler, random);
     LongQuestion {
-        context: haystack(&mut source, &[insert], tokens, count, rng),
+        context: haystack(&mut source, &[insert], tokens, count, random),
         question: fact.question.clone(),
         answers: vec![fact.answer.clone()],
         all: false,
@@ -193,12 +203,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn digits_never_begin_with_0() {
+        let mut random = Random::seeded(2);
+        for _ in 0..200 {
+            let number = digits(&mut random, 4);
+            assert!(number.len() == 4 && !number.starts_with('0') && number.parse::<u32>().is_ok());
+        }
+    }
+
+    #[test]
     fn facts_say_their_answers() {
-        let mut rng = Rng::new(1);
+        let mut random = Random::seeded(1);
         for kind in Kind::ALL {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
             for _ in 0..200 {
-                let fact = kind.fact(&mut rng);
+                let fact = kind.fact(&mut random);
                 assert!(fact.statement.contains(&fact.answer), "{fact:?}");
                 assert!(fact.choices[0].ends_with(&fact.answer), "{fact:?}");
                 let says = |text: &str, answer: &str| {
@@ -226,9 +245,10 @@ mod tests {
 
     #[test]
     fn needles_stand_where_they_should() {
-        let fact = Kind::Number.fact(&mut Rng::new(3));
+        let fact = Kind::Number.fact(&mut Random::seeded(3));
         for depth in [0.0, 0.1, 0.25, 0.5, 0.75, 1.0] {
-            let made = needle(&mut Rng::new(3), &Filler::Prose, &fact, depth, 2000, &|text| text.len() / 4);
+            let made =
+                needle(&mut Random::seeded(3), &Filler::Prose, &fact, depth, 2000, &|text| text.len() / 4);
             let found: Vec<_> = made.context.match_indices(&fact.statement).collect();
             assert_eq!(found.len(), 1);
             let (before, after) = (found[0].0, made.context.len() - found[0].0 - fact.statement.len());
@@ -244,9 +264,9 @@ mod tests {
 
     #[test]
     fn depths_outside_the_text_are_its_ends() {
-        let fact = Kind::Passkey.fact(&mut Rng::new(3));
+        let fact = Kind::Passkey.fact(&mut Random::seeded(3));
         let at = |depth| {
-            needle(&mut Rng::new(3), &Filler::Prose, &fact, depth, 200, &|text| text.len() / 4).context
+            needle(&mut Random::seeded(3), &Filler::Prose, &fact, depth, 200, &|text| text.len() / 4).context
         };
         assert!(at(-1.0).starts_with("The pass key is "));
         assert!(at(7.0).ends_with(" is the pass key."));

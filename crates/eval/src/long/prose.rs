@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::Rng;
+use crayon_adapters::Random;
+
 use super::grammar::sentence;
 use super::haystack::{Piece, Source};
 use crate::EvalError;
@@ -10,8 +11,8 @@ use crate::input::read_text;
 
 /// Paragraphs of made-up sentences in the manner of children's stories, ending with the sentence that reaches
 /// `characters`. They hold no digit and no fact that [`Kind`](super::Kind) or [`Task`](super::Task) asks for.
-pub fn prose(rng: &mut Rng, characters: usize) -> String {
-    Filler::Prose.text(rng, characters)
+pub fn prose(random: &mut Random, characters: usize) -> String {
+    Filler::Prose.text(random, characters)
 }
 
 /// Where the text around a fact comes from.
@@ -44,11 +45,11 @@ impl Filler {
 
     /// Whole sentences, ending with the one that reaches `characters`. A file is read from a random sentence on, and
     /// from its beginning again when it ends.
-    pub fn text(&self, rng: &mut Rng, characters: usize) -> String {
-        let mut stream = Stream::new(self, rng);
+    pub fn text(&self, random: &mut Random, characters: usize) -> String {
+        let mut stream = Stream::new(self, random);
         let (mut text, mut written, mut gap) = (String::new(), 0, "");
         while written < characters {
-            let piece = stream.next(rng);
+            let piece = stream.next(random);
             text.push_str(gap);
             text.push_str(&piece.text);
             written += gap.len() + piece.text.chars().count();
@@ -66,25 +67,25 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    pub(super) fn new<'a>(filler: &'a Filler, rng: &mut Rng) -> Stream<'a> {
+    pub(super) fn new<'a>(filler: &'a Filler, random: &mut Random) -> Stream<'a> {
         let at = match filler {
-            Filler::Prose => paragraph(rng),
-            Filler::File(Sentences(pieces)) => rng.below(pieces.len()),
+            Filler::Prose => paragraph(random),
+            Filler::File(Sentences(pieces)) => random.below(pieces.len()),
         };
         Stream { filler, at }
     }
 }
 
 impl Source for Stream<'_> {
-    fn next(&mut self, rng: &mut Rng) -> Piece {
+    fn next(&mut self, random: &mut Random) -> Piece {
         match self.filler {
             Filler::Prose => {
                 self.at -= 1;
                 let is_last = self.at == 0;
                 if is_last {
-                    self.at = paragraph(rng);
+                    self.at = paragraph(random);
                 }
-                Piece { text: sentence(rng), gap: if is_last { "\n\n" } else { " " } }
+                Piece { text: sentence(random), gap: if is_last { "\n\n" } else { " " } }
             }
             Filler::File(Sentences(pieces)) => {
                 let piece = pieces[self.at].clone();
@@ -94,18 +95,18 @@ impl Source for Stream<'_> {
         }
     }
 
-    fn spare(&self, rng: &mut Rng) -> Option<Piece> {
+    fn spare(&self, random: &mut Random) -> Option<Piece> {
         let text = match self.filler {
-            Filler::Prose => sentence(rng),
-            Filler::File(Sentences(pieces)) => pieces[rng.below(pieces.len())].text.clone(),
+            Filler::Prose => sentence(random),
+            Filler::File(Sentences(pieces)) => pieces[random.below(pieces.len())].text.clone(),
         };
         Some(Piece { text, gap: " " })
     }
 }
 
 /// How many sentences a paragraph of made-up prose has.
-fn paragraph(rng: &mut Rng) -> usize {
-    3 + rng.below(6)
+fn paragraph(random: &mut Random) -> usize {
+    3 + random.below(6)
 }
 
 /// The sentences of `text`, its lines joined.
@@ -178,8 +179,8 @@ mod tests {
 
     #[test]
     fn sentences_seldom_repeat() {
-        let mut rng = Rng::new(1);
-        let sentences: Vec<String> = (0..30_000).map(|_| sentence(&mut rng)).collect();
+        let mut random = Random::seeded(1);
+        let sentences: Vec<String> = (0..30_000).map(|_| sentence(&mut random)).collect();
         let repeats = sentences.len() - sentences.iter().collect::<HashSet<_>>().len();
         // With a million equally likely sentences there would be some 450.
         assert!(repeats < 45, "{repeats} repeats");
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn prose_is_fixed_by_its_seed_and_as_long_as_asked() {
-        let made = |seed, characters| prose(&mut Rng::new(seed), characters);
+        let made = |seed, characters| prose(&mut Random::seeded(seed), characters);
         assert_eq!(made(1, 5000), made(1, 5000));
         assert_ne!(made(1, 5000), made(2, 5000));
         assert!((5000..5300).contains(&made(3, 5000).len()));
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn prose_holds_no_facts() {
-        let text = prose(&mut Rng::new(7), 300_000).to_lowercase();
+        let text = prose(&mut Random::seeded(7), 300_000).to_lowercase();
         assert!(!text.contains(|c: char| c.is_ascii_digit() || c == '='));
         let wordings =
             ["number", "secret", "password", "pass key", "code", "favourite", " hid ", "best thing"];
@@ -208,7 +209,7 @@ mod tests {
             assert!(!super::super::says(&text, &name.to_lowercase()), "{name}");
         }
         for kind in Kind::ALL {
-            let fact = kind.fact(&mut Rng::new(8));
+            let fact = kind.fact(&mut Random::seeded(8));
             assert!(!text.contains(&fact.statement.to_lowercase()));
         }
     }
@@ -240,11 +241,11 @@ mod tests {
 
     #[test]
     fn needles_in_a_file_meet_their_length() {
-        let filler = opened(&prose(&mut Rng::new(1), 30_000)).unwrap();
-        let mut rng = Rng::new(2);
-        let fact = Kind::Hiding.fact(&mut rng);
+        let filler = opened(&prose(&mut Random::seeded(1), 30_000)).unwrap();
+        let mut random = Random::seeded(2);
+        let fact = Kind::Hiding.fact(&mut random);
         for tokens in [200, 1000, 40_000] {
-            let made = needle(&mut rng, &filler, &fact, 0.5, tokens, &|text| text.len() / 4);
+            let made = needle(&mut random, &filler, &fact, 0.5, tokens, &|text| text.len() / 4);
             assert!((made.context.len() / 4).abs_diff(tokens) * 50 <= tokens, "{}", made.context.len());
             assert!(made.context.contains(&fact.statement));
         }
@@ -253,11 +254,11 @@ mod tests {
     #[test]
     fn a_file_gives_consecutive_sentences_and_starts_again() {
         let filler = opened("One fox. Two owls.\r\n\r\nThree hens. Four elks.").unwrap();
-        let text = filler.text(&mut Rng::new(3), 200);
+        let text = filler.text(&mut Random::seeded(3), 200);
         let cycle = "One fox. Two owls.\n\nThree hens. Four elks.\n\n";
         assert!(cycle.repeat(10).contains(&text), "{text}");
         assert!((200..215).contains(&text.len()), "{}", text.len());
-        assert_ne!(text, filler.text(&mut Rng::new(4), 200));
+        assert_ne!(text, filler.text(&mut Random::seeded(4), 200));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Searches harder than one needle, in the manner of RULER (arXiv 2404.06654), by generators of this project's own
 //! and simple enough for a small model.
 
+use crayon_adapters::Random;
+
 use super::haystack::{Insert, Piece, Source, haystack};
-use super::needle::{ATTRIBUTES, Fact, attribute, numbers};
+use super::needle::{ATTRIBUTES, Fact, attribute, digits, numbers};
 use super::prose::Stream;
 use super::words::{FOODS, NAMES, PETS, THINGS};
-use super::{Filler, LongQuestion, Rng};
+use super::{Filler, LongQuestion};
 
 /// What has to be found in a long text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,34 +52,34 @@ impl Task {
 
     /// A question whose context has `tokens` tokens, as `count` counts, among generated prose. Lengths are met as by
     /// [`needle`](super::needle()); facts may become more with the length, and are never cut.
-    pub fn make(self, rng: &mut Rng, tokens: usize, count: &dyn Fn(&str) -> usize) -> LongQuestion {
-        self.make_in(rng, &Filler::Prose, tokens, count)
+    pub fn make(self, random: &mut Random, tokens: usize, count: &dyn Fn(&str) -> usize) -> LongQuestion {
+        self.make_in(random, &Filler::Prose, tokens, count)
     }
 
     /// [`make`](Self::make) among other filler; [`Task::Common`] is a list and takes none.
     pub fn make_in(
         self,
-        rng: &mut Rng,
+        random: &mut Random,
         filler: &Filler,
         tokens: usize,
         count: &dyn Fn(&str) -> usize,
     ) -> LongQuestion {
         let (inserts, mut made) = match self {
-            Task::Multikey => multikey(rng, tokens),
-            Task::Multivalue => multivalue(rng),
-            Task::Variables => variables(rng, tokens),
-            Task::Distractors => distractors(rng, tokens),
-            Task::Common => return common(rng, tokens, count),
+            Task::Multikey => multikey(random, tokens),
+            Task::Multivalue => multivalue(random),
+            Task::Variables => variables(random, tokens),
+            Task::Distractors => distractors(random, tokens),
+            Task::Common => return common(random, tokens, count),
         };
-        let mut source = Stream::new(filler, rng);
-        made.context = haystack(&mut source, &inserts, tokens, count, rng);
+        let mut source = Stream::new(filler, random);
+        made.context = haystack(&mut source, &inserts, tokens, count, random);
         made
     }
 }
 
 /// `statements` at random depths, in their order.
-fn scattered(rng: &mut Rng, statements: Vec<String>, own_line: bool) -> Vec<Insert> {
-    let mut depths: Vec<f64> = statements.iter().map(|_| rng.uniform()).collect();
+fn scattered(random: &mut Random, statements: Vec<String>, own_line: bool) -> Vec<Insert> {
+    let mut depths: Vec<f64> = statements.iter().map(|_| random.uniform()).collect();
     depths.sort_by(f64::total_cmp);
     let inserts = statements.into_iter().zip(depths);
     inserts.map(|(text, depth)| Insert { depth, text, own_line }).collect()
@@ -93,21 +95,21 @@ fn question(question: String, answers: Vec<String>, choices: Vec<String>) -> Lon
 }
 
 /// A question about the first of `facts`, which are then scattered in a random order.
-fn about_first(rng: &mut Rng, facts: Vec<Fact>) -> (Vec<Insert>, LongQuestion) {
+fn about_first(random: &mut Random, facts: Vec<Fact>) -> (Vec<Insert>, LongQuestion) {
     let asked = &facts[0];
     let made = question(asked.question.clone(), vec![asked.answer.clone()], asked.choices.clone());
     let mut statements: Vec<String> = facts.into_iter().map(|fact| fact.statement).collect();
-    rng.shuffle(&mut statements);
-    (scattered(rng, statements, false), made)
+    random.shuffle(&mut statements);
+    (scattered(random, statements, false), made)
 }
 
-fn multikey(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
-    let what = rng.pick(&["locker number", "room number", "ticket number", "secret code"]);
-    let is_possessive = rng.below(2) == 0;
-    let names = rng.sample(NAMES, facts_in(tokens, NAMES.len()));
+fn multikey(random: &mut Random, tokens: usize) -> (Vec<Insert>, LongQuestion) {
+    let what = random.pick(&["locker number", "room number", "ticket number", "secret code"]);
+    let is_possessive = random.below(2) == 0;
+    let names = random.sample(NAMES, facts_in(tokens, NAMES.len()));
     let mut codes: Vec<String> = Vec::new();
     while codes.len() < names.len() {
-        let code = rng.digits(4);
+        let code = digits(random, 4);
         if !codes.contains(&code) {
             codes.push(code);
         }
@@ -117,12 +119,12 @@ fn multikey(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
     let mut facts = vec![attribute(is_possessive, names[0], what, choices)];
     let others = names.iter().zip(&codes).skip(1);
     facts.extend(others.map(|(name, code)| attribute(is_possessive, name, what, vec![code.clone()])));
-    about_first(rng, facts)
+    about_first(random, facts)
 }
 
-fn multivalue(rng: &mut Rng) -> (Vec<Insert>, LongQuestion) {
-    let name = rng.pick(NAMES);
-    let mut values = numbers(rng, 3);
+fn multivalue(random: &mut Random) -> (Vec<Insert>, LongQuestion) {
+    let name = random.pick(NAMES);
+    let mut values = numbers(random, 3);
     let wrong = values.split_off(3).remove(0);
     let statements = values.iter().map(|value| format!("One lucky number of {name} is {value}.")).collect();
     let joined = |values: &[String]| values.join(", ");
@@ -133,17 +135,17 @@ fn multivalue(rng: &mut Rng) -> (Vec<Insert>, LongQuestion) {
         joined(&values)
     }));
     let asked = format!("What are the three lucky numbers of {name}?");
-    (scattered(rng, statements, false), question(asked, values, choices))
+    (scattered(random, statements, false), question(asked, values, choices))
 }
 
-fn variables(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
+fn variables(random: &mut Random, tokens: usize) -> (Vec<Insert>, LongQuestion) {
     let letters: Vec<char> = ('a'..='z').collect();
     let chains = facts_in(tokens / CHAIN, 4);
-    let names = rng.sample(&letters, chains * CHAIN);
-    let values = numbers(rng, 4);
+    let names = random.sample(&letters, chains * CHAIN);
+    let values = numbers(random, 4);
     // Chains are told side by side, each in its own order, so that every variable is known where it is used.
     let mut turns: Vec<usize> = (0..chains * CHAIN).map(|turn| turn % chains).collect();
-    rng.shuffle(&mut turns);
+    random.shuffle(&mut turns);
     let mut told = vec![0; chains];
     let statements = turns.into_iter().map(|chain| {
         let (link, at) = (told[chain], chain * CHAIN + told[chain]);
@@ -151,19 +153,19 @@ fn variables(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
         let value = if link == 0 { values[chain].clone() } else { names[at - 1].to_string() };
         format!("{} = {value}", names[at])
     });
-    let inserts = scattered(rng, statements.collect(), true);
+    let inserts = scattered(random, statements.collect(), true);
     let asked = format!("What is {}?", names[CHAIN - 1]);
     (inserts, question(asked, vec![values[0].clone()], values))
 }
 
-fn distractors(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
-    let is_possessive = rng.below(2) == 0;
+fn distractors(random: &mut Random, tokens: usize) -> (Vec<Insert>, LongQuestion) {
+    let is_possessive = random.below(2) == 0;
     let wanted = facts_in(tokens, 24);
-    let names = rng.sample(NAMES, wanted.div_ceil(ATTRIBUTES.len()).max(3));
+    let names = random.sample(NAMES, wanted.div_ceil(ATTRIBUTES.len()).max(3));
     // The same key of every person has another value, so no guess from a wrong person is right.
     let mut about = |key: usize| -> Vec<Fact> {
         let (key, values) = ATTRIBUTES[key];
-        let values: Vec<String> = rng.sample(values, names.len()).into_iter().map(str::to_owned).collect();
+        let values: Vec<String> = random.sample(values, names.len()).into_iter().map(str::to_owned).collect();
         let fact = |person: usize| {
             let mut choices = values.clone();
             choices.swap(0, person);
@@ -173,13 +175,13 @@ fn distractors(rng: &mut Rng, tokens: usize) -> (Vec<Insert>, LongQuestion) {
         (0..names.len()).map(fact).collect()
     };
     let mut keys: Vec<Vec<Fact>> = (0..ATTRIBUTES.len()).map(&mut about).collect();
-    rng.shuffle(&mut keys);
+    random.shuffle(&mut keys);
     // The asked fact, its nearest rivals, then whatever else there is.
     let mut facts: Vec<Fact> = keys[0].drain(..).collect();
     facts.insert(1, keys[1].remove(0));
     facts.extend(keys.into_iter().flatten());
     facts.truncate(wanted);
-    about_first(rng, facts)
+    about_first(random, facts)
 }
 
 /// A list in which one word of five is the same and the others are dealt evenly from a table.
@@ -192,32 +194,32 @@ struct Deal {
 }
 
 impl Source for Deal {
-    fn next(&mut self, rng: &mut Rng) -> Piece {
+    fn next(&mut self, random: &mut Random) -> Piece {
         if self.at.1 == 0 {
-            self.at.0 = rng.below(CYCLE);
+            self.at.0 = random.below(CYCLE);
         }
         let is_frequent = self.at.0 == self.at.1;
         self.at.1 = (self.at.1 + 1) % CYCLE;
         if self.deck.is_empty() {
             self.deck.clone_from(&self.others);
-            rng.shuffle(&mut self.deck);
+            random.shuffle(&mut self.deck);
         }
         let word =
             if is_frequent { self.frequent } else { self.deck.pop().expect("the deck was just dealt") };
         Piece { text: word.to_owned(), gap: ", " }
     }
 
-    fn spare(&self, _: &mut Rng) -> Option<Piece> {
+    fn spare(&self, _: &mut Random) -> Option<Piece> {
         None
     }
 }
 
-fn common(rng: &mut Rng, tokens: usize, count: &dyn Fn(&str) -> usize) -> LongQuestion {
+fn common(random: &mut Random, tokens: usize, count: &dyn Fn(&str) -> usize) -> LongQuestion {
     let mut others: Vec<&'static str> = [THINGS, FOODS, PETS].concat();
-    let frequent = others.swap_remove(rng.below(others.len()));
-    let wrong = rng.sample(&others, 3);
+    let frequent = others.swap_remove(random.below(others.len()));
+    let wrong = random.sample(&others, 3);
     let mut source = Deal { frequent, others, deck: Vec::new(), at: (0, 0) };
-    let context = haystack(&mut source, &[], tokens, count, rng);
+    let context = haystack(&mut source, &[], tokens, count, random);
     let choices = std::iter::once(frequent).chain(wrong).map(str::to_owned).collect();
     let asked = "Which word occurs most often in the list?".to_owned();
     LongQuestion { context, ..question(asked, vec![frequent.to_owned()], choices) }
@@ -235,7 +237,7 @@ mod tests {
     }
 
     fn made(task: Task, seed: u64, tokens: usize) -> LongQuestion {
-        task.make(&mut Rng::new(seed), tokens, &tokens_of)
+        task.make(&mut Random::seeded(seed), tokens, &tokens_of)
     }
 
     #[test]

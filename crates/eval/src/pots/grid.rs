@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crayon_adapters::Random;
 use crayon_engine::{Engine, EngineError};
 use crayon_errors::Setting;
 use crayon_text::Special;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::{Reading, answer};
 use crate::bench::peak_mb;
-use crate::long::{Filler, Heatmap, Kind, Rng, needle};
+use crate::long::{Filler, Heatmap, Kind, needle};
 use crate::{EvalError, Progress};
 
 /// What is searched where.
@@ -128,9 +129,9 @@ pub fn grid(
             for sample in 0..options.samples {
                 // The same questions for every policy, others in every cell.
                 let seed = options.seed ^ ((length as u64) << 32 | (row as u64) << 16 | sample as u64);
-                let mut rng = Rng::new(seed);
-                let fact = options.kinds[sample % options.kinds.len()].fact(&mut rng);
-                let question = needle(&mut rng, &options.filler, &fact, depth, length, &count);
+                let mut random = Random::seeded(seed);
+                let fact = options.kinds[sample % options.kinds.len()].fact(&mut random);
+                let question = needle(&mut random, &options.filler, &fact, depth, length, &count);
                 let found = answer(engine, &question, reading)?;
                 said += found.score;
                 chosen += f64::from(u8::from(found.chosen == Some(true)));

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crayon_adapters::Random;
 use crayon_engine::{Engine, EngineError, PotOptions};
 use crayon_errors::Setting;
 use crayon_text::Special;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::{Reading, answer};
 use crate::long::metrics::Mean;
-use crate::long::{Filler, Kind, LongQuestion, Rng, Task, needle};
+use crate::long::{Filler, Kind, LongQuestion, Task, needle};
 use crate::{EvalError, Progress};
 
 /// A way to read: a policy with its settings.
@@ -128,13 +129,13 @@ fn question(
     length: usize,
     count: &dyn Fn(&str) -> usize,
 ) -> LongQuestion {
-    let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64);
+    let mut random = Random::seeded(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64);
     match Task::from_name(task) {
-        Some(task) => task.make(&mut rng, length, count),
+        Some(task) => task.make(&mut random, length, count),
         None => {
-            let fact = Kind::ALL[number % Kind::ALL.len()].fact(&mut rng);
-            let depth = rng.uniform();
-            needle(&mut rng, &Filler::Prose, &fact, depth, length, count)
+            let fact = Kind::ALL[number % Kind::ALL.len()].fact(&mut random);
+            let depth = random.uniform();
+            needle(&mut random, &Filler::Prose, &fact, depth, length, count)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who should answer: what a server's share of the questions brings, by the order in which questions are sent.
 //!
 //! Every question is answered twice: by the device, which takes the likeliest choice, and by the server, which writes
-//! one. The order then decides who counts: by confidence, by scope (closeness to the customised task), by both, or at
+//! one. The order then decides who counts: by confidence, by scope (closeness to the customized task), by both, or at
 //! random.
 
 mod answers;
@@ -11,14 +11,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crayon_adapters::{Example, Examples};
+use crayon_adapters::{Example, Examples, Random};
 use crayon_engine::{Engine, EngineError};
 use crayon_errors::Setting;
 use crayon_hybrid::confidence;
 use serde::Serialize;
 
 use crate::choice::{Encoded, Framing, encode, largest, log_likelihoods};
-use crate::tasks::{Question, Task, uniform};
+use crate::tasks::{Question, Task};
 use crate::{EvalError, Progress};
 
 pub use answers::named;
@@ -50,7 +50,7 @@ pub struct RoutingOptions {
     pub seed: u64,
 }
 
-/// The cosine between a prompt and the task that the device is customised for; `None` where there is none.
+/// The cosine between a prompt and the task that the device is customized for; `None` where there is none.
 pub type ScopeOf<'a> = dyn Fn(&str) -> Result<Option<f32>, EngineError> + 'a;
 
 /// What was found.
@@ -114,7 +114,7 @@ pub struct Outside {
     pub outside: usize,
     /// By confidence.
     pub confidence: Option<f64>,
-    /// By scope; `None` where nothing is customised.
+    /// By scope; `None` where nothing is customized.
     pub scope: Option<f64>,
 }
 
@@ -333,9 +333,9 @@ fn order(by: &'static str, answered: &[Answered], signals: &[f64], seed: u64) ->
         server: answered[index].server,
     };
     let curve = Curve::new(&(0..answered.len()).map(outcome).collect::<Vec<_>>());
-    let mut state = seed;
+    let mut random = Random::seeded(seed);
     let draw = |_| {
-        let place = |_| outcome((uniform(&mut state) * answered.len() as f64) as usize);
+        let place = |_| outcome(random.below(answered.len()));
         Curve::new(&(0..answered.len()).map(place).collect::<Vec<_>>()).apgr()
     };
     let drawn: Vec<f64> = (0..DRAWS).filter_map(draw).collect();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_customised_task_there_is_no_scope() {
+    fn without_a_customized_task_there_is_no_scope() {
         let row = row("t", &[answered(0.5, None, true, true), answered(0.1, None, false, true)], 0, 1);
         assert_eq!(row.orders.iter().map(|order| order.by).collect::<Vec<_>>(), ["random", "confidence"]);
     }

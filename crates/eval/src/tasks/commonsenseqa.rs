@@ -8,7 +8,7 @@ use crate::EvalError;
 
 #[derive(Deserialize)]
 struct Entry {
-    question: Asked,
+    question: QuestionField,
     choices: Option<Columns>,
     #[serde(rename = "answerKey")]
     answer_key: String,
@@ -16,7 +16,7 @@ struct Entry {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Asked {
+enum QuestionField {
     Text(String),
     Nested { stem: String, choices: Vec<Labelled> },
 }
@@ -42,12 +42,12 @@ pub(super) fn questions(file: &str, text: &str) -> Result<Vec<Question>, EvalErr
 fn question(file: &str, line: usize, entry: Entry) -> Result<Question, EvalError> {
     let wrong = |what: String| EvalError::content(file, line, what);
     let (stem, labels, choices) = match (entry.question, entry.choices) {
-        (Asked::Text(stem), Some(Columns { label, text })) => (stem, label, text),
-        (Asked::Nested { stem, choices }, _) => {
+        (QuestionField::Text(stem), Some(Columns { label, text })) => (stem, label, text),
+        (QuestionField::Nested { stem, choices }, _) => {
             let (labels, texts) = choices.into_iter().map(|choice| (choice.label, choice.text)).unzip();
             (stem, labels, texts)
         }
-        (Asked::Text(_), None) => return Err(wrong("there are no choices".to_owned())),
+        (QuestionField::Text(_), None) => return Err(wrong("there are no choices".to_owned())),
     };
     if labels.len() != choices.len() {
         return Err(wrong(format!("{} labels for {} choices", labels.len(), choices.len())));

@@ -1,5 +1,7 @@
-//! Comma-separated values after RFC 4180: fields may be quoted, quoted fields may hold commas, line breaks and
-//! doubled quotes.
+//! Comma-separated values after RFC 4180, by the `csv` crate: fields may be quoted, quoted fields may hold commas, line
+//! breaks and doubled quotes.
+
+use std::io::Read as _;
 
 use crate::EvalError;
 
@@ -9,56 +11,30 @@ pub(super) struct Record {
     pub(super) fields: Vec<String>,
 }
 
+/// Added behind the file as a record of its own. Where a quoted field is not closed, it becomes a part of that, which the
+/// reader does not tell.
+const END: &str = "\n\0";
+
 /// All records of a file; blank lines between them are skipped.
 pub(super) fn records(file: &str, text: &str) -> Result<Vec<Record>, EvalError> {
-    let mut records = Vec::new();
-    let mut chars = text.chars().peekable();
-    let mut line = 1;
-    while chars.peek().is_some() {
-        let start = line;
-        let mut fields = Vec::new();
-        loop {
-            let (field, end) = field(&mut chars, &mut line)
-                .ok_or_else(|| EvalError::content(file, start, "a quoted field is not closed"))?;
-            fields.push(field);
-            if end != End::Field {
-                break;
-            }
+    let whole = text.as_bytes().chain(END.as_bytes());
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(whole);
+    let (mut records, mut line, mut at) = (Vec::new(), 1, 0);
+    for record in reader.records() {
+        let record = record.map_err(|error| EvalError::content(file, line, error.to_string()))?;
+        // Blank lines and the second half of a CRLF come before the record, too.
+        let from = record.position().map_or(at, |position| position.byte() as usize).min(text.len());
+        let start = text.len() - text[from..].trim_start_matches(['\r', '\n']).len();
+        line += text[at..start].matches('\n').count();
+        at = start;
+        if start == text.len() && record.iter().eq(["\0"]) {
+            return Ok(records);
         }
-        if fields.len() > 1 || fields.iter().any(|field| !field.trim().is_empty()) {
-            records.push(Record { line: start, fields });
-        }
-    }
-    Ok(records)
-}
-
-#[derive(PartialEq)]
-enum End {
-    Field,
-    Record,
-}
-
-/// One field; `None` when the file ends inside quotes.
-fn field(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, line: &mut usize) -> Option<(String, End)> {
-    let mut value = String::new();
-    let mut quoted = chars.next_if_eq(&'"').is_some();
-    loop {
-        let Some(c) = chars.next() else {
-            return (!quoted).then_some((value, End::Record));
-        };
-        *line += usize::from(c == '\n');
-        match c {
-            '"' if quoted => match chars.next_if_eq(&'"') {
-                Some(_) => value.push('"'),
-                None => quoted = false,
-            },
-            _ if quoted => value.push(c),
-            ',' => return Some((value, End::Field)),
-            '\n' => return Some((value, End::Record)),
-            '\r' if chars.peek() == Some(&'\n') => {}
-            c => value.push(c),
+        if record.len() > 1 || record.iter().any(|field| !field.trim().is_empty()) {
+            records.push(Record { line, fields: record.iter().map(str::to_owned).collect() });
         }
     }
+    Err(EvalError::content(file, line, "a quoted field is not closed"))
 }
 
 #[cfg(test)]
@@ -84,8 +60,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_count_whatever_ends_them_and_blank_ones() {
+        let text = "\"a\r\nb\",c\r\n\r\nd,\u{e4}\r\n \r\nf,\"\"\"\"\r\n\r\n";
+        let records = records("t", text).unwrap();
+        assert_eq!(records.iter().map(|record| record.line).collect::<Vec<_>>(), [1, 4, 6]);
+        assert_eq!(records[2].fields, ["f", "\""]);
+    }
+
+    #[test]
     fn an_open_quote_is_an_error() {
         let error = records("t", "a,b\nc,\"d\n").err().unwrap();
         assert_eq!(error.to_string(), "t, line 2: a quoted field is not closed");
+        assert!(records("t", "\"").is_err() && records("t", "a,\"b\"\"").is_err());
+        assert_eq!(parse("a,\"b\"\"\""), [["a", "b\""]]);
     }
 }

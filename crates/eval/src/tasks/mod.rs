@@ -13,6 +13,7 @@ mod mmlu;
 
 use std::path::Path;
 
+use crayon_adapters::Random;
 use serde::Serialize;
 
 use crate::EvalError;
@@ -94,10 +95,10 @@ impl Task {
     /// Keeps `limit` questions, drawn by `seed`, in the order of the file; all when there are no more.
     pub fn sample(&mut self, limit: usize, seed: u64) {
         let total = self.questions.len();
-        let (mut seen, mut kept, mut state) = (0, 0, seed);
+        let (mut seen, mut kept, mut random) = (0, 0, Random::seeded(seed));
         // Selection sampling (Knuth, volume 2, 3.4.2, algorithm S): every subset is equally likely.
         self.questions.retain(|_| {
-            let take = (uniform(&mut state) * (total - seen) as f64) < limit.saturating_sub(kept) as f64;
+            let take = (random.uniform() * (total - seen) as f64) < limit.saturating_sub(kept) as f64;
             seen += 1;
             kept += usize::from(take);
             take
@@ -187,16 +188,6 @@ fn detect(file: &str, text: &str) -> Result<Source, EvalError> {
 /// What to give as a task.
 const FORMS: &str = "a task is JSON lines of {\"prompt\", \"choices\", \"answer\"}; MMLU's csv, CLINC150's \
                      data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read too";
-
-/// A number in [0, 1): splitmix64, the same sequence for a seed on every platform.
-pub(crate) fn uniform(state: &mut u64) -> f64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^= z >> 31;
-    (z >> 11) as f64 / (1u64 << 53) as f64
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crayon_files::{create_folder, write_file};
 use crayon_kernels::Format;
 use serde_json::{Map, Value, json};
 
 use super::pieces::{Piece, assemble, pieces};
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Notice, Notify, embedding_format, fitting};
-use crate::atomic::write_file;
 use crate::checkpoint::{Checkpoint, Generation, TokenizerSource};
 use crate::error::{Error, Result};
 use crate::huggingface::Naming;
@@ -38,7 +38,7 @@ pub fn write_huggingface(
         return Err(Error::file(&name, format!("weights cannot be stored as {format} in safetensors"))
             .with_hint("choose f32, f16, bf16, w8a8 or w4a8, or export as GGUF"));
     }
-    std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, "create", source))?;
+    create_folder(folder)?;
     let spec = &checkpoint.spec;
     let config = config(spec, &checkpoint.generation, format).map_err(|what| Error::file(&name, what))?;
 
@@ -85,11 +85,11 @@ fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
     let mut text = serde_json::to_string_pretty(map)
         .map_err(|error| Error::file(&path.display().to_string(), error.to_string()))?;
     text.push('\n');
-    write_file(path, text.as_bytes())
+    Ok(write_file(path, text.as_bytes())?)
 }
 
 fn tokenizer_files(checkpoint: &Checkpoint, folder: &Path, notify: Notify<'_>) -> Result<()> {
-    let write = |name: &str, bytes: &[u8]| write_file(&folder.join(name), bytes);
+    let write = |name: &str, bytes: &[u8]| Ok(write_file(&folder.join(name), bytes)?);
     let from_gguf = match &checkpoint.tokenizer {
         TokenizerSource::Gguf(metadata) => tokenizer_json(metadata)?.map(|json| (metadata, json)),
         _ => None,

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
+use crayon_files::OutputFile;
 use crayon_kernels::Format;
 
 use super::metadata::{Array, Metadata, Value};
 use super::{DEFAULT_ALIGNMENT, MAGIC, type_number};
-use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::tensor::stored_bytes;
 
@@ -26,7 +26,7 @@ pub struct TensorInfo {
 /// announced, then [`Writer::finish`]. Without the last, no file remains.
 #[derive(Debug)]
 pub struct Writer {
-    out: AtomicFile,
+    out: OutputFile,
     file: String,
     /// Tensors still to come, last first, with their sizes in bytes.
     pending: Vec<(TensorInfo, usize)>,
@@ -40,7 +40,7 @@ impl Writer {
     pub fn create(path: &Path, metadata: &Metadata, tensors: &[TensorInfo]) -> Result<Writer> {
         let file = path.display().to_string();
         let (header, sizes) = encode_header(&file, metadata, tensors)?;
-        let mut out = AtomicFile::create(path)?;
+        let mut out = OutputFile::create(path)?;
         out.write(&header)?;
         let pending = tensors.iter().cloned().zip(sizes).rev().collect();
         Ok(Writer { out, file, pending })
@@ -59,7 +59,7 @@ impl Writer {
             return Err(Error::tensor(&self.file, &info.name, what));
         }
         self.out.write(data)?;
-        self.out.write(&[0u8; DEFAULT_ALIGNMENT][..padding(data.len())])
+        Ok(self.out.write(&[0u8; DEFAULT_ALIGNMENT][..padding(data.len())])?)
     }
 
     /// Puts the file in place.
@@ -69,7 +69,7 @@ impl Writer {
     pub fn finish(self) -> Result<()> {
         match self.pending.last() {
             Some((info, _)) => Err(Error::tensor(&self.file, &info.name, "was announced but not written")),
-            None => self.out.commit(),
+            None => Ok(self.out.commit()?),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! after another, so that what an inner loop reads lies together and stays in the first-level cache.
 
 use super::{TILE, grow};
-use crate::Pool;
-use crate::pool::Disjoint;
+use crate::Threads;
+use crate::threads::Disjoint;
 
 /// Lanes of an output's vector of sums: column `c` belongs to lane `c % LANES`.
 pub(crate) const LANES: usize = 8;
@@ -47,7 +47,7 @@ impl Lanes {
     }
 
     /// Reorders rows `[m, cols]`, unless that was done.
-    pub(crate) fn make(&mut self, pool: &Pool, rows: &[f32], m: usize, cols: usize) {
+    pub(crate) fn make(&mut self, pool: &Threads, rows: &[f32], m: usize, cols: usize) {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
@@ -86,7 +86,7 @@ mod tests {
         for (m, cols) in [(1, 7), (6, 64), (7, 1024), (13, 2085)] {
             let rows: Vec<f32> = (0..m * cols).map(|i| 1.0 + i as f32).collect();
             let mut lanes = Lanes::default();
-            lanes.make(&Pool::new(2), &rows, m, cols);
+            lanes.make(&Threads::new(2), &rows, m, cols);
             for i in 0..m.next_multiple_of(TILE) {
                 for first in (0..cols).step_by(CHUNK) {
                     for (lane, columns) in lanes.tile(i / TILE, first).enumerate() {

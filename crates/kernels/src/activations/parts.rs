@@ -5,8 +5,8 @@
 //! for zero.
 
 use super::grow;
-use crate::Pool;
-use crate::pool::Disjoint;
+use crate::Threads;
+use crate::threads::Disjoint;
 
 /// Parts of a number.
 const PARTS: usize = 3;
@@ -63,7 +63,7 @@ impl Parts {
     }
 
     /// Splits rows `[m, cols]`, unless that was done.
-    pub(crate) fn make(&mut self, pool: &Pool, rows: &[f32], m: usize, cols: usize) {
+    pub(crate) fn make(&mut self, pool: &Threads, rows: &[f32], m: usize, cols: usize) {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
@@ -122,7 +122,7 @@ mod tests {
         for (m, cols) in [(1, 7), (5, 64), (6, 33), (17, 100)] {
             let rows: Vec<f32> = (0..m * cols).map(|i| i as f32 * 1.234 - 50.0).collect();
             let mut parts = Parts::default();
-            parts.make(&Pool::new(2), &rows, m, cols);
+            parts.make(&Threads::new(2), &rows, m, cols);
             let half =
                 |word: u32, odd: bool| f32::from_bits(if odd { word & 0xffff_0000 } else { word << 16 });
             for (i, row) in rows.chunks(cols).enumerate() {

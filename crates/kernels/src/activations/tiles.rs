@@ -1,9 +1,9 @@
 //! Sixteen activation rows side by side, as AMX takes them: a tile register holds up to sixteen rows of 64 bytes.
 
 use super::{Quantized, grow};
-use crate::Pool;
-use crate::pool::Disjoint;
+use crate::Threads;
 use crate::quants::LARGE;
+use crate::threads::Disjoint;
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
@@ -30,7 +30,7 @@ impl Tiles {
 
 impl Quantized {
     /// Lays the codes out in tiles, unless that was done.
-    pub(super) fn make_tiles(&mut self, pool: &Pool, m: usize, cols: usize) {
+    pub(super) fn make_tiles(&mut self, pool: &Threads, m: usize, cols: usize) {
         let tiles = &mut self.tiles;
         if std::mem::replace(&mut tiles.ready, true) {
             return;
@@ -67,7 +67,7 @@ mod tests {
         for (m, cols) in [(4, 32), (17, 288), (33, 512)] {
             let codes: Vec<i8> = (0..m * cols).map(|i| (i * 31 % 251) as u8 as i8).collect();
             let mut form = Quantized { codes: codes.clone(), ..Quantized::default() };
-            form.make_tiles(&Pool::new(2), m, cols);
+            form.make_tiles(&Threads::new(2), m, cols);
             for chunk in 0..cols.div_ceil(LARGE) {
                 for tile in 0..m.div_ceil(TILE_ROWS) {
                     let (part, stride) = form.tiles.tile(chunk, tile);

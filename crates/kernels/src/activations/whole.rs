@@ -4,10 +4,10 @@
 //! [`GROUP`], so that products need no second loop for the columns that are left over.
 
 use super::{Panels, TILE, TILE_ROWS, grow};
-use crate::pool::Disjoint;
 use crate::quants::channel::GROUP;
+use crate::threads::Disjoint;
 use crate::variant::Variant;
-use crate::{Format, Pool};
+use crate::{Format, Threads};
 
 /// Rows side by side in the panel that tile registers read.
 pub(crate) const DEEP: usize = TILE_ROWS;
@@ -104,7 +104,7 @@ impl Whole {
     pub(super) fn prepare(
         &mut self,
         variant: &Variant,
-        pool: &Pool,
+        pool: &Threads,
         x: &[f32],
         m: usize,
         format: Format,
@@ -126,7 +126,7 @@ impl Whole {
         }
     }
 
-    fn quantize(&mut self, variant: &Variant, pool: &Pool, x: &[f32], m: usize, cols: usize) {
+    fn quantize(&mut self, variant: &Variant, pool: &Threads, x: &[f32], m: usize, cols: usize) {
         let stride = cols.next_multiple_of(GROUP);
         self.stride = stride;
         grow(&mut self.codes, m * stride);
@@ -150,7 +150,7 @@ impl<const SIDE: usize> Panel<SIDE> {
     /// Of codes `[m, stride]`; `word` joins neighbouring columns, the first in the lowest bits.
     fn fill<const STEP: usize>(
         &mut self,
-        pool: &Pool,
+        pool: &Threads,
         codes: &[i8],
         m: usize,
         stride: usize,
@@ -195,7 +195,7 @@ mod tests {
         let broken: Vec<f32> = row.iter().map(|v| if *v == 2.5 { f32::INFINITY } else { *v }).collect();
         let mut x = Activations::new();
         x.set(&[row, broken].concat(), 2, 70);
-        x.prepare(&Pool::new(1), [Format::W8A8].into_iter(), Mode::Fast);
+        x.prepare(&Threads::new(1), [Format::W8A8].into_iter(), Mode::Fast);
         let form = &x.whole;
         assert_eq!(form.stride, 128);
         assert_eq!((form.codes[0], form.codes[1]), (-127, 64));
@@ -210,7 +210,7 @@ mod tests {
     fn a_panel_holds_its_rows_side_by_side() {
         let (m, cols) = (8, 1100);
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
-        let pool = Pool::new(2);
+        let pool = Threads::new(2);
         let mut form = Whole::default();
         form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
         form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);

@@ -25,7 +25,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::variant::{self, Variant};
-use crate::{Activations, Matrix, Pool};
+use crate::{Activations, Matrix, Threads};
 
 /// How quantised weights are multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -160,21 +160,20 @@ impl<'a> Parts<'a> {
 ///
 /// Panics when shapes disagree, or when `mode` is [`Mode::Fast`] and [`Activations::prepare`] was not called for a
 /// weight's format: mistakes of the calling code, never of a file.
-pub fn matmul(pool: &Pool, x: &Activations, products: &mut [Product<'_>], mode: Mode) {
+pub fn matmul(pool: &Threads, x: &Activations, products: &mut [Product<'_>], mode: Mode) {
     matmul_with(variant::chosen(), pool, x, products, mode);
 }
 
 pub(crate) fn matmul_with(
     variant: &Variant,
-    pool: &Pool,
+    pool: &Threads,
     x: &Activations,
     products: &mut [Product<'_>],
     mode: Mode,
 ) {
     let m = x.m();
     for group in products.chunks_mut(AT_ONCE) {
-        let mut parts =
-            Parts { parts: [None; AT_ONCE], work: 0, threads: pool.threads(), rows: variant.rows };
+        let mut parts = Parts { parts: [None; AT_ONCE], work: 0, threads: pool.count(), rows: variant.rows };
         for (part, product) in parts.parts.iter_mut().zip(group) {
             let weight = product.weight;
             assert_eq!(weight.cols, x.cols(), "columns of {weight:?} and activations");

@@ -35,7 +35,7 @@ pub(super) fn product(
     weight: Matrix<'_>,
     mode: Mode,
 ) -> Vec<f32> {
-    let pool = Pool::new(threads);
+    let pool = Threads::new(threads);
     let mut activations = Activations::new();
     activations.set(x, m, weight.cols);
     activations.prepare_for(variant, &pool, [weight.format].into_iter(), mode);
@@ -129,7 +129,7 @@ fn threads_and_batches_change_no_bit() {
 
 #[test]
 fn several_products_share_a_section() {
-    let pool = Pool::new(2);
+    let pool = Threads::new(2);
     let cols = 256;
     let format_of = |i: usize| Format::ALL[i % Format::ALL.len()];
     let data: Vec<Vec<u8>> = (0..20).map(|i| matrix_bytes(format_of(i), i, cols, i as u64, 0)).collect();
@@ -287,7 +287,7 @@ fn unprepared_activations_are_a_mistake() {
     let mut x = Activations::new();
     x.set(&[0.0; 32], 1, 32);
     let weight = Matrix::new(Format::Q8_0, 1, 32, &bytes).unwrap();
-    matmul(&Pool::new(1), &x, &mut [Product { weight, out: &mut [0.0] }], Mode::Fast);
+    matmul(&Threads::new(1), &x, &mut [Product { weight, out: &mut [0.0] }], Mode::Fast);
 }
 
 proptest! {

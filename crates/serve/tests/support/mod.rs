@@ -69,7 +69,7 @@ pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Ru
 
 fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
     let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
-    let options = ServeOptions { host, port: 0, keys, model, limits, offers };
+    let options = ServeOptions { host, port: 0, keys, model, limits, offers, cache: None };
     let server = Server::bind(options).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));

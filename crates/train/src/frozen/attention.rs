@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Pool, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::rope::Rotation;
 
 /// Rotary positions of whole rows: cos and sin `[rows, dims / 2]`; positions start at 0 in every sequence.
@@ -59,7 +59,7 @@ pub(super) struct Gradients {
 impl Attention<'_> {
     /// Probabilities of each query head of each sequence, `[rows, rows]` of the sequence with zeros where a row does not look,
     /// and the mix `[rows, heads, dim]`.
-    pub(super) fn forward(&self, threads: &Pool) -> (Vec<Vec<f32>>, Vec<f32>) {
+    pub(super) fn forward(&self, threads: &Threads) -> (Vec<Vec<f32>>, Vec<f32>) {
         let (spec, dim) = (self.spec, self.spec.head_dim);
         let made = self.each(spec.heads, threads, |sequence, head| {
             let (q, k, v) = self.heads(sequence, head);
@@ -93,7 +93,7 @@ impl Attention<'_> {
     }
 
     /// Gradient of the mix `[rows, heads, dim]` to those of q, k and v, with the probabilities that `forward` gave.
-    pub(super) fn backward(&self, probabilities: &[Vec<f32>], mixed: &[f32], threads: &Pool) -> Gradients {
+    pub(super) fn backward(&self, probabilities: &[Vec<f32>], mixed: &[f32], threads: &Threads) -> Gradients {
         let (spec, dim) = (self.spec, self.spec.head_dim);
         let made = self.each(spec.heads, threads, |sequence, head| {
             let (q, k, v) = self.heads(sequence, head);
@@ -160,7 +160,7 @@ impl Attention<'_> {
     fn each<T: Send>(
         &self,
         heads: usize,
-        threads: &Pool,
+        threads: &Threads,
         f: impl Fn(&Range<usize>, usize) -> T + Sync,
     ) -> Vec<T> {
         let made: Vec<Mutex<Option<T>>> =

@@ -2,7 +2,7 @@
 
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Activations, Matrix, Mode, Pool, Product, matmul, ops};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul, ops};
 
 use crate::{TrainError, plain};
 
@@ -32,7 +32,7 @@ impl Linear {
     }
 
     /// `[rows, in]` to `[rows, out]`.
-    pub(super) fn forward(&self, x: &[f32], rows: usize, threads: &Pool) -> Vec<f32> {
+    pub(super) fn forward(&self, x: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
         let mut y = product(threads, x, rows, self.input, &self.weight, self.output);
         if let Some(bias) = &self.bias {
             ops::add_bias(&mut y, bias);
@@ -41,7 +41,7 @@ impl Linear {
     }
 
     /// Gradient `[rows, out]` of the output to that of the input, `[rows, in]`.
-    pub(super) fn backward(&self, gradient: &[f32], rows: usize, threads: &Pool) -> Vec<f32> {
+    pub(super) fn backward(&self, gradient: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
         product(threads, gradient, rows, self.output, &self.transposed, self.input)
     }
 
@@ -66,7 +66,7 @@ pub(super) fn parameter(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>,
 /// # Panics
 /// When a slice does not have the size its shape says.
 pub fn product(
-    threads: &Pool,
+    threads: &Threads,
     x: &[f32],
     rows: usize,
     cols: usize,

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, Spec};
-use crayon_kernels::{Pool, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::rope::Rotations;
 use crayon_model::{ModelError, Projection, Site, act};
 
@@ -29,7 +29,7 @@ use pieces::{RowNorm, cross_entropy, slope};
 /// Something trained beside fixed linear layers: a LoRA, say.
 pub trait TrainableAdapter {
     /// Adds its part to `y` `[rows, out]` at `site` for input `x` `[rows, in]`.
-    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Pool);
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads);
 
     /// Takes the gradient `[rows, out]` of `y` for its own gradients and adds what flows on to `x_gradient` `[rows, in]`. Called
     /// once for every `forward`, with the same `x`.
@@ -40,7 +40,7 @@ pub trait TrainableAdapter {
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
-        threads: &Pool,
+        threads: &Threads,
     );
 }
 
@@ -179,7 +179,7 @@ impl FrozenDecoder {
         sequences: &[Sequence<'_>],
         adapter: &mut dyn TrainableAdapter,
         learn: bool,
-        threads: &Pool,
+        threads: &Threads,
     ) -> Result<Loss, TrainError> {
         if sequences.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
@@ -309,7 +309,7 @@ impl FrozenDecoder {
         hidden: Vec<f32>,
         rows: &Rows,
         adapter: &mut dyn TrainableAdapter,
-        threads: &Pool,
+        threads: &Threads,
     ) -> Trace {
         let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
         let mut linear = |projection: Projection, x: &[f32]| {
@@ -379,7 +379,7 @@ impl FrozenDecoder {
         hidden: &mut [f32],
         rows: &Rows,
         adapter: &mut dyn TrainableAdapter,
-        threads: &Pool,
+        threads: &Threads,
     ) {
         let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
         let mut linear = |projection: Projection, x: &[f32], gradient: &[f32]| {

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crayon_adapters::{Lora, Member, Pool, Random, Sample};
 use crayon_formats::Checkpoint;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use sha2::{Digest, Sha256};
 
 use crate::{Progress, Schedule, State, TrainError, TrainSummary};
@@ -132,5 +132,5 @@ fn key(base: &str, samples: &[Sample], options: &TrainOptions) -> String {
     for sample in samples {
         hash.update(format!("{:?} {:?} {}", sample.prompt, sample.answer, sample.task));
     }
-    crayon_formats::hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }

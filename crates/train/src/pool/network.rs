@@ -2,7 +2,7 @@
 
 use crayon_adapters::Sample;
 use crayon_formats::Checkpoint;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 
 use super::soft::Soft;
 use super::tensors::TensorModel;

@@ -1,7 +1,7 @@
 //! One adapter, for one person: trained on their examples, or judged by them.
 
 use crayon_adapters::{Lora, Random, Sample};
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
 
 use super::network::pass;

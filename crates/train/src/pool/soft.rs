@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crayon_adapters::Random;
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Pool as Threads, ops};
+use crayon_kernels::{Threads, ops};
 use crayon_model::{LowRankPair, Site};
 
 use super::TrainOptions;

@@ -121,7 +121,7 @@ impl PlainAdapter for DevicePairs {
 mod tests {
     use std::path::Path;
 
-    use crayon_kernels::Pool as Threads;
+    use crayon_kernels::Threads;
     use crayon_model::Projection;
 
     use super::super::TrainOptions;

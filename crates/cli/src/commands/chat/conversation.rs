@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crayon_formats::atomic;
+use crayon_files::write_file;
 use crayon_text::{Message, Role};
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ impl Conversation {
         }
         let mut text = self.to_json(model)?;
         text.push('\n');
-        atomic::write_file(path, text.as_bytes()).context("cannot save the conversation")
+        write_file(path, text.as_bytes()).context("cannot save the conversation")
     }
 
     /// The conversation as the file holds it.

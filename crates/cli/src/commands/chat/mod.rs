@@ -5,19 +5,18 @@ mod reader;
 mod slash;
 
 use std::path::Path;
-use std::time::Duration;
 
-use crayon_engine::{Engine, Finish, GenerateOptions, Session};
-use crayon_text::{Message, Role};
+use crayon_answer::{
+    AnswerError, Customization, Input, Limits, Memory, NoRoom, Outcome, Plan, Request, Routing,
+    SessionDevice, Task, ask_server, plan_turn, run as answer,
+};
+use crayon_engine::{Engine, Finish, Session};
 
 use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
-use super::answering::{self, NoRoom, Size, Times};
-use super::customize::Customised;
-use super::routing::{self, By, Request, Routed, Routing};
-use super::{customize, long};
-use crate::args::{AnswerArgs, ChatArgs, PotArgs};
+use crate::answering::{self, Shown, Times};
+use crate::args::ChatArgs;
 use crate::failure::{self, Failure, Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
@@ -27,14 +26,13 @@ struct Chat<'e> {
     engine: &'e Engine,
     session: Session<'e>,
     conversation: Conversation,
-    options: GenerateOptions,
-    max_tokens: Option<usize>,
+    /// What every answer is asked for like, but for the conversation itself.
+    request: Request,
+    /// Answers so far: each draws other random numbers than the one before; the first seed still fixes them all.
+    answers: u64,
     last: Option<String>,
-    long: &'e PotArgs,
     routing: Routing,
-    custom: Customised,
-    /// What was asked for; what was not is left to the server.
-    asked: AnswerArgs,
+    custom: Customization,
     /// Where the conversation is kept with its memory.
     file: Option<&'e Path>,
 }
@@ -50,27 +48,34 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
-    customize::check(&args.custom, &args.route)?;
-    let routing = Routing::new(&args.route)?;
+    answering::check_pool(&args.custom, &args.route)?;
+    let routing = answering::routing(&args.route)?;
     let mut engine = model::open(&args.model, output)?;
-    let custom = customize::apply(&mut engine, &args.model, &args.custom, output)?;
-    let routing = routing.for_model(&engine, &custom, output)?;
-    let sampling = answering::sampling(&args.answer, &engine)?;
-    let session = match args.long.given() && !args.long.keeps_everything() {
-        true => engine.pot_session(args.long.options(&engine, None, false)?, 0)?,
-        false => engine.session(args.long.entries(&engine))?,
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
+    let mut request = Request {
+        sampling: args.answer.sampling(),
+        seed: args.answer.seed,
+        max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
+        stop: args.answer.stop.clone(),
+        memory: args.long.request(),
+        ..Request::new(Input::Chat(Vec::new()))
+    };
+    // One seed for the whole conversation.
+    request.seed = Some(request.sampling(&engine)?.seed);
+    let session = match request.memory.size.is_some() && !request.memory.keeps_everything() {
+        true => engine.pot_session(request.memory.options(&engine, None, false, &[])?, 0)?,
+        false => engine.session(request.memory.entries(&engine))?,
     };
     let mut chat = Chat {
         engine: &engine,
         session,
         conversation: Conversation::default(),
-        options: GenerateOptions { sampling, stop: args.answer.stop.clone(), ..GenerateOptions::default() },
-        max_tokens: args.answer.max_tokens.map(|tokens| tokens as usize),
+        request,
+        answers: 0,
         last: None,
-        long: &args.long,
         routing,
         custom,
-        asked: args.answer.clone(),
         file: args.session.as_deref(),
     };
     if let Some(path) = &args.load {
@@ -170,11 +175,10 @@ impl Chat<'_> {
             Slash::Load(path) if is_session(&path) => self.resume(&path, output)?,
             Slash::Load(path) => self.load(&path, output)?,
             Slash::Temperature(temperature) => {
-                let mut sampling = self.options.sampling.clone();
-                sampling.temperature = temperature;
-                sampling.check()?;
-                self.options.sampling = sampling;
-                self.asked.temperature = Some(temperature);
+                let mut request = self.request.clone();
+                request.sampling.temperature = Some(temperature);
+                request.sampling(self.engine)?;
+                self.request = request;
                 output.aside(&format!("the temperature is {temperature}"));
             }
             Slash::Stats => self.stats(output),
@@ -200,8 +204,9 @@ impl Chat<'_> {
     fn resume(&mut self, path: &Path, output: &Output) -> Result {
         let (session, saved) = self.engine.resume(path)?;
         let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
-        let asked = (self.long.entries(self.engine), self.long.policy.as_str());
-        if self.long.given() && shape != Some(asked) {
+        let memory = &self.request.memory;
+        let asked = (memory.entries(self.engine), memory.policy.as_deref().unwrap_or_default());
+        if memory.size.is_some() && shape != Some(asked) {
             let (now, held) = (format!("{} of {}", asked.1, asked.0), shape);
             let held =
                 held.map_or("a full cache".to_owned(), |(entries, policy)| format!("{policy} of {entries}"));
@@ -227,15 +232,9 @@ impl Chat<'_> {
         interrupt::forget();
         self.conversation.ask(question);
         match self.write(output) {
-            Ok(routed) => {
-                self.conversation.answer(routed.text().trim());
-                match &routed.by {
-                    By::Device(answer) => {
-                        routing::explain(&routed.decision, None, output);
-                        answering::explain(answer, output);
-                    }
-                    By::Server(answer) => routing::explain(&routed.decision, Some(answer), output),
-                }
+            Ok(outcome) => {
+                self.conversation.answer(outcome.text().trim());
+                answering::explain(&outcome, false, output);
                 match self.file {
                     Some(path) => self.keep(path),
                     None => Ok(()),
@@ -251,90 +250,58 @@ impl Chat<'_> {
         }
     }
 
-    fn write(&mut self, output: &Output) -> Result<Routed> {
-        let question = routing::question(self.conversation.messages().to_vec(), &self.asked);
-        if let Some(decision) = self.routing.server_only() {
-            let answer = self.routing.ask(&question, false, output)?;
+    fn write(&mut self, output: &Output) -> Result<Outcome> {
+        let mut request = self.request.clone();
+        request.input = Input::Chat(self.conversation.messages().to_vec());
+        let question = request.question();
+        // The device counts its answers; a server gets the seed as it was given.
+        request.seed = request.seed.map(|seed| seed.wrapping_add(self.answers));
+        let mut shown = Shown::new(false, output);
+        let live = shown.live();
+        if let (Some(decision), Some(question)) = (self.routing.server_only(), &question) {
+            let outcome =
+                ask_server(&self.routing, decision, question, live, &mut |event| shown.event(event));
+            let outcome = shown.end(outcome)?;
             output.piece("\n")?;
-            return Ok(Routed { decision, confidence: None, by: By::Server(answer) });
+            return Ok(outcome);
         }
-        let prompt = self.engine.chat_prompt(self.conversation.messages())?;
-        let size = Size { documents: 0, prompt: prompt.len() };
-        let max_tokens = match self.session.limit() {
-            Some(context) => match answering::room(context, size, self.max_tokens) {
-                Ok(max_tokens) => max_tokens,
-                Err(no_room) if !long::possible(self.engine, self.long) => return Err(self.full(no_room)),
-                Err(_) => {
-                    let entries = show::count(self.long.entries(self.engine));
-                    output.note(&format!(
-                        "the conversation outgrows the model's window: from here on it is read through a pot of {entries} \
-                         entries, and older parts are distilled"
-                    ));
-                    self.session =
-                        self.engine.pot_session(self.long.options(self.engine, None, false)?, 0)?;
-                    self.max_tokens.unwrap_or(answering::LONGEST)
-                }
-            },
-            None => self.max_tokens.unwrap_or(answering::LONGEST),
-        };
-        if self.session.limit().is_none() {
-            self.pin(&prompt, output)?;
+        let plan = self.plan(&request)?;
+        answering::notes(&plan, output);
+        if let Memory::Pot(..) = plan.memory {
+            self.session = plan.session(self.engine)?;
         }
-        let distilled = self.session.pot().distillations();
-        let asked = self.conversation.messages().last().map_or("", |message| message.content.as_str());
-        let scope = self.custom.scope(self.engine, asked)?;
-        let (read, reading) = match self.routing.skips_device(scope) {
-            // The device reads only if the server fails.
-            true => (0, Duration::ZERO),
-            false => answering::read(&mut self.session, &prompt, output)?,
-        };
-        let options = GenerateOptions { max_tokens, ..self.options.clone() };
-        let request = Request { prompt: &prompt, options: &options, question: &question, scope };
-        let routed = self.routing.write(&mut self.session, &request, false, output)?;
+        let scope = self.custom.scope(self.engine, request.query())?;
+        let mut device = SessionDevice { session: &mut self.session, cache: None };
+        let task = Task { plan: &plan, question: question.as_ref(), scope, live };
+        let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
+        let outcome = shown.end(outcome)?;
         output.piece("\n")?;
-        // The next answer draws other random numbers than this one; the first seed still fixes them all.
-        self.options.sampling.seed = self.options.sampling.seed.wrapping_add(1);
-        let By::Device(answer) = &routed.by else { return Ok(routed) };
-        if answer.finish == Finish::Cancelled {
+        self.answers += 1;
+        let Some(written) = outcome.on_device() else { return Ok(outcome) };
+        if written.answer.finish == Finish::Cancelled {
             output.aside("stopped; what was said is kept");
         }
-        if self.session.pot().distillations() > distilled {
-            long::explain(&self.session, output);
-        }
-        let times = Times::new(self.engine, read, reading, answer);
-        let line = times.line(read, answer);
+        let times = Times::new(&outcome, self.engine.loading());
+        let line = times.line(written.read, written.answer.tokens.len());
         output.detail(&line);
         self.last = Some(line);
-        Ok(routed)
+        Ok(outcome)
     }
 
-    /// Makes the system text and the newest question stay in the pot.
-    fn pin(&mut self, prompt: &[u32], output: &Output) -> Result {
-        let messages = self.conversation.messages();
-        let with_last = |content: &str, rest: &[Message]| {
-            let mut messages = rest.to_vec();
-            messages.push(Message::new(Role::User, content));
-            self.engine.chat_prompt(&messages)
-        };
-        let system: Vec<Message> = messages.iter().filter(|m| m.role == Role::System).cloned().collect();
-        let common = |other: &[u32]| prompt.iter().zip(other).take_while(|(a, b)| a == b).count() as u32;
-        let head = common(&with_last("?", &system)?);
-        let before = messages.len().saturating_sub(1);
-        let question = common(&with_last("?", &messages[..before])?).max(head);
-        let whole = vec![0..head, question..prompt.len() as u32];
-        if self.session.pin(whole).is_err() {
-            output.note("the message is too long to stay in the pot whole");
-            self.session.pin(std::iter::once(0..head).collect())?;
+    fn plan(&self, request: &Request) -> Result<Plan> {
+        match plan_turn(self.engine, request, &Limits::default(), &self.session) {
+            Err(AnswerError::NoRoom(no_room)) => Err(self.full(*no_room)),
+            plan => Ok(plan?),
         }
-        Ok(())
     }
 
     fn full(&self, no_room: NoRoom) -> Failure {
+        let error = AnswerError::from(no_room);
         if self.conversation.len() <= 1 {
-            return no_room.into_error(self.engine);
+            return error.into();
         }
         mistake(
-            format!("the conversation no longer fits: {}", no_room.into_error(self.engine)),
+            format!("the conversation no longer fits: {error}"),
             "/save FILE keeps it, /reset starts anew; nothing was dropped",
         )
     }

@@ -12,7 +12,7 @@ use super::tiles::{Sums, Tiles};
 use crate::activations::{Parts, STEP};
 use crate::products::Tile;
 use crate::products::avx512::lanes;
-use crate::{Matrix, Pool};
+use crate::{Matrix, Threads};
 
 /// Weight rows of a tile.
 const SIDE: usize = 16;
@@ -35,7 +35,7 @@ pub(super) unsafe fn product(tile: &Tile<'_>) {
         None => {
             // Nobody prepared them: correct, but every task does it again.
             let mut parts = Parts::default();
-            parts.make(&Pool::new(1), tile.x.rows(), tile.x.m(), tile.x.cols());
+            parts.make(&Threads::new(1), tile.x.rows(), tile.x.m(), tile.x.cols());
             own = parts;
             &own
         }

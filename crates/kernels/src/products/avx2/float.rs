@@ -9,7 +9,7 @@ use super::{by_rows, lanes};
 use crate::activations::TILE;
 use crate::activations::lanes::{CHUNK, LANES, Lanes};
 use crate::products::{Tile, sum_lanes};
-use crate::{Format, Matrix, Pool, quants};
+use crate::{Format, Matrix, Threads, quants};
 
 /// Weight rows of a panel, in two vectors of eight.
 const WIDE: usize = 16;
@@ -166,7 +166,7 @@ unsafe fn padded<const N: usize>(from: *const u8, len: usize) -> [u8; N] {
 /// Activations that nobody laid out by lanes: correct, but every task does it again.
 pub(in crate::products) fn unprepared(tile: &Tile<'_>) -> Lanes {
     let mut lanes = Lanes::default();
-    lanes.make(&Pool::new(1), tile.x.rows(), tile.x.m(), tile.x.cols());
+    lanes.make(&Threads::new(1), tile.x.rows(), tile.x.m(), tile.x.cols());
     lanes
 }
 

@@ -4,14 +4,13 @@
 //! within ±1.5, and A and B are weighed apart. The paper's optimiser is a mixture of Nevergrad's; ours is the (1+1) evolution
 //! strategy with the one-fifth rule.
 
-use crayon_adapters::{Form, Lora, Pool, Sample, blend};
+use crayon_adapters::{Form, Lora, Pool, Random, Sample, blend};
 use crayon_engine::EngineError;
-use crayon_kernels::Pool as Threads;
+use crayon_kernels::Threads;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool;
 
 use crate::EvalError;
-use crate::tasks::uniform;
 
 /// Evaluations of the loss, as in the paper.
 const ROUNDS: usize = 40;
@@ -51,7 +50,7 @@ fn search<E>(
     seed: u64,
     mut judge: impl FnMut(&[f64]) -> Result<f64, E>,
 ) -> Result<Vec<f64>, E> {
-    let mut state = seed;
+    let mut random = Random::seeded(seed);
     let mut best = vec![0.0; count];
     let mut least = judge(&best)?;
     let mut step = 0.5;
@@ -60,7 +59,7 @@ fn search<E>(
             .iter()
             .map(|weight| {
                 // Box and Muller.
-                let (radius, angle) = (1.0 - uniform(&mut state), uniform(&mut state));
+                let (radius, angle) = (1.0 - random.uniform(), random.uniform());
                 let normal = (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos();
                 (weight + step * normal).clamp(-BOUND, BOUND)
             })

@@ -36,7 +36,7 @@ use users::User;
 
 /// What is compared.
 #[derive(Clone, Debug)]
-pub struct CustomiseOptions {
+pub struct CustomizeOptions {
     /// Folder with a folder for each user: `train.jsonl` and `test.jsonl`, lines of prompt, choices and answer.
     pub users: PathBuf,
     /// One adapter trained on all of the pool's data, as a pool of one.
@@ -65,7 +65,7 @@ pub struct CustomiseOptions {
 
 /// The comparison.
 #[derive(Clone, Debug, Serialize)]
-pub struct Customised {
+pub struct Customized {
     /// One result for each user, method, size and seed.
     pub rows: Vec<Cell>,
     /// Adapters of the pool.
@@ -78,7 +78,7 @@ pub struct Customised {
 
 /// What all users share.
 struct Bench<'a> {
-    options: &'a CustomiseOptions,
+    options: &'a CustomizeOptions,
     pool: &'a Pool,
     stack: Arc<Stack>,
     arrow: Arrow,
@@ -110,12 +110,12 @@ impl Made {
 /// # Errors
 /// When a method trains and this program was built without training, a user's file cannot be read or has too few examples, the joint adapter does not belong to the model, or `progress`
 /// stops it; finished cells are kept.
-pub fn customise(
+pub fn customize(
     engine: &mut Engine,
     pool: &Pool,
-    options: &CustomiseOptions,
+    options: &CustomizeOptions,
     progress: &mut Progress<'_>,
-) -> Result<Customised, EvalError> {
+) -> Result<Customized, EvalError> {
     if let Some(method) = options.methods.iter().find(|method| method.trains() && !cfg!(feature = "train")) {
         return Err(EvalError::NoTraining { method: method.name() });
     }
@@ -157,10 +157,10 @@ pub fn customise(
         }
     }
     engine.set_adapter(None);
-    Ok(Customised { rows, adapters: pool.members.len(), rank: pool.rank(), questions: options.questions })
+    Ok(Customized { rows, adapters: pool.members.len(), rank: pool.rank(), questions: options.questions })
 }
 
-impl CustomiseOptions {
+impl CustomizeOptions {
     /// Every cell; methods that do not look at examples have one for each user, of size 0.
     fn plan<'a>(&self, users: &'a [User]) -> Vec<(&'a User, Method, usize, u64)> {
         let mut plan = Vec::new();

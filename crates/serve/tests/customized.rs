@@ -249,7 +249,7 @@ fn a_device_gets_keys_and_one_adapter_for_scores() {
 fn passing_on(url: &str, thresholds: Thresholds) -> Running {
     let patience = Patience { budget: Duration::from_secs(60), tries: 1, ..Patience::default() };
     let remote = Remote::new(Endpoint::parse(url).unwrap(), "mini", None, patience);
-    let bigger = Bigger { remote, route: Route::Auto, thresholds };
+    let bigger = Bigger { remote, route: Route::Auto, thresholds, after: None };
     offering(Limits::default(), None, Offers { bigger: Some(bigger), ..offers(&engine()) })
 }
 
@@ -305,7 +305,7 @@ fn a_bigger_model_answers_where_the_device_is_unsure() {
     let scoped = passing_on(&url, Thresholds { confidence: -2.0, scope: Some(0.99) });
     let fields = r#","max_tokens":20,"examples":["cats like milk"]"#;
     let value = scoped.chat(QUESTION, fields).json();
-    assert!(value["crayon"]["reason"].as_str().unwrap().contains("outside the customised task"), "{value}");
+    assert!(value["crayon"]["reason"].as_str().unwrap().contains("outside the customized task"), "{value}");
     assert_eq!((&value["crayon"]["where"], text(&value)), (&json!("server"), expected[1].as_str()));
     let value = scoped.chat("cats like milk", fields).json();
     assert_eq!(value["crayon"]["where"], "device", "{value}");

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use crayon_adapters::Random;
 use crayon_engine::{Engine, Message};
 use crayon_errors::Setting;
 use crayon_text::Role;
 
 use crate::EvalError;
-use crate::tasks::{Example, Task, uniform};
+use crate::tasks::{Example, Task};
 
 /// One of them.
 pub(super) struct User {
@@ -54,10 +55,11 @@ impl User {
             return Err(EvalError::option(Setting::Sizes, what, "ask for fewer"));
         }
         let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        let mut state = seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.name.len() as u64);
+        let seed = seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.name.len() as u64);
+        let mut random = Random::seeded(seed);
         for at in 0..size {
-            let other = at + (uniform(&mut state) * (order.len() - at) as f64) as usize;
-            order.swap(at, other.min(self.examples.len() - 1));
+            let other = at + random.below(order.len() - at);
+            order.swap(at, other);
         }
         Ok(order[..size].iter().map(|&at| self.examples[at].clone()).collect())
     }

@@ -69,7 +69,9 @@ impl Cells {
         }
         let io = |error| EvalError::io(path, "write", error);
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-        file.set_len(whole as u64).map_err(io)?;
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(io)?;
+        }
         Ok(Cells { found, file: Some((path.to_owned(), file)) })
     }
 

@@ -1,10 +1,15 @@
 //! What requests may ask for besides the model: adapters, pools, a bigger model on a server.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_engine::Engine;
-use crayon_engine::adapters::{Form, Lora, Pool, Scope, Stack, peft};
-use crayon_hybrid::{HybridError, Remote, Route, Router, Thresholds};
+use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Routing, Server};
+use crayon_engine::adapters::{Catalogue, Example, Form, Lora, Pool, Scope, Stack, peft};
+use crayon_engine::{Adapter, Engine};
+use crayon_hybrid::{
+    Event as ServerEvent, HybridError, Question, Remote, RemoteAnswer, Route, Router, Thresholds,
+};
+use tokio::sync::Semaphore;
 
 use crate::ServeError;
 use crate::refusal::Refusal;
@@ -50,38 +55,55 @@ pub struct Bigger {
     pub route: Route,
     /// When the device is sure enough.
     pub thresholds: Thresholds,
+    /// Tokens of the device's answer after which it is decided; all of them when `None`.
+    pub after: Option<usize>,
 }
 
-impl Bigger {
-    /// Who decides for a request that asks for `route`.
-    pub(crate) fn router(&self, route: Option<Route>) -> Result<Router, HybridError> {
-        let route = route.unwrap_or(self.route);
-        Router::new(route, true, false, None, self.thresholds)
+/// A server that so many may ask at once.
+struct SharedRemote {
+    remote: Remote,
+    places: Semaphore,
+}
+
+impl Server for SharedRemote {
+    fn ask(
+        &self,
+        question: &Question,
+        hear: &mut dyn FnMut(ServerEvent) -> ControlFlow<()>,
+    ) -> Result<RemoteAnswer, AnswerError> {
+        let Ok(_place) = self.places.try_acquire() else { return Err(AnswerError::Busy { seconds: 1 }) };
+        Ok(self.remote.ask(question, hear)?)
+    }
+
+    fn is_readable_by_others(&self) -> bool {
+        self.remote.endpoint().is_readable_by_others()
     }
 }
 
 /// The offers, ready to be used.
-pub(crate) struct Shelf {
+pub(crate) struct Registry {
     adapters: Vec<OfferedAdapter>,
     /// Those adapters, held once for any weighting.
     stack: Option<Arc<Stack>>,
-    pub(crate) pools: Vec<Shelved>,
-    pub(crate) bigger: Option<Bigger>,
+    pub(crate) pools: Vec<OfferedPool>,
+    bigger: Option<(Bigger, Arc<dyn Server>)>,
 }
 
 /// A pool, ready to be used.
-pub(crate) struct Shelved {
+pub(crate) struct OfferedPool {
     pub(crate) name: String,
     pub(crate) pool: Pool,
-    pub(crate) stack: Arc<Stack>,
+    stack: Arc<Stack>,
+    catalogue: Catalogue,
     /// The file of its keys, as devices get it.
     pub(crate) keys: Vec<u8>,
     /// SHA-256 of that file.
     pub(crate) digest: String,
 }
 
-impl Shelf {
-    pub(crate) fn new(offers: Offers, engine: &Engine) -> Result<Shelf, ServeError> {
+impl Registry {
+    /// Makes `offers` ready; so many may ask the bigger model at once.
+    pub(crate) fn new(offers: Offers, engine: &Engine, asking: usize) -> Result<Registry, ServeError> {
         let Offers { adapters, pools, bigger } = offers;
         let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
         let stack = match loras.is_empty() {
@@ -90,15 +112,36 @@ impl Shelf {
         };
         let pools = pools.into_iter().map(|(name, pool)| {
             let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
-            let keys = pool.catalogue().to_bytes()?;
+            let catalogue = pool.catalogue();
+            let keys = catalogue.to_bytes()?;
             let digest = crayon_hybrid::digest(&keys);
-            Ok(Shelved { name, pool, stack, keys, digest })
+            Ok(OfferedPool { name, pool, stack, catalogue, keys, digest })
         });
-        Ok(Shelf { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })
+        let bigger = bigger.map(|bigger| {
+            let shared = SharedRemote { remote: bigger.remote.clone(), places: Semaphore::new(asking) };
+            (bigger, Arc::new(shared) as Arc<dyn Server>)
+        });
+        Ok(Registry { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })
+    }
+
+    /// Who decides for a request that asks for `route`.
+    pub(crate) fn routing(&self, route: Option<Route>) -> Result<Routing, HybridError> {
+        match &self.bigger {
+            None => {
+                let router =
+                    Router::new(route.unwrap_or_default(), false, false, None, Thresholds::default())?;
+                Ok(Routing::new(router, None, None))
+            }
+            Some((bigger, server)) => {
+                let route = route.unwrap_or(bigger.route);
+                let router = Router::new(route, true, false, None, bigger.thresholds)?;
+                Ok(Routing::new(router, Some(server.clone()), bigger.after))
+            }
+        }
     }
 
     /// The pool called `name`; the only one where none is named.
-    pub(crate) fn pool(&self, name: Option<&str>) -> Result<&Shelved, Refusal> {
+    pub(crate) fn pool(&self, name: Option<&str>) -> Result<&OfferedPool, Refusal> {
         let found = match name {
             Some(name) => self.pools.iter().find(|pool| pool.name == name),
             None => Some(&self.pools).filter(|pools| pools.len() == 1).and_then(|pools| pools.first()),
@@ -111,8 +154,8 @@ impl Shelf {
         })
     }
 
-    /// The adapters of a request, each with its weight, and their sum to answer through.
-    pub(crate) fn blend(&self, wanted: &[(String, f32)]) -> Result<Chosen<'_>, Refusal> {
+    /// What a request answers through: offered adapters by name, each with its weight.
+    pub(crate) fn adapters(&self, wanted: &[(String, f32)]) -> Result<Customization, Refusal> {
         let mut weights = vec![0.0; self.adapters.len()];
         let mut scopes = Vec::new();
         for (name, weight) in wanted {
@@ -122,23 +165,41 @@ impl Shelf {
                 return Err(refusal.code("adapter_not_found"));
             };
             weights[at] += weight * self.adapters[at].weight;
-            scopes.extend(&self.adapters[at].scope);
+            scopes.extend(self.adapters[at].scope.clone());
         }
         let weighted = match &self.stack {
             Some(stack) => stack.weigh(&weights).map_err(|error| Refusal::invalid(error.to_string()))?,
             None => return Err(Refusal::invalid("no adapter is offered here").at("adapter")),
         };
-        Ok(Chosen { weighted, scopes })
+        Ok(Customization::of_adapters(wanted.to_vec(), scopes, Some(Arc::new(weighted))))
+    }
+
+    /// What a request answers through: the blend of a pool for these prompts.
+    pub(crate) fn blend(
+        &self,
+        engine: &Engine,
+        pool: Option<&str>,
+        prompts: &[String],
+    ) -> Result<Customization, Refusal> {
+        let OfferedPool { stack, catalogue, .. } = self.pool(pool)?;
+        let examples = prompts.iter().enumerate().map(|(at, prompt)| {
+            Ok(Example { prompt: prompt.clone(), answer: None, task: None, line: at + 1 })
+        });
+        let blend = Blend::score(engine, catalogue, examples, &BlendRequest::default())?;
+        // Examples that fit nothing leave the model alone.
+        let adapter = match blend.used() {
+            true => {
+                let weighted =
+                    stack.weigh(&blend.weights).map_err(|error| Refusal::invalid(error.to_string()))?;
+                Some(Arc::new(weighted) as Arc<dyn Adapter>)
+            }
+            false => None,
+        };
+        Ok(Customization::blended(&blend, adapter))
     }
 }
 
-/// Adapters a request named.
-pub(crate) struct Chosen<'a> {
-    pub(crate) weighted: crayon_engine::adapters::Weighted,
-    pub(crate) scopes: Vec<&'a Scope>,
-}
-
-impl Shelved {
+impl OfferedPool {
     /// One adapter for these scores, in one piece.
     pub(crate) fn blend(
         &self,

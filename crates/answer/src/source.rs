@@ -1,32 +1,44 @@
 //! Where a pool is: in a folder here, or on a server that gets scores and gives one adapter.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use crayon_engine::Engine;
-use crayon_engine::adapters::{Catalogue, Form, Lora, Pool, peft};
+use crayon_engine::adapters::{AdapterError, Catalogue, Form, Lora, Pool, peft};
+use crayon_files::{create_folder, write_file};
+use crayon_formats::Bytes;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Bytes, atomic};
-use crayon_hybrid::{Endpoint, Event, Key, Offer, Patience, PoolError, PoolServer, RemoteError};
+use crayon_hybrid::{
+    Endpoint, Event as ServerEvent, Key, Offer, Patience, PoolError, PoolServer, RemoteError,
+};
 use crayon_model::Projection;
 
-use super::routing;
-use crate::args::PoolServerArgs;
-use crate::failure::{Context, Interrupted, Result, mistake};
-use crate::interrupt;
-use crate::output::Output;
+use crate::AnswerError;
+use crate::event::{Event, Note, Sink};
 
-/// Variable that holds the key of a pool's server. It is not the one of a server that answers: the two may be strangers.
-const KEY: &str = "CRAYON_POOL_KEY";
+/// How a pool on a server may be asked.
+#[derive(Clone, Debug)]
+pub struct PoolAccess {
+    /// Why it may not be asked at all, in words that end a sentence, if it may not.
+    pub forbidden: Option<String>,
+    /// The key.
+    pub key: Option<Key>,
+    /// How often and how long it is tried.
+    pub retry: Patience,
+    /// Folder where its keys are kept for the next time.
+    pub folder: PathBuf,
+}
 
 /// A pool, opened.
-pub(crate) enum Source {
+pub enum Source {
+    /// In a folder, in a packed file or in the program.
     Here(Box<Pool>),
-    There(Box<There>),
+    /// On a server.
+    There(Box<ServerPool>),
 }
 
 /// A pool on a server.
-pub(crate) struct There {
+pub struct ServerPool {
     server: PoolServer,
     offer: Offer,
     /// Bytes of bodies received for its description and keys.
@@ -34,43 +46,50 @@ pub(crate) struct There {
 }
 
 /// An adapter, and what it took to get it.
-pub(crate) struct Made {
-    pub(crate) lora: Lora,
-    pub(crate) traffic: Traffic,
+pub struct Made {
+    /// The adapter.
+    pub lora: Lora,
+    /// What went over the network.
+    pub traffic: Traffic,
 }
 
 /// Bytes of bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) sent: u64,
-    pub(crate) received: u64,
+pub struct Traffic {
+    /// Sent.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
 }
 
 /// Whether `pool` names a server rather than a folder.
-pub(crate) fn is_address(pool: &str) -> bool {
+pub fn is_address(pool: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| pool.starts_with(scheme))
 }
 
 impl Source {
     /// Opens a pool for a model, with what has to be known to score examples. A server is asked only because its address
     /// was given.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// When there is no pool, it does not fit the model, or its server may not be asked or fails.
+    pub fn open(
         pool: &str,
-        args: &PoolServerArgs,
+        access: &PoolAccess,
         engine: &Engine,
-        output: &Output,
-    ) -> Result<(Source, Catalogue)> {
+        sink: &mut Sink<'_>,
+    ) -> Result<(Source, Catalogue), AnswerError> {
         if !is_address(pool) {
             let pool = engine.open_pool(pool.as_ref())?;
             let catalogue = pool.catalogue();
             return Ok((Source::Here(Box::new(pool)), catalogue));
         }
-        let (there, catalogue) = There::open(pool, args, engine, output)?;
+        let (there, catalogue) = ServerPool::open(pool, access, engine, sink)?;
         Ok((Source::There(Box::new(there)), catalogue))
     }
 
     /// The host that gets the scores, if one does.
-    pub(crate) fn host(&self) -> Option<&str> {
+    pub fn host(&self) -> Option<&str> {
         match self {
             Source::Here(_) => None,
             Source::There(there) => Some(there.server.endpoint().host()),
@@ -78,7 +97,7 @@ impl Source {
     }
 
     /// Bytes received so far.
-    pub(crate) fn traffic(&self) -> Traffic {
+    pub fn traffic(&self) -> Traffic {
         match self {
             Source::Here(_) => Traffic::default(),
             Source::There(there) => Traffic { sent: 0, received: there.received },
@@ -86,51 +105,48 @@ impl Source {
     }
 
     /// One adapter for these scores.
-    pub(crate) fn blend(
+    ///
+    /// # Errors
+    /// When the scores are not the pool's, or its server fails.
+    pub fn blend(
         &self,
         scores: &[f32],
         temperature: Option<f32>,
         form: Form,
         engine: &Engine,
-        output: &Output,
-    ) -> Result<Made> {
+        sink: &mut Sink<'_>,
+    ) -> Result<Made, AnswerError> {
         match self {
             Source::Here(pool) => {
                 let temperature = temperature.unwrap_or(pool.temperature);
                 let lora = pool.blend(scores, temperature, form, engine.pool())?.lora;
                 Ok(Made { lora, traffic: Traffic::default() })
             }
-            Source::There(there) => there.blend(scores, temperature, form, engine, output),
+            Source::There(there) => there.blend(scores, temperature, form, engine, sink),
         }
     }
 }
 
-impl There {
+impl ServerPool {
     fn open(
         address: &str,
-        args: &PoolServerArgs,
+        access: &PoolAccess,
         engine: &Engine,
-        output: &Output,
-    ) -> Result<(There, Catalogue)> {
+        sink: &mut Sink<'_>,
+    ) -> Result<(ServerPool, Catalogue), AnswerError> {
         let (endpoint, name) = Endpoint::parse_pool(address)?;
-        if let Some(setting) = routing::offline()? {
-            return Err(mistake(
-                format!("the pool is on a server, and {setting} forbids the network"),
-                "a pool in a folder works without a network, and so does an adapter made before (-a)",
-            ));
+        if let Some(reason) = &access.forbidden {
+            return Err(AnswerError::PoolForbidden { reason: reason.clone() });
         }
         if endpoint.is_readable_by_others() {
-            output.note("the pool's address is http: others on the way can read the scores");
+            let _ = sink(Event::Note(Note::OpenPool));
         }
-        let key = Key::find(args.pool_key_file.as_deref(), KEY)?;
-        let patience = Patience::within(Duration::from_secs(u64::from(args.pool_timeout)));
-        let server = PoolServer::new(endpoint, name, key, patience);
-        interrupt::watch();
-        let offer = stopped(server.offer(&mut |event| hear(&event, output)))?;
-        let (keys, fetched) = match kept(&offer)? {
+        let server = PoolServer::new(endpoint, name, access.key.clone(), access.retry.clone());
+        let offer = stopped(server.offer(&mut |event| hear(event, sink)))?;
+        let (keys, fetched) = match kept(&access.folder, &offer) {
             Some(keys) => (keys, 0),
             None => {
-                let keys = stopped(server.keys(&offer, &mut |event| hear(&event, output)))?;
+                let keys = stopped(server.keys(&offer, &mut |event| hear(event, sink)))?;
                 let length = keys.len() as u64;
                 (keys, length)
             }
@@ -140,9 +156,9 @@ impl There {
         let parsed =
             Catalogue::from_bytes(&what, Bytes::from(keys.clone()), engine.checkpoint(), engine.name());
         let catalogue = checked(host, parsed)?;
-        keep(host, &offer, &keys, output)?;
+        keep(&access.folder, host, &offer, &keys, sink)?;
         let received = offer.received + fetched;
-        Ok((There { server, offer, received }, catalogue))
+        Ok((ServerPool { server, offer, received }, catalogue))
     }
 
     fn blend(
@@ -151,9 +167,9 @@ impl There {
         temperature: Option<f32>,
         form: Form,
         engine: &Engine,
-        output: &Output,
-    ) -> Result<Made> {
-        let hear = &mut |event| hear(&event, output);
+        sink: &mut Sink<'_>,
+    ) -> Result<Made, AnswerError> {
+        let hear = &mut |event| hear(event, sink);
         let most = largest(engine.spec());
         let blend = stopped(self.server.blend(&self.offer, scores, form.name(), temperature, most, hear))?;
         let traffic = Traffic { sent: blend.sent, received: self.received + blend.adapter.len() as u64 };
@@ -179,8 +195,8 @@ fn largest(spec: &Spec) -> u64 {
 }
 
 /// What a server sent, read; another model's stays the user's to settle, anything else is the server's fault.
-fn checked<T>(host: &str, read: Result<T, crayon_engine::adapters::AdapterError>) -> Result<T> {
-    use crayon_engine::adapters::AdapterError::{Module, OtherBase};
+fn checked<T>(host: &str, read: Result<T, AdapterError>) -> Result<T, AnswerError> {
+    use AdapterError::{Module, OtherBase};
     read.map_err(|error| match error {
         error @ (OtherBase { .. } | Module { .. }) => error.into(),
         error => {
@@ -189,37 +205,36 @@ fn checked<T>(host: &str, read: Result<T, crayon_engine::adapters::AdapterError>
     })
 }
 
-fn hear(event: &Event, output: &Output) -> std::ops::ControlFlow<()> {
-    if let Event::Retry { reason, .. } = event {
-        output.note(&format!("{reason}; trying again"));
+fn hear(event: ServerEvent, sink: &mut Sink<'_>) -> ControlFlow<()> {
+    match event {
+        ServerEvent::Retry { reason, .. } => sink(Event::Note(Note::Again(reason))),
+        _ => sink(Event::Waiting),
     }
-    interrupt::flow()
 }
 
-fn stopped<T>(result: Result<T, PoolError>) -> Result<T> {
+fn stopped<T>(result: Result<T, PoolError>) -> Result<T, AnswerError> {
     result.map_err(|error| match error {
-        PoolError::Remote(RemoteError::Cancelled) => Interrupted.into(),
+        PoolError::Remote(RemoteError::Cancelled) => AnswerError::Cancelled,
         error => error.into(),
     })
 }
 
-/// Where keys of servers' pools are kept.
-fn folder() -> Result<PathBuf> {
-    let models = crayon_hub::Settings::from_env()?.cache;
-    Ok(models.parent().unwrap_or(&models).join("pools"))
-}
-
 /// The keys, if they were fetched before.
-fn kept(offer: &Offer) -> Result<Option<Vec<u8>>> {
-    let path = folder()?.join(format!("{}.safetensors", offer.digest));
+fn kept(folder: &Path, offer: &Offer) -> Option<Vec<u8>> {
+    let path = folder.join(format!("{}.safetensors", offer.digest));
     // A file that cannot be read, or is not what its name says, is fetched again.
-    Ok(std::fs::read(path).ok().filter(|bytes| offer.describes(bytes)))
+    std::fs::read(path).ok().filter(|bytes| offer.describes(bytes))
 }
 
 /// Keeps the keys, and says when they are others than last time: every set of keys asks something else about the examples.
-fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> Result {
-    let folder = folder()?;
-    std::fs::create_dir_all(&folder).context(format!("cannot create {}", folder.display()))?;
+fn keep(
+    folder: &Path,
+    host: &str,
+    offer: &Offer,
+    keys: &[u8],
+    sink: &mut Sink<'_>,
+) -> Result<(), AnswerError> {
+    create_folder(folder)?;
     let file: String = format!("{host}-{}.digest", offer.name)
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
@@ -227,13 +242,11 @@ fn keep(host: &str, offer: &Offer, keys: &[u8], output: &Output) -> Result {
     let last = folder.join(file);
     match std::fs::read_to_string(&last) {
         Ok(before) if before.trim() == offer.digest => return Ok(()),
-        Ok(_) => output.note(&format!(
-            "the keys of {host}/pools/{} have changed since they were last used: the scores say something else about the \
-             examples than before",
-            offer.name
-        )),
+        Ok(_) => {
+            let _ = sink(Event::Note(Note::OtherKeys(format!("{host}/pools/{}", offer.name))));
+        }
         Err(_) => {}
     }
-    atomic::write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)?;
-    Ok(atomic::write_file(&last, offer.digest.as_bytes())?)
+    write_file(&folder.join(format!("{}.safetensors", offer.digest)), keys)?;
+    Ok(write_file(&last, offer.digest.as_bytes())?)
 }

@@ -5,7 +5,7 @@ use crayon_engine::Engine;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool::{TrainOptions, fit};
 
-use super::{CustomiseOptions, lorahub};
+use super::{CustomizeOptions, lorahub};
 use crate::EvalError;
 
 /// The network for training, read when first needed.
@@ -39,7 +39,7 @@ impl Trainer {
         engine: &Engine,
         pool: &Pool,
         samples: &[Sample],
-        options: &CustomiseOptions,
+        options: &CustomizeOptions,
         seed: u64,
     ) -> Result<Lora, EvalError> {
         let training =

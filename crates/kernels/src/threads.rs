@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// A fixed set of threads, the caller included.
-pub struct Pool {
+pub struct Threads {
     shared: Arc<Shared>,
     /// Held by the caller of the running section.
     owner: Mutex<()>,
@@ -75,9 +75,9 @@ fn spin_until(ready: impl Fn() -> bool) -> bool {
     }
 }
 
-impl Pool {
+impl Threads {
     /// A pool of `threads` threads (at least 1), the caller being one of them: `new(1)` starts none.
-    pub fn new(threads: usize) -> Pool {
+    pub fn new(threads: usize) -> Threads {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             job: AtomicUsize::new(0),
@@ -97,11 +97,11 @@ impl Pool {
                 std::thread::Builder::new().name(format!("crayon-{i}")).spawn(move || shared.work()).ok()
             })
             .collect();
-        Pool { shared, owner: Mutex::new(()), workers }
+        Threads { shared, owner: Mutex::new(()), workers }
     }
 
     /// Threads that take part, the caller included.
-    pub fn threads(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.workers.len() + 1
     }
 
@@ -247,7 +247,7 @@ impl<'a, T> Disjoint<'a, T> {
     }
 }
 
-impl Drop for Pool {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::SeqCst);
         drop(lock(&self.shared.sleep));
@@ -259,9 +259,9 @@ impl Drop for Pool {
     }
 }
 
-impl std::fmt::Debug for Pool {
+impl std::fmt::Debug for Threads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pool({} threads)", self.threads())
+        write!(f, "Threads({} threads)", self.count())
     }
 }
 
@@ -272,8 +272,8 @@ mod tests {
     #[test]
     fn every_task_runs_once() {
         for threads in [1, 2, 3, 8] {
-            let pool = Pool::new(threads);
-            assert_eq!(pool.threads(), threads);
+            let pool = Threads::new(threads);
+            assert_eq!(pool.count(), threads);
             for round in 0..400 {
                 let tasks = round % 37;
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn nested_and_concurrent_runs_finish() {
-        let pool = Pool::new(3);
+        let pool = Threads::new(3);
         let count = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn panics_reach_the_caller_and_leave_the_pool_usable() {
-        let pool = Pool::new(3);
+        let pool = Threads::new(3);
         for bad in 0..40 {
             let caught =
                 catch_unwind(AssertUnwindSafe(|| pool.run(40, |i| assert_ne!(i, bad, "task {bad}"))));

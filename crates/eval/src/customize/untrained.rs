@@ -3,7 +3,7 @@
 use crayon_adapters::{Lora, Pool, Sample};
 use crayon_engine::Engine;
 
-use super::{CustomiseOptions, Method};
+use super::{CustomizeOptions, Method};
 use crate::EvalError;
 
 /// Refuses.
@@ -20,7 +20,7 @@ impl Trainer {
         _: &Engine,
         _: &Pool,
         _: &[Sample],
-        _: &CustomiseOptions,
+        _: &CustomizeOptions,
         _: u64,
     ) -> Result<Lora, EvalError> {
         Err(EvalError::NoTraining { method: Method::Oracle.name() })

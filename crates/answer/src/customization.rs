@@ -1,0 +1,178 @@
+//! What a model answers through, and what that was made for.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crayon_engine::adapters::{AdapterError, Catalogue, Example, QueryEncoder, Scope, add_noise, weights};
+use crayon_engine::{Adapter, Engine, EngineError, Scored};
+
+use crate::{AnswerError, Note};
+
+/// What is asked of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BlendRequest {
+    /// Of the weights; the pool's own when `None`.
+    pub temperature: Option<f32>,
+    /// Standard deviation of the noise on the scores, and the seed of it.
+    pub noise: Option<(f32, u64)>,
+    /// Whether the scores go to a server, which gets them rounded.
+    pub sent: bool,
+    /// Whether examples that fit nothing are blended for all the same.
+    pub force: bool,
+}
+
+/// What examples ask of a pool.
+#[derive(Clone, Debug)]
+pub struct Blend {
+    /// How the examples compare with the keys.
+    pub scored: Scored,
+    /// What is blended by, and what a server gets: `[adapters]`.
+    pub sent: Vec<f32>,
+    /// Whether the examples are near to something the pool learned.
+    pub fits: bool,
+    /// Weights of the adapters, their sum is 1: `[adapters]`.
+    pub weights: Vec<f32>,
+    /// Time for reading the examples.
+    pub embedding: Duration,
+    /// What the adapter is for.
+    pub scope: Scope,
+    names: Vec<String>,
+    force: bool,
+}
+
+impl Blend {
+    /// Compares `examples` with the keys of a pool.
+    ///
+    /// # Errors
+    /// When an example cannot be read, or the model has no tokenizer.
+    pub fn score(
+        engine: &Engine,
+        catalogue: &Catalogue,
+        examples: impl Iterator<Item = Result<Example, AdapterError>>,
+        request: &BlendRequest,
+    ) -> Result<Blend, AnswerError> {
+        let started = Instant::now();
+        let scored = engine.score(&catalogue.keys, examples)?;
+        let embedding = started.elapsed();
+        let mut sent = scored.scores.clone();
+        if let Some((noise, seed)) = request.noise {
+            add_noise(&mut sent, noise, seed);
+        }
+        if request.sent {
+            sent.iter_mut().for_each(|score| *score = crayon_hybrid::rounded(*score));
+        }
+        Ok(Blend {
+            weights: weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
+            fits: catalogue.keys.fits(&scored.scores),
+            scope: Scope { query: scored.query.clone(), mean: catalogue.keys.mean.clone() },
+            names: catalogue.members.iter().map(|member| member.name.clone()).collect(),
+            force: request.force,
+            scored,
+            sent,
+            embedding,
+        })
+    }
+
+    /// Whether answers come through it: examples that fit nothing leave the model alone.
+    pub fn used(&self) -> bool {
+        self.fits || self.force
+    }
+
+    /// What the person should know about examples that are unlike anything the pool learned.
+    pub fn note(&self) -> Option<Note> {
+        let Scored { examples, outside, .. } = self.scored;
+        match self.fits {
+            false => Some(Note::NothingFits(self.force)),
+            true if outside > 0 && examples > 1 => Some(Note::SomeOutside(outside, examples)),
+            true => None,
+        }
+    }
+}
+
+/// What a model answers through, and what that was made for. The default is the model alone.
+#[derive(Default)]
+pub struct Customization {
+    /// Adapters and their weights; empty for the model alone.
+    weights: Vec<(String, f32)>,
+    scopes: Vec<Scope>,
+    fits: Option<bool>,
+    adapter: Option<Arc<dyn Adapter>>,
+    /// Of the model itself: adapters that were merged into the one that answers change what its first layer asks. Else made
+    /// when a query first needs it.
+    encoder: OnceCell<QueryEncoder>,
+}
+
+impl Customization {
+    /// Adapters that were made before, each with its weight, and what they were made for where that is known. `adapter` is
+    /// their sum, if the engine does not answer through it already.
+    pub fn of_adapters(
+        weights: Vec<(String, f32)>,
+        scopes: Vec<Scope>,
+        adapter: Option<Arc<dyn Adapter>>,
+    ) -> Customization {
+        Customization { weights, scopes, fits: None, adapter, encoder: OnceCell::new() }
+    }
+
+    /// A blend for examples, answered through as `adapter`. Where it is not used there is none, and the scope remains.
+    pub fn blended(blend: &Blend, adapter: Option<Arc<dyn Adapter>>) -> Customization {
+        let names = blend.names.iter().cloned();
+        Customization {
+            weights: names.zip(blend.weights.iter().copied()).filter(|_| blend.used()).collect(),
+            scopes: vec![blend.scope.clone()],
+            fits: Some(blend.fits),
+            adapter,
+            encoder: OnceCell::new(),
+        }
+    }
+
+    /// The same, with queries made by `encoder` instead of the model that answers.
+    pub fn with_encoder(mut self, encoder: QueryEncoder) -> Customization {
+        self.encoder = OnceCell::from(encoder);
+        self
+    }
+
+    /// `g(x)`: how near a query is to what the adapter was made for; `None` where that is not known.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn scope(&self, engine: &Engine, query: &str) -> Result<Option<f32>, EngineError> {
+        if self.scopes.is_empty() {
+            return Ok(None);
+        }
+        let encoder = match self.encoder.get() {
+            Some(encoder) => encoder,
+            None => {
+                let made = engine.query_encoder()?;
+                self.encoder.get_or_init(|| made)
+            }
+        };
+        let query = encoder.query(&engine.query_tokens(query)?, engine.pool())?;
+        Ok(Scope::nearest(&self.scopes, &query))
+    }
+
+    /// Text that differs between customizations; `None` for the model alone. An adapter in a file and the same blend made at
+    /// once have the same.
+    pub fn fingerprint(&self, engine: &Engine) -> Option<String> {
+        let scopes: Vec<String> = self.scopes.iter().map(Scope::fingerprint).collect();
+        match scopes.is_empty() {
+            true => self.adapter.as_ref().or(engine.adapter()).map(|adapter| adapter.fingerprint()),
+            false => Some(scopes.join("+")),
+        }
+    }
+
+    /// Adapters and their weights; empty for the model alone.
+    pub fn weights(&self) -> &[(String, f32)] {
+        &self.weights
+    }
+
+    /// Whether the examples are near to something the pool learned, where there are any.
+    pub fn fits(&self) -> Option<bool> {
+        self.fits
+    }
+
+    /// What is answered through, where it is not the engine's own adapter.
+    pub fn adapter(&self) -> Option<&Arc<dyn Adapter>> {
+        self.adapter.as_ref()
+    }
+}

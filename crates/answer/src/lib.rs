@@ -1,0 +1,32 @@
+//! One request from messages to text, for whoever shows it: the program at a terminal, the server over HTTP, a measurement.
+//!
+//! A [`Request`] says what is wanted. [`plan()`] turns it into token ids, settings and the shape of the memory, and refuses
+//! with the numbers what cannot be done. [`run()`] has it answered by the device, by a bigger model on a server, or by the
+//! device after all ([`Routing`]), and tells a sink of [`Event`]s. Nothing here prints, reads arguments or listens.
+//!
+//! Reading order: `request`, `plan`, `run`, `device`; `memory` and `room` serve the plan, `route` the run; `customization` and
+//! `source` say what is answered through.
+
+mod customization;
+mod device;
+mod error;
+mod event;
+mod memory;
+mod plan;
+mod request;
+mod room;
+mod route;
+mod run;
+mod source;
+
+pub use customization::{Blend, BlendRequest, Customization};
+pub use device::{Device, DeviceEvent, Distilled, SessionDevice, Written};
+pub use error::AnswerError;
+pub use event::{Event, Note, Sink};
+pub use memory::{Catalyst, MemoryRequest, MemorySize, policy_names};
+pub use plan::{Limits, Memory, Plan, plan, plan_turn};
+pub use request::{Input, Request};
+pub use room::{NoRoom, Otherwise};
+pub use route::{Routing, Server, thresholds_path};
+pub use run::{By, Counts, Outcome, Task, ask_server, run};
+pub use source::{Made, PoolAccess, ServerPool, Source, Traffic, is_address};

@@ -1,0 +1,159 @@
+//! What is asked for.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crayon_engine::{Engine, EngineError, Sampling, SamplingOverrides};
+use crayon_hybrid::Question;
+use crayon_text::{Message, Role};
+
+use crate::memory::MemoryRequest;
+
+/// What the answer follows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A conversation; its last message is the question.
+    Chat(Vec<Message>),
+    /// A plain text to go on with. Its control tokens are read as such.
+    Text(String),
+}
+
+/// A request for one answer. What is `None` or empty is left to the model's makers, or to the usual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What the answer follows.
+    pub input: Input,
+    /// Texts in front of the question that are never distilled away.
+    pub pinned: Vec<String>,
+    /// Texts in front of the question, behind those that are pinned.
+    pub documents: Vec<String>,
+    /// How tokens are drawn.
+    pub sampling: SamplingOverrides,
+    /// Fixes what is drawn.
+    pub seed: Option<u64>,
+    /// Longest answer in tokens.
+    pub max_tokens: Option<usize>,
+    /// The answer ends before any of these.
+    pub stop: Vec<String>,
+    /// The memory it is read through.
+    pub memory: MemoryRequest,
+    /// Whether what was read of the documents is kept for other questions about them.
+    pub cache: bool,
+}
+
+impl Request {
+    /// A request for an answer to `input` with everything else as usual.
+    pub fn new(input: Input) -> Request {
+        Request {
+            input,
+            pinned: Vec::new(),
+            documents: Vec::new(),
+            sampling: SamplingOverrides::default(),
+            seed: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            memory: MemoryRequest::default(),
+            cache: false,
+        }
+    }
+
+    /// The question: the last message, or the text to go on with.
+    pub fn query(&self) -> &str {
+        match &self.input {
+            Input::Text(text) => text,
+            Input::Chat(messages) => last_of_user(messages).map_or("", |message| message.content.as_str()),
+        }
+    }
+
+    /// What a server would be asked; `None` for a text to go on with, which a server of conversations does not take.
+    pub fn question(&self) -> Option<Question> {
+        let Input::Chat(_) = &self.input else { return None };
+        Some(Question {
+            messages: self.messages(self.query(), true),
+            max_tokens: self.max_tokens,
+            temperature: self.sampling.temperature,
+            top_p: self.sampling.top_p,
+            presence_penalty: self.sampling.presence_penalty,
+            seed: self.seed,
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// Token ids of the whole prompt, with `query` in the place of the question, and with or without the documents.
+    pub(crate) fn tokens(
+        &self,
+        engine: &Engine,
+        query: &str,
+        documents: bool,
+    ) -> Result<Vec<u32>, EngineError> {
+        match &self.input {
+            Input::Text(_) => engine.text_prompt(&self.joined(query, documents)),
+            Input::Chat(_) => engine.chat_prompt(&self.messages(query, documents)),
+        }
+    }
+
+    /// Pinned texts, documents and the question, with blank lines between.
+    fn joined(&self, query: &str, documents: bool) -> String {
+        let documents = if documents { self.documents.as_slice() } else { &[] };
+        let parts = self.pinned.iter().chain(documents).map(String::as_str).chain([query]);
+        parts.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The conversation with the texts in front of the question.
+    fn messages(&self, query: &str, documents: bool) -> Vec<Message> {
+        let Input::Chat(messages) = &self.input else { return Vec::new() };
+        let mut messages = messages.clone();
+        if let Some(message) = messages.iter_mut().rfind(|message| message.role == Role::User) {
+            message.content = self.joined(query, documents);
+        }
+        messages
+    }
+
+    /// How tokens are drawn: as asked for, else as the model's makers suggest, else plain and repeatable.
+    ///
+    /// # Errors
+    /// When a setting is out of range.
+    pub fn sampling(&self, engine: &Engine) -> Result<Sampling, EngineError> {
+        let mut sampling = self.sampling.or_suggested(&engine.checkpoint().generation);
+        match self.seed {
+            Some(seed) => sampling.seed = seed,
+            // Without chance there is nothing to vary.
+            None if sampling.temperature > 0.0 => sampling.seed = any_seed(),
+            None => {}
+        }
+        sampling.check()?;
+        Ok(sampling)
+    }
+}
+
+fn last_of_user(messages: &[Message]) -> Option<&Message> {
+    messages.iter().rfind(|message| message.role == Role::User)
+}
+
+/// A seed nobody chose. Six digits, because it is shown so that the answer can be had again.
+fn any_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::from(since.subsec_nanos() ^ std::process::id().rotate_left(16)) % 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_come_before_the_question_with_blank_lines_between() {
+        let ask = |pinned: &[&str], documents: &[&str]| Request {
+            pinned: pinned.iter().map(|&text| text.to_owned()).collect(),
+            documents: documents.iter().map(|&text| text.to_owned()).collect(),
+            ..Request::new(Input::Chat(vec![
+                Message::new(Role::System, "be short"),
+                Message::new(Role::User, "which?"),
+            ]))
+        };
+        let whole = ask(&["zero"], &["one", "two"]);
+        assert_eq!(whole.question().unwrap().messages[1].content, "zero\n\none\n\ntwo\n\nwhich?");
+        assert_eq!(whole.messages("?", false)[1].content, "zero\n\n?");
+        assert_eq!(ask(&[], &[]).question().unwrap().messages[1].content, "which?");
+        assert_eq!(whole.query(), "which?");
+        assert!(Request::new(Input::Text("on".to_owned())).question().is_none());
+    }
+}

@@ -1,0 +1,207 @@
+//! From arguments to what a model answers through.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crayon_answer::{Blend, BlendRequest, Customization, Event, PoolAccess, Source, Traffic, is_address};
+use crayon_engine::adapters::{Catalogue, Examples, Form, Scope, secret_seed};
+use crayon_engine::{Adapter, BUILT_IN, Engine};
+use crayon_hybrid::{Key, Patience};
+
+use super::folders::keys_folder;
+use super::routing::offline;
+use super::shown::note;
+use crate::args::{CustomArgs, ModelArgs, PoolServerArgs, RouteArgs, RouteName};
+use crate::failure::{Result, mistake};
+use crate::output::Output;
+use crate::{interrupt, model, show};
+
+/// Variable that holds the key of a pool's server. It is not the one of a server that answers: the two may be strangers.
+const KEY: &str = "CRAYON_POOL_KEY";
+/// Terminal colours of a box of crayons, one for each base adapter.
+const CRAYONS: [u8; 12] = [196, 33, 34, 208, 141, 178, 206, 37, 130, 75, 112, 244];
+/// Characters of the longest bar.
+const BAR: usize = 30;
+
+/// What is asked of a pool for a person's examples.
+pub(crate) struct PoolRequest<'a> {
+    pub(crate) examples: &'a Path,
+    pub(crate) pool: &'a str,
+    pub(crate) server: &'a PoolServerArgs,
+    pub(crate) temperature: Option<f32>,
+    /// Of the noise.
+    pub(crate) seed: Option<u64>,
+    pub(crate) force: bool,
+}
+
+/// What a pool says about examples.
+pub(crate) struct Scores {
+    pub(crate) source: Source,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) blend: Blend,
+}
+
+/// Opens the pool and compares the examples with its keys.
+pub(crate) fn score(engine: &Engine, request: &PoolRequest<'_>, output: &Output) -> Result<Scores> {
+    if let Some(noise) = request.server.noise
+        && !(noise.is_finite() && noise >= 0.0)
+    {
+        return Err(mistake(format!("--noise must be 0 or more, not {noise}"), "scores are from -1 to 1"));
+    }
+    let examples = Examples::open(request.examples)?;
+    let (source, catalogue) =
+        Source::open(request.pool, &access(request.pool, request.server)?, engine, &mut |event| {
+            told(event, output)
+        })?;
+    interrupt::watch();
+    let noise = match request.server.noise {
+        Some(noise) => Some((noise, request.seed.map_or_else(secret_seed, Ok)?)),
+        None => None,
+    };
+    let wanted = BlendRequest {
+        temperature: request.temperature,
+        noise,
+        sent: source.host().is_some(),
+        force: request.force,
+    };
+    let blend = Blend::score(engine, &catalogue, examples, &wanted)?;
+    Ok(Scores { source, catalogue, blend })
+}
+
+/// How a pool on a server may be asked.
+fn access(pool: &str, args: &PoolServerArgs) -> Result<PoolAccess> {
+    let key = match is_address(pool) {
+        true => {
+            interrupt::watch();
+            Key::find(args.pool_key_file.as_deref(), KEY)?
+        }
+        false => None,
+    };
+    Ok(PoolAccess {
+        forbidden: offline()?.map(|setting| format!("{setting} forbids the network")),
+        key,
+        retry: Patience::within(Duration::from_secs(u64::from(args.pool_timeout))),
+        folder: keys_folder()?,
+    })
+}
+
+/// Prints what is told while a pool is asked.
+pub(crate) fn told(event: Event, output: &Output) -> std::ops::ControlFlow<()> {
+    if let Event::Note(told) = event {
+        note(&told, output);
+    }
+    interrupt::flow()
+}
+
+/// Refuses what contradicts itself: examples for a server's pool where nothing may leave this device.
+pub(crate) fn check_pool(custom: &CustomArgs, route: &RouteArgs) -> Result {
+    if !custom.pool.as_deref().is_some_and(is_address) {
+        return Ok(());
+    }
+    let forbids = match route.route {
+        Some(RouteName::Device) => "--route device opens no socket",
+        _ if route.private => "--private lets nothing leave this device",
+        _ => return Ok(()),
+    };
+    let hint = "`crayon customize --pool URL -o OUT` asks the server once; -a OUT asks nobody then";
+    Err(mistake(format!("{forbids}, and the pool is on a server"), hint))
+}
+
+/// Lets `engine` answer through the blend for `--examples`, if they are given, and says what it answers through.
+pub(crate) fn customize(
+    engine: &mut Engine,
+    model: &ModelArgs,
+    args: &CustomArgs,
+    output: &Output,
+) -> Result<Customization> {
+    let Some(examples) = &args.examples else {
+        return of_adapters(engine, model);
+    };
+    let request = PoolRequest {
+        examples,
+        pool: args.pool.as_deref().unwrap_or(BUILT_IN),
+        server: &args.server,
+        temperature: None,
+        seed: None,
+        force: args.force,
+    };
+    let Scores { source, catalogue, blend } = score(engine, &request, output)?;
+    if let Some(told) = blend.note() {
+        note(&told, output);
+    }
+    if !blend.used() {
+        return Ok(Customization::blended(&blend, None));
+    }
+    for line in bars(&catalogue, &blend, output) {
+        output.detail(&line);
+    }
+    match &source {
+        Source::Here(pool) => {
+            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            let weighted: Arc<dyn Adapter> = Arc::new(stack.weigh(&blend.weights)?);
+            engine.set_adapter(Some(weighted));
+        }
+        Source::There(_) => {
+            let made =
+                source.blend(&blend.sent, None, Form::Exact, engine, &mut |event| told(event, output))?;
+            output.detail(&left(&source, &blend, made.traffic));
+            engine.adapt_by(made.lora)?;
+        }
+    }
+    Ok(Customization::blended(&blend, None))
+}
+
+/// Of the adapters given with `-a`, which may have been customized before.
+fn of_adapters(engine: &Engine, args: &ModelArgs) -> Result<Customization> {
+    if args.adapter.is_empty() {
+        return Ok(Customization::default());
+    }
+    let alone = match args.merge {
+        true => Some(Engine::open(&model::resolve(&args.model)?, &model::settings(&args.run))?),
+        false => None,
+    };
+    let base = alone.as_ref().unwrap_or(engine).checkpoint().fingerprint();
+    let (mut weights, mut scopes) = (Vec::new(), Vec::new());
+    for adapter in &args.adapter {
+        weights.push((adapter.path.display().to_string(), adapter.weight));
+        scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
+    }
+    let encoder = match alone.filter(|_| !scopes.is_empty()) {
+        Some(alone) => Some(alone.query_encoder()?),
+        None => None,
+    };
+    let custom = Customization::of_adapters(weights, scopes, None);
+    Ok(match encoder {
+        Some(encoder) => custom.with_encoder(encoder),
+        None => custom,
+    })
+}
+
+/// What left this device, in words.
+pub(crate) fn left(source: &Source, blend: &Blend, traffic: Traffic) -> String {
+    let Some(host) = source.host().filter(|_| traffic.sent > 0) else {
+        return "nothing left this device".to_owned();
+    };
+    format!(
+        "{} to {host} ({}), {} came back",
+        show::counted(blend.sent.len(), "score"),
+        show::bytes(traffic.sent),
+        show::bytes(traffic.received),
+    )
+}
+
+/// A bar for each base adapter, in its crayon's colour, with what it learned.
+pub(crate) fn bars(catalogue: &Catalogue, blend: &Blend, output: &Output) -> Vec<String> {
+    let members = &catalogue.members;
+    let width = members.iter().map(|member| member.name.chars().count()).max().unwrap_or(0);
+    let numbers = blend.weights.iter().zip(&blend.scored.scores);
+    let rows = members.iter().zip(numbers).zip(CRAYONS.iter().cycle());
+    rows.map(|((member, (weight, score)), colour)| {
+        let length = (weight * BAR as f32).round() as usize;
+        let bar = output.paint(&"█".repeat(length), *colour);
+        let rest = " ".repeat(BAR - length.min(BAR));
+        format!("{:<width$}  {bar}{rest} {:>5.1} %  cosine {score:+.2}", member.name, 100.0 * weight)
+    })
+    .collect()
+}

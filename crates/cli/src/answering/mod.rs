@@ -1,0 +1,14 @@
+//! What `ask`, `chat`, `serve` and measurements share on the way from arguments to an answer: how arguments become requests
+//! and routes, and how the events of an answer are printed. The answering itself is `crayon-answer`'s.
+
+mod customize;
+mod folders;
+mod routing;
+mod shown;
+mod times;
+
+pub(crate) use customize::{PoolRequest, Scores, bars, check_pool, customize, left, score, told};
+pub(crate) use folders::{CACHE_BYTES, cache_folder, thresholds_folder};
+pub(crate) use routing::{calibrated, offline, open as open_server, remote, route, routing};
+pub(crate) use shown::{Shown, explain, note, notes};
+pub(crate) use times::Times;

@@ -1,0 +1,91 @@
+//! From arguments to who answers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crayon_answer::{Customization, Routing, Server};
+use crayon_engine::Engine;
+use crayon_hybrid::{Endpoint, Key, Patience, Remote, Route, Router, Thresholds};
+
+use super::folders::thresholds_folder;
+use super::shown::note;
+use crate::args::RouteArgs;
+use crate::failure::{Result, mistake};
+use crate::output::Output;
+
+/// Variable that holds the server's key.
+const KEY: &str = "CRAYON_SERVER_KEY";
+/// Variable that forbids the network.
+const OFFLINE: &str = "CRAYON_OFFLINE";
+
+/// Who may answer. Checks what was asked for, and reads the key if there is a use for it; opens no socket.
+pub(crate) fn routing(args: &RouteArgs) -> Result<Routing> {
+    let (router, remote) = parts(args)?;
+    Ok(Routing::new(router, remote.map(|remote| Arc::new(remote) as Arc<dyn Server>), None))
+}
+
+/// The server that may be asked, for those who share it among many requests; `None` where nothing may leave.
+pub(crate) fn remote(args: &RouteArgs) -> Result<Option<Remote>> {
+    Ok(parts(args)?.1)
+}
+
+fn parts(args: &RouteArgs) -> Result<(Router, Option<Remote>)> {
+    let server = args.server.as_deref().map(Endpoint::parse).transpose()?;
+    let router = Router::new(route(args), server.is_some(), args.private, offline()?, Thresholds::default())?;
+    let remote = match (server, &args.server_model) {
+        (Some(server), Some(model)) if router.may_send() => {
+            let timeout = Duration::from_secs(u64::from(args.server_timeout));
+            Some(open(server, model, args.server_key_file.as_deref(), timeout)?)
+        }
+        _ => None,
+    };
+    Ok((router, remote))
+}
+
+/// The route asked for.
+pub(crate) fn route(args: &RouteArgs) -> Route {
+    args.route.map_or(Route::Auto, Into::into)
+}
+
+/// `routing` with the thresholds that were calibrated for this model and what it is customized for, if they are needed.
+pub(crate) fn calibrated(
+    routing: Routing,
+    args: &RouteArgs,
+    engine: &Engine,
+    custom: &Customization,
+    output: &Output,
+) -> Result<Routing> {
+    let (model, custom) = (engine.checkpoint().fingerprint(), custom.fingerprint(engine));
+    let (file, folder) = (args.thresholds.as_deref(), thresholds_folder()?);
+    let (routing, told) = routing.calibrated(&model, custom.as_deref(), file, &folder)?;
+    if let Some(told) = told {
+        note(&told, output);
+    }
+    Ok(routing)
+}
+
+/// The setting that forbids the network, if one does.
+pub(crate) fn offline() -> Result<Option<&'static str>> {
+    let settings = crayon_hub::Settings::from_lookup(|name| match name {
+        // Where models are kept is of no interest here.
+        "CRAYON_HOME" => Some(".".to_owned()),
+        name if name == OFFLINE => std::env::var(name).ok(),
+        _ => None,
+    })?;
+    Ok(settings.offline)
+}
+
+/// The server at `endpoint`, with the key of the file or of the environment.
+pub(crate) fn open(
+    endpoint: Endpoint,
+    model: &str,
+    key_file: Option<&Path>,
+    timeout: Duration,
+) -> Result<Remote> {
+    if model.trim().is_empty() {
+        return Err(mistake("--server-model is empty", "name a model of the server"));
+    }
+    let key = Key::find(key_file, KEY)?;
+    Ok(Remote::new(endpoint, model, key, Patience::within(timeout)))
+}

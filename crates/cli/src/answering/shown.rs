@@ -1,0 +1,141 @@
+//! How the events of an answer are printed: text to stdout as it comes, everything else to stderr.
+
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+
+use crayon_answer::{AnswerError, By, Event, Note, Outcome, Plan};
+use crayon_engine::Finish;
+
+use crate::failure::Result;
+use crate::output::Output;
+use crate::progress::Counting;
+use crate::spelling::spell;
+use crate::{interrupt, show};
+
+/// An answer that is being printed.
+pub(crate) struct Shown<'o> {
+    output: &'o Output,
+    /// Whether only the outcome is printed, by others.
+    silent: bool,
+    reading: Option<Counting>,
+    failed: Option<io::Error>,
+    /// Whether a server's text comes as it is written.
+    live: bool,
+}
+
+impl<'o> Shown<'o> {
+    /// Prints the text of an answer as it comes, unless `silent`.
+    pub(crate) fn new(silent: bool, output: &'o Output) -> Shown<'o> {
+        // A cut answer can be taken back in words at a terminal; a pipe, and somebody who wants no notes, get it when it is
+        // whole.
+        let live = !silent && output.notes() && io::stdout().is_terminal();
+        Shown { output, silent, reading: None, failed: None, live }
+    }
+
+    /// Whether a server's text may come as it is written.
+    pub(crate) fn live(&self) -> bool {
+        self.live
+    }
+
+    /// Prints an event. Ctrl-C and a closed stdout stop the answer.
+    pub(crate) fn event(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Reading(fed) => {
+                let bar = self.reading.get_or_insert_with(|| Counting::new("reading", "tokens", self.output));
+                bar.at(fed.done, fed.total);
+            }
+            Event::Read => self.end_reading(),
+            Event::Text(text) if self.live => self.failed = self.output.piece(&harmless(&text)).err(),
+            Event::Text(text) if !self.silent => self.failed = self.output.piece(&text).err(),
+            Event::Discard if self.live => self.failed = self.output.piece("\n").err(),
+            Event::Note(told) => note(&told, self.output),
+            Event::Text(_) | Event::Discard | Event::HeldBack | Event::Waiting => {}
+        }
+        if self.failed.is_some() { ControlFlow::Break(()) } else { interrupt::flow() }
+    }
+
+    fn end_reading(&mut self) {
+        if let Some(bar) = self.reading.take() {
+            bar.finish();
+        }
+    }
+
+    /// The outcome, unless the text could not be printed.
+    pub(crate) fn end(mut self, outcome: Result<Outcome, AnswerError>) -> Result<Outcome> {
+        self.end_reading();
+        match self.failed {
+            Some(error) => Err(error.into()),
+            None => Ok(outcome?),
+        }
+    }
+}
+
+/// Says what is worth knowing before an answer.
+pub(crate) fn notes(plan: &Plan, output: &Output) {
+    plan.notes.iter().for_each(|told| note(told, output));
+}
+
+/// Says one thing worth knowing.
+pub(crate) fn note(told: &Note, output: &Output) {
+    let text = spell(&told.phrase());
+    match told {
+        Note::Cached(_) => output.detail(&text),
+        _ => output.note(&text),
+    }
+}
+
+/// Says what the reader of an answer should know about its end, and who gave it where that is not the device as always.
+/// `always` says what a pot did even where it did nothing for this answer.
+pub(crate) fn explain(outcome: &Outcome, always: bool, output: &Output) {
+    let reason = &outcome.decision.reason;
+    let written = match &outcome.by {
+        By::Server(answer) => {
+            output.note(&format!("answered by {} on the server: {reason}", answer.model));
+            if answer.finish == "length" {
+                output.note("the server stopped at the longest answer allowed");
+            }
+            return;
+        }
+        By::Device(written) => written,
+    };
+    output.detail(&format!("answered on the device: {reason}"));
+    match written.answer.finish {
+        Finish::Length => {
+            let tokens = show::counted(written.answer.tokens.len(), "token");
+            output.note(&format!("stopped after {tokens} (--max-tokens)"));
+        }
+        Finish::Full => output.note("stopped: the model's context is full"),
+        Finish::End if written.answer.text.trim().is_empty() => {
+            output.note("the model ended its answer at once");
+        }
+        Finish::End | Finish::Stop | Finish::Cancelled => {}
+    }
+    let Some(distilled) = written.distilled.as_ref().filter(|distilled| always || distilled.now > 0) else {
+        return;
+    };
+    output.note(&format!(
+        "read {} tokens through a pot of {} entries ({}, {}): {} kept, {} distilled away in {}",
+        show::count(distilled.read),
+        show::count(distilled.entries),
+        distilled.policy,
+        show::bytes(distilled.bytes as u64),
+        show::count(distilled.kept),
+        show::count(distilled.read - distilled.kept),
+        show::counted(distilled.steps, "step"),
+    ));
+}
+
+/// Text for a terminal: nothing in it may move the cursor or change the colours.
+fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_cannot_steer_the_terminal() {
+        assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{9b}1m漢"), "a[2Jb\n\tc1m漢");
+    }
+}

@@ -1,0 +1,61 @@
+//! The device behind a queue: one model that many requests share, one after the other.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, Written};
+
+use crate::queue::NoPlace;
+use crate::shared::Shared;
+use crate::worker::{Job, WorkerEvent};
+
+/// How often a waiting request looks whether its client is still there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A place in the queue for one client's request.
+pub(crate) struct Queued<'s> {
+    pub(crate) shared: &'s Shared,
+    /// Whose turn it is when several wait.
+    pub(crate) client: String,
+}
+
+/// Tells the worker that nobody waits any more, however the waiting ends.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Device for Queued<'_> {
+    fn write(
+        &mut self,
+        plan: &Plan,
+        watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
+    ) -> Result<Written, AnswerError> {
+        let (tell, told) = channel();
+        let waiting = Waiting(Arc::new(AtomicBool::new(false)));
+        let job = Job { plan: plan.clone(), tell, gone: waiting.0.clone() };
+        let pushed = self.shared.queue.push(self.client.clone(), job, Job::is_left);
+        pushed.map_err(|no| match no {
+            NoPlace::Full(waiting) => AnswerError::Busy { seconds: self.shared.pace.seconds(waiting) },
+            NoPlace::Closed => AnswerError::Stopping,
+        })?;
+        let mut flow = watch(DeviceEvent::Waiting);
+        loop {
+            if flow.is_break() {
+                return Err(AnswerError::Cancelled);
+            }
+            flow = match told.recv_timeout(LOOK) {
+                Ok(WorkerEvent::Event(event)) => watch(event),
+                Ok(WorkerEvent::Ended(written)) => return *written,
+                Err(RecvTimeoutError::Timeout) => watch(DeviceEvent::Waiting),
+                Err(RecvTimeoutError::Disconnected) => return Err(AnswerError::Stopping),
+            };
+        }
+    }
+}
