@@ -17,14 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def crates():
-    """For every crate in crates/ its short name and those of the crates in the workspace it depends on, tests included."""
+    """For every crate in crates/ its short name and those of the crates in the workspace it depends on; its tests may look up,
+    as a network's do that need a memory."""
     run = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"], cwd=ROOT,
                          stdout=subprocess.PIPE, check=True, text=True)
     packages = [package for package in json.loads(run.stdout)["packages"]
                 if Path(package["manifest_path"]).parent.parent == ROOT / "crates"]
     short = {package["name"]: Path(package["manifest_path"]).parent.name for package in packages}
     return {short[package["name"]]: {short[dependency["name"]] for dependency in package["dependencies"]
-                                     if dependency["name"] in short}
+                                     if dependency["name"] in short and dependency["kind"] != "dev"}
             for package in packages}
 
 

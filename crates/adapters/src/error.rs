@@ -61,9 +61,6 @@ pub enum AdapterError {
         /// The system's answer.
         what: String,
     },
-    /// The caller asked to stop.
-    #[error("stopped")]
-    Stopped,
 }
 
 impl From<crayon_files::Error> for AdapterError {
@@ -110,7 +107,6 @@ impl AdapterError {
 impl Explain for AdapterError {
     fn verdict(&self) -> Verdict {
         match self {
-            AdapterError::Stopped => Verdict::Stopped,
             AdapterError::Randomness { .. } => Verdict::Fault,
             AdapterError::Format(error) => error.verdict(),
             AdapterError::Model(error) => error.verdict(),
@@ -122,7 +118,7 @@ impl Explain for AdapterError {
         let hint = match self {
             AdapterError::Format(error) => return error.hint(),
             AdapterError::Model(error) => return error.hint(),
-            AdapterError::Stopped | AdapterError::Randomness { .. } => return None,
+            AdapterError::Randomness { .. } => return None,
             AdapterError::Module { hint, .. } => (*hint).into(),
             AdapterError::OtherBase { .. } => {
                 phrase!["give ", Setting::Model, " it was made for, in the same format"]

@@ -26,10 +26,10 @@ mod plot;
 mod pool;
 mod query;
 mod random;
+mod sample;
 mod scope;
 mod stack;
 mod svd;
-pub mod train;
 
 pub use arrow::Arrow;
 pub use blend::{Form, blend, blend_into};
@@ -44,5 +44,6 @@ pub use plot::{svg, xml_text};
 pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
 pub use random::Random;
+pub use sample::Sample;
 pub use scope::Scope;
 pub use stack::{Stack, Weighted};

@@ -173,6 +173,10 @@ fn files_that_cannot_be_used() {
     place.mistake(&["pool", "show", "empty"], "holds no pool", "pool train");
     place.write("broken.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n{\"prompt\": \n");
     let train = |file: &'static str| ["pool", "train", "--data", file, "-n", "2", "-o", "new"];
+    for device in ["gpu", "cuda:x", "cpu:1"] {
+        let arguments = [&train("data.jsonl")[..], &["--device", device]].concat();
+        place.mistake(&arguments, "is none of cpu, cuda", "leave --device out");
+    }
     place.mistake(&train("broken.jsonl"), "broken.jsonl, line 2", "prompt");
     place.write("questions.jsonl", "{\"prompt\": \"a\"}\n");
     place.mistake(&train("questions.jsonl"), "no answer to learn from", "answer");

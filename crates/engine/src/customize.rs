@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crayon_adapters::train::Sample;
-use crayon_adapters::{AdapterError, Example, Keys, Pool, QueryEncoder, QueryMean};
+use crayon_adapters::{AdapterError, Example, Keys, Pool, QueryEncoder, QueryMean, Sample};
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
 use crayon_text::{Message, Role, Special};

@@ -13,14 +13,16 @@ pub struct Embedded {
     pub pool: Option<&'static [u8]>,
 }
 
-/// All embedded models, the default first.
-pub static EMBEDDED: [Embedded; 2] = [
+/// All embedded models, the default first; none in a program built without the feature `embedded`.
+pub static EMBEDDED: &[Embedded] = &[
+    #[cfg(feature = "embedded")]
     Embedded {
         name: "mini",
         summary: "the default: a small Llama-like model for simple English, intents and short questions",
         bytes: include_bytes!("../../../models/mini.gguf"),
         pool: Some(include_bytes!("../../../models/mini-pool.safetensors")),
     },
+    #[cfg(feature = "embedded")]
     Embedded {
         name: "mini-gpt2",
         summary: "the same vocabulary in GPT-2's architecture",

@@ -95,10 +95,7 @@ pub enum EngineError {
 
 impl From<AdapterError> for EngineError {
     fn from(error: AdapterError) -> EngineError {
-        match error {
-            AdapterError::Stopped => EngineError::Cancelled,
-            error => EngineError::Adapter(Box::new(error)),
-        }
+        EngineError::Adapter(Box::new(error))
     }
 }
 
@@ -127,6 +124,11 @@ impl Explain for EngineError {
 
     fn hint(&self) -> Option<Phrase> {
         let hint = match self {
+            EngineError::NotEmbedded { .. } if crate::EMBEDDED.is_empty() => phrase![
+                "this program was built without models; ",
+                Setting::Model,
+                " names one on this device: a folder in Hugging Face layout, a .gguf file or a llama2.c .bin file"
+            ],
             EngineError::NotEmbedded { .. } => {
                 let names: Vec<&str> = crate::EMBEDDED.iter().map(|model| model.name).collect();
                 format!("built-in models: {}", names.join(", ")).into()

@@ -162,8 +162,7 @@ impl Engine {
 
     /// The error for logits that are not numbers: names the first broken tensor.
     pub fn not_finite(&self) -> EngineError {
-        let names = crayon_model::plain::parameter_names(self.spec());
-        let broken = names.into_iter().find(|name| {
+        let broken = self.spec().tensors().into_iter().map(|(name, _)| name).find(|name| {
             self.checkpoint.tensor(name).is_ok_and(|tensor| tensor.first_non_finite().is_some())
         });
         EngineError::NotFinite { model: self.name.clone(), tensor: broken }

@@ -69,6 +69,16 @@ pub enum EvalError {
         /// What the model can hold.
         context: usize,
     },
+    /// The training of an adapter failed or refused.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Train(Box<crayon_train::TrainError>),
+    /// A method that trains, in a program that cannot.
+    #[error("{method} trains, and this program was built without training")]
+    NoTraining {
+        /// The method.
+        method: &'static str,
+    },
 }
 
 impl EvalError {
@@ -101,6 +111,13 @@ impl From<AnswerError> for EvalError {
     }
 }
 
+#[cfg(feature = "train")]
+impl From<crayon_train::TrainError> for EvalError {
+    fn from(error: crayon_train::TrainError) -> EvalError {
+        EvalError::Train(Box::new(error))
+    }
+}
+
 impl From<TextError> for EvalError {
     fn from(error: TextError) -> EvalError {
         EvalError::Engine(error.into())
@@ -119,6 +136,8 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.verdict(),
             EvalError::Answer(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.verdict(),
             EvalError::Io { action, source, .. } if *action != "read" => match source.verdict() {
                 Verdict::Closed => Verdict::Closed,
                 _ => Verdict::Fault,
@@ -132,6 +151,11 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.hint(),
             EvalError::Answer(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.hint(),
+            EvalError::NoTraining { .. } => {
+                Some("leave it out, or build the program with its feature train".into())
+            }
             EvalError::Io { source, .. } => Explain::hint(source),
             EvalError::Content { hint, .. } => hint.map(Phrase::from),
             EvalError::Option { hint, .. } => hint.clone(),
@@ -148,6 +172,8 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.message(),
             EvalError::Answer(error) => error.message(),
             EvalError::Server(error) => error.message(),
+            #[cfg(feature = "train")]
+            EvalError::Train(error) => error.message(),
             _ => self.to_string().into(),
         }
     }

@@ -4,27 +4,20 @@
 //! attention, projection, MLP, then the output layer. Buffers are `[rows, width]`, where the rows of all
 //! sequences of a pass stand one after the other, so that every product reads its weights once.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
-use crayon_formats::spec::{Activation, Positions, Spec};
+use crayon_formats::spec::{Positions, Spec};
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::ops::{self, Act};
-use crayon_kernels::{
-    Activations, AttentionShape, Matrix, Mode, Product, Tap, Threads, attend, attend_heads, dequantize,
-    matmul,
-};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, dequantize, matmul, ops};
 
 use crate::ModelError;
 use crate::adapter::{Adapter, Site};
-use crate::layers::{Block, ELEMENTS, Linear, Normalise, matrix, some_rows, view};
+use crate::attention::{Attention, HeadTap, Sight};
+use crate::block::Block;
+use crate::linear::{ELEMENTS, Linear, Projector, matrix, view};
 use crate::memory::{KvMemory, ScoreTap};
+use crate::norm::RowNorm;
 use crate::rope::{Rotation, Rotations};
-
-thread_local! {
-    /// Scores of the head a thread works on, kept from call to call.
-    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The most rows of a pass.
 const PASS_ROWS: usize = 256;
@@ -39,7 +32,7 @@ pub struct Decoder {
     /// The rotations of every pass, unless they depend on the length of a sequence.
     rotations: Option<Rotations>,
     blocks: Vec<Block>,
-    final_norm: Normalise,
+    final_norm: RowNorm,
     /// `None` when the token embedding serves as output layer.
     output: Option<Tensor>,
     mode: Mode,
@@ -111,10 +104,11 @@ impl Decoder {
     /// Reads the network of `checkpoint`. Weights stay where they are; only norms, biases and the like are copied.
     pub fn open(checkpoint: &Checkpoint, mode: Mode) -> Result<Decoder, ModelError> {
         let spec = checkpoint.spec.clone();
+        let tensor = |name: &str| matrix(checkpoint.tensor(name)?);
         let learned = spec.positions == Positions::Learned;
         Ok(Decoder {
-            embedding: matrix(checkpoint, "token_embd.weight")?,
-            learned_positions: learned.then(|| matrix(checkpoint, "position_embd.weight")).transpose()?,
+            embedding: tensor("token_embd.weight")?,
+            learned_positions: learned.then(|| tensor("position_embd.weight")).transpose()?,
             rotations: match &spec.positions {
                 Positions::Rope(rope) if Rotations::longest_short(rope).is_none() => {
                     Some(Rotations::new(rope, 0))
@@ -122,8 +116,8 @@ impl Decoder {
                 _ => None,
             },
             blocks: (0..spec.layers).map(|layer| Block::open(checkpoint, layer)).collect::<Result<_, _>>()?,
-            final_norm: Normalise::open(checkpoint, "output_norm", spec.norm)?,
-            output: (!spec.tied).then(|| matrix(checkpoint, "output.weight")).transpose()?,
+            final_norm: RowNorm::open(checkpoint, "output_norm", spec.norm)?,
+            output: (!spec.tied).then(|| tensor("output.weight")).transpose()?,
             spec,
             mode,
             weight_bytes: checkpoint.bytes(),
@@ -163,9 +157,10 @@ impl Decoder {
         let varying = self.angles(steps, &spans, scratch);
         let rotations = varying.as_ref().or(self.rotations.as_ref());
 
+        let mut pass = Pass { threads: pool, steps: &mut *steps, spans: &spans, rotations };
         for (layer, block) in self.blocks.iter().enumerate() {
-            self.attention(pool, layer, block, steps, &spans, rotations, scratch);
-            self.mlp(pool, block, steps, &spans, scratch);
+            self.attention(layer, block, &mut pass, scratch);
+            self.mlp(block, &pass, scratch);
         }
         for (step, span) in steps.iter_mut().zip(&spans) {
             step.memory.advance(span.len());
@@ -255,186 +250,78 @@ impl Decoder {
         varying
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one pass, each named")]
-    fn attention(
-        &self,
-        pool: &Threads,
-        layer: usize,
-        block: &Block,
-        steps: &mut [Step<'_>],
-        spans: &[Range<usize>],
-        rotations: Option<&Rotations>,
-        scratch: &mut Scratch,
-    ) {
-        let spec = &self.spec;
-        let (dim, width) = (spec.head_dim, spec.hidden);
-        let rows = scratch.hidden.len() / width;
+    /// Adds a block's attention to the hidden rows.
+    fn attention(&self, layer: usize, block: &Block, pass: &mut Pass<'_, '_>, scratch: &mut Scratch) {
+        let (spec, threads) = (&self.spec, pass.threads);
+        let (dim, kv_width) = (spec.head_dim, spec.kv_heads * spec.head_dim);
+        let Scratch { activations, hidden, normed, q, k, v, mixed, by_head, delta, cos, sin, .. } = scratch;
 
-        scratch.normed.resize(rows * width, 0.0);
-        block.attention_norm.apply_to_rows(pool, &scratch.hidden, &mut scratch.normed);
-        self.project(
-            pool,
-            &scratch.normed,
-            &mut [(&block.q, &mut scratch.q), (&block.k, &mut scratch.k), (&block.v, &mut scratch.v)],
-            &mut scratch.activations,
-            steps,
-            spans,
-        );
-
+        normed.resize(hidden.len(), 0.0);
+        block.attention_norm.apply_to_rows(threads, hidden, normed);
+        self.project(pass, activations, normed, [(&block.q, &mut *q), (&block.k, &mut *k), (&block.v, v)]);
         if let Some((q_norm, k_norm)) = &block.qk_norm {
-            scratch.delta.resize(scratch.q.len(), 0.0);
-            q_norm.apply_to_rows(pool, &scratch.q, &mut scratch.delta);
-            std::mem::swap(&mut scratch.q, &mut scratch.delta);
-            scratch.delta.resize(scratch.k.len(), 0.0);
-            k_norm.apply_to_rows(pool, &scratch.k, &mut scratch.delta);
-            std::mem::swap(&mut scratch.k, &mut scratch.delta);
-        }
-        if let Some(rotations) = rotations {
-            let kind = usize::from(block.window.is_some() && rotations.local.is_some());
-            let (cos, sin) = (&scratch.cos[kind], &scratch.sin[kind]);
-            rotate(pool, &mut scratch.q, spec.heads, dim, cos, sin, rotations);
-            rotate(pool, &mut scratch.k, spec.kv_heads, dim, cos, sin, rotations);
-        }
-
-        scratch.mixed.resize(rows * spec.heads * dim, 0.0);
-        for (step, span) in steps.iter_mut().zip(spans) {
-            let kv = span.start * spec.kv_heads * dim..span.end * spec.kv_heads * dim;
-            step.memory.append(layer, &scratch.k[kv.clone()], &scratch.v[kv], span.len());
-            let own = span.start * spec.heads * dim..span.end * spec.heads * dim;
-            let (q, mixed) = (&scratch.q[own.clone()], &mut scratch.mixed[own]);
-            if span.len() == 1 {
-                self.attend_heads(pool, layer, block.window, step, q, mixed);
-                continue;
+            for (norm, x) in [(q_norm, &mut *q), (k_norm, &mut *k)] {
+                delta.resize(x.len(), 0.0);
+                norm.apply_to_rows(threads, x, delta);
+                std::mem::swap(x, delta);
             }
-            scratch.by_head.resize(mixed.len(), 0.0);
-            self.attend_heads(pool, layer, block.window, step, q, &mut scratch.by_head);
-            gather_heads(pool, &scratch.by_head, spec.heads, dim, mixed);
+        }
+        if let Some(rotations) = pass.rotations {
+            let kind = usize::from(block.window.is_some() && rotations.local.is_some());
+            let (cos, sin) = (&cos[kind], &sin[kind]);
+            rotations.rotate(threads, q, spec.heads, dim, cos, sin);
+            rotations.rotate(threads, k, spec.kv_heads, dim, cos, sin);
         }
 
-        scratch.delta.resize(rows * width, 0.0);
-        self.project(
-            pool,
-            &scratch.mixed,
-            &mut [(&block.o, &mut scratch.delta)],
-            &mut scratch.activations,
-            steps,
-            spans,
-        );
-        add_residual(pool, block.post_attention_norm.as_ref(), scratch);
-    }
-
-    /// Attention of one sequence: `q` is `[rows, heads, head_dim]`, `out` is `[heads, rows, head_dim]`.
-    fn attend_heads(
-        &self,
-        pool: &Threads,
-        layer: usize,
-        window: Option<usize>,
-        step: &Step<'_>,
-        q: &[f32],
-        out: &mut [f32],
-    ) {
-        let spec = &self.spec;
-        let (dim, stride) = (spec.head_dim, spec.heads * spec.head_dim);
-        let rows = step.tokens.len();
-        let group = spec.heads / spec.kv_heads;
-        // A single row's heads go together where they share keys and values, as long as every thread has work.
-        let together = match rows {
-            1 => heads_together(group, spec.kv_heads, pool.count()),
-            _ => 1,
-        };
-        let memory: &dyn KvMemory = &*step.memory;
-        pool.for_each_chunk(out, together * rows * dim, |task, out| {
-            let head = task * together;
-            let kv = memory.head(layer, head / group);
-            let shape = AttentionShape {
-                dim,
-                scale: spec.attention_scale,
-                softcap: spec.attention_softcap,
-                window,
-                key_bias: kv.key_bias,
-            };
-            let q = &q[head * dim..];
-            let mut report = step.tap.map(|tap| {
-                move |index: usize, first: usize, probabilities: &[f32]| {
-                    let (head, row) = if together > 1 { (head + index, 0) } else { (head, index) };
+        mixed.resize(q.len(), 0.0);
+        for (step, span) in pass.steps.iter_mut().zip(pass.spans) {
+            let kv = span.start * kv_width..span.end * kv_width;
+            step.memory.append(layer, &k[kv.clone()], &v[kv], span.len());
+            let memory: &dyn KvMemory = &*step.memory;
+            let report = step.tap.map(|tap| {
+                move |head: usize, row: usize, first: usize, probabilities: &[f32]| {
                     tap.scores(layer, head, row, first, probabilities);
                 }
             });
-            let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
-            SCORES.with_borrow_mut(|scores| match together {
-                1 => {
-                    let past = kv.slots - rows;
-                    attend(&shape, q, stride, rows, past, kv.keys, kv.values, out, dim, scores, tap);
-                }
-                heads => attend_heads(&shape, q, heads, kv.slots, kv.keys, kv.values, out, scores, tap),
-            });
-        });
-    }
-
-    fn mlp(
-        &self,
-        pool: &Threads,
-        block: &Block,
-        steps: &[Step<'_>],
-        spans: &[Range<usize>],
-        scratch: &mut Scratch,
-    ) {
-        block.mlp_norm.apply_to_rows(pool, &scratch.hidden, &mut scratch.normed);
-        let activations = &mut scratch.activations;
-        let act = match self.spec.activation {
-            Activation::Silu => Act::Silu,
-            Activation::GeluTanh => Act::GeluTanh,
-            Activation::Gelu => Act::Gelu,
-        };
-        match &block.gate {
-            Some(gate) => {
-                let mut layers = [(gate, &mut scratch.gate), (&block.up, &mut scratch.up)];
-                self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
-                let up = &scratch.up;
-                pool.for_each_chunk(&mut scratch.gate, ELEMENTS, |i, gate| {
-                    ops::gate_mul(act, gate, &up[i * ELEMENTS..][..gate.len()]);
-                });
-            }
-            None => {
-                let mut layers = [(&block.up, &mut scratch.gate)];
-                self.project(pool, &scratch.normed, &mut layers, activations, steps, spans);
-                pool.for_each_chunk(&mut scratch.gate, ELEMENTS, |_, x| act.apply(x));
-            }
+            let attention = Attention {
+                heads: spec.heads,
+                kv_heads: spec.kv_heads,
+                dim,
+                scale: spec.attention_scale,
+                softcap: spec.attention_softcap,
+                sight: Sight::Causal { window: block.window },
+                tap: report.as_ref().map(|report| report as &HeadTap<'_>),
+            };
+            let own = span.start * spec.heads * dim..span.end * spec.heads * dim;
+            let (q, mixed) = (&q[own.clone()], &mut mixed[own]);
+            attention.mix(threads, q, span.len(), &|head| memory.head(layer, head), by_head, mixed);
         }
-        let mut layers = [(&block.down, &mut scratch.delta)];
-        self.project(pool, &scratch.gate, &mut layers, activations, steps, spans);
-        add_residual(pool, block.post_mlp_norm.as_ref(), scratch);
+
+        self.project(pass, activations, mixed, [(&block.o, &mut *delta)]);
+        add_residual(threads, block.post_attention_norm.as_ref(), delta, normed, hidden);
     }
 
-    /// Several linear layers of one input: `x` is `[rows, in]`; biases and each step's adapter are added.
-    fn project(
+    /// Adds a block's MLP to the hidden rows.
+    fn mlp(&self, block: &Block, pass: &Pass<'_, '_>, scratch: &mut Scratch) {
+        let Scratch { activations, hidden, normed, delta, gate, up, .. } = scratch;
+        block.mlp_norm.apply_to_rows(pass.threads, hidden, normed);
+        let adapt = |site: Site, x: &[f32], out: &mut [f32]| pass.adapt(site, x, out);
+        let mut project = Projector { threads: pass.threads, mode: self.mode, activations, adapt: &adapt };
+        block.mlp.forward(&mut project, normed, pass.rows(), [gate, up], delta);
+        add_residual(pass.threads, block.post_mlp_norm.as_ref(), delta, normed, hidden);
+    }
+
+    /// Linear layers of one input `x` `[rows, in]`, with what the steps' adapters add.
+    fn project<const N: usize>(
         &self,
-        pool: &Threads,
-        x: &[f32],
-        layers: &mut [(&Linear, &mut Vec<f32>)],
+        pass: &Pass<'_, '_>,
         activations: &mut Activations,
-        steps: &[Step<'_>],
-        spans: &[Range<usize>],
+        x: &[f32],
+        layers: [(&Linear, &mut Vec<f32>); N],
     ) {
-        let rows = spans.last().map_or(0, |span| span.end);
-        let cols = layers[0].0.matrix().cols;
-        activations.set_with(pool, x, rows, cols);
-        activations.prepare(pool, layers.iter().map(|(layer, _)| layer.matrix().format), self.mode);
-        for (layer, out) in layers.iter_mut() {
-            out.resize(rows * layer.matrix().rows, 0.0);
-        }
-        multiply(pool, activations, layers, self.mode);
-        for (layer, out) in layers.iter_mut() {
-            layer.add_bias(pool, out);
-            let width = layer.matrix().rows;
-            for (step, span) in steps.iter().zip(spans) {
-                if let Some(adapter) = step.adapter {
-                    let x = &x[span.start * cols..span.end * cols];
-                    let out = &mut out[span.start * width..span.end * width];
-                    adapter.add(layer.site, x, span.len(), out, pool);
-                }
-            }
-        }
+        let adapt = |site: Site, x: &[f32], out: &mut [f32]| pass.adapt(site, x, out);
+        let mut project = Projector { threads: pass.threads, mode: self.mode, activations, adapt: &adapt };
+        project.run(x, pass.rows(), layers);
     }
 
     /// Final norm and output layer of the `wanted` rows.
@@ -486,85 +373,55 @@ impl Decoder {
 
     /// Every linear layer of the blocks, in the order they run: where an adapter can attach.
     pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
-        self.blocks.iter().flat_map(|block| {
-            let all = [Some(&block.q), Some(&block.k), Some(&block.v), Some(&block.o), block.gate.as_ref()];
-            all.into_iter().flatten().chain([&block.up, &block.down]).map(|layer| layer.site)
-        })
+        self.blocks.iter().flat_map(Block::linears).filter_map(Linear::site)
     }
 }
 
-fn multiply(pool: &Threads, x: &Activations, layers: &mut [(&Linear, &mut Vec<f32>)], mode: Mode) {
-    match layers {
-        [(a, x_a)] => matmul(pool, x, &mut [Product { weight: a.matrix(), out: x_a }], mode),
-        [(a, x_a), (b, x_b)] => {
-            let a = Product { weight: a.matrix(), out: x_a };
-            matmul(pool, x, &mut [a, Product { weight: b.matrix(), out: x_b }], mode);
-        }
-        [(a, x_a), (b, x_b), (c, x_c)] => {
-            let a = Product { weight: a.matrix(), out: x_a };
-            let b = Product { weight: b.matrix(), out: x_b };
-            matmul(pool, x, &mut [a, b, Product { weight: c.matrix(), out: x_c }], mode);
-        }
-        more => {
-            for (layer, out) in more {
-                matmul(pool, x, &mut [Product { weight: layer.matrix(), out }], mode);
+/// What the blocks share in one pass.
+struct Pass<'p, 's> {
+    threads: &'p Threads,
+    steps: &'p mut [Step<'s>],
+    /// Rows of each step.
+    spans: &'p [Range<usize>],
+    rotations: Option<&'p Rotations>,
+}
+
+impl Pass<'_, '_> {
+    fn rows(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.end)
+    }
+
+    /// Adds to a layer's output `[rows, out]` what each step's adapter makes of the input `[rows, in]`.
+    fn adapt(&self, site: Site, x: &[f32], out: &mut [f32]) {
+        let rows = self.rows().max(1);
+        let (cols, width) = (x.len() / rows, out.len() / rows);
+        for (step, span) in self.steps.iter().zip(self.spans) {
+            if let Some(adapter) = step.adapter {
+                let x = &x[span.start * cols..span.end * cols];
+                let out = &mut out[span.start * width..span.end * width];
+                adapter.add(site, x, span.len(), out, self.threads);
             }
         }
     }
 }
 
-/// How many heads of a group of `group` go together: the most that divide the group and leave each thread a task.
-fn heads_together(group: usize, groups: usize, threads: usize) -> usize {
-    let fits = |heads: &usize| group.is_multiple_of(*heads) && groups * (group / heads) >= threads;
-    (1..=group).rev().find(fits).unwrap_or(1)
-}
-
-/// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
-fn rotate(
-    pool: &Threads,
-    x: &mut [f32],
-    heads: usize,
-    dim: usize,
-    cos: &[f32],
-    sin: &[f32],
-    rotations: &Rotations,
+/// `hidden += delta`, through Gemma's second norm where there is one; `normed` is a buffer.
+fn add_residual(
+    threads: &Threads,
+    norm: Option<&RowNorm>,
+    delta: &[f32],
+    normed: &mut Vec<f32>,
+    hidden: &mut [f32],
 ) {
-    let (half, width) = (rotations.dims / 2, heads * dim);
-    let each = some_rows(width);
-    pool.for_each_chunk(x, each, |i, x| {
-        for (row, x) in (i * each / width..).zip(x.chunks_exact_mut(width)) {
-            let (cos, sin) = (&cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
-            for head in x.chunks_exact_mut(dim) {
-                ops::rope(&mut head[..rotations.dims], cos, sin, rotations.interleaved);
-            }
-        }
-    });
-}
-
-/// `[heads, rows, dim]` to `[rows, heads, dim]`.
-fn gather_heads(pool: &Threads, by_head: &[f32], heads: usize, dim: usize, out: &mut [f32]) {
-    let width = heads * dim;
-    let (rows, each) = (by_head.len() / width, some_rows(width));
-    pool.for_each_chunk(out, each, |i, out| {
-        for (row, out) in (i * each / width..).zip(out.chunks_exact_mut(width)) {
-            for (head, out) in out.chunks_exact_mut(dim).enumerate() {
-                out.copy_from_slice(&by_head[(head * rows + row) * dim..][..dim]);
-            }
-        }
-    });
-}
-
-/// `hidden += delta`, through Gemma's second norm where there is one.
-fn add_residual(pool: &Threads, norm: Option<&Normalise>, scratch: &mut Scratch) {
     let delta = match norm {
         Some(norm) => {
-            scratch.normed.resize(scratch.delta.len(), 0.0);
-            norm.apply_to_rows(pool, &scratch.delta, &mut scratch.normed);
-            &scratch.normed
+            normed.resize(delta.len(), 0.0);
+            norm.apply_to_rows(threads, delta, normed);
+            &normed[..]
         }
-        None => &scratch.delta,
+        None => delta,
     };
-    pool.for_each_chunk(&mut scratch.hidden, ELEMENTS, |i, hidden| {
+    threads.for_each_chunk(hidden, ELEMENTS, |i, hidden| {
         ops::add(hidden, &delta[i * ELEMENTS..][..hidden.len()]);
     });
 }

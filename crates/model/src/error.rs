@@ -41,14 +41,6 @@ pub enum ModelError {
         /// Number of learned positions.
         context: usize,
     },
-    /// A text to learn from has no token to predict.
-    #[error("a text of {tokens} tokens whose answer begins at token {answer} predicts nothing")]
-    NothingPredicted {
-        /// Tokens of the text.
-        tokens: usize,
-        /// Where its answer begins.
-        answer: usize,
-    },
     /// An adapter does not fit the layer it names.
     #[error("adapter for {site}: {reason}")]
     Adapter {
@@ -57,16 +49,12 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
-    /// candle failed, in training or on a device.
-    #[error(transparent)]
-    Candle(#[from] candle_core::Error),
 }
 
 impl Explain for ModelError {
     fn verdict(&self) -> Verdict {
         match self {
             ModelError::Format(error) => error.verdict(),
-            ModelError::Candle(_) => Verdict::Fault,
             _ => Verdict::Mistake,
         }
     }

@@ -1,6 +1,9 @@
 //! Rotary positions (arXiv 2104.09864) and the scalings that stretch them.
 
 use crayon_formats::spec::{Rope, RopeFrequencies, RopeLayout, RopeScaling};
+use crayon_kernels::{Threads, ops};
+
+use crate::linear::some_rows;
 
 /// Inverse frequencies of one kind of layer, ready to turn positions into angles.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +86,28 @@ impl Rotations {
             interleaved: rope.layout == RopeLayout::Interleaved,
             dims: rope.dims,
         }
+    }
+
+    /// Rotates every head of `x` `[rows, heads, dim]` by the tables `[rows, dims / 2]`.
+    pub fn rotate(
+        &self,
+        threads: &Threads,
+        x: &mut [f32],
+        heads: usize,
+        dim: usize,
+        cos: &[f32],
+        sin: &[f32],
+    ) {
+        let (half, width) = (self.dims / 2, heads * dim);
+        let each = some_rows(width);
+        threads.for_each_chunk(x, each, |i, x| {
+            for (row, x) in (i * each / width..).zip(x.chunks_exact_mut(width)) {
+                let (cos, sin) = (&cos[row * half..(row + 1) * half], &sin[row * half..(row + 1) * half]);
+                for head in x.chunks_exact_mut(dim) {
+                    ops::rope(&mut head[..self.dims], cos, sin, self.interleaved);
+                }
+            }
+        });
     }
 }
 

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::named;
 use crayon_kernels::{Mode, Threads};
-use crayon_model::{
-    Decoder, FullMemory, KvType, LowRank, LowRankPair, Projection, Scratch, Site, Step, Want,
-};
+use crayon_model::{Decoder, LowRank, LowRankPair, Projection, Scratch, Site, Step, Want};
+use crayon_pot::{KvStorage, Slab};
 
 /// The system's allocator with a count of calls.
 struct Counting;
@@ -50,7 +49,7 @@ fn single_tokens_allocate_nothing() {
             adapter.insert(&spec, Site { layer, projection: Projection::Q }, pair).unwrap();
         }
         let (pool, mut scratch) = (Threads::new(1), Scratch::new());
-        let mut memory = FullMemory::new(&spec, 24, KvType::F16);
+        let mut memory = Slab::plain(&spec, 24, KvStorage::F16);
         let mut pass = |token: u32| {
             let tokens = [token];
             let mut steps = [Step { adapter: Some(&adapter), ..Step::new(&tokens, &mut memory) }];

@@ -4,44 +4,29 @@ mod common;
 
 use std::sync::Mutex;
 
-use candle_core::{Device, Tensor};
-use common::{Case, cases, data, json, relative_difference};
+use common::{cases, data, json, relative_difference};
 use crayon_formats::Checkpoint;
 use crayon_kernels::{Mode, Threads};
-use crayon_model::plain::{PlainDecoder, PlainPass, Train};
-use crayon_model::{Decoder, FullMemory, KvType, ScoreTap, Scratch, Step, Want};
+use crayon_model::{Decoder, ScoreTap, Scratch, Step, Want};
+use crayon_pot::{KvStorage, Slab};
 
 const TOLERANCE: f32 = 1e-4;
 
 fn logits(checkpoint: &Checkpoint, tokens: &[u32], tap: Option<&dyn ScoreTap>) -> Vec<f32> {
     let decoder = Decoder::open(checkpoint, Mode::Exact).unwrap();
-    let mut memory = FullMemory::new(decoder.spec(), tokens.len(), KvType::F32);
+    let mut memory = Slab::plain(decoder.spec(), tokens.len(), KvStorage::F32);
     let mut step = Step::new(tokens, &mut memory);
     step.tap = tap;
     let mut scratch = Scratch::new();
     decoder.forward(&Threads::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
 }
 
-fn check(case: &Case, found: &[f32], form: &str) {
-    let expected: Vec<f32> = case.logits.concat();
-    let difference = relative_difference(found, &expected);
-    assert!(difference < TOLERANCE, "{} ({form}): {difference}", case.name);
-}
-
 #[test]
 fn the_decoder_computes_the_reference_logits() {
     for case in cases() {
-        check(&case, &logits(&case.checkpoint, &case.tokens, None), "decoder");
-    }
-}
-
-#[test]
-fn the_plain_decoder_computes_the_reference_logits() {
-    for case in cases() {
-        let plain = PlainDecoder::open(&case.checkpoint, &Device::Cpu, Train::Nothing).unwrap();
-        let tokens = Tensor::new(&case.tokens[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-        let found = plain.forward(&tokens, PlainPass::default()).unwrap();
-        check(&case, &found.flatten_all().unwrap().to_vec1::<f32>().unwrap(), "plain");
+        let found = logits(&case.checkpoint, &case.tokens, None);
+        let difference = relative_difference(&found, &case.logits.concat());
+        assert!(difference < TOLERANCE, "{}: {difference}", case.name);
     }
 }
 

@@ -7,7 +7,7 @@ use crayon_errors::Explain as _;
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::Positions;
 use crayon_kernels::{KvSlice, Mode, Threads};
-use crayon_model::{Decoder, FullMemory, KvMemory, KvType, Scratch, Step, Want};
+use crayon_model::{Decoder, KvMemory, Scratch, Step, Want};
 use crayon_pot::{KvStorage, Network, POLICIES, Pot, PotError, PotOptions, Slab};
 
 /// Every committed tiny network that has rotary positions.
@@ -94,7 +94,7 @@ fn values(memory: &dyn KvMemory, layer: usize, head: usize, dim: usize) -> Vec<V
 fn a_text_that_fits_is_read_as_with_a_full_cache() {
     for (name, decoder) in networks() {
         let tokens = tokens(&decoder, 29);
-        let mut memory = FullMemory::new(decoder.spec(), 32, KvType::F32);
+        let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
         let (pool, mut scratch) = (Threads::new(2), Scratch::new());
         let step = &mut [Step::new(&tokens, &mut memory)];
         let expected = decoder.forward(&pool, step, Want::Last, &mut scratch).unwrap().to_vec();
@@ -236,7 +236,7 @@ fn novelty_is_the_surprise_of_a_full_cache_before_anything_is_forgotten() {
     let decoder = network("qwen3");
     let tokens = tokens(&decoder, 29);
     let (pool, mut scratch) = (Threads::new(2), Scratch::new());
-    let mut memory = FullMemory::new(decoder.spec(), 32, KvType::F32);
+    let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
     let step = &mut [Step::new(&tokens, &mut memory)];
     let rows = decoder.forward(&pool, step, Want::All, &mut scratch).unwrap().to_vec();
     let mut surprise = Vec::new();

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use crayon_adapters::Lora;
 use crayon_formats::Checkpoint;
 use crayon_kernels::{Mode, Threads};
-use crayon_model::{
-    Adapter, Decoder, FullMemory, KvType, LowRankPair, Projection, Scratch, Site, Step, Want,
-};
+use crayon_model::{Adapter, Decoder, LowRankPair, Projection, Scratch, Site, Step, Want};
+use crayon_pot::{KvStorage, Slab};
 use serde_json::Value;
 
 /// The tiny network of this name.
@@ -41,7 +40,7 @@ pub(crate) fn logits(checkpoint: &Checkpoint, lora: Option<Lora>, tokens: &[u32]
 /// The same through any adapter.
 pub(crate) fn adapted(checkpoint: &Checkpoint, adapter: Option<&dyn Adapter>, tokens: &[u32]) -> Vec<f32> {
     let decoder = Decoder::open(checkpoint, Mode::Exact).unwrap();
-    let mut memory = FullMemory::new(&checkpoint.spec, tokens.len(), KvType::F32);
+    let mut memory = Slab::plain(&checkpoint.spec, tokens.len(), KvStorage::F32);
     let mut step = Step::new(tokens, &mut memory);
     step.adapter = adapter;
     let (pool, mut scratch) = (Threads::new(1), Scratch::new());

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand};
-use crayon_engine::adapters::train::Device;
 
 use super::custom::PoolServerArgs;
 use super::model::ModelArgs;
@@ -129,8 +128,8 @@ pub(crate) struct PoolTrainArgs {
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Where it is computed: cpu, or with a program built for it cuda, cuda:1 or metal
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::Cpu)]
-    pub(crate) device: Device,
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
     /// Replace the pool that is there
     #[arg(long)]
     pub(crate) force: bool,

@@ -1,7 +1,6 @@
 //! `crayon eval customize`: what a pool's blend is worth to people it was not trained for.
 
 use crayon_engine::adapters::Form;
-use crayon_engine::adapters::train::Options;
 use crayon_eval::customize::{Cell, CustomizeOptions, Customized, Method, customize};
 
 use super::watched;
@@ -31,7 +30,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
         questions: args.questions,
         temperature: args.temperature,
         form: Form::from_name(&args.form).unwrap_or_default(),
-        oracle: Options { rank: pool.rank(), rate: args.oracle_rate, ..Options::default() },
+        oracle_rate: args.oracle_rate,
         oracle_steps: args.oracle_steps,
         cells: args.cells.clone(),
         label: args.label.clone(),

@@ -11,6 +11,11 @@ mod eval_routing;
 mod long_texts;
 mod models;
 mod pool;
+#[cfg(feature = "train")]
+mod pool_train;
+#[cfg(not(feature = "train"))]
+#[path = "no_training.rs"]
+mod pool_train;
 mod pull;
 mod route;
 mod serve;

@@ -4,11 +4,11 @@
 //! within ±1.5, and A and B are weighed apart. The paper's optimiser is a mixture of Nevergrad's; ours is the (1+1) evolution
 //! strategy with the one-fifth rule.
 
-use crayon_adapters::train::{self, Sample};
-use crayon_adapters::{Form, Lora, Pool, Random, blend};
+use crayon_adapters::{Form, Lora, Pool, Random, Sample, blend};
 use crayon_engine::EngineError;
 use crayon_kernels::Threads;
-use crayon_model::frozen::FrozenDecoder;
+use crayon_train::frozen::FrozenDecoder;
+use crayon_train::pool;
 
 use crate::EvalError;
 
@@ -24,7 +24,7 @@ const PENALTY: f64 = 0.05;
 /// The pool's adapters under the best weights found.
 pub(super) fn fit(
     decoder: &FrozenDecoder,
-    pool: &Pool,
+    adapters: &Pool,
     samples: &[Sample],
     seed: u64,
     threads: &Threads,
@@ -32,15 +32,16 @@ pub(super) fn fit(
     let samples = &samples[..samples.len().min(EXAMPLES)];
     let sum = |weights: &[f64]| {
         let weights = weights.iter().map(|weight| *weight as f32);
-        let parts: Vec<(&Lora, f32)> = pool.members.iter().map(|member| &member.lora).zip(weights).collect();
+        let parts: Vec<(&Lora, f32)> =
+            adapters.members.iter().map(|member| &member.lora).zip(weights).collect();
         blend(&parts, Form::Factor, threads).map_err(EngineError::from)
     };
     let judge = |weights: &[f64]| -> Result<f64, EvalError> {
-        let loss = train::loss(decoder, &sum(weights)?, samples, threads).map_err(EngineError::from)?;
+        let loss = pool::loss(decoder, &sum(weights)?, samples, threads)?;
         let size = weights.iter().map(|weight| weight.abs()).sum::<f64>() / weights.len() as f64;
         Ok(loss + PENALTY * size)
     };
-    Ok(sum(&search(pool.members.len(), seed, judge)?)?)
+    Ok(sum(&search(adapters.members.len(), seed, judge)?)?)
 }
 
 /// The (1+1) evolution strategy from 0 on.

@@ -60,6 +60,11 @@ impl Method {
         Method::ALL.into_iter().find(|method| method.name() == name)
     }
 
+    /// Whether it needs the losses of the examples, and with them a program built with training.
+    pub const fn trains(self) -> bool {
+        matches!(self, Method::LoraHub | Method::Oracle)
+    }
+
     /// Whether its result depends on the examples.
     pub const fn looks_at_examples(self) -> bool {
         !matches!(self, Method::Base | Method::Joint | Method::Uniform | Method::Arrow)

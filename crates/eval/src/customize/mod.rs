@@ -5,8 +5,14 @@
 //! a benchmark that was stopped goes on.
 
 mod cells;
+#[cfg(feature = "train")]
 mod lorahub;
 mod methods;
+#[cfg(feature = "train")]
+mod trained;
+#[cfg(not(feature = "train"))]
+#[path = "untrained.rs"]
+mod trained;
 mod users;
 
 use std::collections::HashMap;
@@ -15,10 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crayon_adapters::train::{self, Sample};
-use crayon_adapters::{Arrow, Form, Keys, Pool, QueryEncoder, QueryMean, Stack, weights};
+use crayon_adapters::{Arrow, Form, Keys, Pool, QueryEncoder, QueryMean, Sample, Stack, weights};
 use crayon_engine::{Adapter, Engine, EngineError};
-use crayon_model::frozen::FrozenDecoder;
 use serde::Serialize;
 
 use crate::choice::{Framing, asked};
@@ -27,6 +31,7 @@ use crate::{EvalError, Progress};
 pub use cells::Cell;
 use cells::Cells;
 pub use methods::Method;
+use trained::Trainer;
 use users::User;
 
 /// What is compared.
@@ -48,8 +53,8 @@ pub struct CustomizeOptions {
     pub temperature: Option<f32>,
     /// How the blend is held.
     pub form: Form,
-    /// How an adapter is trained on a user's examples.
-    pub oracle: train::Options,
+    /// Learning rate of an adapter that is trained on a user's examples; its rank is the pool's.
+    pub oracle_rate: f64,
     /// Steps of that training.
     pub oracle_steps: usize,
     /// File with finished cells, one JSON object a line.
@@ -79,8 +84,7 @@ struct Bench<'a> {
     arrow: Arrow,
     joint: Option<Arc<Stack>>,
     encoder: QueryEncoder,
-    /// The network for training, read when first needed.
-    decoder: Option<FrozenDecoder>,
+    trainer: Trainer,
 }
 
 /// An adapter for a user and what it cost.
@@ -104,7 +108,7 @@ impl Made {
 /// Asks every user's questions after every method. Nothing is fitted to questions.
 ///
 /// # Errors
-/// When a user's file cannot be read or has too few examples, the joint adapter does not belong to the model, or `progress`
+/// When a method trains and this program was built without training, a user's file cannot be read or has too few examples, the joint adapter does not belong to the model, or `progress`
 /// stops it; finished cells are kept.
 pub fn customize(
     engine: &mut Engine,
@@ -112,6 +116,9 @@ pub fn customize(
     options: &CustomizeOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Customized, EvalError> {
+    if let Some(method) = options.methods.iter().find(|method| method.trains() && !cfg!(feature = "train")) {
+        return Err(EvalError::NoTraining { method: method.name() });
+    }
     let users = users::read(&options.users, options.questions)?;
     let mut cells = Cells::open(options.cells.as_deref())?;
     let stack = Arc::new(pool.stack(engine.spec(), engine.pool()).map_err(EngineError::from)?);
@@ -129,7 +136,7 @@ pub fn customize(
         stack,
         joint,
         encoder: engine.query_encoder()?,
-        decoder: None,
+        trainer: Trainer::default(),
     };
     let plan = options.plan(&users);
     let mut rows = Vec::with_capacity(plan.len());
@@ -245,16 +252,11 @@ impl Bench<'_> {
             Method::Blend => self.blend(engine, &self.scores(engine, examples)?)?,
             Method::LoraHub => {
                 let samples = samples(engine, &self.encoder, examples)?;
-                let decoder = decoder(&mut self.decoder, engine)?;
-                let lora = lorahub::fit(decoder, self.pool, &samples, seed, engine.pool())?;
-                lora_made(engine, lora)?
+                lora_made(engine, self.trainer.lorahub(engine, self.pool, &samples, seed)?)?
             }
             Method::Oracle => {
                 let samples = samples(engine, &self.encoder, examples)?;
-                let decoder = decoder(&mut self.decoder, engine)?;
-                let options = train::Options { seed, ..self.options.oracle.clone() };
-                let lora = train::fit(decoder, &samples, &options, self.options.oracle_steps, engine.pool());
-                lora_made(engine, lora.map_err(EngineError::from)?)?
+                lora_made(engine, self.trainer.oracle(engine, self.pool, &samples, self.options, seed)?)?
             }
         };
         made.millis = started.elapsed().as_secs_f64() * 1e3;
@@ -311,11 +313,4 @@ fn samples(engine: &Engine, encoder: &QueryEncoder, examples: &[Example]) -> Res
         samples.push(engine.sample(encoder, &example, "examples", "examples")?);
     }
     Ok(samples)
-}
-
-fn decoder<'a>(held: &'a mut Option<FrozenDecoder>, engine: &Engine) -> Result<&'a FrozenDecoder, EvalError> {
-    match held {
-        Some(decoder) => Ok(decoder),
-        None => Ok(held.insert(FrozenDecoder::open(engine.checkpoint()).map_err(EngineError::from)?)),
-    }
 }

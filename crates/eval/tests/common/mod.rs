@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crayon_engine::{Engine, Settings};
 use crayon_formats::gguf::{Array, Metadata, TensorInfo, Value, to_bytes};
 use crayon_formats::{Checkpoint, Format};
-use crayon_model::plain::{PlainDecoder, PlainPass, Train};
+use crayon_train::plain::{PlainDecoder, PlainPass, Train};
 
 pub(crate) const CONTEXT: usize = 64;
 const HIDDEN: usize = 32;

@@ -8,7 +8,7 @@ use crayon_formats::Checkpoint;
 use serde_json::Value;
 
 pub(crate) fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures")
 }
 
 /// One case: a network read by one configuration, and its expected answer.

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, RopeLayout, Spec};
+use crayon_model::rope::{Rotation, Rotations};
+use crayon_model::{ModelError, Projection, Site};
 
-use crate::ModelError;
-use crate::adapter::{Projection, Site};
-use crate::rope::{Rotation, Rotations};
+use crate::TrainError;
 
 /// Which weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct PlainDecoder {
 
 impl PlainDecoder {
     /// Reads `checkpoint` into f32 tensors on `device`.
-    pub fn open(checkpoint: &Checkpoint, device: &Device, train: Train) -> Result<PlainDecoder, ModelError> {
+    pub fn open(checkpoint: &Checkpoint, device: &Device, train: Train) -> Result<PlainDecoder, TrainError> {
         let spec = checkpoint.spec.clone();
         let mut decoder = PlainDecoder {
             parameters: BTreeMap::new(),
@@ -85,7 +85,7 @@ impl PlainDecoder {
             device: device.clone(),
             spec,
         };
-        for name in parameter_names(&decoder.spec) {
+        for (name, _) in decoder.spec.tensors() {
             let tensor = checkpoint.tensor(&name)?;
             let mut values = tensor.to_f32();
             pair_halves(&decoder.spec, &name, &tensor.shape, &mut values);
@@ -112,7 +112,7 @@ impl PlainDecoder {
     }
 
     /// Logits `[batch, rows, vocab]` of `tokens` `[batch, rows]` (u32).
-    pub fn forward(&self, tokens: &Tensor, mut pass: PlainPass<'_>) -> Result<Tensor, ModelError> {
+    pub fn forward(&self, tokens: &Tensor, mut pass: PlainPass<'_>) -> Result<Tensor, TrainError> {
         let (batch, rows) = tokens.dims2()?;
         let mut hidden = self.embed(tokens, batch, rows)?;
         let angles = self.angles(rows)?;
@@ -132,11 +132,11 @@ impl PlainDecoder {
     }
 
     fn parameter(&self, name: &str) -> &Tensor {
-        // Every name asked for is in `parameter_names`, from which the map was filled.
+        // Every name asked for is in `Spec::tensors`, from which the map was filled.
         &self.parameters[name]
     }
 
-    fn embed(&self, tokens: &Tensor, batch: usize, rows: usize) -> Result<Tensor, ModelError> {
+    fn embed(&self, tokens: &Tensor, batch: usize, rows: usize) -> Result<Tensor, TrainError> {
         let width = self.spec.hidden;
         let embedded = self.parameter("token_embd.weight").index_select(&tokens.flatten_all()?, 0)?;
         let embedded = embedded.reshape((batch, rows, width))?;
@@ -145,7 +145,9 @@ impl PlainDecoder {
             return Ok(embedded);
         }
         if rows > self.spec.context {
-            return Err(ModelError::Position { position: self.spec.context, context: self.spec.context });
+            return Err(
+                ModelError::Position { position: self.spec.context, context: self.spec.context }.into()
+            );
         }
         Ok(embedded.broadcast_add(&self.parameter("position_embd.weight").narrow(0, 0, rows)?)?)
     }
@@ -156,11 +158,11 @@ impl PlainDecoder {
         hidden: &Tensor,
         angles: &Angles,
         pass: &mut PlainPass<'_>,
-    ) -> Result<Tensor, ModelError> {
+    ) -> Result<Tensor, TrainError> {
         let spec = &self.spec;
         let (batch, rows, _) = hidden.dims3()?;
         let x = self.norm(&format!("blk.{layer}.attn_norm"), hidden)?;
-        let split = |projection, heads: usize| -> Result<Tensor, ModelError> {
+        let split = |projection, heads: usize| -> Result<Tensor, TrainError> {
             let y = self.linear(layer, projection, &x, pass)?;
             Ok(y.reshape((batch, rows, heads, spec.head_dim))?.transpose(1, 2)?.contiguous()?)
         };
@@ -193,7 +195,7 @@ impl PlainDecoder {
         self.linear(layer, Projection::O, &mixed, pass)
     }
 
-    fn mlp(&self, layer: usize, hidden: &Tensor, pass: &PlainPass<'_>) -> Result<Tensor, ModelError> {
+    fn mlp(&self, layer: usize, hidden: &Tensor, pass: &PlainPass<'_>) -> Result<Tensor, TrainError> {
         let x = self.norm(&format!("blk.{layer}.ffn_norm"), hidden)?;
         let up = self.linear(layer, Projection::Up, &x, pass)?;
         let inner = if self.spec.gated {
@@ -210,7 +212,7 @@ impl PlainDecoder {
         projection: Projection,
         x: &Tensor,
         pass: &PlainPass<'_>,
-    ) -> Result<Tensor, ModelError> {
+    ) -> Result<Tensor, TrainError> {
         let site = Site { layer, projection };
         let mut y = flat_matmul(x, self.parameter(&format!("{site}.weight")))?;
         if let Some(bias) = self.parameters.get(&format!("{site}.bias")) {
@@ -231,7 +233,7 @@ impl PlainDecoder {
     }
 
     /// Norm over the last dimension.
-    fn norm(&self, stem: &str, x: &Tensor) -> Result<Tensor, ModelError> {
+    fn norm(&self, stem: &str, x: &Tensor) -> Result<Tensor, TrainError> {
         let weight = self.parameter(&format!("{stem}.weight"));
         Ok(match self.spec.norm {
             Norm::Rms { eps } => {
@@ -249,7 +251,7 @@ impl PlainDecoder {
         })
     }
 
-    fn maybe_norm(&self, stem: &str, x: Tensor) -> Result<Tensor, ModelError> {
+    fn maybe_norm(&self, stem: &str, x: Tensor) -> Result<Tensor, TrainError> {
         if self.spec.post_norms { self.norm(stem, &x) } else { Ok(x) }
     }
 
@@ -352,45 +354,9 @@ fn softcap(x: &Tensor, cap: f32) -> Candle<Tensor> {
     (x / f64::from(cap))?.tanh()? * f64::from(cap)
 }
 
-/// Canonical names of every parameter a network of `spec` has.
-pub fn parameter_names(spec: &Spec) -> Vec<String> {
-    let layer_norm = matches!(spec.norm, Norm::Layer { .. });
-    let mut names = vec!["token_embd.weight".to_string()];
-    let mut push = |name: String, bias: bool| {
-        if bias {
-            names.push(format!("{name}.bias"));
-        }
-        names.push(format!("{name}.weight"));
-    };
-    if spec.positions == Positions::Learned {
-        push("position_embd".to_string(), false);
-    }
-    for layer in 0..spec.layers {
-        let mut norms = vec!["attn_norm", "ffn_norm"];
-        if spec.post_norms {
-            norms.extend(["post_attention_norm", "post_ffw_norm"]);
-        }
-        for norm in norms {
-            push(format!("blk.{layer}.{norm}"), layer_norm);
-        }
-        if spec.qk_norm {
-            push(format!("blk.{layer}.attn_q_norm"), false);
-            push(format!("blk.{layer}.attn_k_norm"), false);
-        }
-        for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(spec)) {
-            push(Site { layer, projection }.to_string(), projection.has_bias(spec));
-        }
-    }
-    push("output_norm".to_string(), layer_norm);
-    if !spec.tied {
-        push("output".to_string(), false);
-    }
-    names
-}
-
 /// Mean cross-entropy in nats of `targets` `[batch, rows]` (u32) under `logits` `[batch, rows, vocab]`, weighted
 /// by `weights` `[batch, rows]`; rows of weight 0 do not count.
-pub fn cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor, ModelError> {
+pub fn cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor, TrainError> {
     let log_probabilities = candle_nn::ops::log_softmax(logits, D::Minus1)?;
     let picked = log_probabilities.gather(&targets.unsqueeze(D::Minus1)?, D::Minus1)?.squeeze(D::Minus1)?;
     let weights = weights.to_dtype(DType::F32)?;

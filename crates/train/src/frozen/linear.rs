@@ -4,7 +4,7 @@ use crayon_formats::Checkpoint;
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul, ops};
 
-use crate::{ModelError, plain};
+use crate::{TrainError, plain};
 
 /// `y = x Wᵀ + b`. The weight stands twice, once for each way, because products run along rows.
 pub(super) struct Linear {
@@ -19,7 +19,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// The layer called `stem` in the checkpoint, with rows of queries and keys in the order of halves.
-    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, bias: bool) -> Result<Linear, ModelError> {
+    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, bias: bool) -> Result<Linear, TrainError> {
         let weight = parameter(checkpoint, &format!("{stem}.weight"))?;
         let bias = bias.then(|| parameter(checkpoint, &format!("{stem}.bias"))).transpose()?;
         let tensor = checkpoint.tensor(&format!("{stem}.weight"))?;
@@ -53,7 +53,7 @@ impl Linear {
 }
 
 /// Values of a parameter, with rows of queries and keys in the order of halves.
-pub(super) fn parameter(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, ModelError> {
+pub(super) fn parameter(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>, TrainError> {
     let spec: &Spec = &checkpoint.spec;
     let tensor = checkpoint.tensor(name)?;
     let mut values = tensor.to_f32();

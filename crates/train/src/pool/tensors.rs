@@ -1,5 +1,5 @@
 //! The passes of a training with candle's tensors, for a GPU; on a CPU the slices of
-//! [`FrozenDecoder`](crayon_model::frozen::FrozenDecoder) are several times faster.
+//! [`FrozenDecoder`](crate::frozen::FrozenDecoder) are several times faster.
 //!
 //! The frozen weights stay on the device. A and B go there anew for every pass and their gradients come back: a few
 //! megabytes, so that one optimiser and one kept state serve every device.
@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device as Candle, Result as CandleResult, Tensor, Var};
-use crayon_errors::{Setting, phrase};
+use crayon_adapters::Sample;
 use crayon_formats::Checkpoint;
-use crayon_model::frozen::Loss;
-use crayon_model::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy, flat_matmul};
-use crayon_model::{ModelError, Site};
+use crayon_model::Site;
 
-use super::{Device, Sample, Soft};
-use crate::AdapterError;
+use super::soft::Soft;
+use crate::frozen::Loss;
+use crate::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy, flat_matmul};
+use crate::{Device, TrainError};
 
 /// The frozen network on a device.
 pub(super) struct TensorModel {
@@ -23,7 +23,7 @@ pub(super) struct TensorModel {
 }
 
 /// A `[adapters * rank, in]` and B `[out, adapters * rank]` of every place, for one pass.
-struct Beside {
+struct DevicePairs {
     pairs: BTreeMap<Site, (Var, Var)>,
     /// Weights and scale of the inner values, `[batch, 1, adapters * rank]`.
     gains: Tensor,
@@ -34,24 +34,8 @@ impl TensorModel {
     ///
     /// # Errors
     /// When a tensor is damaged, or this program or machine has no such device.
-    pub(super) fn open(checkpoint: &Checkpoint, device: Device) -> Result<TensorModel, AdapterError> {
-        let found = match device {
-            Device::Cpu => Ok(Candle::Cpu),
-            Device::Cuda(number) => Candle::new_cuda(number),
-            Device::Metal(number) => Candle::new_metal(number),
-        };
-        let device = found.map_err(|error| {
-            let what =
-                format!("no device {device}: {}", error.to_string().lines().next().unwrap_or_default());
-            AdapterError::unusable(
-                what,
-                phrase![
-                    "leave ",
-                    Setting::Device,
-                    " out, or build the program with its feature cuda (or metal) on a machine that has one"
-                ],
-            )
-        })?;
+    pub(super) fn open(checkpoint: &Checkpoint, device: Device) -> Result<TensorModel, TrainError> {
+        let device = device.open()?;
         Ok(TensorModel { decoder: PlainDecoder::open(checkpoint, &device, Train::Nothing)?, device })
     }
 
@@ -61,15 +45,15 @@ impl TensorModel {
         soft: &mut Soft,
         samples: &[(&Sample, Vec<f32>)],
         learn: bool,
-    ) -> Result<Loss, ModelError> {
+    ) -> Result<Loss, TrainError> {
         let count: usize = samples.iter().map(|(sample, _)| sample.answer.len()).sum();
         if samples.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
         }
         soft.set_shares(samples.iter().map(|(_, shares)| (&shares[..], 1)));
         let [tokens, targets, weights] = self.batch(samples)?;
-        let beside = self.beside(soft, samples.len())?;
-        let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&beside), tap: None })?;
+        let adapter = self.pairs(soft, samples.len())?;
+        let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&adapter), tap: None })?;
         let mean = cross_entropy(&logits, &targets, &weights)?;
         let sum = f64::from(mean.to_scalar::<f32>()?) * count as f64;
         if learn {
@@ -78,7 +62,7 @@ impl TensorModel {
                 Some(gradient) => gradient.flatten_all()?.to_vec1(),
                 None => Ok(vec![0.0; variable.elem_count()]),
             };
-            for (site, (a, b)) in &beside.pairs {
+            for (site, (a, b)) in &adapter.pairs {
                 soft.set_gradients(*site, of(a)?, of(b)?);
             }
         }
@@ -110,7 +94,7 @@ impl TensorModel {
         ])
     }
 
-    fn beside(&self, soft: &Soft, batch: usize) -> CandleResult<Beside> {
+    fn pairs(&self, soft: &Soft, batch: usize) -> CandleResult<DevicePairs> {
         let (inner, gains) = soft.gains();
         let gains = Tensor::from_slice(gains, (batch, 1, inner), &self.device)?;
         let mut pairs = BTreeMap::new();
@@ -121,11 +105,11 @@ impl TensorModel {
             let pair = (variable(a, inner, a.len() / inner)?, variable(b, b.len() / inner, inner)?);
             pairs.insert(site, pair);
         }
-        Ok(Beside { pairs, gains })
+        Ok(DevicePairs { pairs, gains })
     }
 }
 
-impl PlainAdapter for Beside {
+impl PlainAdapter for DevicePairs {
     fn delta(&self, site: Site, x: &Tensor) -> CandleResult<Option<Tensor>> {
         let Some((a, b)) = self.pairs.get(&site) else { return Ok(None) };
         let inner = flat_matmul(x, a)?.broadcast_mul(&self.gains)?;
@@ -139,10 +123,12 @@ mod tests {
 
     use crayon_kernels::Threads;
     use crayon_model::Projection;
-    use crayon_model::frozen::FrozenDecoder;
 
-    use super::super::{Model, Options};
+    use super::super::TrainOptions;
+    use super::super::network::Model;
     use super::*;
+    use crate::Trainable as _;
+    use crate::frozen::FrozenDecoder;
 
     fn difference(a: &[f32], b: &[f32]) -> f32 {
         let scale = b.iter().fold(1e-6f32, |largest, value| largest.max(value.abs()));
@@ -154,8 +140,12 @@ mod tests {
         for name in ["llama", "gemma2"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures").join(name);
             let checkpoint = Checkpoint::open(&folder).unwrap();
-            let options =
-                Options { adapters: 2, rank: 3, targets: Projection::ALL.to_vec(), ..Options::default() };
+            let options = TrainOptions {
+                adapters: 2,
+                rank: 3,
+                targets: Projection::ALL.to_vec(),
+                ..TrainOptions::default()
+            };
             let sample = |seed: u32, prompt: u32, answer: u32| Sample {
                 prompt: (0..prompt).map(|i| 1 + (seed * 7 + i * 5) % 50).collect(),
                 answer: (0..answer).map(|i| 2 + (seed * 3 + i) % 40).collect(),
@@ -169,12 +159,18 @@ mod tests {
             let learned = |model: &Model<'_>| {
                 let mut soft = Soft::new(&checkpoint.spec, &options);
                 // B is zero at first, and with it the gradient of A.
-                for (at, variable) in soft.variables_mut().enumerate() {
+                for (at, variable) in soft.variables_mut().into_iter().enumerate() {
                     let wave = |(i, value): (usize, &mut f32)| *value += 0.02 * ((i * 13 + at) as f32).sin();
                     variable.values.iter_mut().enumerate().for_each(wave);
                 }
                 let loss = model.pass(&mut soft, &batch, true).unwrap();
-                (loss, soft.variables().map(|variable| variable.gradient.clone()).collect::<Vec<_>>())
+                (
+                    loss,
+                    soft.variables()
+                        .into_iter()
+                        .map(|variable| variable.gradient.clone())
+                        .collect::<Vec<_>>(),
+                )
             };
             let threads = Threads::new(1);
             let slices = FrozenDecoder::open(&checkpoint).unwrap();

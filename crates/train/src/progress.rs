@@ -9,7 +9,7 @@ pub struct Progress {
     pub steps: usize,
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Loss of the last batch, in nats a token.
+    /// Loss of the last batch; for language models in nats a token.
     pub loss: f32,
     /// Loss of the held-out examples, after the last step of an epoch.
     pub validation: Option<f32>,
@@ -19,7 +19,7 @@ pub struct Progress {
 
 /// What a training came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Report {
+pub struct TrainSummary {
     /// Examples it learned from.
     pub examples: usize,
     /// Examples held out.
@@ -28,8 +28,8 @@ pub struct Report {
     pub steps: usize,
     /// Steps of earlier runs.
     pub resumed: usize,
-    /// Loss of the held-out examples before the first step, in nats a token.
+    /// Loss of the held-out examples before the first step; for language models in nats a token.
     pub loss_before: f32,
-    /// The best after an epoch; the pool is from then.
+    /// The best after an epoch; the result is from then.
     pub loss: f32,
 }

@@ -1,5 +1,6 @@
 //! The frozen form against the plain one: the same loss and the same gradients of what stands beside, on every family.
 
+#[path = "../../model/tests/common/mod.rs"]
 mod common;
 
 use std::collections::BTreeMap;
@@ -8,9 +9,10 @@ use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
 use crayon_formats::spec::Spec;
 use crayon_kernels::Threads;
-use crayon_model::frozen::{Beside, FrozenDecoder, Sequence, product, transpose};
-use crayon_model::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 use crayon_model::{ModelError, Projection, Site};
+use crayon_train::TrainError;
+use crayon_train::frozen::{FrozenDecoder, Sequence, TrainableAdapter, product, transpose};
+use crayon_train::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 
 const RANK: usize = 3;
 const SCALE: f32 = 0.7;
@@ -53,7 +55,7 @@ impl Pairs {
     }
 }
 
-impl Beside for Pairs {
+impl TrainableAdapter for Pairs {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let pair = &self.0[&site];
         let inner = product(threads, x, rows, x.len() / rows, &pair.a, RANK);
@@ -99,7 +101,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
 
         let device = Device::Cpu;
         let plain = PlainDecoder::open(&case.checkpoint, &device, Train::Nothing).unwrap();
-        let mut beside = PlainLowRank::default();
+        let mut adapter = PlainLowRank::default();
         let mut variables: BTreeMap<Site, (Var, Var)> = BTreeMap::new();
         for (site, pair) in &pairs.0 {
             let (input, output) = site.projection.size(spec);
@@ -107,7 +109,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
                 Var::from_tensor(&Tensor::from_vec(values.clone(), shape, &device).unwrap()).unwrap()
             };
             let (a, b) = (var(&pair.a, (RANK, input)), var(&pair.b, (output, RANK)));
-            beside.insert(*site, a.clone(), b.clone(), f64::from(SCALE));
+            adapter.insert(*site, a.clone(), b.clone(), f64::from(SCALE));
             variables.insert(*site, (a, b));
         }
         // One text at a time: the plain form would have to pad.
@@ -118,7 +120,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
             let targets = Tensor::from_vec(tokens[1..].to_vec(), (1, count), device).unwrap();
             let weights: Vec<f32> = (1..=count).map(|at| f32::from(u8::from(at >= answer))).collect();
             let weights = Tensor::from_vec(weights, (1, count), device).unwrap();
-            let pass = PlainPass { adapter: Some(&beside), tap: None };
+            let pass = PlainPass { adapter: Some(&adapter), tap: None };
             let logits = plain.forward(&input, pass).unwrap();
             let part = cross_entropy(&logits, &targets, &weights).unwrap();
             let part = (part * (tokens.len() - answer) as f64).unwrap();
@@ -158,8 +160,8 @@ fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
         (loss, gradients)
     };
     assert_eq!(loss(&[one, other], 1), loss(&[one, other], 3));
-    let (alone, beside, both) = (loss(&[one], 1).0, loss(&[other], 1).0, loss(&[one, other], 1).0);
-    assert!((alone.sum + beside.sum - both.sum).abs() < 1e-4 && both.tokens == alone.tokens + beside.tokens);
+    let (alone, other, both) = (loss(&[one], 1).0, loss(&[other], 1).0, loss(&[one, other], 1).0);
+    assert!((alone.sum + other.sum - both.sum).abs() < 1e-4 && both.tokens == alone.tokens + other.tokens);
 }
 
 #[test]
@@ -171,8 +173,10 @@ fn what_cannot_be_read_is_refused() {
         let sequences = [Sequence { tokens, answer }];
         decoder.loss(&sequences, &mut Pairs::new(&case.checkpoint.spec), false, &Threads::new(1)).unwrap_err()
     };
-    assert!(matches!(fail(&[1, vocab, 2], 1), ModelError::Token { id, .. } if id == vocab));
-    assert!(matches!(fail(&[1, 2, 3], 3), ModelError::NothingPredicted { .. }));
-    assert!(matches!(fail(&[1, 2, 3], 0), ModelError::NothingPredicted { .. }));
-    assert!(matches!(fail(&[], 1), ModelError::NothingPredicted { .. }));
+    assert!(
+        matches!(fail(&[1, vocab, 2], 1), TrainError::Model(ModelError::Token { id, .. }) if id == vocab)
+    );
+    assert!(matches!(fail(&[1, 2, 3], 3), TrainError::NothingPredicted { .. }));
+    assert!(matches!(fail(&[1, 2, 3], 0), TrainError::NothingPredicted { .. }));
+    assert!(matches!(fail(&[], 1), TrainError::NothingPredicted { .. }));
 }

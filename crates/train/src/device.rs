@@ -1,7 +1,9 @@
-//! Where a pool is trained.
+//! Where a training is computed.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::TrainError;
 
 /// A processor that trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,24 @@ pub enum Device {
     Cuda(usize),
     /// An Apple GPU by its number; needs the feature `metal`.
     Metal(usize),
+}
+
+impl Device {
+    /// The tensor library's handle of it.
+    ///
+    /// # Errors
+    /// When this program or machine has no such device.
+    pub fn open(self) -> Result<candle_core::Device, TrainError> {
+        let found = match self {
+            Device::Cpu => Ok(candle_core::Device::Cpu),
+            Device::Cuda(number) => candle_core::Device::new_cuda(number),
+            Device::Metal(number) => candle_core::Device::new_metal(number),
+        };
+        found.map_err(|error| {
+            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            TrainError::NoDevice { device: self, reason }
+        })
+    }
 }
 
 impl fmt::Display for Device {

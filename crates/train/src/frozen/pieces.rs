@@ -4,10 +4,10 @@ use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm};
-use crayon_kernels::ops::{self, Act};
+use crayon_kernels::ops;
 
 use super::linear::parameter;
-use crate::ModelError;
+use crate::TrainError;
 
 /// A norm over rows of `weight.len()` values.
 pub(super) struct RowNorm {
@@ -17,7 +17,7 @@ pub(super) struct RowNorm {
 }
 
 impl RowNorm {
-    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, kind: Norm) -> Result<RowNorm, ModelError> {
+    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, kind: Norm) -> Result<RowNorm, TrainError> {
         let bias = match kind {
             Norm::Layer { .. } => Some(parameter(checkpoint, &format!("{stem}.bias"))?),
             Norm::Rms { .. } => None,
@@ -59,15 +59,6 @@ impl RowNorm {
     }
 }
 
-/// The activation that `crayon_kernels` computes.
-pub(super) fn act(activation: Activation) -> Act {
-    match activation {
-        Activation::Silu => Act::Silu,
-        Activation::GeluTanh => Act::GeluTanh,
-        Activation::Gelu => Act::Gelu,
-    }
-}
-
 /// Derivative at `x`, given the activation's `value` there.
 pub(super) fn slope(activation: Activation, x: f32, value: f32) -> f32 {
     /// `1 / sqrt(2 pi)`.
@@ -104,6 +95,8 @@ pub(super) fn cross_entropy(logits: &mut [f32], targets: &[u32], share: f32) -> 
 
 #[cfg(test)]
 mod tests {
+    use crayon_model::act;
+
     use super::*;
 
     #[test]

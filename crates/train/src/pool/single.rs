@@ -1,14 +1,13 @@
 //! One adapter, for one person: trained on their examples, or judged by them.
 
+use crayon_adapters::{Lora, Random, Sample};
 use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
-use crayon_model::frozen::{Beside, FrozenDecoder, product};
 
-use super::optimiser::Adam;
-use super::state::State;
-use super::{Options, Sample, Soft, pass};
-use crate::Random;
-use crate::{AdapterError, Lora};
+use super::network::pass;
+use super::{Soft, TrainOptions};
+use crate::frozen::{FrozenDecoder, TrainableAdapter, product};
+use crate::{Schedule, State, TrainError, Trainable as _};
 
 /// Trains one adapter on `samples` in `steps` steps. Of `options` rank, alpha, targets, batch, rate and seed count.
 ///
@@ -17,18 +16,18 @@ use crate::{AdapterError, Lora};
 pub fn fit(
     decoder: &FrozenDecoder,
     samples: &[Sample],
-    options: &Options,
+    options: &TrainOptions,
     steps: usize,
     threads: &Threads,
-) -> Result<Lora, AdapterError> {
-    let options = Options { adapters: 1, ..options.clone() };
+) -> Result<Lora, TrainError> {
+    let options = TrainOptions { adapters: 1, ..options.clone() };
     options.check()?;
     if samples.is_empty() {
-        return Err(AdapterError::unusable("there are no examples to learn from", "give at least one"));
+        return Err(TrainError::unusable("there are no examples to learn from", "give at least one".into()));
     }
     let mut soft = Soft::new(decoder.spec(), &options);
     let mut state = State::new(&soft);
-    let mut adam = Adam::new(options.rate, steps);
+    let schedule = Schedule::new(options.rate, steps);
     let mut waiting: Vec<usize> = Vec::new();
     while state.step < steps {
         // Every example once before one comes again.
@@ -42,7 +41,7 @@ pub fn fit(
         let rows = |sample: &&Sample| sample.prompt.len() + sample.answer.len() - 1;
         soft.set_shares(batch.iter().map(|sample| (&[1.0][..], rows(sample))));
         pass(decoder, &mut soft, &batch, true, threads)?;
-        adam.step(&mut soft, &mut state);
+        state.adam.step(&mut soft, schedule.at(state.step), state.step);
         state.step += 1;
     }
     let pairs = soft.split(&soft.values(), &options).into_iter().next().unwrap_or_default();
@@ -58,7 +57,7 @@ pub fn loss(
     lora: &Lora,
     samples: &[Sample],
     threads: &Threads,
-) -> Result<f64, AdapterError> {
+) -> Result<f64, TrainError> {
     let samples: Vec<&Sample> = samples.iter().collect();
     Ok(pass(decoder, &mut Fixed(lora), &samples, false, threads)?.mean())
 }
@@ -66,7 +65,7 @@ pub fn loss(
 /// An adapter that does not learn.
 struct Fixed<'a>(&'a Lora);
 
-impl Beside for Fixed<'_> {
+impl TrainableAdapter for Fixed<'_> {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.0.pairs.get(&site) else { return };
         let mut inner = product(threads, x, rows, x.len() / rows, &pair.a, pair.rank);

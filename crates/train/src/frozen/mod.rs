@@ -1,7 +1,7 @@
 //! The decoder on slices with fixed weights, and the way back to what is trained beside them.
 //!
 //! A tensor library with automatic gradients computes those of the fixed weights too, pads sequences to one length and makes
-//! logits of every position. Here nothing learns but what a [`Beside`] holds: the way back goes through activations alone,
+//! logits of every position. Here nothing learns but what a [`TrainableAdapter`] holds: the way back goes through activations alone,
 //! sequences stand one behind another without padding, and logits are made where a token is predicted. Tested against
 //! [`plain::PlainDecoder`](crate::plain::PlainDecoder) on every family.
 //!
@@ -17,16 +17,17 @@ use std::ops::Range;
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, Spec};
 use crayon_kernels::{Threads, ops};
+use crayon_model::rope::Rotations;
+use crayon_model::{ModelError, Projection, Site, act};
 
-use crate::rope::Rotations;
-use crate::{ModelError, Projection, Site};
+use crate::TrainError;
 use attention::{Angles, Attention};
 use linear::{Linear, parameter};
 pub use linear::{product, transpose};
-use pieces::{RowNorm, act, cross_entropy, slope};
+use pieces::{RowNorm, cross_entropy, slope};
 
-/// Something trained beside fixed linear layers.
-pub trait Beside {
+/// Something trained beside fixed linear layers: a LoRA, say.
+pub trait TrainableAdapter {
     /// Adds its part to `y` `[rows, out]` at `site` for input `x` `[rows, in]`.
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads);
 
@@ -123,7 +124,7 @@ impl FrozenDecoder {
     ///
     /// # Errors
     /// When a tensor is missing or damaged.
-    pub fn open(checkpoint: &Checkpoint) -> Result<FrozenDecoder, ModelError> {
+    pub fn open(checkpoint: &Checkpoint) -> Result<FrozenDecoder, TrainError> {
         let spec = checkpoint.spec.clone();
         let norm = |stem: String| RowNorm::open(checkpoint, &stem, spec.norm);
         let head_norm = |stem: String| {
@@ -168,7 +169,7 @@ impl FrozenDecoder {
         &self.spec
     }
 
-    /// Loss of the answers of `sequences` with `beside` taking part. With `learn`, the gradient of the mean over all predicted
+    /// Loss of the answers of `sequences` with `adapter` taking part. With `learn`, the gradient of the mean over all predicted
     /// tokens goes back to it.
     ///
     /// # Errors
@@ -176,10 +177,10 @@ impl FrozenDecoder {
     pub fn loss(
         &self,
         sequences: &[Sequence<'_>],
-        beside: &mut dyn Beside,
+        adapter: &mut dyn TrainableAdapter,
         learn: bool,
         threads: &Threads,
-    ) -> Result<Loss, ModelError> {
+    ) -> Result<Loss, TrainError> {
         if sequences.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
         }
@@ -187,7 +188,7 @@ impl FrozenDecoder {
         let mut hidden = self.embed(sequences);
         let mut traces = Vec::with_capacity(self.layers.len());
         for number in 0..self.layers.len() {
-            let trace = self.layer(number, hidden, &rows, beside, threads);
+            let trace = self.layer(number, hidden, &rows, adapter, threads);
             hidden = trace.middle.clone();
             ops::add(&mut hidden, &self.expanded(number, &trace));
             traces.push(trace);
@@ -228,29 +229,29 @@ impl FrozenDecoder {
             hidden[row * width..(row + 1) * width].copy_from_slice(gradient);
         }
         for (number, trace) in traces.iter().enumerate().rev() {
-            self.layer_back(number, trace, &mut hidden, &rows, beside, threads);
+            self.layer_back(number, trace, &mut hidden, &rows, adapter, threads);
         }
         Ok(loss)
     }
 
-    fn rows(&self, sequences: &[Sequence<'_>]) -> Result<Rows, ModelError> {
+    fn rows(&self, sequences: &[Sequence<'_>]) -> Result<Rows, TrainError> {
         let (vocab, context) = (self.spec.vocab, self.spec.context);
         let mut spans = Vec::with_capacity(sequences.len());
         let mut count = 0;
         for sequence in sequences {
             if let Some(&id) = sequence.tokens.iter().find(|id| **id as usize >= vocab) {
-                return Err(ModelError::Token { id, vocab });
+                return Err(ModelError::Token { id, vocab }.into());
             }
             // The last token is predicted, not read.
             let length = sequence.tokens.len().saturating_sub(1);
             if sequence.answer == 0 || sequence.answer > length {
-                return Err(ModelError::NothingPredicted {
+                return Err(TrainError::NothingPredicted {
                     tokens: sequence.tokens.len(),
                     answer: sequence.answer,
                 });
             }
             if self.positions.is_some() && length > context {
-                return Err(ModelError::Position { position: context, context });
+                return Err(ModelError::Position { position: context, context }.into());
             }
             spans.push(count..count + length);
             count += length;
@@ -307,13 +308,13 @@ impl FrozenDecoder {
         number: usize,
         hidden: Vec<f32>,
         rows: &Rows,
-        beside: &mut dyn Beside,
+        adapter: &mut dyn TrainableAdapter,
         threads: &Threads,
     ) -> Trace {
         let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
         let mut linear = |projection: Projection, x: &[f32]| {
             let mut y = layer.linear[&projection].forward(x, count, threads);
-            beside.forward(Site { layer: number, projection }, x, count, &mut y, threads);
+            adapter.forward(Site { layer: number, projection }, x, count, &mut y, threads);
             y
         };
         let normed = layer.attention_norm.forward(&hidden);
@@ -377,14 +378,14 @@ impl FrozenDecoder {
         trace: &Trace,
         hidden: &mut [f32],
         rows: &Rows,
-        beside: &mut dyn Beside,
+        adapter: &mut dyn TrainableAdapter,
         threads: &Threads,
     ) {
         let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
         let mut linear = |projection: Projection, x: &[f32], gradient: &[f32]| {
             let mut x_gradient = layer.linear[&projection].backward(gradient, count, threads);
             let site = Site { layer: number, projection };
-            beside.backward(site, x, gradient, count, &mut x_gradient, threads);
+            adapter.backward(site, x, gradient, count, &mut x_gradient, threads);
             x_gradient
         };
         let mut gradient = hidden.to_vec();

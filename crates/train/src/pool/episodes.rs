@@ -7,10 +7,9 @@
 
 use std::collections::HashMap;
 
-use super::{Options, Sample};
-use crate::Random;
-use crate::keys::weights;
-use crate::{Keys, QueryMean};
+use crayon_adapters::{Keys, QueryMean, Random, Sample, weights};
+
+use super::TrainOptions;
 
 /// Draws the weights of training examples.
 pub(super) struct Episodes<'a> {
@@ -24,7 +23,12 @@ pub(super) struct Episodes<'a> {
 
 impl<'a> Episodes<'a> {
     /// Of `learning`, the examples that train.
-    pub(super) fn new(keys: &'a Keys, samples: &'a [Sample], learning: &[usize], options: &Options) -> Self {
+    pub(super) fn new(
+        keys: &'a Keys,
+        samples: &'a [Sample],
+        learning: &[usize],
+        options: &TrainOptions,
+    ) -> Self {
         let mut tasks = HashMap::<&str, Vec<usize>>::new();
         for &at in learning {
             tasks.entry(&samples[at].task).or_default().push(at);
@@ -62,11 +66,11 @@ mod tests {
     #[test]
     fn alone_an_example_has_the_weights_of_its_own_query() {
         let (keys, samples) = (keys(), [sample("a", [1.0, 0.8]), sample("a", [0.0, 1.0])]);
-        let options = Options { episode: 1, ..Options::default() };
+        let options = TrainOptions { episode: 1, ..TrainOptions::default() };
         let soft = Episodes::new(&keys, &samples, &[0, 1], &options).shares(0, &mut Random::new(0, 0));
         assert_eq!(soft, weights(&keys.scores(&keys.centre(&samples[0].query)), options.temperature));
         assert!(soft[0] > soft[1] && soft[1] > 0.0 && (soft[0] + soft[1] - 1.0).abs() < 1e-6);
-        let options = Options { hard: true, ..options };
+        let options = TrainOptions { hard: true, ..options };
         let hard = Episodes::new(&keys, &samples, &[0, 1], &options).shares(0, &mut Random::new(0, 0));
         assert_eq!(hard, [1.0, 0.0]);
     }
@@ -78,7 +82,7 @@ mod tests {
         samples.extend(vec![sample("a", [0.0, 1.0]); 20]);
         samples.extend(vec![sample("b", [-1.0, 0.0]); 20]);
         let all: Vec<usize> = (0..samples.len()).collect();
-        let options = Options { episode: 16, ..Options::default() };
+        let options = TrainOptions { episode: 16, ..TrainOptions::default() };
         let episodes = Episodes::new(&keys, &samples, &all, &options);
         let mut random = Random::new(3, 0);
         let drawn: Vec<Vec<f32>> = (0..200).map(|_| episodes.shares(0, &mut random)).collect();

@@ -2,25 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crayon_adapters::Random;
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Threads, ops};
-use crayon_model::frozen::{Beside, product, transpose};
 use crayon_model::{LowRankPair, Site};
 
-use super::Options;
-use crate::Random;
-
-/// Values that learn, and their gradient.
-pub(super) struct Variable {
-    pub(super) values: Vec<f32>,
-    pub(super) gradient: Vec<f32>,
-}
-
-impl Variable {
-    fn new(values: Vec<f32>) -> Variable {
-        Variable { gradient: vec![0.0; values.len()], values }
-    }
-}
+use super::TrainOptions;
+use crate::frozen::{TrainableAdapter, product, transpose};
+use crate::{Trainable, Variable};
 
 /// A `[adapters * rank, in]` and B `[out, adapters * rank]` of one place.
 struct Pair {
@@ -42,7 +31,7 @@ pub(super) struct Soft {
 
 impl Soft {
     /// A drawn as PEFT draws it (uniform within `1 / sqrt(in)`), B zero: the untrained pool changes nothing.
-    pub(super) fn new(spec: &Spec, options: &Options) -> Soft {
+    pub(super) fn new(spec: &Spec, options: &TrainOptions) -> Soft {
         let mut pairs = BTreeMap::new();
         let inner = options.adapters * options.rank;
         for layer in 0..spec.layers {
@@ -92,23 +81,12 @@ impl Soft {
         }
     }
 
-    /// All variables in a fixed order.
-    pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
-        self.pairs.values().flat_map(|pair| [&pair.a, &pair.b])
-    }
-
-    /// The same, to change them.
-    pub(super) fn variables_mut(&mut self) -> impl Iterator<Item = &mut Variable> {
-        self.pairs.values_mut().flat_map(|pair| [&mut pair.a, &mut pair.b])
-    }
-
-    /// Values of all variables in that order.
-    pub(super) fn values(&self) -> Vec<Vec<f32>> {
-        self.variables().map(|variable| variable.values.clone()).collect()
-    }
-
     /// The single adapters in `values`.
-    pub(super) fn split(&self, values: &[Vec<f32>], options: &Options) -> Vec<BTreeMap<Site, LowRankPair>> {
+    pub(super) fn split(
+        &self,
+        values: &[Vec<f32>],
+        options: &TrainOptions,
+    ) -> Vec<BTreeMap<Site, LowRankPair>> {
         let (rank, inner) = (options.rank, self.inner);
         let single = |n: usize| {
             let pairs = self.pairs.keys().zip(values.chunks_exact(2)).map(|(site, pair)| {
@@ -127,7 +105,17 @@ fn multiply(values: &mut [f32], factors: &[f32]) {
     values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
 }
 
-impl Beside for Soft {
+impl Trainable for Soft {
+    fn variables(&self) -> Vec<&Variable> {
+        self.pairs.values().flat_map(|pair| [&pair.a, &pair.b]).collect()
+    }
+
+    fn variables_mut(&mut self) -> Vec<&mut Variable> {
+        self.pairs.values_mut().flat_map(|pair| [&mut pair.a, &mut pair.b]).collect()
+    }
+}
+
+impl TrainableAdapter for Soft {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
         let (input, output) = (x.len() / rows, y.len() / rows);

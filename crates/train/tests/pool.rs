@@ -1,15 +1,17 @@
 //! Training a pool: it learns, it is repeatable, it goes on after a stop, and nothing but A and B moves.
 
+#[path = "../../adapters/tests/common/mod.rs"]
 mod common;
 
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::train::{Options, Progress, Sample, fit, loss, train};
-use crayon_adapters::{AdapterError, Form, Lora, Pool, QueryEncoder};
+use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample};
 use crayon_errors::Explain as _;
 use crayon_kernels::Threads;
-use crayon_model::frozen::FrozenDecoder;
+use crayon_train::frozen::FrozenDecoder;
+use crayon_train::pool::{TrainOptions, fit, loss, train};
+use crayon_train::{Progress, TrainError};
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
 fn samples(count: usize) -> Vec<Sample> {
@@ -26,8 +28,8 @@ fn samples(count: usize) -> Vec<Sample> {
         .collect()
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> TrainOptions {
+    TrainOptions {
         adapters: 2,
         rank: 2,
         alpha: 8.0,
@@ -35,7 +37,7 @@ fn options() -> Options {
         batch: 4,
         rate: 2e-2,
         keep_every: 3,
-        ..Options::default()
+        ..TrainOptions::default()
     }
 }
 
@@ -83,7 +85,7 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
     let checkpoint = base("llama");
     let samples = samples(24);
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = Options { epochs: 3, ..options() };
+    let options = TrainOptions { epochs: 3, ..options() };
     let (expected, _) =
         train(&checkpoint, "llama", &samples, &options, whole.path(), &Threads::new(1), &mut go).unwrap();
     // Twice stopped, once in the middle of an epoch.
@@ -95,7 +97,7 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
         let error =
             train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut until)
                 .unwrap_err();
-        assert!(matches!(error, AdapterError::Stopped));
+        assert!(matches!(error, TrainError::Stopped));
     }
     let (pool, report) =
         train(&checkpoint, "llama", &samples, &options, broken.path(), &Threads::new(2), &mut go).unwrap();
@@ -103,7 +105,7 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
     assert_eq!(bytes(&pool), bytes(&expected));
     assert_eq!(pool.keys, expected.keys);
     // Other options do not go on from there.
-    let other = Options { seed: 1, ..options };
+    let other = TrainOptions { seed: 1, ..options };
     let (_, report) =
         train(&checkpoint, "llama", &samples, &other, broken.path(), &Threads::new(2), &mut go).unwrap();
     assert_eq!(report.resumed, 0);
@@ -112,7 +114,7 @@ fn a_stopped_training_goes_on_to_the_same_pool() {
 #[test]
 fn the_hard_variant_keeps_tasks_apart() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
-    let options = Options { hard: true, epochs: 4, ..options() };
+    let options = TrainOptions { hard: true, epochs: 4, ..options() };
     let (pool, report) =
         train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(2), &mut go)
             .unwrap();
@@ -126,16 +128,16 @@ fn the_hard_variant_keeps_tasks_apart() {
 #[test]
 fn options_and_data_that_cannot_be_used_are_refused() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
-    let check = |options: Options, count: usize, expected: &str| {
+    let check = |options: TrainOptions, count: usize, expected: &str| {
         let error =
             train(&checkpoint, "llama", &samples(count), &options, folder.path(), &Threads::new(2), &mut go)
                 .unwrap_err();
         assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
         assert!(error.is_mistake());
     };
-    check(Options { adapters: 0, ..options() }, 10, "1 or more");
-    check(Options { rate: f64::NAN, ..options() }, 10, "learning rate");
-    check(Options { validation: 1.0, ..options() }, 10, "validation");
+    check(TrainOptions { adapters: 0, ..options() }, 10, "1 or more");
+    check(TrainOptions { rate: f64::NAN, ..options() }, 10, "learning rate");
+    check(TrainOptions { validation: 1.0, ..options() }, 10, "validation");
     check(options(), 2, "too few");
     // Ten examples that are all the same cannot have two keys.
     let error = train(
@@ -156,7 +158,7 @@ fn one_adapter_learns_a_few_examples() {
     let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
     let samples: Vec<Sample> = samples(6).into_iter().step_by(2).collect();
-    let options = Options { batch: 2, ..options() };
+    let options = TrainOptions { batch: 2, ..options() };
     let before = loss(&decoder, &Lora::default(), &samples, &threads).unwrap();
     let fitted = fit(&decoder, &samples, &options, 30, &threads).unwrap();
     let after = loss(&decoder, &fitted, &samples, &threads).unwrap();
@@ -172,7 +174,7 @@ fn one_adapter_learns_a_few_examples() {
 #[test]
 fn without_centring_all_keys_are_alike() {
     let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
-    let options = Options { centred: false, epochs: 1, ..options() };
+    let options = TrainOptions { centred: false, epochs: 1, ..options() };
     let (pool, _) =
         train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(1), &mut go)
             .unwrap();

@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Threads, ops};
-
-use crate::rope::Rotation;
+use crayon_model::rope::Rotation;
 
 /// Rotary positions of whole rows: cos and sin `[rows, dims / 2]`; positions start at 0 in every sequence.
 pub(super) struct Angles {

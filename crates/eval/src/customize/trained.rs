@@ -1,0 +1,49 @@
+//! What learns from a user's examples.
+
+use crayon_adapters::{Lora, Pool, Sample};
+use crayon_engine::Engine;
+use crayon_train::frozen::FrozenDecoder;
+use crayon_train::pool::{TrainOptions, fit};
+
+use super::{CustomizeOptions, lorahub};
+use crate::EvalError;
+
+/// The network for training, read when first needed.
+#[derive(Default)]
+pub(super) struct Trainer {
+    decoder: Option<FrozenDecoder>,
+}
+
+impl Trainer {
+    fn decoder(&mut self, engine: &Engine) -> Result<&FrozenDecoder, EvalError> {
+        match &mut self.decoder {
+            Some(decoder) => Ok(decoder),
+            held => Ok(held.insert(FrozenDecoder::open(engine.checkpoint())?)),
+        }
+    }
+
+    /// The pool's adapters under weights that were searched for.
+    pub(super) fn lorahub(
+        &mut self,
+        engine: &Engine,
+        pool: &Pool,
+        samples: &[Sample],
+        seed: u64,
+    ) -> Result<Lora, EvalError> {
+        lorahub::fit(self.decoder(engine)?, pool, samples, seed, engine.pool())
+    }
+
+    /// An adapter of its own, of the pool's rank.
+    pub(super) fn oracle(
+        &mut self,
+        engine: &Engine,
+        pool: &Pool,
+        samples: &[Sample],
+        options: &CustomizeOptions,
+        seed: u64,
+    ) -> Result<Lora, EvalError> {
+        let training =
+            TrainOptions { rank: pool.rank(), rate: options.oracle_rate, seed, ..TrainOptions::default() };
+        Ok(fit(self.decoder(engine)?, samples, &training, options.oracle_steps, engine.pool())?)
+    }
+}

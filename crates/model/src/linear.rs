@@ -1,0 +1,117 @@
+//! Linear layers, their weights left where the file has them.
+
+use crayon_formats::{Checkpoint, Tensor};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul, ops};
+
+use crate::ModelError;
+use crate::adapter::Site;
+
+/// Values of one task in elementwise work: large enough that a single row stays on one thread.
+pub(crate) const ELEMENTS: usize = 16 * 1024;
+
+/// The same in whole rows of `width` values.
+pub(crate) fn some_rows(width: usize) -> usize {
+    (ELEMENTS / width).max(1) * width
+}
+
+/// `y = x Wᵀ + b`.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Vec<f32>>,
+    /// Where adapters know it; `None` for a layer that takes none.
+    site: Option<Site>,
+}
+
+impl Linear {
+    /// A layer of `weight` `[out, in]` in any format, with `bias` `[out]`.
+    ///
+    /// # Errors
+    /// When the weight is no matrix, its bytes do not fit its shape, or the bias has another size.
+    pub fn new(weight: Tensor, bias: Option<Vec<f32>>) -> Result<Linear, ModelError> {
+        let weight = matrix(weight)?;
+        match &bias {
+            Some(bias) if bias.len() != weight.shape[0] => Err(ModelError::Weight {
+                reason: format!("a bias of {} values for {} rows", bias.len(), weight.shape[0]),
+                name: weight.name,
+            }),
+            _ => Ok(Linear { weight, bias, site: None }),
+        }
+    }
+
+    /// The layer of a decoder at `site`, where adapters may attach.
+    pub(crate) fn open(checkpoint: &Checkpoint, site: Site) -> Result<Linear, ModelError> {
+        let weight = checkpoint.tensor(&format!("{site}.weight"))?;
+        let bias = site.projection.has_bias(&checkpoint.spec);
+        let bias = bias.then(|| checkpoint.tensor(&format!("{site}.bias"))).transpose()?;
+        let linear = Linear::new(weight, bias.map(|bias| bias.to_f32()))?;
+        Ok(Linear { site: Some(site), ..linear })
+    }
+
+    /// The weight `[out, in]` as kernels see it.
+    pub fn matrix(&self) -> Matrix<'_> {
+        view(&self.weight)
+    }
+
+    /// Where adapters know it.
+    pub fn site(&self) -> Option<Site> {
+        self.site
+    }
+}
+
+/// Told the [`Site`], the input `x` `[rows, in]` and the output `[rows, out]` of a layer; adds to the output what adapters say.
+pub type Adapt<'a> = dyn Fn(Site, &[f32], &mut [f32]) + 'a;
+
+/// How linear layers of one pass are multiplied.
+pub struct Projector<'a> {
+    /// The threads.
+    pub threads: &'a Threads,
+    /// Whether activations stay f32.
+    pub mode: Mode,
+    /// Buffers of the products' inputs.
+    pub activations: &'a mut Activations,
+    /// Called for every layer that has a site.
+    pub adapt: &'a Adapt<'a>,
+}
+
+impl Projector<'_> {
+    /// Several layers of one input, which is prepared once for all: `x` is `[rows, in]`, each output becomes `[rows, out]`.
+    /// Allocates nothing once the outputs have grown.
+    ///
+    /// # Panics
+    /// When `x` has another size, or the layers take inputs of different widths.
+    pub fn run<const N: usize>(&mut self, x: &[f32], rows: usize, mut layers: [(&Linear, &mut Vec<f32>); N]) {
+        let Some((first, _)) = layers.first() else { return };
+        self.activations.set_with(self.threads, x, rows, first.matrix().cols);
+        let formats = layers.iter().map(|(layer, _)| layer.matrix().format);
+        self.activations.prepare(self.threads, formats, self.mode);
+        let mut products = layers.each_mut().map(|(layer, out)| {
+            let weight = layer.matrix();
+            out.resize(rows * weight.rows, 0.0);
+            Product { weight, out: &mut out[..] }
+        });
+        matmul(self.threads, self.activations, &mut products, self.mode);
+        for (layer, out) in layers {
+            if let Some(bias) = &layer.bias {
+                self.threads.for_each_chunk(out, some_rows(bias.len()), |_, out| ops::add_bias(out, bias));
+            }
+            if let Some(site) = layer.site {
+                (self.adapt)(site, x, out);
+            }
+        }
+    }
+}
+
+/// A tensor of two dimensions whose bytes were checked against its shape, so that [`view`] cannot fail.
+pub(crate) fn matrix(tensor: Tensor) -> Result<Tensor, ModelError> {
+    let fail = |reason: String| ModelError::Weight { name: tensor.name.clone(), reason };
+    let [rows, cols] = tensor.shape[..] else {
+        return Err(fail(format!("expected two dimensions, found {:?}", tensor.shape)));
+    };
+    Matrix::new(tensor.format, rows, cols, &tensor.data).map_err(|error| fail(error.to_string()))?;
+    Ok(tensor)
+}
+
+/// The kernels' view of a tensor that [`matrix`] accepted.
+pub(crate) fn view(tensor: &Tensor) -> Matrix<'_> {
+    Matrix { format: tensor.format, rows: tensor.shape[0], cols: tensor.shape[1], data: &tensor.data }
+}

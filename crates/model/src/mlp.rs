@@ -1,0 +1,54 @@
+//! The MLP of a block.
+
+use crayon_formats::spec::Activation;
+use crayon_kernels::ops::{self, Act};
+
+use crate::linear::{ELEMENTS, Linear, Projector};
+
+/// `down(act(gate x) * up x)`, or without a gate `down(act(up x))`.
+pub struct Mlp {
+    /// `[inner, width]`, where there is one.
+    pub gate: Option<Linear>,
+    /// `[inner, width]`.
+    pub up: Linear,
+    /// `[width, inner]`.
+    pub down: Linear,
+    /// In between.
+    pub activation: Activation,
+}
+
+impl Mlp {
+    /// `x` `[rows, width]` to `out` `[rows, width]`, through two buffers that grow to `[rows, inner]`.
+    pub fn forward(
+        &self,
+        project: &mut Projector<'_>,
+        x: &[f32],
+        rows: usize,
+        [inner, up]: [&mut Vec<f32>; 2],
+        out: &mut Vec<f32>,
+    ) {
+        let act = act(self.activation);
+        match &self.gate {
+            Some(gate) => {
+                project.run(x, rows, [(gate, &mut *inner), (&self.up, &mut *up)]);
+                project.threads.for_each_chunk(inner, ELEMENTS, |i, inner| {
+                    ops::gate_mul(act, inner, &up[i * ELEMENTS..][..inner.len()]);
+                });
+            }
+            None => {
+                project.run(x, rows, [(&self.up, &mut *inner)]);
+                project.threads.for_each_chunk(inner, ELEMENTS, |_, x| act.apply(x));
+            }
+        }
+        project.run(inner, rows, [(&self.down, out)]);
+    }
+}
+
+/// The kernel of an activation.
+pub fn act(activation: Activation) -> Act {
+    match activation {
+        Activation::Silu => Act::Silu,
+        Activation::GeluTanh => Act::GeluTanh,
+        Activation::Gelu => Act::Gelu,
+    }
+}

@@ -1,0 +1,28 @@
+//! Training, with candle behind it: the only crate that knows a tensor library.
+//!
+//! Two forms of the network stand here beside the one that answers ([`crayon_model::Decoder`]), and are tested against it:
+//! - [`plain::PlainDecoder`] is written with candle tensors: exact f32, slow, differentiable in everything, on any device. It
+//!   judges the other two;
+//! - [`frozen::FrozenDecoder`] runs on slices with fixed weights and knows the way back to what is trained beside them
+//!   ([`frozen::TrainableAdapter`]).
+//!
+//! What every training shares knows neither networks nor adapters: variables and their optimiser ([`Trainable`], [`Adam`]), the
+//! learning rate's [`Schedule`], a [`State`] that is kept on disk so that a stopped training goes on, and the [`Device`].
+//! [`pool`] trains LoRA adapters on top of it: a pool of them, or one for a person.
+
+mod device;
+mod error;
+pub mod frozen;
+mod optimiser;
+pub mod plain;
+pub mod pool;
+mod progress;
+mod schedule;
+mod state;
+
+pub use device::Device;
+pub use error::TrainError;
+pub use optimiser::{Adam, Trainable, Variable};
+pub use progress::{Progress, TrainSummary};
+pub use schedule::Schedule;
+pub use state::State;

@@ -1,0 +1,92 @@
+//! How adapters are trained.
+
+use crayon_adapters::TEMPERATURE;
+use crayon_errors::{Command, phrase};
+use crayon_model::Projection;
+
+use crate::{Device, TrainError};
+
+/// How a pool is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// Adapters, N.
+    pub adapters: usize,
+    /// Rank of each.
+    pub rank: usize,
+    /// LoRA's alpha; the factor on each product is `alpha / rank`.
+    pub alpha: f32,
+    /// Adapted layers of every block.
+    pub targets: Vec<Projection>,
+    /// Times the data is read at most.
+    pub epochs: usize,
+    /// Examples of a step.
+    pub batch: usize,
+    /// Largest learning rate; it rises over the first twentieth of the steps and falls to 0 at the end.
+    pub rate: f64,
+    /// Temperature of the softmax over scores.
+    pub temperature: f32,
+    /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself.
+    pub episode: usize,
+    /// Every example trains the one nearest adapter only.
+    pub hard: bool,
+    /// The mean query is subtracted from queries. Without, all of them are nearly alike; for comparison only.
+    pub centred: bool,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Share of the data held out to see when to stop.
+    pub validation: f64,
+    /// Epochs without improvement on it after which training ends.
+    pub patience: usize,
+    /// Steps after which the state is kept, so that a stopped training can go on.
+    pub keep_every: usize,
+    /// Where it is computed. Losses differ in their last digits between devices.
+    pub device: Device,
+}
+
+impl Default for TrainOptions {
+    fn default() -> TrainOptions {
+        TrainOptions {
+            adapters: 8,
+            rank: 8,
+            alpha: 16.0,
+            targets: vec![Projection::Q, Projection::V],
+            epochs: 10,
+            batch: 8,
+            rate: 3e-4,
+            temperature: TEMPERATURE,
+            episode: 16,
+            hard: false,
+            centred: true,
+            seed: 0,
+            validation: 0.1,
+            patience: 2,
+            keep_every: 50,
+            device: Device::Cpu,
+        }
+    }
+}
+
+impl TrainOptions {
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        let sane = |value: f64| value.is_finite() && value > 0.0;
+        let wrong = if self.adapters == 0 || self.rank == 0 || self.epochs == 0 || self.batch == 0 {
+            "adapters, rank, epochs and batch must be 1 or more"
+        } else if self.episode == 0 {
+            "an episode has 1 example or more"
+        } else if self.adapters.saturating_mul(self.rank) > 1 << 16 {
+            "adapters times rank must be at most 65536"
+        } else if !sane(self.rate) || !sane(f64::from(self.alpha)) || !sane(f64::from(self.temperature)) {
+            "learning rate, alpha and temperature must be above 0"
+        } else if !(0.0..1.0).contains(&self.validation) {
+            "the share for validation must be at least 0 and below 1"
+        } else if self.targets.is_empty() {
+            "no layers to adapt are named"
+        } else {
+            return Ok(());
+        };
+        Err(TrainError::unusable(
+            wrong,
+            phrase!["the help of ", Command::TrainPool, " lists the settings with their usual values"],
+        ))
+    }
+}
