@@ -70,7 +70,7 @@ impl Plan {
         let mut session = match &self.memory {
             Memory::Full(tokens) => engine.session(*tokens)?,
             Memory::Pot(options, pins) => {
-                let mut session = engine.pot_session(options.clone(), length(pins))?;
+                let mut session = engine.pot_session(options.clone(), pinned(options, pins))?;
                 session.pin(pins.clone())?;
                 session
             }
@@ -276,10 +276,6 @@ fn places(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Vec<Vec<
 /// The same conversation with nothing in front of its question.
 fn without_texts(request: &Request) -> Request {
     Request { pinned: Vec::new(), documents: Vec::new(), ..request.clone() }
-}
-
-fn length(pins: &[Range<u32>]) -> usize {
-    pins.iter().map(|place| place.len()).sum()
 }
 
 fn common(a: &[u32], b: &[u32]) -> usize {

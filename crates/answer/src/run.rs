@@ -292,7 +292,7 @@ fn ask(
     }
     let answer = server.ask(question, &mut |event| match event {
         ServerEvent::Text(text) if live => sink(Event::Text(text)),
-        ServerEvent::Void if live => {
+        ServerEvent::Discard if live => {
             let _ = sink(Event::Discard);
             sink(Event::Note(Note::Cut))
         }

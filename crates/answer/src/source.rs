@@ -9,7 +9,7 @@ use crayon_files::{create_folder, write_file};
 use crayon_formats::Bytes;
 use crayon_formats::spec::Spec;
 use crayon_hybrid::{
-    Endpoint, Event as ServerEvent, Key, Offer, Patience, PoolError, PoolServer, RemoteError,
+    Endpoint, Event as ServerEvent, Key, Offer, PoolError, PoolServer, RemoteError, RetryPolicy,
 };
 use crayon_model::Projection;
 
@@ -24,7 +24,7 @@ pub struct PoolAccess {
     /// The key.
     pub key: Option<Key>,
     /// How often and how long it is tried.
-    pub retry: Patience,
+    pub retry: RetryPolicy,
     /// Folder where its keys are kept for the next time.
     pub folder: PathBuf,
 }

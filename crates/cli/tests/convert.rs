@@ -138,7 +138,11 @@ fn an_output_that_is_no_file_is_written_through_or_refused() {
     place.text(&["convert", "mini", "-o", "link.gguf", "--force"]);
     place.text(&["convert", "mini", "-o", "folder"]);
     place.text(&["convert", "mini", "-o", "/dev/null", "--format", "gguf"]);
-    place.mistake(&["convert", "mini", "-o", "pipe", "--format", "gguf"], "no program reads from it", "");
+    place.mistake(
+        &["convert", "mini", "-o", "pipe", "--format", "gguf"],
+        "no program reads from it",
+        "another path",
+    );
     place.mistake(&["convert", "mini", "-o", "pipe", "--force"], "pipe is a file", ".gguf");
     let kind = |name: &str| place.path(name).symlink_metadata().unwrap().file_type();
     assert!(kind("link.gguf").is_symlink() && kind("folder").is_symlink() && kind("pipe").is_fifo());

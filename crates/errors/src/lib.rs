@@ -63,6 +63,9 @@ impl Explain for io::Error {
     fn hint(&self) -> Option<Phrase> {
         match self.kind() {
             io::ErrorKind::NotFound => Some("check the spelling of the path".into()),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+                Some("choose another path".into())
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("make room on the disk, or write to another one".into())
             }

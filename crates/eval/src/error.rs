@@ -1,5 +1,6 @@
 //! What can go wrong in a measurement, with file and line where one is to blame.
 
+use crayon_answer::AnswerError;
 use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
@@ -12,6 +13,9 @@ pub enum EvalError {
     /// The model failed or refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A request could not be answered.
+    #[error(transparent)]
+    Answer(Box<AnswerError>),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -105,6 +109,15 @@ impl From<crayon_train::TrainError> for EvalError {
     }
 }
 
+impl From<AnswerError> for EvalError {
+    fn from(error: AnswerError) -> EvalError {
+        match error {
+            AnswerError::Engine(error) => EvalError::Engine(error),
+            error => EvalError::Answer(Box::new(error)),
+        }
+    }
+}
+
 impl From<TextError> for EvalError {
     fn from(error: TextError) -> EvalError {
         EvalError::Engine(error.into())
@@ -121,6 +134,7 @@ impl Explain for EvalError {
     fn verdict(&self) -> Verdict {
         match self {
             EvalError::Engine(error) => error.verdict(),
+            EvalError::Answer(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.verdict(),
@@ -135,6 +149,7 @@ impl Explain for EvalError {
     fn hint(&self) -> Option<Phrase> {
         match self {
             EvalError::Engine(error) => error.hint(),
+            EvalError::Answer(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.hint(),
@@ -155,6 +170,7 @@ impl Explain for EvalError {
         match self {
             EvalError::Option { name, what, .. } => phrase![*name, format!(" {what}")],
             EvalError::Engine(error) => error.message(),
+            EvalError::Answer(error) => error.message(),
             EvalError::Server(error) => error.message(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.message(),

@@ -32,6 +32,6 @@ impl Explain for Error {
     }
 
     fn hint(&self) -> Option<Phrase> {
-        self.cause.hint()
+        Explain::hint(&self.cause)
     }
 }

@@ -133,7 +133,10 @@ fn open_through(path: &Path) -> io::Result<File> {
     };
     let looked = match options().custom_flags(libc::O_NONBLOCK).open(path) {
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "no program reads from it"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it is a pipe, and no program reads from it",
+            ));
         }
         looked => looked?,
     };

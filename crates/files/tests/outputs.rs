@@ -166,6 +166,7 @@ mod unix {
         pipe(&path);
         let error = write_file(&path, b"x").unwrap_err();
         assert!(error.is_mistake() && error.to_string().contains("no program reads from it"), "{error}");
+        assert!(error.hint().unwrap().contains("another path"));
         // More than a pipe holds, so that the writer has to wait for the reader.
         let bytes = vec![7u8; 300_000];
         let reader = std::thread::spawn({

@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crayon_net::{Response, Url, address};
+
 use crate::digest::Hasher;
 use crate::error::HubError;
-use crate::http::{Answer, Client, Fault, Retry};
+use crate::http::{Client, Fault, Refusal, Retry};
 use crate::plan::PlannedFile;
 use crate::progress::Stage;
 
@@ -18,7 +20,7 @@ const CHUNK: usize = 128 << 10;
 const WORTH: u64 = 256 << 10;
 
 /// Hears how many bytes of the file are here and what is being done.
-pub(crate) type Tell<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
+pub(crate) type OnStage<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
 
 /// Downloads `url` to `target`, going on with what an earlier try left beside it.
 ///
@@ -26,16 +28,16 @@ pub(crate) type Tell<'a> = dyn FnMut(u64, Stage<'_>) -> ControlFlow<()> + 'a;
 /// checksum is renamed to `target`.
 pub(crate) fn fetch(
     client: &Client,
-    url: &str,
+    url: &Url,
     target: &Path,
     file: &PlannedFile,
-    refused: &dyn Fn(u16, &str) -> HubError,
-    tell: &mut Tell<'_>,
+    refused: &dyn Fn(Refusal<'_>) -> HubError,
+    on_stage: &mut OnStage<'_>,
 ) -> Result<(), HubError> {
-    let mut part = Part::open(target, file, tell)?;
+    let mut part = Part::open(target, file, on_stage)?;
     let mut resumed = part.bytes > 0;
     loop {
-        part.fill(client, url, refused, tell)?;
+        part.fill(client, url, refused, on_stage)?;
         match part.check() {
             Ok(()) => return part.place(target),
             // What an earlier try left may be at fault: once more, from the beginning.
@@ -72,7 +74,7 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// Opens what an earlier try left and reads it for the checksum.
-    fn open(target: &Path, file: &'a PlannedFile, tell: &mut Tell<'_>) -> Result<Part<'a>, HubError> {
+    fn open(target: &Path, file: &'a PlannedFile, on_stage: &mut OnStage<'_>) -> Result<Part<'a>, HubError> {
         let path = part_path(target);
         let etag_path = with_suffix(&path, ".etag");
         let out = OpenOptions::new()
@@ -95,7 +97,7 @@ impl<'a> Part<'a> {
             let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else { break };
             part.hasher.update(read);
             part.bytes += count as u64;
-            if tell(part.bytes, Stage::Checking).is_break() {
+            if on_stage(part.bytes, Stage::Checking).is_break() {
                 return Err(HubError::Cancelled);
             }
         }
@@ -115,15 +117,15 @@ impl<'a> Part<'a> {
     fn fill(
         &mut self,
         client: &Client,
-        url: &str,
-        refused: &dyn Fn(u16, &str) -> HubError,
-        tell: &mut Tell<'_>,
+        url: &Url,
+        refused: &dyn Fn(Refusal<'_>) -> HubError,
+        on_stage: &mut OnStage<'_>,
     ) -> Result<(), HubError> {
         let mut retry = Retry::new(client, url);
         while self.bytes < self.file.bytes {
             let before = self.bytes;
             let outcome = match client.get(url, self.bytes) {
-                Ok(answer) => self.receive(client, url, answer, tell)?,
+                Ok(answer) => self.receive(url, answer, on_stage)?,
                 Err(fault) => Err(fault),
             };
             let Err(fault) = outcome else { continue };
@@ -131,7 +133,7 @@ impl<'a> Part<'a> {
                 retry.progress();
             }
             let bytes = self.bytes;
-            let mut wait = |reason: &str, left: Duration| tell(bytes, Stage::Waiting { reason, left });
+            let mut wait = |reason: &str, left: Duration| on_stage(bytes, Stage::Waiting { reason, left });
             retry.pause(fault, refused, &mut wait)?;
         }
         Ok(())
@@ -140,16 +142,15 @@ impl<'a> Part<'a> {
     /// Takes in an answer. The inner error may pass; the outer one will not.
     fn receive(
         &mut self,
-        client: &Client,
-        url: &str,
-        mut answer: Answer,
-        tell: &mut Tell<'_>,
+        url: &Url,
+        mut answer: Response,
+        on_stage: &mut OnStage<'_>,
     ) -> Result<Result<(), Fault>, HubError> {
         if let Err(reason) = self.fits(&answer) {
             self.restart()?;
             return Ok(Err(Fault::Passing { reason, after: Some(Duration::ZERO) }));
         }
-        if answer.status == 200 && self.bytes > 0 {
+        if answer.status() == 200 && self.bytes > 0 {
             // The server does not do ranges: this is the file from its beginning.
             self.restart()?;
         }
@@ -160,9 +161,9 @@ impl<'a> Part<'a> {
         }
         let mut buffer = vec![0; CHUNK];
         while self.bytes < self.file.bytes {
-            let count = match answer.body.read(&mut buffer) {
+            let count = match answer.read(&mut buffer) {
                 Ok(count) => count,
-                Err(error) => return Ok(Err(client.cut(&error))),
+                Err(fault) => return Ok(Err(Fault::new(url, fault))),
             };
             let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else {
                 return Ok(Err(Fault::Passing { reason: "the file ended early".to_owned(), after: None }));
@@ -173,7 +174,7 @@ impl<'a> Part<'a> {
             self.out.write_all(read).map_err(|error| self.error("write", error))?;
             self.hasher.update(read);
             self.bytes += count as u64;
-            if tell(self.bytes, Stage::Downloading).is_break() {
+            if on_stage(self.bytes, Stage::Downloading).is_break() {
                 return Err(HubError::Cancelled);
             }
         }
@@ -181,11 +182,11 @@ impl<'a> Part<'a> {
     }
 
     /// Whether a partial answer goes on where the part ends, in the same file.
-    fn fits(&self, answer: &Answer) -> Result<(), String> {
-        if answer.status == 416 {
+    fn fits(&self, answer: &Response) -> Result<(), String> {
+        if answer.status() == 416 {
             return Err("the server has no such range".to_owned());
         }
-        if answer.status != 206 {
+        if answer.status() != 206 {
             return Ok(());
         }
         let range = answer.header("content-range").and_then(content_range);
@@ -200,7 +201,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn keep_etag(&self, answer: &Answer) -> Result<(), HubError> {
+    fn keep_etag(&self, answer: &Response) -> Result<(), HubError> {
         if self.bytes > 0 {
             return Ok(());
         }
@@ -247,9 +248,9 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn wrong_size(&self, url: &str, bytes: u64) -> HubError {
+    fn wrong_size(&self, url: &Url, bytes: u64) -> HubError {
         let what = format!("sends {bytes} bytes or more, the hub lists {}", self.file.bytes);
-        HubError::Answer { url: crate::http::shown(url), what }
+        HubError::Answer { url: address::shown(url), what }
     }
 
     fn error(&self, action: &'static str, error: std::io::Error) -> HubError {
@@ -257,7 +258,7 @@ impl<'a> Part<'a> {
     }
 }
 
-fn content_length(answer: &Answer) -> Option<u64> {
+fn content_length(answer: &Response) -> Option<u64> {
     answer.header("content-length")?.trim().parse().ok()
 }
 

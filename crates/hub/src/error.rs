@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_errors::{Command, Explain, Phrase, Verdict, phrase};
+use crayon_errors::{Command, Explain, Phrase, Verdict, describe, phrase};
 
 use crate::reference::Reference;
 
@@ -161,7 +161,7 @@ pub enum HubError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {}", path.display(), describe(source))]
     Io {
         /// "create", "write" and so on.
         action: &'static str,
@@ -262,6 +262,11 @@ impl Explain for HubError {
             HubError::NotHere { .. } => {
                 return Some(phrase![Command::ListModels, " says what is here"]);
             }
+            HubError::Io { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "the disk takes no file of that size: set CRAYON_HOME to another one, \
+                 and try again; what has arrived is kept"
+                    .to_owned()
+            }
             HubError::Io { .. } | HubError::Cancelled => return None,
         };
         Some(hint.into())
@@ -298,5 +303,15 @@ mod tests {
         assert!(error.hint().unwrap().contains("CRAYON_HOME"));
         let error = HubError::io("write", Path::new("a"), io::Error::from(io::ErrorKind::PermissionDenied));
         assert!(matches!(error, HubError::Io { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn the_systems_words_stand_once_and_without_its_number() {
+        for number in [1, 2, 5, 13, 27, 28, 30] {
+            let error = HubError::io("write", Path::new("a"), io::Error::from_raw_os_error(number));
+            assert!(!error.to_string().contains("os error"), "{error}");
+            let words = describe(&io::Error::from_raw_os_error(number));
+            assert!(error.to_string().matches(&words).count() <= 1, "{error}");
+        }
     }
 }

@@ -15,13 +15,14 @@
 //! ```
 //!
 //! What it holds to:
-//! - Only [`Hub::plan`] and [`Hub::pull`] open sockets, and neither does when `CRAYON_OFFLINE` or `HF_HUB_OFFLINE` is
+//! - Only [`Hub::plan`] and [`Hub::pull`] ask the network, and neither does when `CRAYON_OFFLINE` or `HF_HUB_OFFLINE` is
 //!   set.
 //! - The token goes to the hub's own scheme, host and port, never to where it redirects.
 //! - A model can be found only after every file had the size and checksum that the hub lists for its commit.
 //! - What has arrived is kept, whatever ends a pull, and the next one goes on with it.
 //! - Weights come as safetensors or GGUF; Python pickles are never downloaded.
 
+mod cache;
 mod digest;
 mod download;
 mod error;
@@ -30,26 +31,27 @@ mod plan;
 mod progress;
 mod reference;
 mod settings;
-mod store;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+pub use cache::{Format, Local};
+pub use crayon_net::RetryPolicy;
 pub use error::HubError;
 pub use plan::{Plan, PlannedFile};
 pub use progress::{Progress, Report, Stage};
 pub use reference::Reference;
 pub use settings::{Settings, Token};
-pub use store::{Format, Local};
 
-use http::{Client, Retry, encode, shown};
-use store::Store;
+use cache::ModelCache;
+use crayon_net::address;
+use http::{Client, Refusal, Retry};
 
 /// A hub and the folder of what came from it.
 #[derive(Debug)]
 pub struct Hub {
     client: Client,
-    store: Store,
+    cache: ModelCache,
 }
 
 impl Hub {
@@ -63,8 +65,8 @@ impl Hub {
 
     /// A hub with these settings.
     pub fn new(settings: Settings) -> Hub {
-        let store = Store::new(settings.cache.clone());
-        Hub { client: Client::new(settings), store }
+        let cache = ModelCache::new(settings.cache.clone());
+        Hub { client: Client::new(settings), cache }
     }
 
     /// The settings it was made with.
@@ -76,7 +78,7 @@ impl Hub {
     ///
     /// A branch or tag means the commit it stood for when it was last pulled.
     pub fn find(&self, reference: &Reference) -> Option<PathBuf> {
-        self.store.find(reference)
+        self.cache.find(reference)
     }
 
     /// Asks the hub which files a model has and what of them to download.
@@ -85,20 +87,17 @@ impl Hub {
     /// If sockets are forbidden, the hub cannot be reached or refuses, or has nothing that this program reads.
     pub fn plan(&self, reference: &Reference) -> Result<Plan, HubError> {
         self.online(reference)?;
-        let url = format!(
-            "{}/api/models/{}/{}/revision/{}?blobs=true",
-            self.settings().endpoint,
-            encode(&reference.owner),
-            encode(&reference.name),
-            encode(reference.revision()),
-        );
+        let Reference { owner, name, .. } = reference;
+        let mut url =
+            self.client.address(&["api", "models", owner, name, "revision", reference.revision()])?;
+        url.set_query(Some("blobs=true"));
         let mut retry = Retry::new(&self.client, &url);
         loop {
             match self.client.read(&url, plan::MAX_LISTING) {
-                Ok(json) => return plan::plan(reference, &shown(&url), &json),
+                Ok(json) => return plan::plan(reference, &address::shown(&url), &json),
                 Err(fault) => {
-                    let refused = |status, code: &str| self.refused(reference, &url, status, code);
-                    retry.pause(fault, refused, &mut |_, _| ControlFlow::Continue(()))?;
+                    let refused = |refusal: Refusal<'_>| self.refused(reference, refusal);
+                    retry.pause(fault, &refused, &mut |_, _| ControlFlow::Continue(()))?;
                 }
             }
         }
@@ -106,9 +105,9 @@ impl Hub {
 
     /// Bytes of a plan that are not here yet, in whole or in part.
     pub fn missing(&self, plan: &Plan) -> u64 {
-        let folder = self.store.folder(&plan.reference, &plan.commit);
+        let folder = self.cache.folder(&plan.reference, &plan.commit);
         let missing = |file: &PlannedFile| {
-            if self.store.has(&folder, file) {
+            if self.cache.has(&folder, file) {
                 return 0;
             }
             let here = [folder.join(&file.name), download::part_path(&folder.join(&file.name))];
@@ -126,14 +125,14 @@ impl Hub {
     /// has arrived is kept, but for a file whose checksum is wrong.
     pub fn pull(&self, plan: &Plan, report: &mut Report<'_>) -> Result<PathBuf, HubError> {
         let reference = &plan.reference;
-        let _lock = self.store.lock(reference)?;
-        let folder = self.store.folder(reference, &plan.commit);
+        let _lock = self.cache.lock(reference)?;
+        let folder = self.cache.folder(reference, &plan.commit);
         std::fs::create_dir_all(&folder).map_err(|error| HubError::io("create", &folder, error))?;
         let total = plan.bytes();
         let mut done = 0;
         for file in &plan.files {
-            if !self.store.has(&folder, file) {
-                let mut tell = |file_bytes: u64, stage: Stage<'_>| {
+            if !self.cache.has(&folder, file) {
+                let mut on_stage = |file_bytes: u64, stage: Stage<'_>| {
                     let (name, file_total) = (file.name.as_str(), file.bytes);
                     report(Progress {
                         file: name,
@@ -144,18 +143,18 @@ impl Hub {
                         stage,
                     })
                 };
-                self.get_file(plan, file, &folder, &mut tell)?;
+                self.get_file(plan, file, &folder, &mut on_stage)?;
             }
             done += file.bytes;
         }
-        self.store.finish(plan)?;
+        self.cache.finish(plan)?;
         let exact = Reference { revision: Some(plan.commit.clone()), ..reference.clone() };
-        self.store.find(&exact).ok_or(HubError::NotHere { reference: exact })
+        self.cache.find(&exact).ok_or(HubError::NotHere { reference: exact })
     }
 
     /// All models that are here, unfinished pulls included.
     pub fn list(&self) -> Vec<Local> {
-        self.store.list()
+        self.cache.list()
     }
 
     /// Removes a model: the whole of it, or the revision or GGUF file that the reference names. Returns the bytes
@@ -164,7 +163,7 @@ impl Hub {
     /// # Errors
     /// [`HubError::NotHere`] if there is nothing to remove, [`HubError::Busy`] if it is being pulled.
     pub fn remove(&self, reference: &Reference) -> Result<u64, HubError> {
-        self.store.remove(reference)
+        self.cache.remove(reference)
     }
 
     fn get_file(
@@ -172,7 +171,7 @@ impl Hub {
         plan: &Plan,
         file: &PlannedFile,
         folder: &Path,
-        tell: &mut download::Tell<'_>,
+        on_stage: &mut download::OnStage<'_>,
     ) -> Result<(), HubError> {
         let reference = &plan.reference;
         let target = folder.join(&file.name);
@@ -180,21 +179,15 @@ impl Hub {
         if target.exists() {
             // From a pull that ended before its manifest was written: check it like a part.
             std::fs::rename(&target, &part).map_err(|error| HubError::io("rename", &target, error))?;
-        } else if self.store.reuse(reference, file, &target) {
+        } else if self.cache.reuse(reference, file, &target) {
             let _ = std::fs::remove_file(&part);
             return Ok(());
         }
-        let url = format!(
-            "{}/{}/{}/resolve/{}/{}",
-            self.settings().endpoint,
-            encode(&reference.owner),
-            encode(&reference.name),
-            plan.commit,
-            encode(&file.name),
-        );
+        let Reference { owner, name, .. } = reference;
+        let url = self.client.address(&[owner, name, "resolve", &plan.commit, &file.name])?;
         self.online(reference)?;
-        let refused = |status, code: &str| self.refused(reference, &url, status, code);
-        download::fetch(&self.client, &url, &target, file, &refused, tell)
+        let refused = |refusal: Refusal<'_>| self.refused(reference, refusal);
+        download::fetch(&self.client, &url, &target, file, &refused, on_stage)
     }
 
     /// Whether sockets are allowed.
@@ -207,7 +200,13 @@ impl Hub {
 
     /// The meaning of a refusal. The hub tells in `X-Error-Code` what the status leaves open: to a stranger it answers
     /// 401 for a model that does not exist, so as not to betray private ones.
-    fn refused(&self, reference: &Reference, url: &str, status: u16, code: &str) -> HubError {
+    fn refused(&self, reference: &Reference, refusal: Refusal<'_>) -> HubError {
+        let (url, status, code) = match refusal {
+            Refusal::Hub { url, status, code } => (url, status, code),
+            Refusal::Offline(variable) => {
+                return HubError::Offline { reference: reference.clone(), variable };
+            }
+        };
         let endpoint = self.settings().endpoint.clone();
         let repository = reference.repository();
         let token = self.settings().token.as_ref().map(|token| token.source.clone());
@@ -217,9 +216,11 @@ impl Hub {
                 HubError::NoRevision { repository, revision: reference.revision().to_owned() }
             }
             (_, "RepoNotFound") => HubError::NoModel { endpoint, repository, token },
-            (404, _) if url.contains("/api/models/") => HubError::NoModel { endpoint, repository, token },
+            (404, _) if url.path().contains("/api/models/") => {
+                HubError::NoModel { endpoint, repository, token }
+            }
             (401 | 403, _) => HubError::Unauthorized { endpoint, repository, status, token },
-            _ => HubError::Status { url: shown(url), status },
+            _ => HubError::Status { url: address::shown(url), status },
         }
     }
 }

@@ -38,6 +38,6 @@ pub enum Stage<'a> {
 
 /// Called several times a second while bytes arrive; [`ControlFlow::Break`] ends the pull and keeps the part.
 ///
-/// When a server falls silent the next call comes when the silence is given up, after
-/// [`crate::Settings::patience`]. Ending the process instead loses nothing either.
+/// When a server falls silent the next call comes when the silence is given up, after the
+/// [`silence`](crayon_net::RetryPolicy::silence) of [`crate::Settings::retry`]. Ending the process instead loses nothing either.
 pub type Report<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;

@@ -4,10 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crayon_net::{RetryPolicy, address, forbidden_by, is_on};
+
 use crate::error::HubError;
 
 /// The public hub.
 const PUBLIC: &str = "https://huggingface.co";
+/// The variable by which programs of the hub keep away from it; servers of other kinds are not its business.
+const HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
 
 /// Settings of a [`crate::Hub`].
 #[derive(Clone, Debug)]
@@ -18,12 +22,10 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Folder of the models: `CRAYON_HOME/models`, else the system's place for a user's data.
     pub cache: PathBuf,
-    /// Name of the setting that forbids sockets, if one does: `HF_HUB_OFFLINE` or `CRAYON_OFFLINE`.
+    /// Name of the setting that forbids downloads, if one does: `CRAYON_OFFLINE`, else `HF_HUB_OFFLINE`.
     pub offline: Option<&'static str>,
-    /// First pause after a failed request; it doubles with every further one.
-    pub backoff: Duration,
-    /// How long a server may be silent.
-    pub patience: Duration,
+    /// How long to bear with the hub. Its tries are those that bring nothing.
+    pub retry: RetryPolicy,
 }
 
 /// An access token. `Debug` shows where it came from, never the token.
@@ -78,30 +80,27 @@ impl Settings {
             endpoint: endpoint(get("HF_ENDPOINT"))?,
             token: token(&get)?,
             cache: cache(&get)?,
-            offline: ["CRAYON_OFFLINE", "HF_HUB_OFFLINE"].into_iter().find(|name| is_on(get(name))),
-            backoff: Duration::from_secs(1),
-            patience: Duration::from_secs(20),
+            offline: forbidden_by(&lookup).or(is_on(get(HUB_OFFLINE).as_deref()).then_some(HUB_OFFLINE)),
+            retry: RetryPolicy {
+                // A download takes as long as it takes.
+                budget: Duration::MAX,
+                silence: Duration::from_secs(20),
+                connecting: Duration::from_secs(20),
+                tries: 6,
+                backoff: Duration::from_secs(1),
+                longest_pause: Duration::from_secs(600),
+            },
         })
     }
 }
 
 fn endpoint(value: Option<String>) -> Result<String, HubError> {
     let Some(value) = value else { return Ok(PUBLIC.to_owned()) };
-    let value = value.trim().trim_end_matches('/');
-    let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://")).unwrap_or_default();
-    if host.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) || value.contains(['?', '#', '@']) {
-        return Err(HubError::Setting {
-            variable: "HF_ENDPOINT".to_owned(),
-            what: "is not an address like https://hub.example",
-        });
-    }
-    Ok(value.to_owned())
-}
-
-fn is_on(value: Option<String>) -> bool {
-    value.is_some_and(|value| {
-        matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
-    })
+    let url = address::parse(&value).map_err(|_| HubError::Setting {
+        variable: "HF_ENDPOINT".to_owned(),
+        what: "is not an address like https://hub.example",
+    })?;
+    Ok(address::shown(&url))
 }
 
 /// The variables and files in which other programs of the hub keep a token, in their order.

@@ -4,12 +4,14 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crayon_errors::Explain as _;
-use crayon_hub::{Format, Hub, HubError, Reference, Settings, Stage, Token};
+use crayon_hub::{Format, Hub, HubError, Reference, RetryPolicy, Settings, Stage, Token};
 use support::{COMMIT, Reply, Repository, Request, Server, range};
 
 const SIZE: usize = 700_000;
@@ -20,8 +22,19 @@ fn settings(endpoint: &str, cache: &Path) -> Settings {
         token: None,
         cache: cache.to_owned(),
         offline: None,
+        retry: retry(Duration::from_secs(20)),
+    }
+}
+
+/// Six tries with short pauses, for a server that may be silent for `silence`.
+fn retry(silence: Duration) -> RetryPolicy {
+    RetryPolicy {
+        budget: Duration::MAX,
+        silence,
+        connecting: silence,
+        tries: 6,
         backoff: Duration::from_millis(5),
-        patience: Duration::from_secs(20),
+        longest_pause: Duration::from_secs(600),
     }
 }
 
@@ -135,8 +148,8 @@ fn goes_on_after_a_silence() {
             ..repository.answer(request).cut(300_000)
         }),
     );
-    let patience = Duration::from_millis(700);
-    let hub = Hub::new(Settings { patience, ..settings(&server.address, cache.path()) });
+    let retry = retry(Duration::from_millis(700));
+    let hub = Hub::new(Settings { retry, ..settings(&server.address, cache.path()) });
     assert_eq!(weights(&pull(&hub).unwrap()), repository.file("model.safetensors"));
     assert!(server.requests_for("/model.safetensors")[1].start().is_some());
 }
@@ -478,7 +491,7 @@ fn nobody_there() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [format!("http://{free}"), "http://hub.invalid".to_owned()] {
         let hub =
-            Hub::new(Settings { patience: Duration::from_secs(5), ..settings(&endpoint, cache.path()) });
+            Hub::new(Settings { retry: retry(Duration::from_secs(5)), ..settings(&endpoint, cache.path()) });
         let error = hub.plan(&model()).unwrap_err();
         let host = endpoint.trim_start_matches("http://");
         assert!(
@@ -560,4 +573,36 @@ fn a_full_disk_says_so() {
     let error = pull(&hub).unwrap_err();
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
     assert!(error.hint().unwrap().contains("kept"));
+    assert!(!error.is_mistake());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_disk_took_before_it_took_no_more_is_gone_on_with() {
+    const ENDPOINT: &str = "CRAYON_HUB_TEST";
+    if let Ok(endpoint) = std::env::var(ENDPOINT) {
+        let cache = std::env::var_os("CRAYON_HOME").unwrap();
+        let error = pull(&Hub::new(settings(&endpoint, Path::new(&cache)))).unwrap_err();
+        assert!(error.to_string().contains("model.safetensors.part"), "{error}");
+        assert!(error.hint().unwrap().contains("kept") && !error.is_mistake(), "{error}");
+        return;
+    }
+    let repository = Repository::new(SIZE);
+    let (server, hub, cache) = start(&repository, |_, _| None);
+    // The test once more, in a process whose files end at 300 or 600 KB, as the shell counts.
+    let shell = "trap '' XFSZ; ulimit -f 600; exec \"$0\" --exact \"$1\"";
+    let output = Command::new("sh")
+        .args(["-c", shell])
+        .arg(std::env::current_exe().unwrap())
+        .arg("what_the_disk_took_before_it_took_no_more_is_gone_on_with")
+        .env(ENDPOINT, &server.address)
+        .env("CRAYON_HOME", cache.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let part = std::fs::metadata(folder(&cache).join("model.safetensors.part")).unwrap().len();
+    assert!(part > 0 && part < SIZE as u64, "{part}");
+    assert_eq!(hub.find(&model()), None);
+    assert_eq!(weights(&pull(&hub).unwrap()), repository.file("model.safetensors"));
+    assert_eq!(server.requests_for("/model.safetensors").last().unwrap().start(), Some(part as usize));
 }

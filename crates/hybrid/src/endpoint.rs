@@ -1,11 +1,13 @@
 //! The address of a server.
 
+use crayon_net::{Url, address};
+
 use crate::HybridError;
 
 /// Where a server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    url: String,
+    url: Url,
     host: String,
 }
 
@@ -17,13 +19,13 @@ impl Endpoint {
     /// [`HybridError::Endpoint`] if it is no http or https address, or holds a name, a password or a query: keys do
     /// not belong into addresses, which are shown.
     pub fn parse(text: &str) -> Result<Endpoint, HybridError> {
-        let (text, host, path) = split(text).map_err(|what| HybridError::Endpoint { what })?;
-        let url = match path {
-            "" => format!("{text}/v1/chat/completions"),
-            path if path.ends_with("chat/completions") => text.to_owned(),
-            _ => format!("{text}/chat/completions"),
+        let url = address::parse(text).map_err(|what| HybridError::Endpoint { what })?;
+        let path = match url.path() {
+            "/" => "/v1/chat/completions".to_owned(),
+            path if path.ends_with("chat/completions") => path.to_owned(),
+            path => format!("{path}/chat/completions"),
         };
-        Ok(Endpoint { url, host })
+        Ok(Endpoint::at(url, &path))
     }
 
     /// The address of a pool: `https://pools.example/v1/pools/NAME`, or up to `/v1` where the server offers one pool. Returns
@@ -32,59 +34,52 @@ impl Endpoint {
     /// # Errors
     /// [`HybridError::PoolAddress`], for the same reasons as [`parse`](Self::parse).
     pub fn parse_pool(text: &str) -> Result<(Endpoint, Option<String>), HybridError> {
-        let (text, host, path) = split(text).map_err(|what| HybridError::PoolAddress { what })?;
-        let (url, name) = match (text.rsplit_once("/pools/"), path) {
-            (_, "") => (format!("{text}/v1"), None),
-            (Some((_, name)), _) if name.contains(['/', '%']) => {
+        let url = address::parse(text).map_err(|what| HybridError::PoolAddress { what })?;
+        let path = url.path().to_owned();
+        let (path, name) = match path.rsplit_once("/pools/") {
+            _ if path == "/" => ("/v1", None),
+            Some((_, name)) if name.contains(['/', '%']) => {
                 return Err(HybridError::PoolAddress { what: "does not end with the name of a pool" });
             }
-            (Some((url, name)), _) => (url.to_owned(), Some(name.to_owned())),
-            (None, _) => (text.trim_end_matches("/pools").to_owned(), None),
+            Some((path, name)) => (path, Some(name.to_owned())),
+            None => (path.trim_end_matches("/pools"), None),
         };
-        Ok((Endpoint { url, host }, name))
+        Ok((Endpoint::at(url, path), name))
+    }
+
+    fn at(mut url: Url, path: &str) -> Endpoint {
+        url.set_path(path);
+        Endpoint { host: address::host(&url), url }
     }
 
     /// The whole address.
-    pub fn url(&self) -> &str {
+    pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Host and port, for messages.
+    /// An address under this one, of parts that are encoded where they have to be.
+    pub(crate) fn under(&self, parts: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(parts);
+        }
+        url
+    }
+
+    /// Host, and port where it is not the usual one, for messages.
     pub fn host(&self) -> &str {
         &self.host
     }
 
     /// Whether it is on this device.
     pub fn is_loopback(&self) -> bool {
-        let name = match self.host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => self.host.as_str(),
-        };
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        address::is_loopback(&self.url)
     }
 
     /// Whether what is sent can be read on its way: plain http to another device.
     pub fn is_readable_by_others(&self) -> bool {
-        self.url.starts_with("http://") && !self.is_loopback()
+        self.url.scheme() == "http" && !self.is_loopback()
     }
-}
-
-/// The address without slashes at its end, its host with the port, and its path.
-fn split(text: &str) -> Result<(&str, String, &str), &'static str> {
-    let text = text.trim().trim_end_matches('/');
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-        .ok_or("does not begin with http:// or https://")?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if host.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("is not an address");
-    }
-    if text.contains(['@', '?', '#']) {
-        return Err("holds a name, a password or a query");
-    }
-    Ok((text, host.to_ascii_lowercase(), path))
 }
 
 #[cfg(test)]
@@ -94,7 +89,7 @@ mod tests {
 
     #[test]
     fn addresses_are_completed() {
-        let check = |text: &str, url: &str| assert_eq!(Endpoint::parse(text).unwrap().url(), url);
+        let check = |text: &str, url: &str| assert_eq!(Endpoint::parse(text).unwrap().url().as_str(), url);
         check("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/chat/completions");
         check("https://api.example/v1/", "https://api.example/v1/chat/completions");
         check("https://a.example/x/v1/chat/completions", "https://a.example/x/v1/chat/completions");
@@ -110,7 +105,7 @@ mod tests {
     fn a_pool_has_a_name_unless_it_is_the_only_one() {
         let check = |text: &str, url: &str, name: Option<&str>| {
             let (endpoint, found) = Endpoint::parse_pool(text).unwrap();
-            assert_eq!((endpoint.url(), found.as_deref()), (url, name), "{text}");
+            assert_eq!((endpoint.url().as_str(), found.as_deref()), (url, name), "{text}");
         };
         check("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1", None);
         check("http://a.example/v1/", "http://a.example/v1", None);

@@ -112,6 +112,14 @@ pub enum RemoteError {
         /// What the system says.
         reason: String,
     },
+    /// Nobody was asked.
+    #[error("{host} was not asked: {variable} forbids the network")]
+    Forbidden {
+        /// Host and port.
+        host: String,
+        /// The variable that forbids it.
+        variable: &'static str,
+    },
     /// The server refuses the request for good.
     #[error("{host} refuses with status {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Refused {
@@ -150,7 +158,7 @@ pub enum RemoteError {
 impl Explain for RemoteError {
     fn verdict(&self) -> Verdict {
         match self {
-            RemoteError::Refused { .. } => Verdict::Mistake,
+            RemoteError::Refused { .. } | RemoteError::Forbidden { .. } => Verdict::Mistake,
             RemoteError::Cancelled => Verdict::Stopped,
             _ => Verdict::Fault,
         }
@@ -161,6 +169,7 @@ impl Explain for RemoteError {
             RemoteError::Unreachable { .. } => {
                 phrase!["check the address; ", Setting::Route, " device answers here"]
             }
+            RemoteError::Forbidden { .. } => phrase![Setting::Route, " device answers here"],
             RemoteError::Refused { status: 401 | 403, .. } => {
                 phrase!["the key comes from CRAYON_SERVER_KEY or ", Setting::ServerKeyFile]
             }
@@ -220,6 +229,9 @@ impl Explain for PoolError {
             }
             PoolError::Remote(RemoteError::Unreachable { .. }) => {
                 "check the address; a pool in a folder needs no network".into()
+            }
+            PoolError::Remote(RemoteError::Forbidden { .. }) => {
+                "a pool in a folder works without a network".into()
             }
             PoolError::Remote(RemoteError::Refused { status: 401 | 403, .. }) => {
                 phrase!["the key comes from CRAYON_POOL_KEY or ", Setting::PoolKeyFile]

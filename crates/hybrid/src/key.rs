@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crayon_errors::describe;
+
 use crate::HybridError;
 
 /// A key. `Debug` shows where it came from, never the key.
@@ -33,7 +35,7 @@ impl Key {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Key::new(&text, &name),
-            Err(error) => Err(HybridError::Key { source_name: name, what: error.to_string() }),
+            Err(error) => Err(HybridError::Key { source_name: name, what: describe(&error) }),
         }
     }
 

@@ -4,10 +4,10 @@
 //! - [`Thresholds`]: which confidence, and which closeness to the customized task, is enough; calibrated from held-out
 //!   queries for a wanted share of the server;
 //! - [`Router`]: who answers, and why, before the device has begun and after;
-//! - [`Remote`]: any server with OpenAI's chat interface, with patience for its failures;
+//! - [`Remote`]: any server with OpenAI's chat interface, asked again where a failure may pass;
 //! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else.
 //!
-//! Nothing here opens a socket but [`Remote::ask`] and the requests of [`PoolServer`].
+//! Nothing here asks the network but [`Remote::ask`] and the requests of [`PoolServer`].
 
 pub mod confidence;
 mod decide;
@@ -18,13 +18,15 @@ mod key;
 mod pools;
 mod read;
 mod remote;
+mod reply;
 mod sse;
 mod thresholds;
 
+pub use crayon_net::RetryPolicy;
 pub use decide::{Decision, Place, Route, Router};
 pub use endpoint::Endpoint;
 pub use error::{HybridError, PoolError, RemoteError};
-pub use http::{Event, Patience};
+pub use http::Event;
 pub use key::Key;
 pub use pools::{Blend, Offer, PoolServer, body, digest, rounded};
 pub use remote::{Question, Remote, RemoteAnswer};

@@ -3,17 +3,17 @@
 //!
 //! What a server sends is bytes here, bounded in size; what they hold is for the caller to check.
 
-use std::io::Read;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Instant;
+use std::sync::Arc;
 
+use crayon_net::{RetryPolicy, Url};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::http::{Event, Fault, Http, SLICE, passing};
+use crate::http::{Event, Fault, Http, Until};
 use crate::read::clean;
-use crate::{Endpoint, Key, Patience, PoolError, RemoteError};
+use crate::{Endpoint, Key, PoolError, RemoteError};
 
 /// Largest description of a pool, or list of them, in bytes.
 const LARGEST_OFFER: u64 = 1 << 20;
@@ -64,8 +64,8 @@ struct List {
 
 /// What is asked of the server.
 enum Call {
-    Get(String),
-    Post(String, String),
+    Get(Url),
+    Post(Url, String),
 }
 
 impl Offer {
@@ -77,8 +77,13 @@ impl Offer {
 
 impl PoolServer {
     /// A pool on a server, from what [`Endpoint::parse_pool`] found. No connection is made yet.
-    pub fn new(endpoint: Endpoint, name: Option<String>, key: Option<Key>, patience: Patience) -> PoolServer {
-        PoolServer { http: Http::new(&endpoint, key, patience), endpoint, name }
+    pub fn new(
+        endpoint: Endpoint,
+        name: Option<String>,
+        key: Option<Key>,
+        policy: RetryPolicy,
+    ) -> PoolServer {
+        PoolServer { http: Http::new(&endpoint, key, policy), endpoint, name }
     }
 
     /// Where it is.
@@ -91,12 +96,11 @@ impl PoolServer {
     /// # Errors
     /// When the server gives no answer, or does not have the pool.
     pub fn offer(&self, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>) -> Result<Offer, PoolError> {
-        let url = self.endpoint.url();
-        let path = match &self.name {
-            Some(name) => format!("{url}/pools/{name}"),
-            None => format!("{url}/pools"),
+        let url = match &self.name {
+            Some(name) => self.endpoint.under(&["pools", name]),
+            None => self.endpoint.under(&["pools"]),
         };
-        let (bytes, _) = self.fetch(Call::Get(path), LARGEST_OFFER, on_event)?;
+        let (bytes, _) = self.fetch(Call::Get(url), LARGEST_OFFER, on_event)?;
         let broken = |error: serde_json::Error| self.broken(format!("no description of a pool ({error})"));
         let description = match &self.name {
             Some(_) => serde_json::from_slice::<Description>(&bytes).map_err(broken)?,
@@ -133,8 +137,8 @@ impl PoolServer {
         offer: &Offer,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Vec<u8>, PoolError> {
-        let path = format!("{}/pools/{}/keys", self.endpoint.url(), offer.name);
-        let (bytes, _) = self.fetch(Call::Get(path), LARGEST_KEYS, on_event)?;
+        let url = self.endpoint.under(&["pools", &offer.name, "keys"]);
+        let (bytes, _) = self.fetch(Call::Get(url), LARGEST_KEYS, on_event)?;
         match offer.describes(&bytes) {
             true => Ok(bytes),
             false => Err(self.broken("keys that are not those it described".to_owned())),
@@ -154,47 +158,30 @@ impl PoolServer {
         most: u64,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Blend, PoolError> {
-        let path = format!("{}/pools/{}/blend", self.endpoint.url(), offer.name);
+        let url = self.endpoint.under(&["pools", &offer.name, "blend"]);
         let body = body(scores, form, temperature);
         let length = body.len() as u64;
-        let (adapter, tries) = self.fetch(Call::Post(path, body), most, on_event)?;
+        let (adapter, tries) = self.fetch(Call::Post(url, body), most, on_event)?;
         Ok(Blend { adapter, sent: length * u64::from(tries) })
     }
 
-    /// One request, on a thread of its own so that the caller can stop at any time, and again where that helps.
+    /// One request, and again where that helps; returns the body of the answer and the number of tries.
     fn fetch(
         &self,
         call: Call,
         most: u64,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<(Vec<u8>, u32), PoolError> {
-        let call = std::sync::Arc::new(call);
-        let result = self.http.keep_trying(on_event, &mut |until, on_event| {
-            let (tell, said) = channel();
-            let (http, call) = (self.http.clone(), call.clone());
-            let thread = std::thread::Builder::new().name("pool".to_owned());
-            let spawned = thread.spawn(move || {
-                // Nobody may listen any more.
-                let _ = tell.send(exchange(&http, &call, most, until));
-            });
-            if let Err(error) = spawned {
-                return Ok(Err(passing(format!("no thread: {error}"))));
-            }
-            loop {
-                match said.recv_timeout(SLICE) {
-                    Ok(outcome) => return Ok(outcome),
-                    Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
-                        return Ok(Err(passing("the time is used up")));
-                    }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Ok(Err(passing("the request failed"))),
-                }
-                if on_event(Event::Waiting).is_break() {
-                    return Err(RemoteError::Cancelled);
-                }
-            }
+        let call = Arc::new(call);
+        let fetched = self.http.keep_trying(on_event, &mut |until, on_event| {
+            let call = call.clone();
+            // There is no news before the whole of it.
+            let exchange = move |http: &Http, _: &dyn Fn(Infallible) -> ControlFlow<()>| {
+                exchange(http, &call, most, until)
+            };
+            self.http.attempt(until, exchange, &mut |never| match never {}, on_event)
         });
-        Ok(result?)
+        Ok(fetched?)
     }
 
     fn broken(&self, what: String) -> PoolError {
@@ -202,18 +189,12 @@ impl PoolServer {
     }
 }
 
-fn exchange(http: &Http, call: &Call, most: u64, until: Instant) -> Result<Vec<u8>, Fault> {
-    let response = match call {
+fn exchange(http: &Http, call: &Call, most: u64, until: Until) -> Result<Vec<u8>, Fault> {
+    let mut response = match call {
         Call::Get(url) => http.get(url, BYTES, until)?,
         Call::Post(url, body) => http.post(url, BYTES, body, until)?,
     };
-    let mut bytes = Vec::new();
-    let mut reader = response.into_body().into_reader().take(most + 1);
-    reader.read_to_end(&mut bytes).map_err(|error| http.cut(&error))?;
-    match bytes.len() as u64 <= most {
-        true => Ok(bytes),
-        false => Err(http.unusable(format!("more than {most} bytes"))),
-    }
+    response.bytes(most).map_err(|fault| http.fault(&fault))
 }
 
 /// SHA-256 of a pool's keys, as both sides tell it.

@@ -1,25 +1,19 @@
-//! A bigger model on a server: one chat, streamed, with patience for failures within a budget of time.
+//! A bigger model on a server: one chat, streamed, with tries again after failures within a budget of time.
 //!
 //! An answer is whole or none: a stream that is cut is asked for again from its beginning, and who was shown the first
-//! part is told that it counts no more ([`Event::Void`]).
+//! part is told that it counts no more ([`Event::Discard`]).
 
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use crayon_net::RetryPolicy;
 use crayon_text::Message;
 use serde_json::{Value, json};
-use ureq::Body;
-use ureq::http::Response;
 
-use crate::http::{Event, Fault, Http, Patience, SLICE, header, passing};
-use crate::read::{self, Told};
-use crate::sse::Events;
+use crate::http::{Attempted, Event, Fault, Http, OnEvent, Until, passing};
+use crate::read::Metadata;
+use crate::reply::{Reply, Wrong};
 use crate::{Endpoint, Key, RemoteError};
-
-/// Longest answer in bytes.
-const LONGEST: usize = 4 << 20;
 
 /// What is asked. Settings that are `None` are left to the server.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,17 +63,10 @@ pub struct Remote {
     http: Http,
 }
 
-/// What a try's thread says.
-enum Part {
-    Text(String),
-    Done(Told),
-    Failed(Fault),
-}
-
 impl Remote {
     /// A server. No connection is made before [`ask`](Remote::ask).
-    pub fn new(endpoint: Endpoint, model: &str, key: Option<Key>, patience: Patience) -> Remote {
-        let http = Http::new(&endpoint, key, patience);
+    pub fn new(endpoint: Endpoint, model: &str, key: Option<Key>, policy: RetryPolicy) -> Remote {
+        let http = Http::new(&endpoint, key, policy);
         Remote { endpoint, model: model.to_owned(), http }
     }
 
@@ -100,20 +87,22 @@ impl Remote {
     ) -> Result<RemoteAnswer, RemoteError> {
         let started = Instant::now();
         let body = self.body(question);
-        let ((told, text, first), tries) = self.http.keep_trying(on_event, &mut |until, on_event| {
+        let ((metadata, text, first), tries) = self.http.keep_trying(on_event, &mut |until, on_event| {
             let (mut text, mut first) = (String::new(), None);
             match self.attempt(&body, until, &mut text, &mut first, on_event)? {
-                Ok(told) => Ok(Ok((told, text, first))),
-                Err(_) if !text.is_empty() && on_event(Event::Void).is_break() => Err(RemoteError::Cancelled),
+                Ok(metadata) => Ok(Ok((metadata, text, first))),
+                Err(_) if !text.is_empty() && on_event(Event::Discard).is_break() => {
+                    Err(RemoteError::Cancelled)
+                }
                 Err(fault) => Ok(Err(fault)),
             }
         })?;
         let total = started.elapsed();
         Ok(RemoteAnswer {
-            finish: told.finish.unwrap_or_else(|| "stop".to_owned()),
-            model: told.model.unwrap_or_else(|| self.model.clone()),
-            prompt_tokens: told.prompt_tokens,
-            written: told.written,
+            finish: metadata.finish.unwrap_or_else(|| "stop".to_owned()),
+            model: metadata.model.unwrap_or_else(|| self.model.clone()),
+            prompt_tokens: metadata.prompt_tokens,
+            written: metadata.written,
             first: first.map_or(total, |at: Instant| at - started),
             total,
             tries,
@@ -144,114 +133,62 @@ impl Remote {
         body.to_string()
     }
 
-    /// One request, on a thread of its own, so that the caller can stop at any time. A thread that nobody listens to
-    /// ends by its own time limit.
+    /// One request. Its text goes to `text` as it comes, the time of the first piece to `first`.
     fn attempt(
         &self,
         body: &str,
-        until: Instant,
+        until: Until,
         text: &mut String,
         first: &mut Option<Instant>,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Result<Told, Fault>, RemoteError> {
-        let (tell, parts): (Sender<Part>, Receiver<Part>) = channel();
-        let (remote, body) = (self.clone(), body.to_owned());
-        let thread = std::thread::Builder::new().name("remote".to_owned());
-        let spawned = thread.spawn(move || {
-            let part = match remote.exchange(&body, until, &tell) {
-                Ok(told) => Part::Done(told),
-                Err(fault) => Part::Failed(fault),
-            };
-            // Nobody may listen any more.
-            let _ = tell.send(part);
-        });
-        if let Err(error) = spawned {
-            return Ok(Err(passing(format!("no thread: {error}"))));
-        }
-        loop {
-            let event = match parts.recv_timeout(SLICE) {
-                Ok(Part::Text(piece)) => {
-                    first.get_or_insert_with(Instant::now);
-                    text.push_str(&piece);
-                    Event::Text(piece)
-                }
-                Ok(Part::Done(_)) if text.trim().is_empty() => {
-                    let host = self.endpoint.host().to_owned();
-                    let what = "the answer is empty".to_owned();
-                    return Ok(Err(Fault::Final(RemoteError::Answer { host, what })));
-                }
-                Ok(Part::Done(told)) => return Ok(Ok(told)),
-                Ok(Part::Failed(fault)) => return Ok(Err(fault)),
-                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
-                    return Ok(Err(passing("the time is used up")));
-                }
-                Err(RecvTimeoutError::Timeout) => Event::Waiting,
-                Err(RecvTimeoutError::Disconnected) => return Ok(Err(passing("the request failed"))),
-            };
-            if on_event(event).is_break() {
-                return Err(RemoteError::Cancelled);
-            }
-        }
+        on_event: OnEvent<'_>,
+    ) -> Attempted<Metadata> {
+        let (url, body) = (self.endpoint.url().clone(), body.to_owned());
+        let exchange = move |http: &Http, on_text: &OnText<'_>| {
+            read(http, http.post(&url, "text/event-stream", &body, until)?, on_text)
+        };
+        let mut event = |piece: String| {
+            first.get_or_insert_with(Instant::now);
+            text.push_str(&piece);
+            Event::Text(piece)
+        };
+        let outcome = self.http.attempt(until, exchange, &mut event, on_event)?;
+        Ok(match outcome {
+            Ok(_) if text.trim().is_empty() => Err(self.http.unusable("the answer is empty".to_owned())),
+            outcome => outcome,
+        })
     }
+}
 
-    fn exchange(&self, body: &str, until: Instant, tell: &Sender<Part>) -> Result<Told, Fault> {
-        let response = self.http.post(self.endpoint.url(), "text/event-stream", body, until)?;
-        self.read(response, tell)
-    }
+/// Takes the pieces of an answer.
+type OnText<'a> = dyn Fn(String) -> ControlFlow<()> + 'a;
 
-    fn read(&self, response: Response<Body>, tell: &Sender<Part>) -> Result<Told, Fault> {
-        let kind = header(&response, "content-type").unwrap_or_default().to_ascii_lowercase();
-        let mut reader = response.into_body().into_reader();
-        if !kind.starts_with("text/event-stream") {
-            return self.read_whole(reader, tell);
+/// Reads a whole answer, and passes its text on piece by piece.
+fn read(http: &Http, mut response: crayon_net::Response, on_text: &OnText<'_>) -> Result<Metadata, Fault> {
+    let wrong = |wrong| match wrong {
+        Wrong::Passing(what) => passing(http.hide(&what)),
+        Wrong::Unusable(what) => http.unusable(http.hide(&what)),
+    };
+    let passed = |piece: String| match piece.is_empty() || on_text(piece).is_continue() {
+        true => Ok(()),
+        false => Err(Fault::Final(RemoteError::Cancelled)),
+    };
+    let mut reply = Reply::new(response.header("content-type").unwrap_or_default());
+    let mut bytes = [0; 8192];
+    let cut = loop {
+        match response.read(&mut bytes) {
+            Ok(0) => break None,
+            Ok(read) => passed(reply.push(&bytes[..read]).map_err(wrong)?)?,
+            Err(fault) => break Some(http.fault(&fault)),
         }
-        let (mut events, mut told, mut length) = (Events::default(), Told::default(), 0);
-        let mut bytes = [0; 8192];
-        loop {
-            let read = match reader.read(&mut bytes) {
-                // An answer whose end has come is whole, whatever becomes of the connection.
-                Ok(0) | Err(_) if told.finish.is_some() => return Ok(told),
-                Ok(0) => return Err(passing("the stream was cut before the answer's end")),
-                Ok(read) => read,
-                Err(error) => return Err(self.http.cut(&error)),
-            };
-            for event in events.push(&bytes[..read]).map_err(passing)? {
-                if event.trim() == "[DONE]" {
-                    told.finish.get_or_insert_with(|| "stop".to_owned());
-                    return Ok(told);
-                }
-                let Some(piece) =
-                    read::object(&event, &mut told).map_err(|what| passing(self.http.hide(&what)))?
-                else {
-                    continue;
-                };
-                length += piece.len();
-                if length > LONGEST {
-                    return Err(self.http.unusable(format!("the answer is longer than {LONGEST} bytes")));
-                }
-                if !piece.is_empty() && tell.send(Part::Text(piece)).is_err() {
-                    return Err(Fault::Final(RemoteError::Cancelled));
-                }
-            }
+        if reply.is_done() {
+            break None;
         }
-    }
-
-    /// An answer in one object, from servers that do not stream.
-    fn read_whole(&self, reader: impl Read, tell: &Sender<Part>) -> Result<Told, Fault> {
-        let mut bytes = Vec::new();
-        reader.take(LONGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| self.http.cut(&error))?;
-        let text = String::from_utf8(bytes)
-            .ok()
-            .filter(|text| text.len() <= LONGEST)
-            .ok_or_else(|| self.http.unusable("no text, or too long".to_owned()))?;
-        let mut told = Told::default();
-        let piece =
-            read::object(&text, &mut told).map_err(|what| self.http.unusable(self.http.hide(&what)))?;
-        // The end of one object is its own proof.
-        told.finish.get_or_insert_with(|| "stop".to_owned());
-        if let Some(piece) = piece {
-            let _ = tell.send(Part::Text(piece));
-        }
-        Ok(told)
+    };
+    // An answer whose end has come is whole, whatever becomes of the connection.
+    match (reply.end(), cut) {
+        (Ok(Some((piece, metadata))), _) => passed(piece).map(|()| metadata),
+        (_, Some(fault)) => Err(fault),
+        (Ok(None), None) => Err(passing("the stream was cut before the answer's end")),
+        (Err(what), None) => Err(wrong(what)),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use crayon_errors::describe;
 use crayon_files::write_file;
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +174,8 @@ impl Calibration {
     pub fn save(&self, path: &Path) -> Result<(), HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
         let text = serde_json::to_string_pretty(self).map_err(|error| wrong(error.to_string()))? + "\n";
-        write_file(path, text.as_bytes()).map_err(|error| wrong(error.to_string()))
+        write_file(path, text.as_bytes())
+            .map_err(|error| wrong(format!("cannot {}: {}", error.action, describe(&error.cause))))
     }
 
     /// Reads the file; the thresholds must be those of `model`, customized as `custom` says or not at all. Those of the
@@ -183,11 +185,11 @@ impl Calibration {
     /// When the file cannot be read, is something else, or belongs to another model or customization.
     pub fn load(path: &Path, model: &str, custom: Option<&str>) -> Result<Calibration, HybridError> {
         let wrong = |what: String| HybridError::File { path: path.to_owned(), what };
-        let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+        let size = std::fs::metadata(path).map_err(|error| wrong(describe(&error)))?.len();
         if size > LARGEST {
             return Err(wrong(format!("{size} bytes are more than thresholds have")));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(describe(&error)))?;
         let calibration: Calibration =
             serde_json::from_str(&text).map_err(|error| wrong(format!("no thresholds: {error}")))?;
         if (calibration.format.as_str(), calibration.version) != (FORMAT, VERSION) {

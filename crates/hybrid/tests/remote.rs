@@ -6,16 +6,16 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crayon_errors::Explain as _;
-use crayon_hybrid::{Endpoint, Event, Key, Patience, Question, Remote, RemoteAnswer, RemoteError};
+use crayon_hybrid::{Endpoint, Event, Key, Question, Remote, RemoteAnswer, RemoteError, RetryPolicy};
 use crayon_text::{Message, Role};
 use support::{Reply, Server, chunk, end, whole};
 
-fn patience() -> Patience {
-    Patience {
+fn policy() -> RetryPolicy {
+    RetryPolicy {
         budget: Duration::from_secs(20),
         silence: Duration::from_secs(10),
         backoff: Duration::from_millis(20),
-        ..Patience::default()
+        ..RetryPolicy::default()
     }
 }
 
@@ -23,15 +23,15 @@ fn question() -> Question {
     Question { messages: vec![Message::new(Role::User, "Why?")], ..Question::default() }
 }
 
-fn remote(server: &Server, patience: Patience) -> Remote {
-    Remote::new(Endpoint::parse(&server.address).unwrap(), "big", None, patience)
+fn remote(server: &Server, policy: RetryPolicy) -> Remote {
+    Remote::new(Endpoint::parse(&server.address).unwrap(), "big", None, policy)
 }
 
 /// What a caller who shows pieces as they come has on the screen, and how often it was told to wipe it.
 #[derive(Default)]
 struct Screen {
     text: String,
-    voids: usize,
+    discards: usize,
     retries: Vec<(String, Duration)>,
 }
 
@@ -40,9 +40,9 @@ fn ask(remote: &Remote) -> (Result<RemoteAnswer, RemoteError>, Screen) {
     let answer = remote.ask(&question(), &mut |event| {
         match event {
             Event::Text(piece) => screen.text += &piece,
-            Event::Void => {
+            Event::Discard => {
                 screen.text.clear();
-                screen.voids += 1;
+                screen.discards += 1;
             }
             Event::Retry { reason, pause } => screen.retries.push((reason, pause)),
             Event::Waiting => {}
@@ -65,9 +65,9 @@ fn an_answer_streams_in_whole_characters_however_it_is_cut_into_packets() {
     for packet in [1, 2, 3, 7, 1000] {
         let body = body.clone();
         let server = Server::start(move |_| Reply { packet, ..Reply::events(&body) });
-        let (answer, screen) = ask(&remote(&server, patience()));
+        let (answer, screen) = ask(&remote(&server, policy()));
         let answer = check_whole(answer, &screen, text);
-        assert_eq!((answer.finish.as_str(), answer.tries, screen.voids), ("stop", 1, 0));
+        assert_eq!((answer.finish.as_str(), answer.tries, screen.discards), ("stop", 1, 0));
         assert_eq!(
             (answer.prompt_tokens, answer.written, answer.model.as_str()),
             (Some(3), Some(5), "big-2")
@@ -79,7 +79,7 @@ fn an_answer_streams_in_whole_characters_however_it_is_cut_into_packets() {
 fn the_request_is_openais_and_carries_the_key() {
     let server = Server::start(|_| Reply::events(&whole("ok")));
     let key = Key::new("sk-secret", "X").unwrap();
-    let remote = Remote::new(Endpoint::parse(&server.address).unwrap(), "big", Some(key), patience());
+    let remote = Remote::new(Endpoint::parse(&server.address).unwrap(), "big", Some(key), policy());
     let asked = Question {
         max_tokens: Some(9),
         temperature: Some(0.7),
@@ -109,21 +109,21 @@ fn a_cut_stream_is_asked_for_again_and_never_mixed() {
         1 => Reply { cut: Some(60), length: true, ..Reply::events(&whole("Half an answer.")) },
         _ => Reply::events(&whole("Another, whole.")),
     });
-    let (answer, screen) = ask(&remote(&server, patience()));
+    let (answer, screen) = ask(&remote(&server, policy()));
     assert_eq!(check_whole(answer, &screen, "Another, whole.").tries, 3);
-    assert!(screen.voids == 1 && screen.retries.len() == 2, "{:?}", screen.retries);
+    assert!(screen.discards == 1 && screen.retries.len() == 2, "{:?}", screen.retries);
 }
 
 #[test]
 fn a_stream_that_is_always_cut_gives_no_answer_at_all() {
     let server = Server::start(|_| Reply::events(&chunk("Half")));
-    let (answer, screen) = ask(&remote(&server, patience()));
+    let (answer, screen) = ask(&remote(&server, policy()));
     let error = answer.unwrap_err();
     assert!(
         matches!(&error, RemoteError::GaveUp { tries: 4, reason, .. } if reason.contains("cut")),
         "{error}"
     );
-    assert_eq!((screen.text.as_str(), screen.voids, server.requests().len()), ("", 4, 4));
+    assert_eq!((screen.text.as_str(), screen.discards, server.requests().len()), ("", 4, 4));
     assert!(error.hint().is_some() && !error.is_mistake());
 }
 
@@ -135,7 +135,7 @@ fn busy_and_failing_servers_are_asked_again() {
         2 => Reply::events("data: {\"error\":{\"message\":\"lost the GPU\"}}\n\n"),
         _ => Reply::events(&whole("At last.")),
     });
-    let (answer, screen) = ask(&remote(&server, patience()));
+    let (answer, screen) = ask(&remote(&server, policy()));
     assert_eq!(check_whole(answer, &screen, "At last.").tries, 4);
     let reasons: Vec<&str> = screen.retries.iter().map(|(reason, _)| reason.as_str()).collect();
     assert!(reasons[0].contains("503") && reasons[0].contains("overloaded"), "{reasons:?}");
@@ -148,7 +148,7 @@ fn busy_and_failing_servers_are_asked_again() {
 fn the_pause_a_busy_server_asks_for_is_kept_if_there_is_time() {
     let busy = || Reply { headers: vec![("Retry-After", "1".to_owned())], ..Reply::error(429, "slow down") };
     let server = Server::start(move |count| if count == 0 { busy() } else { Reply::events(&whole("Now.")) });
-    let (answer, screen) = ask(&remote(&server, patience()));
+    let (answer, screen) = ask(&remote(&server, policy()));
     let answer = check_whole(answer, &screen, "Now.");
     assert!(answer.total >= Duration::from_secs(1), "{:?}", answer.total);
     assert_eq!(screen.retries, [("too many requests (slow down)".to_owned(), Duration::from_secs(1))]);
@@ -158,7 +158,7 @@ fn the_pause_a_busy_server_asks_for_is_kept_if_there_is_time() {
         ..Reply::error(429, "")
     });
     let began = Instant::now();
-    let (answer, _) = ask(&remote(&server, patience()));
+    let (answer, _) = ask(&remote(&server, policy()));
     assert!(matches!(answer, Err(RemoteError::GaveUp { tries: 1, .. })), "{answer:?}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
@@ -168,7 +168,7 @@ fn refusals_for_good_are_not_repeated_and_their_words_are_made_harmless() {
     let words = "Incorrect key sk-secret.\u{1b}[2J\nmore";
     let server = Server::start(move |_| Reply::error(401, words));
     let key = Key::new("sk-secret", "X").unwrap();
-    let remote = Remote::new(Endpoint::parse(&server.address).unwrap(), "big", Some(key), patience());
+    let remote = Remote::new(Endpoint::parse(&server.address).unwrap(), "big", Some(key), policy());
     let error = ask(&remote).0.unwrap_err();
     assert!(matches!(error, RemoteError::Refused { status: 401, .. }) && error.is_mistake());
     let text = format!("{error} {error:?} {remote:?}");
@@ -179,7 +179,7 @@ fn refusals_for_good_are_not_repeated_and_their_words_are_made_harmless() {
     let to = format!("{}/v1/chat/completions", other.address);
     let server =
         Server::start(move |_| Reply { headers: vec![("Location", to.clone())], ..Reply::error(307, "") });
-    assert!(matches!(ask(&self::remote(&server, patience())).0, Err(RemoteError::Answer { .. })));
+    assert!(matches!(ask(&self::remote(&server, policy())).0, Err(RemoteError::Answer { .. })));
     assert!(other.requests().is_empty());
 }
 
@@ -189,17 +189,17 @@ fn what_is_no_answer_is_not_taken_for_one() {
         ["<html>hello</html>", "{}", r#"{"choices":[]}"#, r#"{"choices":[{"message":{"content":"  "}}]}"#]
     {
         let server = Server::start(move |_| Reply { kind: "application/json", ..Reply::events(body) });
-        let (answer, _) = ask(&remote(&server, patience()));
+        let (answer, _) = ask(&remote(&server, policy()));
         assert!(matches!(answer, Err(RemoteError::Answer { .. })), "{body}: {answer:?}");
     }
     let (none, nonsense) = (end("stop"), "data: \u{0}nonsense\n\n".to_owned());
     for body in [none, nonsense] {
         let server = Server::start(move |_| Reply::events(&body));
-        assert!(ask(&remote(&server, patience())).0.is_err());
+        assert!(ask(&remote(&server, policy())).0.is_err());
     }
     let endless = "data: ".to_owned() + &"x".repeat(3 << 20);
     let server = Server::start(move |_| Reply::events(&endless));
-    assert!(ask(&remote(&server, Patience { tries: 1, ..patience() })).0.is_err());
+    assert!(ask(&remote(&server, RetryPolicy { tries: 1, ..policy() })).0.is_err());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_server_that_does_not_stream_is_understood() {
     let body =
         r#"{"choices":[{"message":{"role":"assistant","content":"All at once."},"finish_reason":"length"}]}"#;
     let server = Server::start(move |_| Reply { kind: "application/json", ..Reply::events(body) });
-    let (answer, screen) = ask(&remote(&server, patience()));
+    let (answer, screen) = ask(&remote(&server, policy()));
     let answer = check_whole(answer, &screen, "All at once.");
     assert_eq!((answer.finish.as_str(), answer.written, answer.model.as_str()), ("length", None, "big"));
 }
@@ -221,14 +221,14 @@ fn silence_and_dripping_end_with_the_budget() {
         between: Duration::from_millis(100),
         ..Reply::events(&whole("a very long answer"))
     });
-    let mute = Patience { silence: Duration::from_millis(200), ..patience() };
-    for (server, patience) in [
-        (&silent, Patience { budget, ..patience() }),
-        (&drip, Patience { budget, ..patience() }),
-        (&silent, Patience { budget, ..mute }),
+    let mute = RetryPolicy { silence: Duration::from_millis(200), ..policy() };
+    for (server, policy) in [
+        (&silent, RetryPolicy { budget, ..policy() }),
+        (&drip, RetryPolicy { budget, ..policy() }),
+        (&silent, RetryPolicy { budget, ..mute }),
     ] {
         let began = Instant::now();
-        let (answer, screen) = ask(&remote(server, patience));
+        let (answer, screen) = ask(&remote(server, policy));
         assert!(matches!(answer, Err(RemoteError::GaveUp { .. })), "{answer:?}");
         assert_eq!(screen.text, "");
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
@@ -239,12 +239,12 @@ fn silence_and_dripping_end_with_the_budget() {
 fn a_server_that_is_down_is_given_up_and_one_that_comes_up_is_found() {
     // A port that was free a moment ago.
     let address = Server::start(|_| Reply::events("")).address.clone();
-    let remote = Remote::new(Endpoint::parse(&address).unwrap(), "big", None, patience());
+    let remote = Remote::new(Endpoint::parse(&address).unwrap(), "big", None, policy());
     let (answer, screen) = ask(&remote);
     assert!(matches!(answer, Err(RemoteError::GaveUp { tries: 4, .. })), "{answer:?}");
     assert_eq!(screen.retries.len(), 3);
     let nowhere = Endpoint::parse("http://no-such-host.invalid").unwrap();
-    let error = ask(&Remote::new(nowhere, "big", None, patience())).0.unwrap_err();
+    let error = ask(&Remote::new(nowhere, "big", None, policy())).0.unwrap_err();
     assert!(matches!(error, RemoteError::Unreachable { .. } | RemoteError::GaveUp { .. }), "{error}");
 }
 
@@ -253,7 +253,7 @@ fn the_caller_can_stop_at_any_time() {
     let server = Server::start(|_| Reply { before: Duration::from_secs(5), ..Reply::events(&whole("late")) });
     let began = Instant::now();
     let mut events = 0;
-    let answer = remote(&server, patience()).ask(&question(), &mut |_| {
+    let answer = remote(&server, policy()).ask(&question(), &mut |_| {
         events += 1;
         if events == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

@@ -88,7 +88,7 @@ impl Attention<'_> {
         let group = self.heads / self.kv_heads;
         // A single row's heads go together where they share keys and values, as long as every thread has work.
         let together = match rows {
-            1 => heads_together(group, self.kv_heads, threads.threads()),
+            1 => heads_together(group, self.kv_heads, threads.count()),
             _ => 1,
         };
         let window = match self.sight {

@@ -34,7 +34,7 @@ pub struct OfferedAdapter {
     pub lora: Lora,
     /// Its weight where a request gives none; other weights are multiplied with it.
     pub weight: f32,
-    /// What it was customised for, where known.
+    /// What it was customized for, where known.
     pub scope: Option<Scope>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool, Scope, peft, weights};
 use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
-use crayon_hybrid::{Endpoint, Patience, Remote, Route, Thresholds};
+use crayon_hybrid::{Endpoint, Remote, RetryPolicy, Route, Thresholds};
 use crayon_model::{LowRankPair, Projection, Site};
 use crayon_serve::{Bigger, Limits, OfferedAdapter, Offers};
 use serde_json::{Value, json};
@@ -247,8 +247,8 @@ fn a_device_gets_keys_and_one_adapter_for_scores() {
 
 /// A server that passes on what the model is unsure of, to `url`.
 fn passing_on(url: &str, thresholds: Thresholds) -> Running {
-    let patience = Patience { budget: Duration::from_secs(60), tries: 1, ..Patience::default() };
-    let remote = Remote::new(Endpoint::parse(url).unwrap(), "mini", None, patience);
+    let policy = RetryPolicy { budget: Duration::from_secs(60), tries: 1, ..RetryPolicy::default() };
+    let remote = Remote::new(Endpoint::parse(url).unwrap(), "mini", None, policy);
     let bigger = Bigger { remote, route: Route::Auto, thresholds, after: None };
     offering(Limits::default(), None, Offers { bigger: Some(bigger), ..offers(&engine()) })
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use crayon_answer::{Blend, BlendRequest, Customization, Event, PoolAccess, Source, Traffic, is_address};
 use crayon_engine::adapters::{Catalogue, Examples, Form, Scope, secret_seed};
 use crayon_engine::{Adapter, BUILT_IN, Engine};
-use crayon_hybrid::{Key, Patience};
+use crayon_hybrid::{Key, RetryPolicy};
 
 use super::folders::keys_folder;
-use super::routing::offline;
 use super::shown::note;
 use crate::args::{CustomArgs, ModelArgs, PoolServerArgs, RouteArgs, RouteName};
 use crate::failure::{Result, mistake};
@@ -79,9 +78,9 @@ fn access(pool: &str, args: &PoolServerArgs) -> Result<PoolAccess> {
         false => None,
     };
     Ok(PoolAccess {
-        forbidden: offline()?.map(|setting| format!("{setting} forbids the network")),
+        forbidden: crayon_net::forbidden().map(|setting| format!("{setting} forbids the network")),
         key,
-        retry: Patience::within(Duration::from_secs(u64::from(args.pool_timeout))),
+        retry: RetryPolicy::within(Duration::from_secs(u64::from(args.pool_timeout))),
         folder: keys_folder()?,
     })
 }

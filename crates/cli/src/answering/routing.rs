@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crayon_answer::{Customization, Routing, Server};
 use crayon_engine::Engine;
-use crayon_hybrid::{Endpoint, Key, Patience, Remote, Route, Router, Thresholds};
+use crayon_hybrid::{Endpoint, Key, Remote, RetryPolicy, Route, Router, Thresholds};
 
 use super::folders::thresholds_folder;
 use super::shown::note;
@@ -16,8 +16,6 @@ use crate::output::Output;
 
 /// Variable that holds the server's key.
 const KEY: &str = "CRAYON_SERVER_KEY";
-/// Variable that forbids the network.
-const OFFLINE: &str = "CRAYON_OFFLINE";
 
 /// Who may answer. Checks what was asked for, and reads the key if there is a use for it; opens no socket.
 pub(crate) fn routing(args: &RouteArgs) -> Result<Routing> {
@@ -32,7 +30,13 @@ pub(crate) fn remote(args: &RouteArgs) -> Result<Option<Remote>> {
 
 fn parts(args: &RouteArgs) -> Result<(Router, Option<Remote>)> {
     let server = args.server.as_deref().map(Endpoint::parse).transpose()?;
-    let router = Router::new(route(args), server.is_some(), args.private, offline()?, Thresholds::default())?;
+    let router = Router::new(
+        route(args),
+        server.is_some(),
+        args.private,
+        crayon_net::forbidden(),
+        Thresholds::default(),
+    )?;
     let remote = match (server, &args.server_model) {
         (Some(server), Some(model)) if router.may_send() => {
             let timeout = Duration::from_secs(u64::from(args.server_timeout));
@@ -65,17 +69,6 @@ pub(crate) fn calibrated(
     Ok(routing)
 }
 
-/// The setting that forbids the network, if one does.
-pub(crate) fn offline() -> Result<Option<&'static str>> {
-    let settings = crayon_hub::Settings::from_lookup(|name| match name {
-        // Where models are kept is of no interest here.
-        "CRAYON_HOME" => Some(".".to_owned()),
-        name if name == OFFLINE => std::env::var(name).ok(),
-        _ => None,
-    })?;
-    Ok(settings.offline)
-}
-
 /// The server at `endpoint`, with the key of the file or of the environment.
 pub(crate) fn open(
     endpoint: Endpoint,
@@ -87,5 +80,5 @@ pub(crate) fn open(
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }
     let key = Key::find(key_file, KEY)?;
-    Ok(Remote::new(endpoint, model, key, Patience::within(timeout)))
+    Ok(Remote::new(endpoint, model, key, RetryPolicy::within(timeout)))
 }

@@ -65,7 +65,7 @@ Example:
     Policies(PoliciesArgs),
     /// What a share of the questions sent to a server brings: by confidence, by scope, by both, at random
     #[command(after_help = "\
-Every question goes to the server, with its choices unless --bare leaves them out. With --examples and --pool the device is customised for them, and
+Every question goes to the server, with its choices unless --bare leaves them out. With --examples and --pool the device is customized for them, and
 its scope counts too; --outside names prompts that belong to no task, and measures whether they are told apart.
 
 Example:

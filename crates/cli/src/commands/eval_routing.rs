@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
         seed: args.seed,
     };
     let endpoint = Endpoint::parse(&args.server)?;
-    if let Some(name) = answering::offline()? {
+    if let Some(name) = crayon_net::forbidden() {
         let reason = format!("{name} forbids the network");
         return Err(HybridError::Forbidden { reason }.into());
     }

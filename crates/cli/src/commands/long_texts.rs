@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crayon_answer::{Catalyst, MemoryRequest};
 use crayon_engine::{Engine, EngineError};
 use crayon_eval::long::{self, Filler, Kind};
-use crayon_eval::pots::{self, GridOptions, PoliciesOptions, Reading};
+use crayon_eval::pots::{self, GridOptions, PoliciesOptions};
 use crayon_files::write_file;
 use crayon_text::Special;
 
@@ -14,15 +15,16 @@ use crate::failure::{Context, Result, mistake};
 use crate::output::Output;
 use crate::{input, model, show};
 
-/// How the arguments want texts to be read: through a pot if one was asked for.
-fn reading(args: &PotArgs, engine: &Engine) -> Result<Reading> {
-    let memory = args.request();
-    if memory.size.is_none() || memory.keeps_everything() {
-        return Ok(Reading { pot: None, question_catalyst: false });
+/// How the arguments want texts to be read: through a pot if one was asked for, by the general catalyst unless another was.
+fn memory(args: &PotArgs) -> MemoryRequest {
+    let mut memory = args.request();
+    if memory.size.is_none() {
+        memory.policy = Some("full".to_owned());
     }
-    let question_catalyst = args.catalyst.as_deref() == Some("question");
-    let pot = memory.options(engine, question_catalyst.then_some("?"), false, &[])?;
-    Ok(Reading { pot: Some(pot), question_catalyst })
+    if memory.catalyst == Catalyst::Usual {
+        memory.catalyst = Catalyst::General;
+    }
+    memory
 }
 
 pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output) -> Result {
@@ -86,8 +88,8 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
         seed: args.seed,
         filler,
     };
-    let reading = reading(&args.long, &engine)?;
-    let grid = watched("questions", output, |progress| pots::grid(&engine, &reading, &options, progress))?;
+    let memory = memory(&args.long);
+    let grid = watched("questions", output, |progress| pots::grid(&engine, &memory, &options, progress))?;
     if let Some(path) = &args.plot {
         let choices = path.with_extension("choices.svg");
         for (path, picture) in [(path, grid.heatmap(false)), (&choices, grid.heatmap(true))] {
@@ -168,9 +170,8 @@ pub(super) fn published(args: &LongArgs, output: &Output) -> Result {
         false => long::longbench(&args.task)?,
     };
     tasks.truncate(args.limit.unwrap_or(usize::MAX));
-    let reading = reading(&args.long, &engine)?;
-    let table =
-        watched("questions", output, |progress| pots::published(&engine, &tasks, &reading, progress))?;
+    let memory = memory(&args.long);
+    let table = watched("questions", output, |progress| pots::published(&engine, &tasks, &memory, progress))?;
     if table.skipped > 0 {
         output.note(&format!(
             "{} do not fit the model's window and are left out; --pot reads them",

@@ -153,7 +153,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
     Ok(prompts)
 }
 
-/// Where `ask` looks for the thresholds of a model, customised or not.
+/// Where `ask` looks for the thresholds of a model, customized or not.
 fn usual(fingerprint: &str, custom: Option<&str>) -> Result<PathBuf> {
     let path = thresholds_path(&answering::thresholds_folder()?, fingerprint, custom);
     if let Some(folder) = path.parent() {

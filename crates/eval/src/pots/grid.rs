@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use crayon_adapters::Random;
+use crayon_answer::MemoryRequest;
 use crayon_engine::{Engine, EngineError};
 use crayon_errors::Setting;
 use crayon_text::Special;
 use serde::Serialize;
 
-use super::{Reading, answer};
+use super::answer;
 use crate::bench::peak_mb;
 use crate::long::{Filler, Heatmap, Kind, needle};
 use crate::{EvalError, Progress};
@@ -103,7 +104,7 @@ impl Grid {
 /// When an option makes no sense, the network fails, or `progress` stops the measurement.
 pub fn grid(
     engine: &Engine,
-    reading: &Reading,
+    memory: &MemoryRequest,
     options: &GridOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Grid, EvalError> {
@@ -132,7 +133,7 @@ pub fn grid(
                 let mut random = Random::seeded(seed);
                 let fact = options.kinds[sample % options.kinds.len()].fact(&mut random);
                 let question = needle(&mut random, &options.filler, &fact, depth, length, &count);
-                let found = answer(engine, &question, reading)?;
+                let found = answer(engine, &question, memory)?;
                 said += found.score;
                 chosen += f64::from(u8::from(found.chosen == Some(true)));
                 tokens += found.tokens;
@@ -153,8 +154,8 @@ pub fn grid(
         accuracy: mean(|cell| cell.accuracy),
         choice_accuracy: mean(|cell| cell.choice_accuracy),
         choices,
-        policy: reading.pot.as_ref().map_or("full".to_owned(), |pot| pot.policy.clone()),
-        pot: reading.pot.as_ref().map(|pot| pot.entries),
+        policy: memory.policy.clone().unwrap_or_else(|| "full".to_owned()),
+        pot: memory.size.map(|_| memory.entries(engine)),
         tokens,
         peak_kv_bytes,
         peak_rss_mb: peak_mb(),

@@ -7,7 +7,8 @@ mod stream;
 
 use std::ops::ControlFlow;
 
-use crayon_engine::{Engine, GenerateOptions, Message, PotOptions, Role, Session, stays};
+use crayon_answer::{Input, Limits, MemoryRequest, Plan, Request, plan};
+use crayon_engine::{Engine, Message, Role, Sampling, Session};
 use crayon_text::Special;
 use serde::Serialize;
 
@@ -18,15 +19,6 @@ pub use stream::{StreamPerplexity, perplexity_through_pot};
 
 use crate::EvalError;
 use crate::long::LongQuestion;
-
-/// How a text is read.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// The pot; `None` keeps everything, for texts within the model's window.
-    pub pot: Option<PotOptions>,
-    /// Whether the question is the catalyst prompt.
-    pub question_catalyst: bool,
-}
 
 /// One question, answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,50 +41,51 @@ const SLACK: usize = 12;
 /// Reads a question's text and answers it, taking the likeliest token each time.
 ///
 /// # Errors
-/// When the text does not fit without a pot, or the network fails.
-pub fn answer(engine: &Engine, question: &LongQuestion, reading: &Reading) -> Result<Answered, EvalError> {
-    let put = |text: String| engine.chat_prompt(&[Message::new(Role::User, text)]);
-    let prompt = put(format!("{}\n\n{}", question.context, question.question))?;
+/// When the text does not fit the memory, or the network fails.
+pub fn answer(
+    engine: &Engine,
+    question: &LongQuestion,
+    memory: &MemoryRequest,
+) -> Result<Answered, EvalError> {
     let tokenizer = engine.tokenizer()?;
     let length = |text: &String| tokenizer.encode(text, Special::Plain).map(|ids| ids.len());
     let longest: usize = question.answers.iter().map(length).sum::<Result<usize, _>>()? + SLACK;
-    let mut session =
-        open(engine, reading, &prompt, &put(question.question.clone())?, &question.question, longest)?;
-    session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
+    let plan = planned(engine, &question.context, &question.question, longest, memory)?;
+    let mut session = plan.session(engine)?;
+    session.feed(&plan.prompt, &mut |_| ControlFlow::Continue(()))?;
     let chosen = match question.choices.is_empty() {
         true => None,
         false => Some(choose(engine, &mut session, &question.choices)? == 0),
     };
-    let options = GenerateOptions { max_tokens: longest, ..GenerateOptions::default() };
-    let answer = session.generate(&options, &mut |_| ControlFlow::Continue(()))?;
+    let answer = session.generate(&plan.generate, &mut |_| ControlFlow::Continue(()))?;
     let kv_bytes = session.kv_bytes();
     Ok(Answered {
         score: question.matches(&answer.text),
         text: answer.text,
         chosen,
-        tokens: prompt.len(),
+        tokens: plan.prompt.len(),
         kv_bytes,
     })
 }
 
-/// A session that reads `prompt` as asked; what it shares with `frame`, its form without a document, stays.
-fn open<'e>(
-    engine: &'e Engine,
-    reading: &Reading,
-    prompt: &[u32],
-    frame: &[u32],
+/// How `question` about `text` is answered in `longest` tokens at most, as anybody who asks with a document is answered, but
+/// without penalties or chance.
+fn planned(
+    engine: &Engine,
+    text: &str,
     question: &str,
-    answer: usize,
-) -> Result<Session<'e>, EvalError> {
-    let Some(options) = &reading.pot else { return Ok(engine.session(prompt.len() + answer)?) };
-    let mut options = options.clone();
-    if reading.question_catalyst {
-        options.catalyst = engine.catalyst(question)?;
-    }
-    let pins = stays(prompt, frame).to_vec();
-    let mut session = engine.pot_session(options, pins.iter().map(|place| place.len()).sum())?;
-    session.pin(pins)?;
-    Ok(session)
+    longest: usize,
+    memory: &MemoryRequest,
+) -> Result<Plan, EvalError> {
+    let request = Request {
+        documents: vec![text.to_owned()],
+        max_tokens: Some(longest),
+        memory: memory.clone(),
+        ..Request::new(Input::Chat(vec![Message::new(Role::User, question)]))
+    };
+    let mut plan = plan(engine, &request, &Limits::default())?;
+    plan.generate.sampling = Sampling::default();
+    Ok(plan)
 }
 
 /// Index of the likeliest choice after what the session read; the session is as before.

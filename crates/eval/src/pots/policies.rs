@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use crayon_adapters::Random;
-use crayon_engine::{Engine, EngineError, PotOptions};
+use crayon_answer::{Catalyst, MemoryRequest, MemorySize};
+use crayon_engine::{Engine, EngineError};
 use crayon_errors::Setting;
 use crayon_text::Special;
 use serde::Serialize;
 
-use super::{Reading, answer};
+use super::answer;
 use crate::long::metrics::Mean;
 use crate::long::{Filler, Kind, LongQuestion, Task, needle};
 use crate::{EvalError, Progress};
@@ -31,13 +32,16 @@ const fn variant(name: &'static str, policy: &'static str, novelty: f32, questio
 }
 
 impl Variant {
-    fn options(&self, usual: PotOptions) -> PotOptions {
-        PotOptions {
-            policy: self.policy.to_owned(),
-            novelty: self.novelty,
-            smooth: self.smooth.unwrap_or(usual.smooth),
-            sinks: if self.sinks { usual.sinks } else { 0 },
-            ..usual
+    /// A pot of `entries`, or everything kept.
+    fn memory(&self, entries: Option<usize>) -> MemoryRequest {
+        MemoryRequest {
+            size: entries.map(MemorySize::Entries),
+            policy: Some(self.policy.to_owned()),
+            novelty: Some(self.novelty),
+            smooth: self.smooth,
+            sinks: if self.sinks { None } else { Some(0) },
+            catalyst: if self.question { Catalyst::Question } else { Catalyst::General },
+            ..MemoryRequest::default()
         }
     }
 }
@@ -198,13 +202,7 @@ pub fn policies(
     let total = jobs.len() * tasks.len() * options.seeds.len() * options.questions;
     let (mut rows, mut done) = (Vec::new(), 0);
     for (pot, variant) in jobs {
-        let reading = match pot {
-            Some(entries) => Reading {
-                pot: Some(variant.options(engine.pot_options(entries)?)),
-                question_catalyst: variant.question,
-            },
-            None => Reading { pot: None, question_catalyst: false },
-        };
+        let memory = variant.memory(pot);
         let (mut means, mut choice_means) =
             (vec![Vec::new(); options.seeds.len()], vec![Vec::new(); options.seeds.len()]);
         let (mut all_tokens, mut all_seconds, mut kv_bytes, mut asked) = (0, 0.0, 0, 0);
@@ -213,7 +211,7 @@ pub fn policies(
             for (seed, questions) in by_seed.iter().enumerate() {
                 let (mut said, mut chosen) = (Vec::new(), Vec::new());
                 for question in questions {
-                    let found = answer(engine, question, &reading)?;
+                    let found = answer(engine, question, &memory)?;
                     said.push(found.score);
                     chosen.extend(found.chosen.map(|right| f64::from(u8::from(right))));
                     tokens += found.tokens;

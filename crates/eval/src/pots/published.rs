@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crayon_engine::{Engine, EngineError, GenerateOptions, Message, Role};
+use crayon_answer::{AnswerError, MemoryRequest};
+use crayon_engine::{Engine, EngineError};
 use serde::Serialize;
 
-use super::{Reading, open};
+use super::planned;
 use crate::long::LongTask;
 use crate::long::metrics::Mean;
 use crate::{EvalError, Progress};
@@ -48,22 +49,21 @@ const LONGEST: usize = 64;
 pub fn published(
     engine: &Engine,
     tasks: &[LongTask],
-    reading: &Reading,
+    memory: &MemoryRequest,
     progress: &mut Progress<'_>,
 ) -> Result<PublishedTable, EvalError> {
     let started = Instant::now();
     let (mut scores, mut skipped) = (BTreeMap::<&str, Vec<f64>>::new(), 0);
     for (done, task) in tasks.iter().enumerate() {
-        let put = |text: String| engine.chat_prompt(&[Message::new(Role::User, text)]);
-        let prompt = put(format!("{}\n\n{}", task.context, task.question))?;
-        match open(engine, reading, &prompt, &put(task.question.clone())?, &task.question, LONGEST) {
-            Ok(mut session) => {
-                session.feed(&prompt, &mut |_| ControlFlow::Continue(()))?;
-                let options = GenerateOptions { max_tokens: LONGEST, ..GenerateOptions::default() };
-                let answer = session.generate(&options, &mut |_| ControlFlow::Continue(()))?;
+        match planned(engine, &task.context, &task.question, LONGEST, memory) {
+            Ok(plan) => {
+                let mut session = plan.session(engine)?;
+                session.feed(&plan.prompt, &mut |_| ControlFlow::Continue(()))?;
+                let answer = session.generate(&plan.generate, &mut |_| ControlFlow::Continue(()))?;
                 scores.entry(&task.name).or_default().push(task.score(&answer.text));
             }
-            Err(EvalError::Engine(EngineError::TooLong { .. } | EngineError::Pot(_))) => skipped += 1,
+            Err(EvalError::Engine(EngineError::Pot(_))) => skipped += 1,
+            Err(EvalError::Answer(error)) if matches!(*error, AnswerError::NoRoom(_)) => skipped += 1,
             Err(error) => return Err(error),
         }
         if progress(done + 1, tasks.len()).is_break() {

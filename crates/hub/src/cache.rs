@@ -109,7 +109,7 @@ impl Entry {
 
 /// The folder of models.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct ModelCache {
     root: PathBuf,
 }
 
@@ -118,9 +118,9 @@ pub(crate) struct Lock {
     _file: File,
 }
 
-impl Store {
-    pub(crate) fn new(root: PathBuf) -> Store {
-        Store { root }
+impl ModelCache {
+    pub(crate) fn new(root: PathBuf) -> ModelCache {
+        ModelCache { root }
     }
 
     /// Folder of one commit.
