@@ -25,7 +25,7 @@ pub enum AdapterError {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: &'static str,
+        hint: Phrase,
     },
     /// An adapter or a pool was made beside another model.
     #[error("{what} was made for another model ({made_for}) than {base}")]
@@ -119,7 +119,7 @@ impl Explain for AdapterError {
             AdapterError::Format(error) => return error.hint(),
             AdapterError::Model(error) => return error.hint(),
             AdapterError::Randomness { .. } => return None,
-            AdapterError::Module { hint, .. } => (*hint).into(),
+            AdapterError::Module { hint, .. } => hint.clone(),
             AdapterError::OtherBase { .. } => {
                 phrase!["give ", Setting::Model, " it was made for, in the same format"]
             }

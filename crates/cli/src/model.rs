@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crayon_engine::adapters::Lora;
 use crayon_engine::{Engine, EngineError, ModelSource, Settings};
 use crayon_formats::Format;
 use crayon_hub::{Hub, Reference};
@@ -18,6 +19,9 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
     if !args.adapter.is_empty() {
         let read = |adapter: &AdapterRef| Ok((engine.read_adapter(&adapter.path)?, adapter.weight));
         let read = args.adapter.iter().map(read).collect::<Result<Vec<_>, EngineError>>()?;
+        for (lora, adapter) in read.iter().map(|(lora, _)| lora).zip(&args.adapter) {
+            left_out(lora, &adapter.path.display().to_string(), output);
+        }
         let parts: Vec<_> = read.iter().map(|(lora, weight)| (lora, *weight)).collect();
         match args.merge {
             true => engine = engine.merged(&parts, &settings(&args.run))?,
@@ -28,6 +32,9 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
         output.detail(&format!("{} of rank up to {rank}, {how}", show::counted(parts.len(), "adapter")));
     }
     let checkpoint = engine.checkpoint();
+    for told in checkpoint.notes() {
+        output.note(&told.to_string());
+    }
     output.detail(&format!(
         "{}: {} parameters, {} of weights, context {}",
         engine.name(),
@@ -49,6 +56,15 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
         }
     }
     Ok(engine)
+}
+
+/// Says which modules of an adapter are for other parts of a model than the one that reads text.
+pub(crate) fn left_out(lora: &Lora, name: &str, output: &Output) {
+    let modules = &lora.left_out;
+    if let Some(first) = modules.first() {
+        let count = show::counted(modules.len(), "module");
+        output.note(&format!("{name}: {count} of another part of the model left out, the first is {first}"));
+    }
 }
 
 /// The number types of the model's matrices, and what multiplies each. The first block speaks for the others.

@@ -50,7 +50,9 @@ struct Pass<'a> {
 impl Pot {
     /// A pot that keeps every token and refuses more than `capacity`.
     pub fn full(spec: &Spec, capacity: usize, storage: KvStorage) -> Pot {
-        let slab = Slab::plain(spec, capacity, storage);
+        let mut slab = Slab::plain(spec, capacity, storage);
+        // How long a text is going to be is not known yet; room for it says nothing.
+        slab.expect(0);
         Pot { slab, distiller: None, distillations: 0, settled: 0, pinned: Vec::new(), foreseen: None }
     }
 

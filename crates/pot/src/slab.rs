@@ -119,10 +119,11 @@ impl Turns {
 }
 
 impl Slab {
-    /// A slab with `capacity` slots for each head of every layer and nothing but keys and values, for texts that are
-    /// kept whole.
+    /// A slab with `capacity` slots for each head of every layer and nothing but keys and values, for a text of so many
+    /// tokens that is kept whole.
     pub fn plain(spec: &Spec, capacity: usize, storage: KvStorage) -> Slab {
-        Slab::make(spec, vec![capacity; spec.layers], storage, false)
+        let slab = Slab::make(spec, vec![capacity; spec.layers], storage, false);
+        Slab { length: capacity, ..slab }
     }
 
     /// A slab whose layers have `capacity[layer]` slots for each head, with what policies want to know of each entry.

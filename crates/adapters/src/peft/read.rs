@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crayon_errors::{Setting, phrase};
 use crayon_formats::safetensors::SafeTensors;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Tensor};
@@ -67,7 +68,7 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
             file: file.clone(),
             module: name.clone(),
             what: "is not a linear layer of a block of the language model".to_owned(),
-            hint: "adapters of embeddings, output layers and other parts are not supported; train it on attention and MLP layers",
+            hint: "adapters of embeddings, output layers and other parts are not supported; train it on attention and MLP layers".into(),
         })?;
         let missing =
             |part: &str| AdapterError::tensor(file, &format!("{name}.{part}"), "is missing", INCOMPLETE);
@@ -107,7 +108,11 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
                     "has {input} values in and {output} out; this model has {size} and {whole}, in {} layers",
                     spec.layers
                 ),
-                hint: "the adapter was trained beside another model; answer with that one",
+                hint: phrase![
+                    "the adapter was trained beside another model; ",
+                    Setting::Model,
+                    " must be the one it was trained for"
+                ],
             });
         }
         split(&module, spec, &a.to_f32(), &b.to_f32(), rank, config.scale(&name), &mut lora);
@@ -121,7 +126,7 @@ fn assemble(weights: &SafeTensors, config: &Config, spec: &Spec) -> Result<Lora,
             module: module.clone(),
             what: "and all others adapt what reads pictures or sounds, nothing of the language model"
                 .to_owned(),
-            hint: "train the adapter on modules of the language model",
+            hint: "train the adapter on modules of the language model".into(),
         });
     }
     Ok(lora)

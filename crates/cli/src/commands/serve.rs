@@ -59,7 +59,8 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
             Some(Bigger { remote, route: answering::route(&args.route), thresholds, after })
         }
     };
-    let offers = Offers { adapters: adapters(&engine, named)?, pools: pools(&engine, &args.pool)?, bigger };
+    let offers =
+        Offers { adapters: adapters(&engine, named, output)?, pools: pools(&engine, &args.pool)?, bigger };
     let cache = match args.cache {
         true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
         false => None,
@@ -108,10 +109,15 @@ fn named(args: &ServeArgs) -> Vec<(String, AdapterRef)> {
     args.model.adapter.iter().filter_map(offered).collect()
 }
 
-fn adapters(engine: &Engine, named: Vec<(String, AdapterRef)>) -> Result<Vec<OfferedAdapter>> {
+fn adapters(
+    engine: &Engine,
+    named: Vec<(String, AdapterRef)>,
+    output: &Output,
+) -> Result<Vec<OfferedAdapter>> {
     let base = engine.checkpoint().fingerprint();
     let read = |(name, AdapterRef { path, weight }): (String, AdapterRef)| {
         let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), &base)?);
+        model::left_out(&lora, &name, output);
         Ok(OfferedAdapter { name, lora, weight, scope })
     };
     named.into_iter().map(read).collect()
