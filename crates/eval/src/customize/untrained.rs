@@ -8,7 +8,7 @@ use crate::EvalError;
 
 /// Refuses.
 #[derive(Default)]
-pub(super) struct Trainer;
+pub(super) struct Trainer {}
 
 impl Trainer {
     pub(super) fn lorahub(&mut self, _: &Engine, _: &Pool, _: &[Sample], _: u64) -> Result<Lora, EvalError> {
