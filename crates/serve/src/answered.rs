@@ -74,8 +74,7 @@ pub(crate) fn answered(
     };
     let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
     let custom = customization(shared, asked)?;
-    plan.adapter = custom.adapter().cloned();
-    let scope = custom.scope(&shared.engine, asked.request.query())?;
+    let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
     let mut notes = std::mem::take(&mut plan.notes);
     let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
     let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut |event| {
@@ -96,14 +95,19 @@ pub(crate) fn answered(
         AnswerError::Remote(error) => Refusal::of_server(&error),
         error => blame(error),
     })?;
-    Ok(Answered { outcome, weights: custom.weights().to_vec(), fits: custom.fits(), notes })
+    let alone = plan.outside && outcome.on_device().is_some();
+    let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
+    Ok(Answered { outcome, weights, fits: custom.fits(), notes })
 }
 
 /// What a request answers through: adapters by name, or a blend for its examples.
 fn customization(shared: &Shared, asked: &ApiRequest) -> Result<Customization, Refusal> {
-    match (asked.adapter.as_slice(), asked.examples.as_slice()) {
-        ([], []) => Ok(Customization::default()),
-        ([], prompts) => shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts),
-        (adapters, _) => shared.registry.adapters(adapters),
-    }
+    let custom = match (asked.adapter.as_slice(), asked.examples.as_slice()) {
+        ([], []) => shared.registry.common(),
+        ([], prompts) => {
+            shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts, asked.force)?
+        }
+        (adapters, _) => shared.registry.adapters(adapters)?,
+    };
+    Ok(if asked.force { custom.always() } else { custom })
 }

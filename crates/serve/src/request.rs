@@ -1,6 +1,6 @@
 //! What a request asks for. Fields and their ranges follow OpenAI's reference; those of sampling beyond it, of the memory
 //! (`pot`, `policy`, `keep`, `novelty`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
-//! `examples`, `pool` and `route` are extensions.
+//! `examples`, `pool`, `force` and `route` are extensions.
 
 use crayon_answer::{Catalyst, Input, MemoryRequest, MemorySize, Request, policy_names};
 use crayon_engine::{Message, Role, SamplingOverrides};
@@ -40,6 +40,8 @@ pub(crate) struct ApiRequest {
     pub(crate) examples: Vec<String>,
     /// The pool it is blended from.
     pub(crate) pool: Option<String>,
+    /// Whether the adapter answers everything, even what it was not made for.
+    pub(crate) force: bool,
     /// Who answers.
     pub(crate) route: Option<Route>,
     /// Whoever asks through one address, told apart by this name.
@@ -160,6 +162,7 @@ impl ApiRequest {
             adapter: read_adapter(fields.value("adapter"))?,
             examples: read_examples(fields.value("examples"))?,
             pool: fields.text("pool")?,
+            force: fields.flag("force")?,
             route: read_route(fields.text("route")?)?,
             user: fields.text("user")?.unwrap_or_default(),
         };

@@ -29,6 +29,8 @@ struct CustomizeReport<'a> {
     rank: Option<usize>,
     examples: usize,
     outside: usize,
+    /// How likely an example is of a kind that the pool learned, on average.
+    known: f32,
     millis: Millis,
     bytes_sent: u64,
     bytes_received: u64,
@@ -93,6 +95,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
             rank,
             examples: blend.scored.examples,
             outside: blend.scored.outside,
+            known: blend.scored.known,
             millis: Millis { embed: show::millis(blend.embedding), blend: blending },
             bytes_sent: traffic.sent,
             bytes_received: traffic.received,
