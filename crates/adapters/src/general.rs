@@ -5,8 +5,6 @@
 //! weighed by how much general texts differ in them (the inverse of their covariance, with a ridge), and cosines are taken
 //! after that.
 
-use crate::keys::dot;
-
 /// Everyday questions and instructions of many kinds, one a line.
 const QUESTIONS: &str = include_str!("texts/general.txt");
 /// Other languages, programs, dates, verse and noise, one a line.
@@ -23,7 +21,7 @@ pub struct General {
     /// Queries without the mean, `[texts][width]`.
     offsets: Vec<Vec<f32>>,
     /// Lower triangle of the Cholesky factor of `offsets offsets' + ridge I`, row after row.
-    factor: Vec<f64>,
+    factor: Vec<f32>,
     places: Vec<Place>,
     /// Of the texts, so many are everyday questions; the others follow.
     questions: usize,
@@ -40,7 +38,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn cosine(&self, other: &Place) -> f64 {
-        let inner = dot(&self.offset, &other.offset) - dot(&self.explained, &other.explained);
+        let inner = product(&self.offset, &other.offset) - product(&self.explained, &other.explained);
         let lengths = self.length * other.length;
         if lengths > 0.0 { inner / lengths } else { 0.0 }
     }
@@ -63,26 +61,36 @@ impl General {
             .map(|at| (queries.iter().map(|q| f64::from(q[at])).sum::<f64>() / count) as f32)
             .collect();
         let offsets: Vec<Vec<f32>> = queries.iter().map(|query| less(query, &mean)).collect();
-        let trace: f64 = offsets.iter().map(|offset| dot(offset, offset)).sum();
+        let products = products(&offsets);
+        let trace: f64 = (0..offsets.len()).map(|at| products[start(at) + at]).sum();
         let ridge = (RIDGE * trace / width.max(1) as f64).max(f64::MIN_POSITIVE);
-        let factor = cholesky(&offsets, ridge);
+        let factor = cholesky(&products, offsets.len(), ridge);
         let questions = 2 * QUESTIONS.lines().count();
         let mut general = General { mean, offsets, factor, places: Vec::new(), questions };
-        general.places = queries.iter().map(|query| general.place(query)).collect();
+        let with = |at: usize, other: usize| products[start(at.max(other)) + at.min(other)];
+        general.places = (0..general.offsets.len())
+            .map(|at| general.placed(general.offsets[at].clone(), |other| with(at, other)))
+            .collect();
         general
     }
 
     /// Where `query` `[width]` lies.
     pub(crate) fn place(&self, query: &[f32]) -> Place {
         let offset = less(query, &self.mean);
-        let mut explained: Vec<f64> = Vec::with_capacity(self.offsets.len());
-        for (at, other) in self.offsets.iter().enumerate() {
-            let row = &self.factor[at * (at + 1) / 2..];
-            let before: f64 = explained.iter().zip(row).map(|(value, factor)| value * factor).sum();
-            explained.push((dot(other, &offset) - before) / row[at]);
+        let products: Vec<f64> = self.offsets.iter().map(|other| product(other, &offset)).collect();
+        self.placed(offset, |at| products[at])
+    }
+
+    /// The place of `offset`, with its inner product `with` each of the general ones.
+    fn placed(&self, offset: Vec<f32>, with: impl Fn(usize) -> f64) -> Place {
+        let mut explained: Vec<f32> = Vec::with_capacity(self.offsets.len());
+        let mut squared = product(&offset, &offset);
+        for at in 0..self.offsets.len() {
+            let row = &self.factor[start(at)..];
+            let value = (with(at) - product(&row[..at], &explained)) / f64::from(row[at]);
+            squared -= value * value;
+            explained.push(value as f32);
         }
-        let squared = dot(&offset, &offset) - explained.iter().map(|value| value * value).sum::<f64>();
-        let explained = explained.iter().map(|value| *value as f32).collect();
         Place { offset, explained, length: squared.max(0.0).sqrt() }
     }
 
@@ -115,7 +123,7 @@ impl General {
         let questions = &self.offsets[..self.questions];
         let lengths = questions.iter().map(|offset| {
             let offset = less(offset, &from_mean);
-            dot(&offset, &offset).sqrt()
+            product(&offset, &offset).sqrt()
         });
         lengths.sum::<f64>() / questions.len().max(1) as f64
     }
@@ -159,23 +167,47 @@ fn less(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
-/// Lower triangle of the factor of `rows rows' + ridge I`.
-fn cholesky(rows: &[Vec<f32>], ridge: f64) -> Vec<f64> {
-    let start = |row: usize| row * (row + 1) / 2;
-    let mut factor: Vec<f64> = Vec::with_capacity(start(rows.len()));
-    for (at, row) in rows.iter().enumerate() {
-        for (other, with) in rows[..=at].iter().enumerate() {
-            let (own, its) = (&factor[start(at)..], &factor[start(other)..]);
-            let before: f64 = own.iter().zip(its).take(other).map(|(a, b)| a * b).sum();
-            let product = dot(row, with) - before;
-            let value = match other == at {
-                true => (product + ridge).max(f64::MIN_POSITIVE).sqrt(),
-                false => product / factor[start(other) + other],
-            };
-            factor.push(value);
+/// Where row `row` of a lower triangle begins.
+fn start(row: usize) -> usize {
+    row * (row + 1) / 2
+}
+
+/// Lower triangle of `rows rows'`.
+fn products(rows: &[Vec<f32>]) -> Vec<f64> {
+    let row = |at: usize| rows[..=at].iter().map(move |other| product(&rows[at], other));
+    (0..rows.len()).flat_map(row).collect()
+}
+
+/// Lower triangle of the Cholesky factor of a symmetric matrix, given by its own, plus `ridge` on the diagonal.
+fn cholesky(matrix: &[f64], size: usize, ridge: f64) -> Vec<f32> {
+    let mut factor: Vec<f32> = Vec::with_capacity(matrix.len());
+    for at in 0..size {
+        for other in 0..=at {
+            let before = product(&factor[start(at)..], &factor[start(other)..start(other) + other]);
+            let left = matrix[start(at) + other] - before;
+            factor.push(match other == at {
+                true => (left + ridge).max(f64::MIN_POSITIVE).sqrt() as f32,
+                false => (left / f64::from(factor[start(other) + other])) as f32,
+            });
         }
     }
     factor
+}
+
+/// Inner product of as many values as both have, in sums side by side that a processor makes at once.
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let common = a.len().min(b.len());
+    let (a, b) = (a[..common].chunks_exact(LANES), b[..common].chunks_exact(LANES));
+    let rest =
+        a.remainder().iter().zip(b.remainder()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.zip(b) {
+        for at in 0..LANES {
+            sums[at] += f64::from(a[at]) * f64::from(b[at]);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 #[cfg(test)]
@@ -211,7 +243,7 @@ mod tests {
     fn inner_products_are_those_of_the_inverse_covariance() {
         let general = made_up(3);
         // (Z'Z + c I) y = x solved by elimination, for one x.
-        let trace: f64 = general.offsets.iter().map(|offset| dot(offset, offset)).sum();
+        let trace: f64 = general.offsets.iter().map(|offset| product(offset, offset)).sum();
         let ridge = RIDGE * trace / 3.0;
         let mut system = [[0.0f64; 4]; 3];
         for (i, row) in system.iter_mut().enumerate() {
