@@ -40,7 +40,7 @@ pub struct Checkpoint {
     /// Name of the model: what a GGUF file calls itself, else that of the folder or file.
     pub name: Option<String>,
     notes: Vec<Note>,
-    weights: Arc<Store>,
+    weights: Arc<TensorFiles>,
     /// Tensors in place of those of the file.
     replaced: Arc<BTreeMap<String, Tensor>>,
 }
@@ -90,7 +90,7 @@ pub enum TokenizerSource {
 }
 
 #[derive(Debug)]
-struct Store {
+struct TensorFiles {
     weights: Stored,
     /// The last matrix that had to be transposed. The parts of a fused one are asked for one after another, so
     /// one place is enough and no second copy of the model stays in memory.
@@ -175,7 +175,7 @@ impl Checkpoint {
             generation,
             name: metadata.str("general.name")?.map(str::to_owned),
             notes: Vec::new(),
-            weights: Store::new(Stored::Gguf(gguf)),
+            weights: TensorFiles::new(Stored::Gguf(gguf)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -218,7 +218,7 @@ impl Checkpoint {
             generation,
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
             notes,
-            weights: Store::new(Stored::HuggingFace(weights)),
+            weights: TensorFiles::new(Stored::HuggingFace(weights)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -247,7 +247,7 @@ impl Checkpoint {
             },
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
             notes: Vec::new(),
-            weights: Store::new(Stored::Llama2c(file)),
+            weights: TensorFiles::new(Stored::Llama2c(file)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -405,9 +405,9 @@ impl Checkpoint {
     }
 }
 
-impl Store {
-    fn new(weights: Stored) -> Arc<Store> {
-        Arc::new(Store { weights, transposed: Mutex::new(None) })
+impl TensorFiles {
+    fn new(weights: Stored) -> Arc<TensorFiles> {
+        Arc::new(TensorFiles { weights, transposed: Mutex::new(None) })
     }
 
     fn transpose_once(&self, file: &str, stored: &Tensor) -> Result<Tensor> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crayon_engine::ModelSource;
 use crayon_files::OutputFolder;
-use crayon_formats::export::{self, Notice, Notify, Options};
+use crayon_formats::export::{self, ExportOptions, Notice, Notify};
 use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
 
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
 
 /// A file that appears whole; its size in bytes.
 fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify: Notify<'_>) -> Result<u64> {
-    export::write_gguf(checkpoint, path, Options { weights: kind, embeddings: None }, notify)?;
+    export::write_gguf(checkpoint, path, ExportOptions { weights: kind, embeddings: None }, notify)?;
     Ok(fs::metadata(path)?.len())
 }
 

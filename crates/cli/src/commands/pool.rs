@@ -70,7 +70,7 @@ fn add(args: &PoolAddArgs, output: &Output) -> Result {
     let before = pool.members.len();
     pool.add(name, lora, scored.query, scored.examples);
     // Tells whether it can be blended before it is kept.
-    pool.blend(&vec![0.0; before + 1], pool.temperature, Form::Exact, engine.pool())?;
+    pool.blend(&vec![0.0; before + 1], pool.temperature, Form::Exact, engine.threads())?;
     pool.save(&args.pool, engine.spec(), before)?;
     if output.json {
         return output.object(&described(&pool));

@@ -63,19 +63,20 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
     interrupt::watch();
     let mut bar = Counting::new("training", "steps", output);
     let (checkpoint, name) = (engine.checkpoint(), engine.name());
-    let result = train(checkpoint, name, &samples, &options, &args.output, engine.pool(), &mut |progress| {
-        if progress.resumed > 0 && progress.step == progress.resumed + 1 {
-            output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
-        }
-        bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
-        if let Some(loss) = progress.validation {
-            output.detail(&format!(
-                "epoch {}: loss {loss:.4} nats a token on held-out examples",
-                progress.epoch
-            ));
-        }
-        interrupt::flow()
-    });
+    let result =
+        train(checkpoint, name, &samples, &options, &args.output, engine.threads(), &mut |progress| {
+            if progress.resumed > 0 && progress.step == progress.resumed + 1 {
+                output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
+            }
+            bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
+            if let Some(loss) = progress.validation {
+                output.detail(&format!(
+                    "epoch {}: loss {loss:.4} nats a token on held-out examples",
+                    progress.epoch
+                ));
+            }
+            interrupt::flow()
+        });
     bar.finish();
     let (pool, summary) = result?;
     pool.save(&args.output, engine.spec(), 0)?;

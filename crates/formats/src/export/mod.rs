@@ -18,7 +18,7 @@ pub use vocabulary::tokenizer_metadata;
 
 /// Storage formats of an export; norms and biases are f32 in GGUF whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct ExportOptions {
     /// Format of the matrices; `None` keeps what the checkpoint has.
     pub weights: Option<Format>,
     /// Format of the token embedding and the output layer; `None` means what [`embedding_format`] says.
