@@ -11,7 +11,7 @@ use crate::agree::no_tensor_unused;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
-use crate::gguf::{self, Gguf, Metadata};
+use crate::gguf::{self, Gguf};
 use crate::huggingface::{self, Weights};
 use crate::llama2c::{self, Llama2c};
 use crate::locate::{Location, locate_fused, transpose};
@@ -19,6 +19,7 @@ use crate::names::split_block;
 use crate::note::Note;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
+use crate::tokenizer_source::TokenizerSource;
 
 /// A model whose description was read and whose tensors were all found with the right shapes.
 ///
@@ -65,28 +66,6 @@ pub enum SourceKind {
     HuggingFace,
     /// A llama2.c checkpoint.
     Llama2c,
-}
-
-/// The files a tokenizer is made from.
-#[derive(Clone, Debug)]
-pub enum TokenizerSource {
-    /// A `tokenizer.json`.
-    Json(Bytes),
-    /// GPT-2's pair of files.
-    Gpt2 {
-        /// `vocab.json`.
-        vocab: Bytes,
-        /// `merges.txt`.
-        merges: Bytes,
-    },
-    /// A SentencePiece `tokenizer.model`.
-    SentencePiece(Bytes),
-    /// The `tokenizer.ggml.*` keys of a GGUF file.
-    Gguf(Arc<Metadata>),
-    /// A llama2.c `tokenizer.bin`.
-    Llama2c(Bytes),
-    /// None was found.
-    None,
 }
 
 #[derive(Debug)]

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     }
     tell_fallbacks(&fallbacks, output);
     if output.json {
-        return output.object(&ConvertReport {
+        return Ok(output.object(&ConvertReport {
             model: &args.source,
             output: &args.output,
             format: name_of(format),
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
             fallbacks,
             warnings,
             seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        });
+        })?);
     }
     Ok(output.line(&format!(
         "{} is written: {}, {} parameters",

@@ -9,7 +9,7 @@ use crayon_train::pool::{TrainOptions, train};
 use crayon_train::{Device, State};
 use serde_json::json;
 
-use super::pool::{described, refuse_adapters, table};
+use super::pool_shown::{described, refuse_adapters, table};
 use crate::args::PoolTrainArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
@@ -92,7 +92,7 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
         object["loss_before"] = json!(summary.loss_before);
         object["loss"] = json!(summary.loss);
         object["seconds"] = json!(started.elapsed().as_secs_f64());
-        return output.object(&object);
+        return Ok(output.object(&object)?);
     }
     output.line(&table(&pool))?;
     output.line(&format!(

@@ -7,6 +7,7 @@ mod huggingface;
 mod pieces;
 mod protobuf;
 mod rules;
+mod steps;
 mod tokenizer_json;
 mod vocabulary;
 
