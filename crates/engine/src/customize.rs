@@ -80,7 +80,7 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer, or a tensor cannot be read.
     pub fn query(&self, prompt: &str) -> Result<Vec<f32>, EngineError> {
-        Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.pool())?)
+        Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.threads())?)
     }
 
     /// The general texts as this model sees them; made when first needed.
@@ -92,7 +92,7 @@ impl Engine {
             return Ok(general);
         }
         let encoder = self.query_encoder()?;
-        let query = |text: String| Ok(encoder.query(&self.query_tokens(&text)?, self.pool())?);
+        let query = |text: String| Ok(encoder.query(&self.query_tokens(&text)?, self.threads())?);
         let queries: Vec<Vec<f32>> = General::texts().map(query).collect::<Result<_, EngineError>>()?;
         Ok(self.general.get_or_init(|| General::new(&queries)))
     }
@@ -113,7 +113,7 @@ impl Engine {
         let (mut outside, mut known) = (0, 0.0);
         for example in examples {
             let tokens = self.query_tokens(&example?.prompt)?;
-            let query = encoder.query(&tokens, self.pool())?;
+            let query = encoder.query(&tokens, self.threads())?;
             let likely = pool.of(&query);
             outside += usize::from(likely < 0.5 || !keys.near(&keys.scores(&keys.centre(&query))));
             known += likely;
@@ -173,7 +173,7 @@ impl Engine {
                 ids
             }
         };
-        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.pool())?;
+        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.threads())?;
         let task = example.task.clone().unwrap_or_else(|| task.to_owned());
         Ok(Sample { prompt, answer, query, task })
     }

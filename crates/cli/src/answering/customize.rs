@@ -139,7 +139,7 @@ pub(crate) fn customize(
     }
     let adapter: Arc<dyn Adapter> = match &source {
         Source::Here(pool) => {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
             Arc::new(stack.weigh(&blend.weights)?)
         }
         Source::There(_) => {
