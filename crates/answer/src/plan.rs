@@ -189,6 +189,7 @@ fn beginning(engine: &Engine, request: &Request, limits: &Limits) -> Result<(Pla
     let generate = GenerateOptions {
         sampling: request.sampling(engine)?,
         stop: request.stop.clone(),
+        raw: matches!(request.input, Input::Text(_)),
         ..GenerateOptions::default()
     };
     let plan =

@@ -2,7 +2,8 @@
 //!
 //! [`Tokenizer`] reads tokenizer.json, GPT-2's vocab.json and merges.txt, SentencePiece's tokenizer.model, the
 //! vocabularies of GGUF files, and llama2.c's tokenizer.bin. [`Stream`] turns generated tokens into whole
-//! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on.
+//! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on, [`Frame`] into
+//! one that a model without a template goes on with.
 //!
 //! The files come from other people: whatever they hold, reading them ends in a tokenizer or in an error, and
 //! encoding takes time in proportion to the text.
@@ -15,6 +16,7 @@ mod chat;
 mod cutter;
 mod direct;
 mod error;
+mod frame;
 mod gguf;
 mod gpt2;
 mod json;
@@ -32,8 +34,9 @@ mod tokenizer;
 mod unigram;
 mod vocab;
 
-pub use chat::{ChatTemplate, Message, Role};
+pub use chat::{ChatTemplate, Message, Role, with_documents};
 pub use error::{Result, TextError};
+pub use frame::{FRAMES, Frame};
 pub use stream::Stream;
 pub use tokenizer::{Special, Tokenizer};
 pub use vocab::Kind;

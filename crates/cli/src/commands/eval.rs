@@ -101,7 +101,10 @@ pub(super) fn framing(name: &str) -> Result<Framing> {
 fn choice(args: &ChoiceArgs, output: &Output) -> Result {
     let framing = framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = match framing {
+        Framing::Plain => model::open(&args.model, output)?,
+        _ => model::open_to_ask(&args.model, output)?,
+    };
     let mut shown = args.examples.as_deref();
     if let (Some(examples), Some(pool)) = (shown, &args.pool) {
         let custom = CustomArgs {

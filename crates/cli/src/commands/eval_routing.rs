@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     }
     let key = args.server_key_file.as_deref();
     let remote = answering::open_server(endpoint, &args.server_model, key, Duration::from_secs(120))?;
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let mut ask = |prompt: &str| {
         let question = Question {
