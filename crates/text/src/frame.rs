@@ -54,8 +54,8 @@ pub static FRAMES: &[Frame] = &[
         opening: "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
         question: "### Instruction:\n",
         inner: "\n\n",
-        answer: "### Response:",
-        lead: "\n",
+        answer: "### Response:\n",
+        lead: "",
         stops: &["\n### Instruction:", "\n### Response:"],
     },
     Frame {
@@ -160,7 +160,7 @@ mod tests {
         );
         assert_eq!(
             rendered("alpaca", &[], &TALK),
-            "Be brief.\n\n### Instruction:\none?\n\n### Response:\n1\n\n### Instruction:\ntwo?\n\n### Response:"
+            "Be brief.\n\n### Instruction:\none?\n\n### Response:\n1\n\n### Instruction:\ntwo?\n\n### Response:\n"
         );
         assert!(rendered("alpaca", &[], &TALK[1..]).starts_with("Below is an instruction"));
     }
@@ -180,7 +180,7 @@ mod tests {
                 let text = rendered(frame.name, &["d"], &[(a, "x"), (b, "y"), (c, "z")]);
                 let places = ["x", "y", "z"].map(|part| text.rfind(part).unwrap());
                 assert!(places.is_sorted(), "{text:?}");
-                assert_eq!(text.trim_end().ends_with(frame.answer), c == Role::User || !frame.has_turns());
+                assert_eq!(text.ends_with(frame.answer), c == Role::User || !frame.has_turns());
             }
         }
     }
