@@ -153,8 +153,12 @@ impl Session<'_> {
                 flow = emit(shown.push(&piece), &mut text, on_event, flow);
             }
             self.feed(&[drawn.id], &mut |_| ControlFlow::Continue(()))?;
-            if let Some(finish) = shown.ended() {
-                break finish;
+            if shown.turned() {
+                // The model has ended its own turn.
+                break Finish::End;
+            }
+            if shown.stopped() {
+                break Finish::Stop;
             }
             if flow.is_break() {
                 break Finish::Cancelled;

@@ -42,7 +42,7 @@ pub struct Engine {
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
     turns: Turns,
-    pool: Threads,
+    threads: Threads,
     kv: KvStorage,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
@@ -96,7 +96,7 @@ impl Engine {
             decoder,
             tokenizer,
             turns,
-            pool: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
+            threads: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
             adapter: None,
@@ -138,8 +138,8 @@ impl Engine {
     }
 
     /// The threads it runs on.
-    pub fn pool(&self) -> &Threads {
-        &self.pool
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// Storage of keys and values.

@@ -2,7 +2,6 @@
 
 use crayon_text::Frame;
 
-use crate::Finish;
 use crate::stop::StopFilter;
 
 /// Text on its way to the person: up to a stop string, and in a frame up to its next turn and without blanks around.
@@ -43,12 +42,14 @@ impl Shown {
         }
     }
 
-    /// Why the answer ended, if it did. A frame's next turn comes where the model has ended its own.
-    pub(crate) fn ended(&self) -> Option<Finish> {
-        match &self.framed {
-            Some(framed) if framed.turns.stopped() => Some(Finish::End),
-            _ => self.stops.stopped().then_some(Finish::Stop),
-        }
+    /// Whether a frame's next turn has begun, in front of any stop string.
+    pub(crate) fn turned(&self) -> bool {
+        self.framed.as_ref().is_some_and(|framed| framed.turns.stopped())
+    }
+
+    /// Whether a stop string was seen.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stops.stopped()
     }
 
     /// The text still held when nothing comes but `rest`.
@@ -81,36 +82,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn run(stops: &[&str], frame: &str, pieces: &[&str]) -> (String, Option<Finish>) {
+    fn run(stops: &[&str], frame: &str, pieces: &[&str]) -> (String, Option<&'static str>) {
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
         let mut shown = Shown::new(&stops, Frame::named(frame));
         let mut text: String = pieces.iter().map(|piece| shown.push(piece)).collect();
         text.push_str(&shown.finish(""));
-        (text, shown.ended())
+        let finish = if shown.turned() { Some("turn") } else { shown.stopped().then_some("stop") };
+        (text, finish)
     }
 
-    fn told(text: &str, finish: Option<Finish>) -> (String, Option<Finish>) {
+    fn told(text: &str, finish: Option<&'static str>) -> (String, Option<&'static str>) {
         (text.to_owned(), finish)
     }
 
     #[test]
     fn the_next_turn_ends_an_answer_and_blanks_around_it_go() {
-        assert_eq!(
-            run(&[], "qa", &[" Par", "is", ".\n", "\nQues", "tion: x"]),
-            told("Paris.", Some(Finish::End))
-        );
+        assert_eq!(run(&[], "qa", &[" Par", "is", ".\n", "\nQues", "tion: x"]), told("Paris.", Some("turn")));
         assert_eq!(run(&[], "qa", &["\n", " a\n\nb ", "\n"]), told("a\n\nb", None));
         assert_eq!(run(&[], "qa", &["a\nQuest"]), told("a\nQuest", None));
-        assert_eq!(run(&[], "qa", &["\nQuestion:"]), told("", Some(Finish::End)));
-        assert_eq!(run(&[], "alpaca", &["a\n\n### Instruction:"]), told("a", Some(Finish::End)));
+        assert_eq!(run(&[], "qa", &["\nQuestion:"]), told("", Some("turn")));
+        assert_eq!(run(&[], "alpaca", &["a\n\n### Instruction:"]), told("a", Some("turn")));
     }
 
     #[test]
     fn the_earlier_of_a_stop_string_and_the_next_turn_counts() {
-        assert_eq!(run(&["b"], "qa", &[" a b\nQuestion:"]), told("a", Some(Finish::Stop)));
-        assert_eq!(run(&["Question"], "qa", &[" a\nQuestion:"]), told("a", Some(Finish::Stop)));
-        assert_eq!(run(&["b"], "qa", &[" a\nQuestion: b"]), told("a", Some(Finish::End)));
-        assert_eq!(run(&["b"], "qa", &[" a\nQ", "b"]), told("a\nQ", Some(Finish::Stop)));
+        assert_eq!(run(&["b"], "qa", &[" a b\nQuestion:"]), told("a", Some("stop")));
+        assert_eq!(run(&["Question"], "qa", &[" a\nQuestion:"]), told("a", Some("stop")));
+        assert_eq!(run(&["b"], "qa", &[" a\nQuestion: b"]), told("a", Some("turn")));
+        assert_eq!(run(&["b"], "qa", &[" a\nQ", "b"]), told("a\nQ", Some("stop")));
     }
 
     #[test]
@@ -126,7 +125,7 @@ mod tests {
             cuts.extend([0, whole.len()]);
             cuts.sort_unstable();
             let pieces: Vec<&str> = cuts.windows(2).map(|pair| &whole[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(run(&[], "qa", &pieces), told(text.trim(), turn.then_some(Finish::End)));
+            prop_assert_eq!(run(&[], "qa", &pieces), told(text.trim(), turn.then_some("turn")));
         }
     }
 }

@@ -5,6 +5,9 @@
 //! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on, [`Frame`] into
 //! one that a model without a template goes on with.
 //!
+//! The kinds that the `tokenizers` crate does not read, and the hot path of byte-level BPE, are written by hand: one behaviour
+//! for every file format, and errors that name the file.
+//!
 //! The files come from other people: whatever they hold, reading them ends in a tokenizer or in an error, and
 //! encoding takes time in proportion to the text.
 

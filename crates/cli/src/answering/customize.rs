@@ -137,7 +137,7 @@ pub(crate) fn customize(
     }
     match &source {
         Source::Here(pool) => {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
             let weighted: Arc<dyn Adapter> = Arc::new(stack.weigh(&blend.weights)?);
             engine.set_adapter(Some(weighted));
         }

@@ -42,7 +42,7 @@ struct Millis {
 
 /// Runs the command.
 pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
-    super::pool::refuse_adapters(&args.model)?;
+    super::pool_shown::refuse_adapters(&args.model)?;
     if let Some(temperature) = args.temperature
         && !(temperature.is_finite() && temperature > 0.0)
     {
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     let traffic = made.as_ref().map_or(source.traffic(), |made| made.traffic);
     let rank = made.as_ref().map(|made| made.lora.rank());
     if output.json {
-        return output.object(&CustomizeReport {
+        return Ok(output.object(&CustomizeReport {
             weights: &blend.weights,
             scores: &blend.scored.scores,
             sent: &blend.sent,
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
             millis: Millis { embed: show::millis(blend.embedding), blend: blending },
             bytes_sent: traffic.sent,
             bytes_received: traffic.received,
-        });
+        })?);
     }
     for line in answering::bars(&catalogue, &blend, output) {
         output.line(&line)?;
