@@ -189,6 +189,7 @@ fn beginning(
     let generate = GenerateOptions {
         sampling: request.sampling(engine)?,
         stop: request.stop.clone(),
+        raw: matches!(request.input, Input::Text(_)),
         ..GenerateOptions::default()
     };
     let plan =

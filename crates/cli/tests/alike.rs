@@ -262,3 +262,31 @@ fn a_bigger_model_is_asked_alike() {
     check(&place, &serving, &rows);
     assert!(bigger.connections() >= 4, "{}", bigger.connections());
 }
+
+#[test]
+fn a_frame_is_the_same_at_the_terminal_and_over_http() {
+    let place = Place::new();
+    let note = "The lamp in the kitchen is green. The lamp in the attic is red.";
+    place.write("note.txt", note);
+    let serving = Serving::start(&place, &["--frame", "dialogue"]);
+    let framed = |name, question, arguments: &[&str], fields| {
+        row(name, question, &[&["--frame", "dialogue", "--max-tokens", "24"], arguments].concat(), fields)
+    };
+    let mut raw = framed("a text to go on with", "User: one?\nAssistant:", &["--raw"], json!({}));
+    raw.body = json!({"model": "mini", "prompt": "User: one?\nAssistant:", "max_tokens": 24});
+    let rows = [
+        framed("a question", "Tell me a story about a dog.", &[], json!({"max_tokens": 24})),
+        framed(
+            "a document and a stop string",
+            "What colour is the lamp in the attic?",
+            &["-c", "note.txt", "--stop", "."],
+            json!({"documents": [note], "max_tokens": 24, "stop": "."}),
+        ),
+        raw,
+    ];
+    check(&place, &serving, &rows);
+    let asked = place.crayon(&["ask", "--frame", "qa", "What do cats eat?"]).output().unwrap();
+    assert!(stderr(&asked).contains("the frame qa"), "{}", stderr(&asked));
+    let unknown = place.mistake(&["ask", "--frame", "other", "x"], "[possible values: qa", "--help");
+    assert!(unknown.contains("'other'"), "{unknown}");
+}

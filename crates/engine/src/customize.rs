@@ -92,8 +92,8 @@ impl Engine {
         Ok(Scored { scores: keys.scores(&query), examples: mean.count(), outside, query })
     }
 
-    /// An example with its answer as the model is going to read and write it: in the chat format where the model has one,
-    /// with the end of the answer.
+    /// An example with its answer as the model is going to read and write it: in its chat template or frame, with the end of
+    /// the answer.
     ///
     /// # Errors
     /// When the example has no answer or the model no tokenizer.
@@ -124,12 +124,7 @@ impl Engine {
         let answer = match written {
             Some(written) if written.iter().any(|id| ends.contains(id)) => written.to_vec(),
             _ => {
-                let space = if self.template().is_none() && !example.prompt.ends_with(char::is_whitespace) {
-                    " "
-                } else {
-                    ""
-                };
-                let mut ids = tokenizer.encode(&format!("{space}{answer}"), Special::Plain)?;
+                let mut ids = self.answer_tokens(&example.prompt, answer)?;
                 ids.extend(tokenizer.eos().or_else(|| ends.first().copied()));
                 ids
             }

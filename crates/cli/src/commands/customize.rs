@@ -51,7 +51,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     let Some(form) = Form::from_name(&args.form) else {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let request = PoolRequest {
         examples: &args.examples,
         pool: &args.pool,
