@@ -6,10 +6,10 @@ use crayon_train::pool::{Mixture, TrainOptions};
 use crate::learn::{Learned, Recipe, Work, learn};
 use crate::{CustomizeError, Members, Note};
 
-/// Learning rate: a weight moves by a tenth a step.
-const RATE: f64 = 0.1;
+/// Learning rate: a weight moves by a fifth a step at most.
+const RATE: f64 = 0.2;
 /// Times the examples are read at most.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 
 pub(crate) fn fit(
     work: &mut Work<'_, '_, '_>,

@@ -74,7 +74,7 @@ pub(crate) fn learn<L: Learning>(
         let learning = work.samples(|at| !kept.contains(&at));
         let mut learner = work.learner(recipe, learning, plan.rounds)?;
         let round = learner.steps() / plan.rounds;
-        let (mut best, mut since) = (f64::INFINITY, 0);
+        let (mut most, mut least, mut since) = (0, f64::INFINITY, 0);
         for look in 0..looks {
             for _ in 0..round * (plan.rounds - look * EVERY).min(EVERY) {
                 if work.clock.over() {
@@ -91,17 +91,22 @@ pub(crate) fn learn<L: Learning>(
                 let one = work.judge.one(at)?;
                 judged[look..].iter_mut().for_each(|judged| judged[at] = one);
             }
-            let loss = kept.iter().map(|at| judged[look][*at].loss).sum::<f64>();
-            since = if loss < best { 0 } else { since + 1 };
-            best = best.min(loss);
+            let aside: Vec<Judged> = kept.iter().map(|at| judged[look][*at]).collect();
+            let (right, loss) = merit(&aside);
+            since = if right > most || loss < least { 0 } else { since + 1 };
+            (most, least) = (most.max(right), least.min(loss));
             if since == PATIENCE {
                 stage.done += round * plan.rounds.saturating_sub((look + 1) * EVERY);
                 break;
             }
         }
     }
-    let best =
-        (0..looks).min_by(|a, b| mean_loss(&judged[*a]).total_cmp(&mean_loss(&judged[*b]))).unwrap_or(0);
+    let better = |a: &usize, b: &usize| {
+        let [a, b] = [a, b].map(|look| merit(&judged[*look]));
+        a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+    };
+    // Of equals the earliest: `max_by` keeps the last.
+    let best = (0..looks).rev().max_by(better).unwrap_or(0);
     let rounds = ((best + 1) * EVERY).min(plan.rounds);
     let mut notes = Vec::new();
     if rounds < plan.rounds {
@@ -127,6 +132,12 @@ pub(crate) fn learn<L: Learning>(
     let learned = learner.learned();
     let (lora, weights) = ((recipe.lora)(learned)?, (recipe.weights)(learned));
     Ok(Ok(Learned { judged: judged.swap_remove(best), lora, weights, notes }))
+}
+
+/// What learning goes on for: right answers, then their loss. The loss alone would end it early: before a few examples make right,
+/// they make too sure.
+fn merit(judged: &[Judged]) -> (usize, f64) {
+    (judged.iter().filter(|one| one.right).count(), mean_loss(judged))
 }
 
 impl<'a> Work<'a, '_, '_> {
