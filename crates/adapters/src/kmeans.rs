@@ -1,4 +1,6 @@
 //! K-means (Lloyd 1957) with k-means++ starts (Arthur and Vassilvitskii 2007), the same for a seed everywhere.
+//!
+//! By hand: it is a page, and keys must come out bit for bit the same in every version of the program.
 
 use crate::AdapterError;
 use crate::Random;

@@ -1,5 +1,7 @@
 //! The nearest product of lower rank, from the factors alone: the large matrix `B A` is never made.
 //!
+//! By hand: it works on the factors, and a library of linear algebra for one small matrix would double what is compiled.
+//!
 //! `B = Q S` and `A^T = P T` by Householder reflections, then the singular values of the small `S T^T` by one-sided
 //! Jacobi rotations. Costs `O((in + out) rank^2 + rank^3)`.
 

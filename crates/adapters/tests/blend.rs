@@ -226,7 +226,7 @@ fn queries_do_not_depend_on_the_order_of_tokens_or_of_stored_rows() {
     // A GGUF file stores the rows in another order; the query is the same.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llama.gguf");
-    let options = crayon_formats::export::Options::default();
+    let options = crayon_formats::export::ExportOptions::default();
     crayon_formats::export::write_gguf(&checkpoint, &path, options, &mut |_| {}).unwrap();
     let gguf = crayon_formats::Checkpoint::open(&path).unwrap();
     assert!(difference(&query(&gguf, &[4, 8, 15]), &one) < 1e-5);

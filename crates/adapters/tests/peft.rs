@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use common::{base, difference, expected, fixture, logits, made_up};
 use crayon_adapters::{Lora, peft};
 use crayon_errors::Explain as _;
-use crayon_formats::export::{self, Options};
+use crayon_formats::export::{self, ExportOptions};
 use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::spec::{Positions, RopeLayout};
 use crayon_formats::{Checkpoint, Format, Tensor};
@@ -18,7 +18,7 @@ const NAMES: [&str; 4] = ["llama", "qwen2", "gpt2", "phi3"];
 
 fn as_gguf(checkpoint: &Checkpoint, folder: &Path, format: Format) -> Checkpoint {
     let path = folder.join(format!("{}.gguf", format.name()));
-    let options = Options { weights: Some(format), embeddings: None };
+    let options = ExportOptions { weights: Some(format), embeddings: None };
     export::write_gguf(checkpoint, &path, options, &mut |_| {}).unwrap();
     Checkpoint::open(&path).unwrap()
 }

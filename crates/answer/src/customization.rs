@@ -153,7 +153,7 @@ impl Customization {
                 self.encoder.get_or_init(|| made)
             }
         };
-        let query = encoder.query(&engine.query_tokens(query)?, engine.pool())?;
+        let query = encoder.query(&engine.query_tokens(query)?, engine.threads())?;
         Ok(Scope::nearest(&self.scopes, &query))
     }
 

@@ -6,31 +6,11 @@ use std::sync::Arc;
 use crayon_engine::{Adapter, Engine, EngineError, GenerateOptions, PotError, PotOptions, Session, stays};
 use crayon_text::{Message, Role, Special};
 
+use crate::limits::Limits;
 use crate::memory::pinned;
 use crate::request::{Input, Request};
 use crate::room::{NoRoom, Otherwise, Size, room};
 use crate::{AnswerError, Note};
-
-/// Bounds on an answer, set by whoever offers answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Tokens of an answer when nobody says how long it may be.
-    pub longest: usize,
-    /// With less room than this an answer is not worth starting, unless a shorter one is asked for.
-    pub shortest: usize,
-    /// Tokens of a prompt that are read at most.
-    pub prompt: usize,
-    /// Tokens of an answer that may be asked for.
-    pub answer: usize,
-    /// Whether a text beyond the model's window is distilled without being asked for.
-    pub distil: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { longest: 256, shortest: 32, prompt: usize::MAX, answer: usize::MAX, distil: true }
-    }
-}
 
 /// Where the keys and values of a prompt are kept.
 #[derive(Clone, Debug, PartialEq)]

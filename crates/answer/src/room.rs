@@ -2,7 +2,7 @@
 
 use crayon_errors::{Phrase, Setting, count, phrase};
 
-use crate::plan::Limits;
+use crate::limits::Limits;
 
 /// How many tokens a prompt has, and of which kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

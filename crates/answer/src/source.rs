@@ -119,7 +119,7 @@ impl Source {
         match self {
             Source::Here(pool) => {
                 let temperature = temperature.unwrap_or(pool.temperature);
-                let lora = pool.blend(scores, temperature, form, engine.pool())?.lora;
+                let lora = pool.blend(scores, temperature, form, engine.threads())?.lora;
                 Ok(Made { lora, traffic: Traffic::default() })
             }
             Source::There(there) => there.blend(scores, temperature, form, engine, sink),

@@ -46,7 +46,7 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
         "{} kernels{}, {}, keys and values in {}, opened in {} ms",
         crayon_kernels::limits::features().variant,
         if args.run.exact { ", all in f32" } else { "" },
-        show::counted(engine.pool().count(), "thread"),
+        show::counted(engine.threads().count(), "thread"),
         engine.kv_type().name(),
         show::millis(engine.loading()),
     ));

@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::args::Global;
-use crate::failure::{Result, fault};
 
 /// How this run speaks.
 #[derive(Clone, Debug)]
@@ -65,10 +64,10 @@ impl Output {
     }
 
     /// The result as one JSON object.
-    pub(crate) fn object(&self, value: &impl Serialize) -> Result {
-        let mut text = serde_json::to_string(value).map_err(fault)?;
+    pub(crate) fn object(&self, value: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_string(value)?;
         text.push('\n');
-        Ok(self.piece(&text)?)
+        self.piece(&text)
     }
 
     /// Something worth knowing that is not the result. Silent with `--quiet`.

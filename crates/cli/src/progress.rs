@@ -107,3 +107,19 @@ fn new_bar(total: u64, template: &str) -> ProgressBar {
     }
     bar
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_now_and_then() {
+        let began = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let mut lines = Lines { started: began(29), last: Duration::ZERO };
+        assert!(lines.due().is_none());
+        lines.started = began(31);
+        assert!(lines.due().is_some() && lines.due().is_none());
+        lines.started = began(62);
+        assert!(lines.due().is_some() && lines.due().is_none());
+    }
+}

@@ -2,61 +2,10 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-
 use serde_json::{Value, json};
 use support::server::{GOOD, Server};
-use support::{Place, binary, stderr};
-
-/// A `crayon serve` of its own.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Serving {
-    fn start(place: &Place, arguments: &[&str]) -> Serving {
-        let mut child = Command::new(binary())
-            .args([&["serve", "--port", "0", "--json", "--cache", "--pool", "built-in"], arguments].concat())
-            .current_dir(place.path("."))
-            .env("CRAYON_HOME", place.path("home"))
-            .env("CRAYON_OFFLINE", "0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let address = told["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-        Serving { child, address: address.strip_suffix("/v1").unwrap().to_owned() }
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n",
-            self.address,
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (_, json) = text.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::serving::Serving;
+use support::{Place, stderr};
 
 /// One request as it is asked at the terminal and over HTTP.
 struct Row {
@@ -139,7 +88,7 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
     place.write("rule.txt", rule);
     let lines: Vec<String> = travel.iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
     place.write("travel.jsonl", lines.join("\n"));
-    let serving = Serving::start(&place, &[]);
+    let serving = Serving::start(&place, &["--cache", "--pool", "built-in"]);
     let mut system = row(
         "instructions",
         "Tell me a story.",

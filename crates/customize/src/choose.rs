@@ -1,6 +1,7 @@
 //! Which candidate is taken.
 
-use crate::{Judged, Tried};
+use crate::judge::Judged;
+use crate::tried::Tried;
 
 /// The number of the candidate to take among `tried`, the base first and the simplest before others: the simplest whose loss
 /// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, and neither

@@ -3,8 +3,10 @@
 use crayon_adapters::{Form, Lora, blend};
 use crayon_train::pool::{Mixture, TrainOptions};
 
+use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
-use crate::{CustomizeError, Members, Note};
+use crate::note::Note;
+use crate::request::Members;
 
 /// Learning rate: a weight moves by a fifth a step at most.
 const RATE: f64 = 0.2;
@@ -15,7 +17,7 @@ pub(crate) fn fit(
     work: &mut Work<'_, '_, '_>,
     members: Members<'_>,
 ) -> Result<Result<Learned, Note>, CustomizeError> {
-    let threads = work.engine.pool();
+    let threads = work.engine.threads();
     let lora = |mixture: &Mixture| {
         let parts: Vec<(&Lora, f32)> =
             members.loras.iter().copied().zip(mixture.weights().iter().copied()).collect();

@@ -2,7 +2,7 @@
 
 use crayon_adapters::Random;
 
-use crate::Case;
+use crate::given::Case;
 
 /// `count` parts of the numbers of `cases`, of sizes that differ by one at most. Examples with the same answer are spread over the
 /// parts, so that none of them knows nothing of a label; else the seed decides.

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use crayon_adapters::{Example, Sample};
 use crayon_engine::Engine;
 
-use crate::{CustomizeError, Note};
+use crate::error::CustomizeError;
+use crate::note::Note;
 
 /// Examples that are judged by and learned from, at most.
 pub const MOST: usize = 200;
+
+/// Fewer examples with answers than this cannot be judged by folds; nothing is learned from them.
+pub(crate) const FEWEST: usize = 4;
 
 /// An example with its answer, as token ids.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +74,7 @@ impl Given {
         match cases.len() {
             0 if notes.is_empty() || long == 0 => notes.push(Note::NotJudged),
             0 => {}
-            few if few < crate::ladder::FEWEST => notes.push(Note::Few(few)),
+            few if few < FEWEST => notes.push(Note::Few(few)),
             _ => {}
         }
         Ok(Given { cases, notes })

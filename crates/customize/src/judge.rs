@@ -3,9 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crayon_adapters::Lora;
 use crayon_engine::{Adapter, Engine, EngineError, Session};
 
-use crate::{Case, CustomizeError};
+use crate::error::CustomizeError;
+use crate::given::Case;
 
 /// What one example says about a candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,6 +108,11 @@ impl<'e> Judge<'e> {
         self.session.rewind(prompt.len());
         Ok(read)
     }
+}
+
+/// `lora` as the network runs it.
+pub(crate) fn attached(engine: &Engine, lora: Lora) -> Result<Arc<dyn Adapter>, CustomizeError> {
+    Ok(Arc::new(lora.attach(engine.spec())?))
 }
 
 /// `ln p(target)` and the likeliest token; `None` when a logit is no number.

@@ -1,81 +1,20 @@
 //! The ladder: candidates judged in order of simplicity, as far as effort and budget allow.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crayon_adapters::Lora;
 use crayon_engine::{Adapter, Engine, EngineError};
 
-use crate::{Case, CustomizeError, Effort, Given, Judge, Judged, Note, Rung, choose};
-
-/// Fewer examples with answers than this cannot be judged by folds; nothing is learned from them.
-pub(crate) const FEWEST: usize = 4;
-
-/// The adapters of a pool that is here.
-#[derive(Clone, Copy, Debug)]
-pub struct Members<'a> {
-    /// Each of them.
-    pub loras: &'a [&'a Lora],
-    /// Their weights in the blend.
-    pub weights: &'a [f32],
-}
-
-/// What the ladder is built of, and how far it is climbed.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// The pool's blend for these examples, where there is one.
-    pub blend: Option<&'a Lora>,
-    /// The pool's adapters, where they are here.
-    pub members: Option<Members<'a>>,
-    /// How far it is climbed.
-    pub effort: Effort,
-    /// Time for all of it. What would not be done in it is not begun.
-    pub budget: Duration,
-    /// Everything random follows from it.
-    pub seed: u64,
-}
-
-/// How far a rung is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// Which one.
-    pub rung: Rung,
-    /// Steps or examples done.
-    pub done: usize,
-    /// Of so many.
-    pub total: usize,
-}
-
-/// Is told how far a rung is, and may stop it; what was found until then counts.
-pub type Watch<'w> = dyn FnMut(Stage) -> ControlFlow<()> + 'w;
-
-/// A candidate, judged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tried {
-    /// Which one.
-    pub rung: Rung,
-    /// What every example says about it.
-    pub judged: Vec<Judged>,
-    /// Time it took to make and to judge it.
-    pub seconds: f64,
-}
-
-impl Tried {
-    /// Examples answered right.
-    pub fn right(&self) -> usize {
-        self.judged.iter().filter(|one| one.right).count()
-    }
-
-    /// Mean of the examples' losses, in nats a token of their answers.
-    pub fn loss(&self) -> f64 {
-        mean_loss(&self.judged)
-    }
-}
-
-pub(crate) fn mean_loss(judged: &[Judged]) -> f64 {
-    judged.iter().map(|one| one.loss).sum::<f64>() / judged.len().max(1) as f64
-}
+use crate::choose::choose;
+use crate::error::CustomizeError;
+use crate::given::{Case, Given};
+use crate::judge::{Judge, Judged, attached};
+use crate::note::Note;
+use crate::request::Request;
+use crate::rung::{Effort, Rung};
+use crate::tried::Tried;
+use crate::watch::{Clock, Stage, Watch};
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -97,23 +36,6 @@ struct Found {
     tried: Tried,
     lora: Option<Lora>,
     weights: Option<Vec<f32>>,
-}
-
-/// The time that is left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    started: Instant,
-    budget: Duration,
-}
-
-impl Clock {
-    pub(crate) fn left(&self) -> Duration {
-        self.budget.saturating_sub(self.started.elapsed())
-    }
-
-    pub(crate) fn over(&self) -> bool {
-        self.left().is_zero()
-    }
 }
 
 /// Climbs the ladder for examples.
@@ -186,10 +108,6 @@ fn largest(weights: &[f32]) -> usize {
     (0..weights.len()).max_by(|a, b| weights[*a].total_cmp(&weights[*b])).unwrap_or(0)
 }
 
-pub(crate) fn attached(engine: &Engine, lora: Lora) -> Result<Arc<dyn Adapter>, CustomizeError> {
-    Ok(Arc::new(lora.attach(engine.spec())?))
-}
-
 /// Judges by all examples; `None` when `watch` stops it.
 fn judge_all(
     judge: &mut Judge<'_>,
@@ -244,6 +162,7 @@ fn learn(
     notes: &mut Vec<Note>,
     watch: &mut Watch<'_>,
 ) -> Result<(), CustomizeError> {
+    use crate::given::FEWEST;
     use crate::{fitted, learn, trained};
     use crayon_train::frozen::FrozenDecoder;
 

@@ -7,9 +7,14 @@ use crayon_engine::Engine;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool::{Learner, Learning, TrainOptions};
 
+use crate::error::CustomizeError;
 use crate::folds::folds;
-use crate::ladder::{Clock, attached, mean_loss};
-use crate::{Case, CustomizeError, Judge, Judged, Note, Rung, Stage, Watch};
+use crate::given::Case;
+use crate::judge::{Judge, Judged, attached};
+use crate::note::Note;
+use crate::rung::Rung;
+use crate::tried::mean_loss;
+use crate::watch::{Clock, Stage, Watch};
 
 /// Rounds after which the examples kept aside are looked at.
 const EVERY: usize = 2;
@@ -153,7 +158,7 @@ impl<'a> Work<'a, '_, '_> {
         rounds: usize,
     ) -> Result<Learner<'a, L>, CustomizeError> {
         let steps = rounds * samples.len().div_ceil(recipe.options.batch);
-        let (decoder, threads) = (self.decoder, self.engine.pool());
+        let (decoder, threads) = (self.decoder, self.engine.threads());
         Ok(Learner::new(decoder, samples, (recipe.make)(), &recipe.options, steps, threads)?)
     }
 

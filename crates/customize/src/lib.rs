@@ -14,7 +14,10 @@ mod given;
 mod judge;
 mod ladder;
 mod note;
+mod request;
 mod rung;
+mod tried;
+mod watch;
 
 #[cfg(feature = "train")]
 mod fitted;
@@ -29,6 +32,9 @@ pub use choose::choose;
 pub use error::CustomizeError;
 pub use given::{Case, Given, MOST};
 pub use judge::{Judge, Judged};
-pub use ladder::{Climbed, Members, Request, Stage, Tried, Watch, climb, instant};
+pub use ladder::{Climbed, climb, instant};
 pub use note::Note;
+pub use request::{Members, Request};
 pub use rung::{Effort, Rung};
+pub use tried::Tried;
+pub use watch::{Stage, Watch};

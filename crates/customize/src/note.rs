@@ -2,7 +2,7 @@
 
 use crayon_errors::{Command, Phrase, Setting, count, phrase};
 
-use crate::Rung;
+use crate::rung::Rung;
 
 /// Something worth knowing that is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use crayon_adapters::{Form, Lora, blend};
 use crayon_model::Projection;
 use crayon_train::pool::{Own, TrainOptions};
 
+use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
-use crate::{CustomizeError, Note};
+use crate::note::Note;
 
 /// Times the examples are read at most.
 const ROUNDS: usize = 12;
@@ -26,7 +27,7 @@ pub(crate) fn train(
         seed: work.seed,
         ..TrainOptions::default()
     };
-    let (spec, threads) = (work.decoder.spec(), work.engine.pool());
+    let (spec, threads) = (work.decoder.spec(), work.engine.threads());
     let lora = |own: &Own<'_>| {
         let own = own.lora();
         Ok(match below {

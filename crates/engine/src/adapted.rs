@@ -33,7 +33,7 @@ impl Engine {
     /// # Errors
     /// When one does not fit the model.
     pub fn adapt(&mut self, parts: &[(&Lora, f32)]) -> Result<(), EngineError> {
-        let sum = blend(parts, Form::Exact, self.pool())?;
+        let sum = blend(parts, Form::Exact, self.threads())?;
         self.adapt_by(sum)
     }
 
@@ -52,7 +52,7 @@ impl Engine {
     /// # Errors
     /// When one does not fit the model.
     pub fn merged(&self, parts: &[(&Lora, f32)], settings: &Settings) -> Result<Engine, EngineError> {
-        let sum = blend(parts, Form::Exact, self.pool())?;
+        let sum = blend(parts, Form::Exact, self.threads())?;
         let checkpoint = sum.merge(self.checkpoint())?;
         Engine::from_checkpoint(self.name().to_owned(), checkpoint, settings)
     }

@@ -77,7 +77,7 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer, or a tensor cannot be read.
     pub fn query(&self, prompt: &str) -> Result<Vec<f32>, EngineError> {
-        Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.pool())?)
+        Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.threads())?)
     }
 
     /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
@@ -95,7 +95,7 @@ impl Engine {
         let mut outside = 0;
         for example in examples {
             let tokens = self.query_tokens(&example?.prompt)?;
-            let query = encoder.query(&tokens, self.pool())?;
+            let query = encoder.query(&tokens, self.threads())?;
             outside += usize::from(!keys.fits(&keys.scores(&keys.centre(&query))));
             mean.add(keys, &query);
         }
@@ -145,7 +145,7 @@ impl Engine {
                 ids
             }
         };
-        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.pool())?;
+        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.threads())?;
         let task = example.task.clone().unwrap_or_else(|| task.to_owned());
         Ok(Sample { prompt, answer, query, task })
     }

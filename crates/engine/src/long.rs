@@ -105,7 +105,7 @@ impl Engine {
         probe.truncate(entries.min(self.spec().context));
         let mut network = Network {
             decoder: self.decoder(),
-            pool: self.pool(),
+            pool: self.threads(),
             adapter: self.adapter().map(|adapter| &**adapter),
             scratch: &mut Scratch::new(),
         };

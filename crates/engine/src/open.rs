@@ -31,7 +31,7 @@ pub struct Engine {
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
     template: Option<ChatTemplate>,
-    pool: Threads,
+    threads: Threads,
     kv: KvStorage,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
@@ -83,7 +83,7 @@ impl Engine {
             decoder,
             tokenizer,
             template,
-            pool: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
+            threads: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
             adapter: None,
@@ -125,8 +125,8 @@ impl Engine {
     }
 
     /// The threads it runs on.
-    pub fn pool(&self) -> &Threads {
-        &self.pool
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// Storage of keys and values.

@@ -1,4 +1,6 @@
 //! From logits to the next token.
+//!
+//! By hand: it must not allocate for a token, and the same seed gives the same tokens on every platform.
 
 use std::cmp::Ordering;
 

@@ -129,7 +129,7 @@ impl<'e> Session<'e> {
         }
         let mut network = Network {
             decoder: self.engine.decoder(),
-            pool: self.engine.pool(),
+            pool: self.engine.threads(),
             adapter: self.adapter.as_deref(),
             scratch: &mut self.scratch,
         };
@@ -189,7 +189,7 @@ impl<'e> Session<'e> {
         let mut stopped = false;
         let mut network = Network {
             decoder: self.engine.decoder(),
-            pool: self.engine.pool(),
+            pool: self.engine.threads(),
             adapter: self.adapter.as_deref(),
             scratch: &mut self.scratch,
         };
@@ -223,7 +223,7 @@ impl<'e> Session<'e> {
         self.expect(self.tokens.len() + tokens.len(), &mut |_| ControlFlow::Continue(()))?;
         let mut network = Network {
             decoder: self.engine.decoder(),
-            pool: self.engine.pool(),
+            pool: self.engine.threads(),
             adapter: self.adapter.as_deref(),
             scratch: &mut self.scratch,
         };

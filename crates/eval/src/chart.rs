@@ -1,4 +1,6 @@
 //! Curves as a picture.
+//!
+//! SVG is written by hand here and in the two other pictures: a few shapes and words, the same bytes for the same numbers.
 
 use std::fmt::Write;
 

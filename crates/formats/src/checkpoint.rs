@@ -11,7 +11,7 @@ use crate::agree::no_tensor_unused;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
-use crate::gguf::{self, Gguf, Metadata};
+use crate::gguf::{self, Gguf};
 use crate::huggingface::{self, Weights};
 use crate::llama2c::{self, Llama2c};
 use crate::locate::{Location, locate_fused, transpose};
@@ -19,6 +19,7 @@ use crate::names::split_block;
 use crate::note::Note;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
+use crate::tokenizer_source::TokenizerSource;
 
 /// A model whose description was read and whose tensors were all found with the right shapes.
 ///
@@ -40,7 +41,7 @@ pub struct Checkpoint {
     /// Name of the model: what a GGUF file calls itself, else that of the folder or file.
     pub name: Option<String>,
     notes: Vec<Note>,
-    weights: Arc<Store>,
+    weights: Arc<TensorFiles>,
     /// Tensors in place of those of the file.
     replaced: Arc<BTreeMap<String, Tensor>>,
 }
@@ -67,30 +68,8 @@ pub enum SourceKind {
     Llama2c,
 }
 
-/// The files a tokenizer is made from.
-#[derive(Clone, Debug)]
-pub enum TokenizerSource {
-    /// A `tokenizer.json`.
-    Json(Bytes),
-    /// GPT-2's pair of files.
-    Gpt2 {
-        /// `vocab.json`.
-        vocab: Bytes,
-        /// `merges.txt`.
-        merges: Bytes,
-    },
-    /// A SentencePiece `tokenizer.model`.
-    SentencePiece(Bytes),
-    /// The `tokenizer.ggml.*` keys of a GGUF file.
-    Gguf(Arc<Metadata>),
-    /// A llama2.c `tokenizer.bin`.
-    Llama2c(Bytes),
-    /// None was found.
-    None,
-}
-
 #[derive(Debug)]
-struct Store {
+struct TensorFiles {
     weights: Stored,
     /// The last matrix that had to be transposed. The parts of a fused one are asked for one after another, so
     /// one place is enough and no second copy of the model stays in memory.
@@ -175,7 +154,7 @@ impl Checkpoint {
             generation,
             name: metadata.str("general.name")?.map(str::to_owned),
             notes: Vec::new(),
-            weights: Store::new(Stored::Gguf(gguf)),
+            weights: TensorFiles::new(Stored::Gguf(gguf)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -218,7 +197,7 @@ impl Checkpoint {
             generation,
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
             notes,
-            weights: Store::new(Stored::HuggingFace(weights)),
+            weights: TensorFiles::new(Stored::HuggingFace(weights)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -247,7 +226,7 @@ impl Checkpoint {
             },
             name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
             notes: Vec::new(),
-            weights: Store::new(Stored::Llama2c(file)),
+            weights: TensorFiles::new(Stored::Llama2c(file)),
             replaced: Arc::default(),
         };
         checkpoint.validate()
@@ -405,9 +384,9 @@ impl Checkpoint {
     }
 }
 
-impl Store {
-    fn new(weights: Stored) -> Arc<Store> {
-        Arc::new(Store { weights, transposed: Mutex::new(None) })
+impl TensorFiles {
+    fn new(weights: Stored) -> Arc<TensorFiles> {
+        Arc::new(TensorFiles { weights, transposed: Mutex::new(None) })
     }
 
     fn transpose_once(&self, file: &str, stored: &Tensor) -> Result<Tensor> {

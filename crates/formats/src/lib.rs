@@ -22,12 +22,14 @@ mod note;
 pub mod safetensors;
 pub mod spec;
 mod tensor;
+mod tokenizer_source;
 
 pub use bytes::Bytes;
-pub use checkpoint::{Checkpoint, Source, SourceKind, TokenizerSource};
+pub use checkpoint::{Checkpoint, Source, SourceKind};
 pub use crayon_kernels::Format;
 pub use error::{Error, Result};
 pub use generation::{Bans, Generation};
 pub use names::NamedShape;
 pub use note::Note;
 pub use tensor::{Tensor, stored_bytes};
+pub use tokenizer_source::TokenizerSource;

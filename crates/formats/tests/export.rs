@@ -3,13 +3,13 @@
 mod common;
 
 use common::{FIXTURES, data, fixture, open};
-use crayon_formats::export::{Notice, Options, embedding_format, write_gguf, write_huggingface};
+use crayon_formats::export::{ExportOptions, Notice, embedding_format, write_gguf, write_huggingface};
 use crayon_formats::gguf::Gguf;
 use crayon_formats::spec::{Family, Positions, RopeLayout, RopeScaling, Spec};
 use crayon_formats::{Checkpoint, Format, TokenizerSource};
 use serde_json::{Value, json};
 
-fn exported(checkpoint: &Checkpoint, options: Options) -> (tempfile::TempDir, Checkpoint, Vec<Notice>) {
+fn exported(checkpoint: &Checkpoint, options: ExportOptions) -> (tempfile::TempDir, Checkpoint, Vec<Notice>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let mut notices = Vec::new();
@@ -46,7 +46,7 @@ fn comparable(mut spec: Spec) -> Spec {
 
 #[test]
 fn gguf_in_f32_and_back_to_a_folder_is_the_same_network() {
-    let f32 = Options { weights: Some(Format::F32), embeddings: None };
+    let f32 = ExportOptions { weights: Some(Format::F32), embeddings: None };
     for name in FIXTURES {
         let original = open(name);
         let (_folder, gguf, _) = exported(&original, f32);
@@ -67,7 +67,7 @@ fn gguf_in_f32_and_back_to_a_folder_is_the_same_network() {
 #[test]
 fn rows_of_rotated_heads_are_reordered_for_llama_cpp() {
     let original = open("llama");
-    let (_folder, gguf, _) = exported(&original, Options::default());
+    let (_folder, gguf, _) = exported(&original, ExportOptions::default());
     let (half, dim) = (original.spec.head_dim / 2, original.spec.head_dim);
     let from = original.tensor("blk.1.attn_q.weight").unwrap();
     let to = gguf.tensor("blk.1.attn_q.weight").unwrap();
@@ -85,7 +85,7 @@ fn rows_of_rotated_heads_are_reordered_for_llama_cpp() {
 
 #[test]
 fn llama3_scaling_becomes_divisors() {
-    let (_folder, gguf, _) = exported(&open("llama-llama3"), Options::default());
+    let (_folder, gguf, _) = exported(&open("llama-llama3"), ExportOptions::default());
     let Positions::Rope(rope) = &gguf.spec.positions else { panic!("a Llama rotates") };
     let RopeScaling::Factors { short, long, .. } = &rope.global.scaling else { panic!("{:?}", rope.global) };
     assert_eq!(short, long);
@@ -99,7 +99,7 @@ fn gpt2_and_phi3_are_written_fused_as_llama_cpp_expects() {
     for (name, fused) in
         [("gpt2", vec!["attn_qkv.weight", "attn_qkv.bias"]), ("phi3", vec!["attn_qkv.weight"])]
     {
-        let (folder, _, _) = exported(&open(name), Options::default());
+        let (folder, _, _) = exported(&open(name), ExportOptions::default());
         let gguf = Gguf::open(&folder.path().join("model.gguf")).unwrap();
         for part in fused {
             assert!(gguf.entry(&format!("blk.0.{part}")).is_some(), "{name} {part}");
@@ -116,7 +116,7 @@ fn quantised_exports_stay_close_and_say_where_they_could_not() {
     let hidden = original.spec.hidden;
     for format in Format::ALL {
         let (_folder, gguf, notices) =
-            exported(&original, Options { weights: Some(format), embeddings: None });
+            exported(&original, ExportOptions { weights: Some(format), embeddings: None });
         let embedding = gguf.tensor("token_embd.weight").unwrap();
         let fits = format.row_bytes(hidden).is_some();
         assert_eq!(embedding.format == embedding_format(format), fits, "{format}");
@@ -135,8 +135,9 @@ fn quantised_exports_stay_close_and_say_where_they_could_not() {
 
 #[test]
 fn a_second_export_keeps_quantised_weights_as_they_are() {
-    let (_a, once, _) = exported(&open("qwen2"), Options { weights: Some(Format::Q8_0), embeddings: None });
-    let (_b, twice, _) = exported(&once, Options::default());
+    let (_a, once, _) =
+        exported(&open("qwen2"), ExportOptions { weights: Some(Format::Q8_0), embeddings: None });
+    let (_b, twice, _) = exported(&once, ExportOptions::default());
     for (name, _) in once.spec.tensors() {
         let (left, right) = (once.tensor(&name).unwrap(), twice.tensor(&name).unwrap());
         assert_eq!(left.format, right.format, "{name}");
@@ -177,7 +178,8 @@ fn written_safetensors_satisfy_the_reference_reader() {
 fn a_llama_tokenizer_json_becomes_scores() {
     let Some(path) = data("tinystories656k") else { return };
     let original = Checkpoint::open(&path).unwrap();
-    let (_folder, gguf, _) = exported(&original, Options { weights: Some(Format::Q8_0), embeddings: None });
+    let (_folder, gguf, _) =
+        exported(&original, ExportOptions { weights: Some(Format::Q8_0), embeddings: None });
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("llama"));
     assert_eq!(metadata.strings("tokenizer.ggml.tokens").unwrap().map(<[String]>::len), Some(2048));
@@ -192,7 +194,7 @@ fn a_llama_tokenizer_json_becomes_scores() {
 fn a_llama2c_checkpoint_becomes_gguf_and_a_folder() {
     let Some(path) = data("stories260K/stories260K.bin") else { return };
     let original = Checkpoint::open(&path).unwrap();
-    let (_folder, gguf, _) = exported(&original, Options::default());
+    let (_folder, gguf, _) = exported(&original, ExportOptions::default());
     assert_eq!(gguf.spec, original.spec);
     same_tensors(&original, &gguf, 0.0);
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
@@ -223,7 +225,7 @@ fn gpt2_vocabulary_files_become_byte_level_bpe() {
         std::fs::copy(tokenizer.join(name), folder.path().join(name)).unwrap();
     }
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    let (_out, gguf, notices) = exported(&checkpoint, Options::default());
+    let (_out, gguf, notices) = exported(&checkpoint, ExportOptions::default());
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("gpt-2"));
     assert_eq!(metadata.strings("tokenizer.ggml.merges").unwrap().map(<[String]>::len), Some(50000));
@@ -270,7 +272,7 @@ fn byte_level(regex: &str) -> String {
 fn a_byte_level_tokenizer_json_keeps_tokens_kinds_merges_and_split() {
     const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     let (_source, checkpoint) = with_tokenizer("tokenizer.json", byte_level(QWEN2).as_bytes());
-    let (_folder, gguf, _) = exported(&checkpoint, Options::default());
+    let (_folder, gguf, _) = exported(&checkpoint, ExportOptions::default());
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("gpt2"));
     assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("qwen2"));
@@ -282,7 +284,7 @@ fn a_byte_level_tokenizer_json_keeps_tokens_kinds_merges_and_split() {
     assert_eq!(gguf.generation.add_bos, Some(true));
 
     let (_source, checkpoint) = with_tokenizer("tokenizer.json", byte_level(r"\w+|\W+").as_bytes());
-    let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+    let (_folder, gguf, notices) = exported(&checkpoint, ExportOptions::default());
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("default"));
     assert!(metadata.str("tokenizer.huggingface.json").unwrap().is_some());
@@ -307,7 +309,7 @@ fn a_sentencepiece_model_keeps_pieces_scores_and_kinds() {
     let mut model = [piece("<unk>", 0.0, 2), piece("<0x41>", 0.0, 6), piece("\u{2581}a", -1.5, 1)].concat();
     model.extend_from_slice(&[0x12, 2, 0x18, 2, 0x1a, 2, 0x18, 0]);
     let (_source, checkpoint) = with_tokenizer("tokenizer.model", &model);
-    let (_folder, gguf, _) = exported(&checkpoint, Options::default());
+    let (_folder, gguf, _) = exported(&checkpoint, ExportOptions::default());
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("llama"));
     assert_eq!(
@@ -322,7 +324,7 @@ fn a_sentencepiece_model_keeps_pieces_scores_and_kinds() {
     let (_source, checkpoint) = with_tokenizer("tokenizer.model", b"not one");
     let path = tempfile::tempdir().unwrap();
     let path = path.path().join("model.gguf");
-    let error = write_gguf(&checkpoint, &path, Options::default(), &mut |_| ()).unwrap_err();
+    let error = write_gguf(&checkpoint, &path, ExportOptions::default(), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("not a SentencePiece model"), "{error}");
     assert!(!path.exists());
 }
@@ -353,7 +355,7 @@ fn tokenizer_rules_are_kept_or_told() {
     let check = |mut json: Value, path: &str, value: Value, told: Option<&str>| {
         *json.pointer_mut(path).unwrap() = value;
         let (_source, checkpoint) = with_tokenizer("tokenizer.json", json.to_string().as_bytes());
-        let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+        let (_folder, gguf, notices) = exported(&checkpoint, ExportOptions::default());
         let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
         let kept = metadata.str("tokenizer.huggingface.json").unwrap();
         assert_eq!(kept.is_some(), told.is_some(), "{path} {notices:?}");
@@ -411,7 +413,7 @@ fn what_stands_beside_a_tokenizer_goes_along() {
     let settings = json!({"temperature": 0.7, "suppress_tokens": [3], "no_repeat_ngram_size": 2});
     std::fs::write(source.path().join("generation_config.json"), settings.to_string()).unwrap();
     let checkpoint = Checkpoint::open(source.path()).unwrap();
-    let (_folder, gguf, notices) = exported(&checkpoint, Options::default());
+    let (_folder, gguf, notices) = exported(&checkpoint, ExportOptions::default());
     let TokenizerSource::Gguf(metadata) = &gguf.tokenizer else { panic!("no tokenizer") };
     let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap();
     assert_eq!(tokens[6..8], ["<turn>", "[x]"]);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{FIXTURES, fixture, open, tiny_gguf};
-use crayon_formats::export::{Notice, Options, write_gguf, write_huggingface};
+use crayon_formats::export::{ExportOptions, Notice, write_gguf, write_huggingface};
 use crayon_formats::gguf::Gguf;
 use crayon_formats::safetensors::{SafeTensors, to_bytes};
 use crayon_formats::spec::{Positions, RopeLayout};
@@ -55,7 +55,7 @@ fn layout(checkpoint: &Checkpoint) -> Option<RopeLayout> {
 }
 
 fn gguf_of(checkpoint: &Checkpoint, path: &Path, weights: Option<Format>) -> Checkpoint {
-    let options = Options { weights, embeddings: None };
+    let options = ExportOptions { weights, embeddings: None };
     write_gguf(checkpoint, path, options, &mut |notice| {
         assert!(!matches!(notice, Notice::Fallback { .. }), "{notice:?}");
     })

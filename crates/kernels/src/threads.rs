@@ -1,5 +1,7 @@
 //! A small thread pool for short parallel sections: a network runs hundreds of them for one token.
 //!
+//! By hand: rayon's queues cost more than such a section takes.
+//!
 //! Workers look for the next section for a few microseconds before they sleep, so that a token meets awake
 //! threads and an idle program burns nothing. A worker may join a section only while it is open; the caller takes
 //! part, closes the section when no task is left to claim and waits for those who joined. A worker that the

@@ -8,11 +8,11 @@ use crayon_formats::spec::{Positions, Spec};
 use crayon_model::rope::{Rotation, Rotations};
 use crayon_model::{HeadView, KvMemory, ModelError};
 
-use crate::storage::{KvStorage, Pairing, Place, Store, floats, take};
+use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
 
 /// Keys and values in fixed memory. See the module's text for the layout.
 pub struct Slab {
-    store: Store,
+    store: Numbers,
     /// Place of the entry's token in the whole text, `[layer][kv_head][slot]`.
     origins: Vec<u32>,
     /// `-ln p` of the entry's token when it was read, same shape.
@@ -142,7 +142,7 @@ impl Slab {
         let span = capacity.iter().copied().max().unwrap_or(0);
         let notes = if noted { slots } else { 0 };
         Slab {
-            store: Store::new(storage, spec.layers * spec.kv_heads, slots, spec.head_dim),
+            store: Numbers::new(storage, spec.layers * spec.kv_heads, slots, spec.head_dim),
             origins: vec![0; notes],
             novelty: vec![0.0; notes],
             carried: vec![0.0; notes],

@@ -43,7 +43,7 @@ impl KvStorage {
 
 /// Keys and values of all heads, `[head, slot, dim]` where `head` counts layers times KV heads and heads may differ
 /// in slots.
-pub(crate) enum Store {
+pub(crate) enum Numbers {
     F32 { keys: Vec<f32>, values: Vec<f32> },
     F16 { keys: Vec<f16>, values: Vec<f16> },
     I8(Bytes),
@@ -94,13 +94,13 @@ pub(crate) struct Place {
     pub(crate) filled: usize,
 }
 
-impl Store {
-    pub(crate) fn new(kind: KvStorage, heads: usize, slots: usize, dim: usize) -> Store {
+impl Numbers {
+    pub(crate) fn new(kind: KvStorage, heads: usize, slots: usize, dim: usize) -> Numbers {
         let values = slots * dim;
         match kind {
-            KvStorage::F32 => Store::F32 { keys: vec![0.0; values], values: vec![0.0; values] },
-            KvStorage::F16 => Store::F16 { keys: vec![f16::ZERO; values], values: vec![f16::ZERO; values] },
-            KvStorage::I8 => Store::I8(Bytes {
+            KvStorage::F32 => Numbers::F32 { keys: vec![0.0; values], values: vec![0.0; values] },
+            KvStorage::F16 => Numbers::F16 { keys: vec![f16::ZERO; values], values: vec![f16::ZERO; values] },
+            KvStorage::I8 => Numbers::I8(Bytes {
                 keys: vec![0; values],
                 key_scales: vec![0.0; heads * dim],
                 values: vec![0; values],
@@ -111,23 +111,23 @@ impl Store {
 
     pub(crate) fn kind(&self) -> KvStorage {
         match self {
-            Store::F32 { .. } => KvStorage::F32,
-            Store::F16 { .. } => KvStorage::F16,
-            Store::I8(_) => KvStorage::I8,
+            Numbers::F32 { .. } => KvStorage::F32,
+            Numbers::F16 { .. } => KvStorage::F16,
+            Numbers::I8(_) => KvStorage::I8,
         }
     }
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Store::F32 { keys, .. } => keys.len() * 8,
-            Store::F16 { keys, .. } => keys.len() * 4,
-            Store::I8(b) => b.keys.len() * 2 + (b.key_scales.len() + b.value_scales.len()) * 4,
+            Numbers::F32 { keys, .. } => keys.len() * 8,
+            Numbers::F16 { keys, .. } => keys.len() * 4,
+            Numbers::I8(b) => b.keys.len() * 2 + (b.key_scales.len() + b.value_scales.len()) * 4,
         }
     }
 
     /// Scales of an empty store: what was held before leaves no trace.
     pub(crate) fn forget_scales(&mut self) {
-        if let Store::I8(bytes) = self {
+        if let Numbers::I8(bytes) = self {
             bytes.key_scales.fill(0.0);
         }
     }
@@ -138,15 +138,15 @@ impl Store {
         let slot = place.first + place.filled;
         let at = slot * dim..(slot + 1) * dim;
         match self {
-            Store::F32 { keys, values } => {
+            Numbers::F32 { keys, values } => {
                 keys[at.clone()].copy_from_slice(key);
                 values[at].copy_from_slice(value);
             }
-            Store::F16 { keys, values } => {
+            Numbers::F16 { keys, values } => {
                 to_f16(key, &mut keys[at.clone()]);
                 to_f16(value, &mut values[at]);
             }
-            Store::I8(bytes) => {
+            Numbers::I8(bytes) => {
                 bytes.widen(place, key, pairing);
                 bytes.set_key(place.head, slot, key);
                 let scale = value.iter().fold(0.0f32, |most, v| most.max(v.abs())) / 127.0;
@@ -161,13 +161,13 @@ impl Store {
         let dim = out.len();
         let at = slot * dim..(slot + 1) * dim;
         match self {
-            Store::F32 { keys, .. } => out.copy_from_slice(&keys[at]),
-            Store::F16 { keys, .. } => {
+            Numbers::F32 { keys, .. } => out.copy_from_slice(&keys[at]),
+            Numbers::F16 { keys, .. } => {
                 for (out, key) in out.iter_mut().zip(&keys[at]) {
                     *out = key.to_f32();
                 }
             }
-            Store::I8(bytes) => {
+            Numbers::I8(bytes) => {
                 let scales = &bytes.key_scales[head * dim..(head + 1) * dim];
                 for ((out, key), scale) in out.iter_mut().zip(&bytes.keys[at]).zip(scales) {
                     *out = f32::from(*key) * scale;
@@ -190,15 +190,15 @@ impl Store {
         let source = from * dim..(from + 1) * dim;
         if from != to {
             match self {
-                Store::F32 { keys, values } => {
+                Numbers::F32 { keys, values } => {
                     keys.copy_within(source.clone(), to * dim);
                     values.copy_within(source, to * dim);
                 }
-                Store::F16 { keys, values } => {
+                Numbers::F16 { keys, values } => {
                     keys.copy_within(source.clone(), to * dim);
                     values.copy_within(source, to * dim);
                 }
-                Store::I8(bytes) => {
+                Numbers::I8(bytes) => {
                     bytes.keys.copy_within(source.clone(), to * dim);
                     bytes.values.copy_within(source, to * dim);
                     bytes.value_scales[to] = bytes.value_scales[from];
@@ -210,9 +210,9 @@ impl Store {
         ops::rope(&mut key[..pairing.dims], cos, sin, pairing.interleaved);
         let at = to * dim..(to + 1) * dim;
         match self {
-            Store::F32 { keys, .. } => keys[at].copy_from_slice(key),
-            Store::F16 { keys, .. } => to_f16(key, &mut keys[at]),
-            Store::I8(bytes) => bytes.set_key(head, to, key),
+            Numbers::F32 { keys, .. } => keys[at].copy_from_slice(key),
+            Numbers::F16 { keys, .. } => to_f16(key, &mut keys[at]),
+            Numbers::I8(bytes) => bytes.set_key(head, to, key),
         }
     }
 
@@ -220,9 +220,9 @@ impl Store {
     pub(crate) fn slices(&self, place: Place, dim: usize) -> (KvSlice<'_>, KvSlice<'_>) {
         let at = place.first * dim..(place.first + place.filled) * dim;
         match self {
-            Store::F32 { keys, values } => (KvSlice::F32(&keys[at.clone()]), KvSlice::F32(&values[at])),
-            Store::F16 { keys, values } => (KvSlice::F16(&keys[at.clone()]), KvSlice::F16(&values[at])),
-            Store::I8(bytes) => (
+            Numbers::F32 { keys, values } => (KvSlice::F32(&keys[at.clone()]), KvSlice::F32(&values[at])),
+            Numbers::F16 { keys, values } => (KvSlice::F16(&keys[at.clone()]), KvSlice::F16(&values[at])),
+            Numbers::I8(bytes) => (
                 KvSlice::I8Channels {
                     values: &bytes.keys[at.clone()],
                     scales: &bytes.key_scales[place.head * dim..(place.head + 1) * dim],
@@ -239,13 +239,13 @@ impl Store {
     pub(crate) fn save(&self, place: Place, dim: usize, out: &mut Vec<u8>) {
         let at = place.first * dim..(place.first + place.filled) * dim;
         match self {
-            Store::F32 { keys, values } => {
+            Numbers::F32 { keys, values } => {
                 keys[at.clone()].iter().chain(&values[at]).for_each(|v| out.extend(v.to_le_bytes()));
             }
-            Store::F16 { keys, values } => {
+            Numbers::F16 { keys, values } => {
                 keys[at.clone()].iter().chain(&values[at]).for_each(|v| out.extend(v.to_le_bytes()));
             }
-            Store::I8(b) => {
+            Numbers::I8(b) => {
                 let scales = &b.key_scales[place.head * dim..(place.head + 1) * dim];
                 let slots = &b.value_scales[place.first..place.first + place.filled];
                 scales.iter().chain(slots).for_each(|v| out.extend(v.to_le_bytes()));
@@ -258,11 +258,11 @@ impl Store {
     pub(crate) fn load(&mut self, place: Place, dim: usize, bytes: &mut &[u8]) -> Option<()> {
         let at = place.first * dim..(place.first + place.filled) * dim;
         match self {
-            Store::F32 { keys, values } => {
+            Numbers::F32 { keys, values } => {
                 floats(&mut keys[at.clone()], bytes)?;
                 floats(&mut values[at], bytes)
             }
-            Store::F16 { keys, values } => {
+            Numbers::F16 { keys, values } => {
                 for part in [&mut keys[at.clone()], &mut values[at]] {
                     for value in part {
                         *value = f16::from_le_bytes(take(bytes)?);
@@ -270,7 +270,7 @@ impl Store {
                 }
                 Some(())
             }
-            Store::I8(b) => {
+            Numbers::I8(b) => {
                 floats(&mut b.key_scales[place.head * dim..(place.head + 1) * dim], bytes)?;
                 floats(&mut b.value_scales[place.first..place.first + place.filled], bytes)?;
                 for part in [&mut b.keys[at.clone()], &mut b.values[at]] {

@@ -16,6 +16,7 @@ mod fields;
 mod http;
 mod keys;
 mod listen;
+mod pace;
 mod pools;
 mod queue;
 mod queued;

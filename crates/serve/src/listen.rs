@@ -16,10 +16,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::http::router;
+use crate::pace::Pace;
 use crate::pools::AT_ONCE;
 use crate::queue::Queue;
 use crate::registry::Registry;
-use crate::shared::{Pace, Peer, Shared, now};
+use crate::shared::{Peer, Shared, now};
 use crate::worker::work;
 use crate::{ServeError, ServeOptions};
 

@@ -108,10 +108,10 @@ impl Registry {
         let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
         let stack = match loras.is_empty() {
             true => None,
-            false => Some(Arc::new(Stack::new(&loras, engine.spec(), engine.pool())?)),
+            false => Some(Arc::new(Stack::new(&loras, engine.spec(), engine.threads())?)),
         };
         let pools = pools.into_iter().map(|(name, pool)| {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
             let catalogue = pool.catalogue();
             let keys = catalogue.to_bytes()?;
             let digest = crayon_hybrid::digest(&keys);
@@ -215,7 +215,7 @@ impl OfferedPool {
         temperature: Option<f32>,
     ) -> Result<Vec<u8>, Refusal> {
         let temperature = temperature.unwrap_or(self.pool.temperature);
-        let made = self.pool.blend(scores, temperature, form, engine.pool());
+        let made = self.pool.blend(scores, temperature, form, engine.threads());
         let bytes = made.and_then(|blended| peft::to_bytes(&blended.lora, engine.spec()));
         bytes.map_err(|error| Refusal::invalid(error.to_string()))
     }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::{Engine, PrefixCache};
 use tokio::sync::Semaphore;
 
 use crate::ServeOptions;
+use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::worker::Job;
@@ -33,23 +33,6 @@ pub(crate) struct Shared {
     pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,
     /// When the server began, in Unix seconds.
     pub(crate) began: u64,
-}
-
-/// What handlers ask the worker's state for.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// Milliseconds the last request took.
-    pub(crate) last: AtomicU64,
-    /// The server has no more patience: what is being written ends.
-    pub(crate) cut: AtomicBool,
-}
-
-impl Pace {
-    /// Seconds until a place among `waiting` requests is likely to be free.
-    pub(crate) fn seconds(&self, waiting: usize) -> u64 {
-        let millis = self.last.load(Ordering::Relaxed).saturating_mul(waiting as u64 / 2 + 1);
-        millis.div_ceil(1000).clamp(1, 60)
-    }
 }
 
 /// Unix seconds.

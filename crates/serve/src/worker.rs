@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, SessionDevice, Written};
 use crayon_engine::{Engine, EngineError, Finish, PrefixCache};
 
+use crate::pace::Pace;
 use crate::queue::Queue;
-use crate::shared::Pace;
 
 /// A request in the queue.
 pub(crate) struct Job {

@@ -165,7 +165,7 @@ fn examples_are_blended_from_a_pool_for_one_request() {
     let scored =
         direct.score(&pool.keys, ["cats like milk", "dogs like fish"].into_iter().map(example)).unwrap();
     let weights = weights(&scored.scores, pool.temperature);
-    let stack = Arc::new(pool.stack(direct.spec(), direct.pool()).unwrap());
+    let stack = Arc::new(pool.stack(direct.spec(), direct.threads()).unwrap());
     direct.set_adapter(Some(Arc::new(stack.weigh(&weights).unwrap())));
     assert_eq!(text(&value), alone(&direct, QUESTION, 20));
     let told = &value["crayon"];
@@ -225,7 +225,7 @@ fn a_device_gets_keys_and_one_adapter_for_scores() {
         (Form::Factor, r#"{"scores":[0.5,-0.25],"form":"factor","temperature":0.1}"#),
     ] {
         let lora = peft::from_bytes("mine", blend(body).into(), direct.spec()).unwrap();
-        let expected = pool.blend(&[0.5, -0.25], 0.1, form, direct.pool()).unwrap().lora;
+        let expected = pool.blend(&[0.5, -0.25], 0.1, form, direct.threads()).unwrap().lora;
         assert_eq!(lora.base, expected.base);
         assert_eq!(lora.pairs.len(), expected.pairs.len());
         for (site, pair) in &expected.pairs {

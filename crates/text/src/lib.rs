@@ -4,6 +4,9 @@
 //! vocabularies of GGUF files, and llama2.c's tokenizer.bin. [`Stream`] turns generated tokens into whole
 //! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on.
 //!
+//! The kinds that the `tokenizers` crate does not read, and the hot path of byte-level BPE, are written by hand: one behaviour
+//! for every file format, and errors that name the file.
+//!
 //! The files come from other people: whatever they hold, reading them ends in a tokenizer or in an error, and
 //! encoding takes time in proportion to the text.
 

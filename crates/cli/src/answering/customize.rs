@@ -160,7 +160,7 @@ pub(crate) fn customize(
     };
     let adapter: Arc<dyn Adapter> = match &source {
         Source::Here(pool) if can_judge || blend.used() => {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.pool())?);
+            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
             if can_judge {
                 blend.judged = Some(judge(engine, &given, &stack, &mut blend.weights)?);
             }

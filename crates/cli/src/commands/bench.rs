@@ -42,7 +42,7 @@ fn generate(args: &GenerateArgs, output: &Output) -> Result {
     };
     let bench = watched("runs", output, |progress| bench::generate(&subject, &options, progress))?;
     if output.json {
-        return output.object(&bench);
+        return Ok(output.object(&bench)?);
     }
     let Bench { limit, spread, .. } = &bench;
     let range = |[low, high]: [f64; 2]| format!("{low:.1} to {high:.1}");
@@ -112,7 +112,7 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> Result {
     };
     let bench = watched("runs", output, |progress| bench::blend(&options, progress))?;
     if output.json {
-        return output.object(&bench);
+        return Ok(output.object(&bench)?);
     }
     let made = format!("{} adapters of rank {} on q and v of {}", bench.adapters, bench.rank, bench.shape);
     let threads = show::counted(bench.threads, "thread");
@@ -155,7 +155,7 @@ fn pot(args: &PotBenchArgs, output: &Output) -> Result {
     };
     let bench = watched("steps", output, |progress| bench::pot(engine, &options, progress))?;
     if output.json {
-        return output.object(&bench);
+        return Ok(output.object(&bench)?);
     }
     let speed = |value: f64| format!("{value:.1} tokens a second");
     let memory = |mb: Option<f64>| mb.map_or("unknown".to_owned(), |mb| format!("{mb:.1} MB"));
@@ -195,7 +195,7 @@ fn kernels(args: &KernelsArgs, output: &Output) -> Result {
     let (limits, rows) = watched("number types", output, |progress| bench::kernels(&pool, progress))?;
     let round = |value: f64| (value * 10.0).round() / 10.0;
     if output.json {
-        return output.object(&json!({
+        return Ok(output.object(&json!({
             "processor": features.processor,
             "variant": features.variant,
             "threads": pool.count(),
@@ -205,7 +205,7 @@ fn kernels(args: &KernelsArgs, output: &Output) -> Result {
                 "f32_gflops": round(limits.f32_gflops),
             },
             "kernels": rows,
-        }));
+        }))?);
     }
     let none = "nothing beyond the base set".to_owned();
     let processor = if features.processor.is_empty() { none } else { features.processor.join(" ") };

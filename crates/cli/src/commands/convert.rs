@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crayon_engine::ModelSource;
 use crayon_files::OutputFolder;
-use crayon_formats::export::{self, Notice, Notify, Options};
+use crayon_formats::export::{self, ExportOptions, Notice, Notify};
 use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     }
     tell_fallbacks(&fallbacks, output);
     if output.json {
-        return output.object(&ConvertReport {
+        return Ok(output.object(&ConvertReport {
             model: &args.source,
             output: &args.output,
             format: name_of(format),
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
             fallbacks,
             warnings,
             seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        });
+        })?);
     }
     Ok(output.line(&format!(
         "{} is written: {}, {} parameters",
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
 
 /// A file that appears whole; its size in bytes.
 fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify: Notify<'_>) -> Result<u64> {
-    export::write_gguf(checkpoint, path, Options { weights: kind, embeddings: None }, notify)?;
+    export::write_gguf(checkpoint, path, ExportOptions { weights: kind, embeddings: None }, notify)?;
     Ok(fs::metadata(path)?.len())
 }
 

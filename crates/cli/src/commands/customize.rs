@@ -68,7 +68,7 @@ struct Taken {
 
 /// Runs the command.
 pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
-    super::pool::refuse_adapters(&args.model)?;
+    super::pool_shown::refuse_adapters(&args.model)?;
     if let Some(temperature) = args.temperature
         && !(temperature.is_finite() && temperature > 0.0)
     {
@@ -237,7 +237,7 @@ impl Report<'_> {
         let embedding = blend.map_or(0.0, |blend| show::millis(blend.embedding));
         if output.json {
             let members = scores.map_or(&[][..], |scores| &scores.catalogue.members);
-            return output.object(&CustomizeReport {
+            return Ok(output.object(&CustomizeReport {
                 tried,
                 chosen: taken.rung.name(),
                 weights: taken.weights.as_deref().or(blend.map(|blend| &blend.weights[..])).unwrap_or(&[]),
@@ -253,7 +253,7 @@ impl Report<'_> {
                 millis: Millis { embed: embedding, blend: blending },
                 bytes_sent: traffic.sent,
                 bytes_received: traffic.received,
-            });
+            })?);
         }
         if let Some(scores) = scores {
             for line in answering::bars(&scores.catalogue, &scores.blend, output) {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crayon_engine::EngineError;
-use crayon_eval::{ChoiceOptions, Framing};
+use crayon_eval::ChoiceOptions;
 
 use super::{eval_customize, eval_routing, long_texts, watched};
 use crate::answering;
 use crate::args::{
     ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
 };
-use crate::failure::{Result, mistake};
+use crate::failure::Result;
 use crate::output::Output;
 use crate::{input, model, show};
 
@@ -53,7 +53,7 @@ fn perplexity(args: &PerplexityArgs, output: &Output) -> Result {
         (None, None) => return Err(EngineError::EmptyPrompt.into()),
     };
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     output.line(&format!("perplexity      {:.4}", result.perplexity))?;
     output.line(&format!("nll             {:.6} nats a token", result.nll))?;
@@ -77,7 +77,7 @@ fn logits(args: &LogitsArgs, output: &Output) -> Result {
     let ids = crayon_eval::read_token_ids(&args.token_ids, engine.spec().vocab)?;
     let result = crayon_eval::logits(&engine, &ids, args.all)?;
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     let first = ids.len().saturating_sub(result.logits.len());
     for (offset, row) in result.logits.iter().enumerate() {
@@ -91,15 +91,8 @@ fn logits(args: &LogitsArgs, output: &Output) -> Result {
     Ok(())
 }
 
-pub(super) fn framing(name: &str) -> Result<Framing> {
-    Framing::from_name(name).ok_or_else(|| {
-        let names = Framing::ALL.map(Framing::name).join(", ");
-        mistake(format!("there is no framing {name:?}"), format!("framings are {names}"))
-    })
-}
-
 fn choice(args: &ChoiceArgs, output: &Output) -> Result {
-    let framing = framing(&args.framing)?;
+    let framing = super::framing::framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
     let mut engine = model::open(&args.model, output)?;
     let mut shown = args.examples.as_deref();
@@ -123,7 +116,7 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
         ));
     }
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     let line = |name: &str, value: f64, error: f64| format!("{name:<20} {value:.4} ± {error:.4}");
     output.line(&line("accuracy", result.accuracy, result.accuracy_stderr))?;

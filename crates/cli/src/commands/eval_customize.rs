@@ -11,7 +11,7 @@ use crate::{model, show};
 
 /// Runs the command.
 pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
-    super::pool::refuse_adapters(&args.model)?;
+    super::pool_shown::refuse_adapters(&args.model)?;
     let named = args.methods.iter().map(|name| {
         Method::from_name(name).ok_or_else(|| {
             let known = Method::ALL.map(Method::name).join(", ");
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     };
     let result = watched("cells", output, |progress| customize(&mut engine, &pool, &options, progress))?;
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     Ok(output.line(&table(&result, &options))?)
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     let options = RoutingOptions {
         tasks: args.tasks.clone(),
         outside: args.outside.clone(),
-        framing: super::eval::framing(&args.framing)?,
+        framing: super::framing::framing(&args.framing)?,
         bare: args.bare,
         limit: args.limit.map(|limit| limit as usize),
         seed: args.seed,
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
         crayon_files::write_file(path, svg.as_bytes()).context("cannot write the picture")?;
     }
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     for row in &result.rows {
         for line in table(row) {

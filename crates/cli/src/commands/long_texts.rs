@@ -44,7 +44,7 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
     let result =
         watched("tokens", output, |progress| pots::perplexity_through_pot(engine, &ids, options, progress))?;
     if output.json {
-        return output.object(&result);
+        return Ok(output.object(&result)?);
     }
     output.line(&format!("perplexity      {:.4}", result.perplexity))?;
     output.line(&format!("nll             {:.6} nats a token", result.nll))?;
@@ -98,7 +98,7 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
         }
     }
     if output.json {
-        return output.object(&grid);
+        return Ok(output.object(&grid)?);
     }
     let rows: Vec<Vec<String>> = grid
         .grid
@@ -138,7 +138,7 @@ pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> Result {
     };
     let table = watched("questions", output, |progress| pots::policies(&engine, &options, progress))?;
     if output.json {
-        return output.object(&table);
+        return Ok(output.object(&table)?);
     }
     let share = |value: Option<f64>, error: Option<f64>| match (value, error) {
         (Some(value), Some(error)) => format!("{:.1} ± {:.1}", 100.0 * value, 100.0 * error),
@@ -179,7 +179,7 @@ pub(super) fn published(args: &LongArgs, output: &Output) -> Result {
         ));
     }
     if output.json {
-        return output.object(&table);
+        return Ok(output.object(&table)?);
     }
     let error =
         |row: &pots::PublishedRow| row.standard_error.map_or("-".to_owned(), |e| format!("{:.1}", 100.0 * e));

@@ -8,9 +8,11 @@ mod customize;
 mod eval;
 mod eval_customize;
 mod eval_routing;
+mod framing;
 mod long_texts;
 mod models;
 mod pool;
+mod pool_shown;
 #[cfg(feature = "train")]
 mod pool_train;
 #[cfg(not(feature = "train"))]

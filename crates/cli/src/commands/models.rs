@@ -44,7 +44,7 @@ fn list(output: &Output) -> Result {
     let hub = Hub::from_env()?;
     rows.extend(hub.list().into_iter().map(pulled_row));
     if output.json {
-        return output.object(&json!({ "models": rows, "folder": hub.settings().cache }));
+        return Ok(output.object(&json!({ "models": rows, "folder": hub.settings().cache }))?);
     }
     let dash = || "-".to_owned();
     let cells = |row: &Row| {
@@ -133,7 +133,7 @@ fn remove(text: &str, output: &Output) -> Result {
     let reference: Reference = text.parse()?;
     let freed = Hub::from_env()?.remove(&reference)?;
     if output.json {
-        return output.object(&json!({ "removed": reference.to_string(), "bytes": freed }));
+        return Ok(output.object(&json!({ "removed": reference.to_string(), "bytes": freed }))?);
     }
     Ok(output.line(&format!("{reference} is removed: {} are free again", show::bytes(freed)))?)
 }
@@ -155,7 +155,7 @@ fn describe(text: &str, output: &Output) -> Result {
         ModelSource::Path(path) => Some(path.display().to_string()),
     };
     if output.json {
-        return output.object(&json!({
+        return Ok(output.object(&json!({
             "model": engine.name(),
             "name": checkpoint.name,
             "path": path,
@@ -176,7 +176,7 @@ fn describe(text: &str, output: &Output) -> Result {
             "intermediate": spec.intermediate,
             "tied": spec.tied,
             "fingerprint": checkpoint.fingerprint(),
-        }));
+        }))?);
     }
     let types: Vec<String> =
         by_type.iter().map(|(name, bytes)| format!("{name} {}", show::bytes(*bytes as u64))).collect();

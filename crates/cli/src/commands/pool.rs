@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crayon_engine::adapters::{Examples, Form, Pool, svg};
 use crayon_files::write_file;
-use serde_json::json;
 
+use super::pool_shown::{described, refuse_adapters, table};
 use super::pool_train;
-use crate::args::{ModelArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs};
+use crate::args::{PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs};
 use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::{model, show};
@@ -22,14 +22,6 @@ pub(crate) fn run(args: &PoolArgs, output: &Output) -> Result {
     }
 }
 
-/// Pools stand beside the model itself.
-pub(crate) fn refuse_adapters(args: &ModelArgs) -> Result {
-    match args.adapter.is_empty() {
-        true => Ok(()),
-        false => Err(mistake("a pool is blended beside the model itself", "leave --adapter out")),
-    }
-}
-
 fn show(args: &PoolShowArgs, output: &Output) -> Result {
     refuse_adapters(&args.model)?;
     let engine = model::open(&args.model, output)?;
@@ -38,7 +30,7 @@ fn show(args: &PoolShowArgs, output: &Output) -> Result {
         write_file(path, svg(&pool).as_bytes())?;
     }
     if output.json {
-        return output.object(&described(&pool));
+        return Ok(output.object(&described(&pool))?);
     }
     output.line(&table(&pool))?;
     output.line(&format!(
@@ -70,10 +62,10 @@ fn add(args: &PoolAddArgs, output: &Output) -> Result {
     let before = pool.members.len();
     pool.add(name, lora, scored.query, scored.examples);
     // Tells whether it can be blended before it is kept.
-    pool.blend(&vec![0.0; before + 1], pool.temperature, Form::Exact, engine.pool())?;
+    pool.blend(&vec![0.0; before + 1], pool.temperature, Form::Exact, engine.threads())?;
     pool.save(&args.pool, engine.spec(), before)?;
     if output.json {
-        return output.object(&described(&pool));
+        return Ok(output.object(&described(&pool))?);
     }
     Ok(output.line(&table(&pool))?)
 }
@@ -86,7 +78,7 @@ fn pack(args: &PoolPackArgs, output: &Output) -> Result {
     // What half precision makes of it is read back before anybody relies on it.
     let packed = Pool::open(&args.output, engine.checkpoint(), engine.name())?;
     if output.json {
-        return output.object(&described(&packed));
+        return Ok(output.object(&described(&packed))?);
     }
     let bytes = std::fs::metadata(&args.output)?.len();
     Ok(output.line(&format!(
@@ -99,46 +91,4 @@ fn pack(args: &PoolPackArgs, output: &Output) -> Result {
 
 fn name_of(path: &Path) -> String {
     path.file_stem().map_or_else(|| "adapter".to_owned(), |stem| stem.to_string_lossy().into_owned())
-}
-
-/// A pool as `--json` prints it.
-pub(super) fn described(pool: &Pool) -> serde_json::Value {
-    let adapters: Vec<serde_json::Value> = pool
-        .members
-        .iter()
-        .map(|member| {
-            json!({
-                "name": member.name,
-                "examples": member.examples,
-                "rank": member.lora.rank(),
-                "parameters": member.lora.parameters(),
-            })
-        })
-        .collect();
-    json!({
-        "adapters": adapters,
-        "keys": pool.keys.keys,
-        "rank": pool.rank(),
-        "temperature": pool.temperature,
-        "floor": pool.keys.floor,
-        "base": pool.base_name,
-        "fingerprint": pool.base,
-    })
-}
-
-pub(super) fn table(pool: &Pool) -> String {
-    let rows: Vec<Vec<String>> = pool
-        .members
-        .iter()
-        .map(|member| {
-            let lora = &member.lora;
-            vec![
-                member.name.clone(),
-                show::count(member.examples),
-                lora.rank().to_string(),
-                show::parameters(lora.parameters()),
-            ]
-        })
-        .collect();
-    show::table(&["ADAPTER", "EXAMPLES", "RANK", "PARAMETERS"], &rows)
 }

@@ -9,7 +9,7 @@ use crayon_train::pool::{TrainOptions, train};
 use crayon_train::{Device, State};
 use serde_json::json;
 
-use super::pool::{described, refuse_adapters, table};
+use super::pool_shown::{described, refuse_adapters, table};
 use crate::args::PoolTrainArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
@@ -63,19 +63,20 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
     interrupt::watch();
     let mut bar = Counting::new("training", "steps", output);
     let (checkpoint, name) = (engine.checkpoint(), engine.name());
-    let result = train(checkpoint, name, &samples, &options, &args.output, engine.pool(), &mut |progress| {
-        if progress.resumed > 0 && progress.step == progress.resumed + 1 {
-            output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
-        }
-        bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
-        if let Some(loss) = progress.validation {
-            output.detail(&format!(
-                "epoch {}: loss {loss:.4} nats a token on held-out examples",
-                progress.epoch
-            ));
-        }
-        interrupt::flow()
-    });
+    let result =
+        train(checkpoint, name, &samples, &options, &args.output, engine.threads(), &mut |progress| {
+            if progress.resumed > 0 && progress.step == progress.resumed + 1 {
+                output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
+            }
+            bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
+            if let Some(loss) = progress.validation {
+                output.detail(&format!(
+                    "epoch {}: loss {loss:.4} nats a token on held-out examples",
+                    progress.epoch
+                ));
+            }
+            interrupt::flow()
+        });
     bar.finish();
     let (pool, summary) = result?;
     pool.save(&args.output, engine.spec(), 0)?;
@@ -91,7 +92,7 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
         object["loss_before"] = json!(summary.loss_before);
         object["loss"] = json!(summary.loss);
         object["seconds"] = json!(started.elapsed().as_secs_f64());
-        return output.object(&object);
+        return Ok(output.object(&object)?);
     }
     output.line(&table(&pool))?;
     output.line(&format!(

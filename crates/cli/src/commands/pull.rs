@@ -86,7 +86,7 @@ pub(crate) fn run(args: &PullArgs, output: &Output) -> Result {
             downloaded_bytes: missing,
             seconds: (seconds * 1000.0).round() / 1000.0,
         };
-        return output.object(&report);
+        return Ok(output.object(&report)?);
     }
     let news = if missing == 0 { "was here already" } else { "is here" };
     output.line(&format!("{reference} {news}: {} in {}", show::bytes(plan.bytes()), path.display()))?;

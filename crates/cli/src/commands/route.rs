@@ -74,7 +74,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     let Calibration { thresholds, wanted, share, queries, .. } = calibration;
     if output.json {
         let (model, seconds) = (engine.name(), started.elapsed().as_secs_f64());
-        return output.object(&CalibrateReport {
+        return Ok(output.object(&CalibrateReport {
             path: &path,
             model,
             after,
@@ -83,7 +83,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
             share,
             queries,
             seconds,
-        });
+        })?);
     }
     let scope = thresholds.scope.map(|scope| format!(", scope {scope:.4}")).unwrap_or_default();
     output.line(&format!("threshold  confidence {:.4}{scope}", thresholds.confidence))?;

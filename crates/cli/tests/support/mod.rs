@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 pub(crate) mod server;
+pub(crate) mod serving;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

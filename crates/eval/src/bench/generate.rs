@@ -198,7 +198,7 @@ fn time(engine: &Engine, options: &GenerateOptions, progress: &mut Progress<'_>)
         prompt,
         tokens,
         context,
-        threads: engine.pool().count(),
+        threads: engine.threads().count(),
         runs: options.runs,
         prefill_tok_s: prefill.median(),
         decode_tok_s: decode.median(),
@@ -208,7 +208,7 @@ fn time(engine: &Engine, options: &GenerateOptions, progress: &mut Progress<'_>)
         weight_bytes: engine.checkpoint().bytes(),
         kv_bytes,
         spread: Spread { prefill_tok_s: prefill.ends(), decode_tok_s: decode.ends(), ttft_ms: first.ends() },
-        limit: load.limit(&limits::measure(engine.pool()), prefill.median(), decode.median()),
+        limit: load.limit(&limits::measure(engine.threads()), prefill.median(), decode.median()),
     })
 }
 

@@ -189,7 +189,7 @@ impl<'e> Reader<'e> {
     fn feed(&mut self, tokens: &[u32]) -> Result<(), EvalError> {
         let mut network = Network {
             decoder: self.engine.decoder(),
-            pool: self.engine.pool(),
+            pool: self.engine.threads(),
             adapter: None,
             scratch: &mut self.scratch,
         };

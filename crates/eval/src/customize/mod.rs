@@ -121,11 +121,11 @@ pub fn customize(
     }
     let users = users::read(&options.users, options.questions)?;
     let mut cells = Cells::open(options.cells.as_deref())?;
-    let stack = Arc::new(pool.stack(engine.spec(), engine.pool()).map_err(EngineError::from)?);
+    let stack = Arc::new(pool.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?);
     let joint = match &options.joint {
         Some(path) => {
             let joint = Pool::open(path, engine.checkpoint(), engine.name()).map_err(EngineError::from)?;
-            Some(Arc::new(joint.stack(engine.spec(), engine.pool()).map_err(EngineError::from)?))
+            Some(Arc::new(joint.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?))
         }
         None => None,
     };
@@ -269,7 +269,7 @@ impl Bench<'_> {
         let mut mean = QueryMean::new(self.encoder.width());
         for example in examples {
             let tokens = engine.query_tokens(&example.prompt)?;
-            mean.add(keys, &self.encoder.query(&tokens, engine.pool()).map_err(EngineError::from)?);
+            mean.add(keys, &self.encoder.query(&tokens, engine.threads()).map_err(EngineError::from)?);
         }
         Ok(keys.scores(&mean.mean()))
     }
@@ -287,7 +287,7 @@ impl Bench<'_> {
             let bytes_down = 4 * parameters.sum::<usize>();
             Made { bytes_down, ..self.weighed(&weights(scores, temperature))? }
         } else {
-            let blended = self.pool.blend(scores, temperature, self.options.form, engine.pool());
+            let blended = self.pool.blend(scores, temperature, self.options.form, engine.threads());
             lora_made(engine, blended.map_err(EngineError::from)?.lora)?
         };
         made.bytes_up = 4 * scores.len();

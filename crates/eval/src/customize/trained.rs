@@ -30,7 +30,7 @@ impl Trainer {
         samples: &[Sample],
         seed: u64,
     ) -> Result<Lora, EvalError> {
-        lorahub::fit(self.decoder(engine)?, pool, samples, seed, engine.pool())
+        lorahub::fit(self.decoder(engine)?, pool, samples, seed, engine.threads())
     }
 
     /// An adapter of its own, of the pool's rank.
@@ -44,6 +44,6 @@ impl Trainer {
     ) -> Result<Lora, EvalError> {
         let training =
             TrainOptions { rank: pool.rank(), rate: options.oracle_rate, seed, ..TrainOptions::default() };
-        Ok(fit(self.decoder(engine)?, samples, &training, options.oracle_steps, engine.pool())?)
+        Ok(fit(self.decoder(engine)?, samples, &training, options.oracle_steps, engine.threads())?)
     }
 }

@@ -7,7 +7,7 @@ use crayon_kernels::Format;
 use super::gguf_keys::{architecture, network_metadata};
 use super::pieces::{Piece, assemble, pieces};
 use super::vocabulary::tokenizer_metadata;
-use super::{Notice, Notify, Options, embedding_format, fitting};
+use super::{ExportOptions, Notice, Notify, embedding_format, fitting};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::gguf::{Metadata, TensorInfo, Writer};
@@ -23,7 +23,12 @@ use crate::spec::{Family, RopeLayout, Spec};
 /// # Errors
 /// If a tensor cannot be read, the network cannot be said in GGUF's keys, the tokenizer is of a kind GGUF does
 /// not have, or the disk does not take the file.
-pub fn write_gguf(checkpoint: &Checkpoint, path: &Path, options: Options, notify: Notify<'_>) -> Result<()> {
+pub fn write_gguf(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    options: ExportOptions,
+    notify: Notify<'_>,
+) -> Result<()> {
     let spec = &checkpoint.spec;
     let mut metadata = Metadata::new(&path.display().to_string());
     let extra = network_metadata(checkpoint, &mut metadata, notify)?;
@@ -67,7 +72,12 @@ fn place(spec: &Spec, canonical: &str) -> Location {
     fused.unwrap_or_else(|| Location::whole(canonical.to_owned()))
 }
 
-fn format_of(checkpoint: &Checkpoint, piece: &Piece, options: Options, notify: Notify<'_>) -> Result<Format> {
+fn format_of(
+    checkpoint: &Checkpoint,
+    piece: &Piece,
+    options: ExportOptions,
+    notify: Notify<'_>,
+) -> Result<Format> {
     let &[_, cols] = piece.shape.as_slice() else { return Ok(Format::F32) };
     if piece.name == "position_embd.weight" {
         return Ok(Format::F32);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::pieces::{Piece, assemble, pieces};
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
 use super::{Notice, Notify, embedding_format, fitting};
-use crate::checkpoint::{Checkpoint, TokenizerSource};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::huggingface::Naming;
@@ -18,6 +18,7 @@ use crate::safetensors::Writer;
 use crate::spec::{
     Activation, Family, Norm, Positions, Rope, RopeFrequencies, RopeLayout, RopeScaling, Spec,
 };
+use crate::tokenizer_source::TokenizerSource;
 
 /// Writes `checkpoint` into `folder` (made if needed) as `config.json`, `model.safetensors`,
 /// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`. In a per-channel

@@ -7,6 +7,7 @@ mod huggingface;
 mod pieces;
 mod protobuf;
 mod rules;
+mod steps;
 mod tokenizer_json;
 mod vocabulary;
 
@@ -18,7 +19,7 @@ pub use vocabulary::tokenizer_metadata;
 
 /// Storage formats of an export; norms and biases are f32 in GGUF whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct ExportOptions {
     /// Format of the matrices; `None` keeps what the checkpoint has.
     pub weights: Option<Format>,
     /// Format of the token embedding and the output layer; `None` means what [`embedding_format`] says.

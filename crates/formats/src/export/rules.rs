@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::vocabulary::{kind_of, split_name, steps};
+use super::steps::{flag, kind_of, split_name, steps};
 use crate::spec::Family;
 
 type Json = Map<String, Value>;
@@ -103,8 +103,4 @@ fn all_merge(model: &Json, merges: &[(&str, &str)]) -> bool {
 
 fn pattern(step: &Json) -> Option<&str> {
     step.get("pattern")?.get("String")?.as_str()
-}
-
-fn flag(map: &Json, key: &str, default: bool) -> bool {
-    map.get(key).and_then(Value::as_bool).unwrap_or(default)
 }

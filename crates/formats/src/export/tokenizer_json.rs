@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::vocabulary::{CONTROL, NORMAL, SPLITS, UNUSED, WHOLE};
+use super::steps::SPLITS;
+use super::vocabulary::{CONTROL, NORMAL, UNUSED, WHOLE};
 use crate::error::Result;
 use crate::gguf::Metadata;
 

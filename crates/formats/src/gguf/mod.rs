@@ -1,5 +1,8 @@
 //! GGUF, the container of ggml and llama.cpp: typed metadata followed by aligned tensors in one file.
 //!
+//! Read and written by hand: candle's reader gives up a whole file for one tensor of an unknown type and copies what is
+//! mapped.
+//!
 //! Versions 2 and 3, little-endian, are read from mapped bytes and version 3 is written. Layout after
 //! `docs/gguf.md` of the ggml project.
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::json::parse_object;
 use crate::bytes::Bytes;
-use crate::checkpoint::TokenizerSource;
 use crate::error::{Error, Result};
+use crate::tokenizer_source::TokenizerSource;
 
 /// The tokenizer files of `folder`, the most complete kind first.
 pub(crate) fn tokenizer(folder: &Path) -> Result<TokenizerSource> {
