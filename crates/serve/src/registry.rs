@@ -189,7 +189,13 @@ impl Registry {
     ) -> Result<(Customization, Option<Note>), Refusal> {
         let OfferedPool { stack, catalogue, .. } = self.pool(pool)?;
         let examples = prompts.iter().enumerate().map(|(at, prompt)| {
-            Ok(Example { prompt: prompt.clone(), answer: None, task: None, line: at + 1 })
+            Ok(Example {
+                prompt: prompt.clone(),
+                answer: None,
+                task: None,
+                choices: Vec::new(),
+                line: at + 1,
+            })
         });
         let blend =
             Blend::score(engine, catalogue, examples, &BlendRequest { force, ..BlendRequest::default() })?;
