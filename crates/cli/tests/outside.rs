@@ -26,11 +26,20 @@ fn travel() -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-/// A place with an adapter for those examples, from the pool inside the program.
+/// A place with those examples, without their answers so that nothing but the blend is tried, and the adapter for them.
 fn place() -> Place {
     let place = Place::online();
-    place.json(&["customize", "--examples", &travel(), "-o", "mine", "--force"]);
+    let lines: Vec<String> = prompts().iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
+    place.write("prompts.jsonl", lines.join("\n"));
+    place.json(&["customize", "--examples", "prompts.jsonl", "-o", "mine"]);
     place
+}
+
+fn prompts() -> Vec<String> {
+    let lines = std::fs::read_to_string(travel()).unwrap();
+    let prompt =
+        |line: &str| serde_json::from_str::<Value>(line).unwrap()["prompt"].as_str().unwrap().to_owned();
+    lines.lines().map(prompt).collect()
 }
 
 fn ask(place: &Place, options: &[&str], question: &str) -> Value {
@@ -62,20 +71,15 @@ fn content(answer: &Value) -> &Value {
 #[test]
 fn questions_from_elsewhere_are_answered_as_by_the_model_alone() {
     let place = place();
-    let examples = travel();
     let server = Serving::start(&place, &["--pool", "built-in", "-a", "travel=mine"]);
     let common = Serving::start(&place, &["-a", "mine"]);
-    let prompts: Vec<String> = std::fs::read_to_string(&examples)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["prompt"].as_str().unwrap().to_owned())
-        .collect();
+    let prompts = prompts();
     for (question, inside) in INSIDE.map(|q| (q, true)).into_iter().chain(OUTSIDE.map(|q| (q, false))) {
         let base = ask(&place, &[], question);
         let forced = ask(&place, &["-a", "mine", "--force"], question);
         assert_ne!(base["text"], forced["text"], "{question}");
         let expected = if inside { &forced } else { &base };
-        for options in [&["-a", "mine"][..], &["--examples", &examples]] {
+        for options in [&["-a", "mine"][..], &["--examples", "prompts.jsonl"]] {
             let told = ask(&place, options, question);
             assert_eq!(told["text"], expected["text"], "{question} {told}");
             assert_eq!(told["adapter"].is_object(), inside, "{told}");

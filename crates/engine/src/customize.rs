@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crayon_adapters::{
-    AdapterError, Example, General, Keys, Known, Pool, QueryEncoder, QueryMean, Sample, ScopeQueries,
+    AdapterError, Example, General, Keys, Known, Pool, QueryEncoder, QueryMean, Sample, Scope, ScopeQueries,
 };
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
@@ -48,15 +48,26 @@ impl Engine {
         if path != Path::new(BUILT_IN) {
             return Ok(Pool::open(path, self.checkpoint(), self.name())?);
         }
-        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
-            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
-                Err(AdapterError::OtherBase { .. }) => {}
-                opened => return Ok(opened?),
-            }
+        if let Some(pool) = self.built_in_pool()? {
+            return Ok(pool);
         }
         let what = format!("the program holds no pool for {}", self.name());
         let hint = phrase!["name ", Setting::Pool, "; ", Command::TrainPool, " makes one"];
         Err(AdapterError::Unusable { what, hint }.into())
+    }
+
+    /// The pool that the program holds for this model.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn built_in_pool(&self) -> Result<Option<Pool>, EngineError> {
+        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
+            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
+                Err(AdapterError::OtherBase { .. }) => {}
+                opened => return Ok(Some(opened?)),
+            }
+        }
+        Ok(None)
     }
 
     /// Turns prompts into queries.
@@ -99,6 +110,18 @@ impl Engine {
         Ok(self.general.get_or_init(|| General::new(&queries)))
     }
 
+    /// The scope of an adapter that was made for these prompts without a pool.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn scope<'p>(&self, prompts: impl Iterator<Item = &'p str>) -> Result<Scope, EngineError> {
+        let (encoder, mut queries) = (self.query_encoder()?, ScopeQueries::default());
+        for prompt in prompts {
+            queries.add(encoder.query(&self.query_tokens(prompt)?, self.threads())?);
+        }
+        Ok(Scope::of_examples(queries.into_queries(), self.general()?))
+    }
+
     /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
     /// answers are not looked at.
     ///
@@ -133,8 +156,8 @@ impl Engine {
         })
     }
 
-    /// An example with its answer as the model is going to read and write it: in the chat format where the model has one,
-    /// with the end of the answer.
+    /// An example with its answer as the model is going to read and write it: in its chat template or frame, with the end of
+    /// the answer.
     ///
     /// # Errors
     /// When the example has no answer or the model no tokenizer.
@@ -165,12 +188,7 @@ impl Engine {
         let answer = match written {
             Some(written) if written.iter().any(|id| ends.contains(id)) => written.to_vec(),
             _ => {
-                let space = if self.template().is_none() && !example.prompt.ends_with(char::is_whitespace) {
-                    " "
-                } else {
-                    ""
-                };
-                let mut ids = tokenizer.encode(&format!("{space}{answer}"), Special::Plain)?;
+                let mut ids = self.answer_tokens(&example.prompt, answer)?;
                 ids.extend(tokenizer.eos().or_else(|| ends.first().copied()));
                 ids
             }

@@ -52,8 +52,7 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer.
     pub fn catalyst(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        let turn =
-            |before: &str| self.chat_prompt(&[Message::new(Role::User, format!("{before}\n\n{text}"))]);
+        let turn = |before: &str| self.document_prompt(&[before], &[Message::new(Role::User, text)]);
         let (one, other) = (turn("One.")?, turn("Two!")?);
         let [_, tail] = stays(&one, &other);
         Ok(one[tail.start as usize..].to_vec())

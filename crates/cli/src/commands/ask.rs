@@ -80,7 +80,10 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
         let device = Device { model: "", weights: &[], loading: Duration::ZERO };
         return finish(args, &shown.end(outcome)?, &device, args.answer.seed, output);
     }
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = match args.raw {
+        true => model::open(&args.model, output)?,
+        false => model::open_to_ask(&args.model, output)?,
+    };
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let mut plan = plan(&engine, &request, &Limits::default())?;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;

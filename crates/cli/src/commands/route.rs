@@ -51,7 +51,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     for path in &args.data {
         queries.extend(read(path)?);
     }
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     interrupt::watch();
     let started = Instant::now();

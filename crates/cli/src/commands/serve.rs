@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     // Adapters with a name are for the requests that name them; others are for all.
     let (named, mut common) = (named(args), args.model.clone());
     common.adapter.retain(|adapter| offered(adapter).is_none());
-    let engine = model::open(&common, output)?;
+    let engine = model::open_to_ask(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
     let bigger = match remote {

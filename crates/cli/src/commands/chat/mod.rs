@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     }
     answering::check_pool(&args.custom, &args.route)?;
     let routing = answering::routing(&args.route)?;
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let mut request = Request {
@@ -94,10 +94,6 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
             "{name}, context {} tokens. /help lists the commands.",
             show::count(engine.spec().context)
         ));
-        if engine.template().is_none() {
-            output
-                .note(&format!("{name} has no chat template: it goes on with a text rather than answering"));
-        }
     }
     interrupt::watch();
     let result = chat.talk(&mut reader, output);
@@ -111,7 +107,7 @@ impl Chat<'_> {
     fn talk(&mut self, reader: &mut Reader, output: &Output) -> Result {
         let mut first = None;
         loop {
-            let step = match reader.next(output)? {
+            let step = match interrupt::typing(|| reader.next(output))? {
                 Line::Text(text) => self.line(&text, reader.interactive(), output),
                 Line::End => break,
             };
