@@ -90,6 +90,8 @@ impl Device for SessionDevice<'_, '_> {
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Written, AnswerError> {
         let session = &mut *self.session;
+        // A turn that goes through another adapter than the one before reads the whole conversation anew.
+        session.set_adapter(plan.through(session.engine()));
         if let Memory::Same(Some(pins)) = &plan.memory {
             session.pin(pins.clone())?;
         }

@@ -35,8 +35,10 @@ pub struct Plan {
     /// Tokens at the beginning of the prompt that another question about the same documents leaves as they are; 0 unless
     /// they are to be kept.
     pub stable: usize,
-    /// What is answered through instead of the engine's own adapter.
+    /// What is answered through instead of the engine's own adapter, if it has one.
     pub adapter: Option<Arc<dyn Adapter>>,
+    /// Whether the model alone answers because the question lies outside what it was customized for.
+    pub outside: bool,
     /// What the person should know before the answer.
     pub notes: Vec<Note>,
 }
@@ -56,10 +58,13 @@ impl Plan {
             }
             Memory::Same(_) => engine.session(self.prompt.len() + self.generate.max_tokens)?,
         };
-        if let Some(adapter) = &self.adapter {
-            session.set_adapter(Some(adapter.clone()));
-        }
+        session.set_adapter(self.through(engine));
         Ok(session)
+    }
+
+    /// What a session answers through.
+    pub(crate) fn through(&self, engine: &Engine) -> Option<Arc<dyn Adapter>> {
+        self.adapter.as_ref().or(engine.adapter()).cloned()
     }
 }
 
@@ -192,8 +197,15 @@ fn beginning(
         raw: matches!(request.input, Input::Text(_)),
         ..GenerateOptions::default()
     };
-    let plan =
-        Plan { prompt, generate, memory: Memory::Same(None), stable: 0, adapter: None, notes: Vec::new() };
+    let plan = Plan {
+        prompt,
+        generate,
+        memory: Memory::Same(None),
+        stable: 0,
+        adapter: None,
+        outside: false,
+        notes: Vec::new(),
+    };
     Ok((plan, size))
 }
 

@@ -1,8 +1,9 @@
 //! Opening a model: checkpoint, network, tokenizer and template in one place.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crayon_adapters::General;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Threads};
@@ -46,6 +47,7 @@ pub struct Engine {
     kv: KvStorage,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
+    pub(crate) general: OnceLock<General>,
 }
 
 impl Engine {
@@ -100,6 +102,7 @@ impl Engine {
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
             adapter: None,
+            general: OnceLock::new(),
             checkpoint,
         })
     }

@@ -141,8 +141,13 @@ fn samples_for_training_are_answers_in_the_frame() {
         let engine = bare(Some(frame.name));
         let tokenizer = engine.tokenizer().unwrap();
         let encoder = engine.query_encoder().unwrap();
-        let example =
-            Example { prompt: "one?".to_owned(), answer: Some("1".to_owned()), choices: Vec::new(), task: None, line: 1 };
+        let example = Example {
+            prompt: "one?".to_owned(),
+            answer: Some("1".to_owned()),
+            choices: Vec::new(),
+            task: None,
+            line: 1,
+        };
         let sample = engine.sample(&encoder, &example, "file", "task").unwrap();
         assert_eq!(sample.prompt, engine.chat_prompt(&[user("one?")]).unwrap());
         let (end, answer) = sample.answer.split_last().unwrap();

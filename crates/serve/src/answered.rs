@@ -109,19 +109,23 @@ pub(crate) fn answered(
     };
     let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
     let (custom, told) = customization(shared, asked)?;
-    plan.adapter = custom.adapter().cloned();
-    let scope = custom.scope(&shared.engine, asked.request.query())?;
+    let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
     let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
     let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut sink).map_err(failed)?;
+    let alone = plan.outside && outcome.on_device().is_some();
+    let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
     let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
-    Ok(Answered { outcome, weights: custom.weights().to_vec(), fits: custom.fits(), notes })
+    Ok(Answered { outcome, weights, fits: custom.fits(), notes })
 }
 
 /// What a request answers through: adapters by name, or a blend for its examples.
 fn customization(shared: &Shared, asked: &ApiRequest) -> Result<(Customization, Option<Note>), Refusal> {
-    match (asked.adapter.as_slice(), asked.examples.as_slice()) {
-        ([], []) => Ok((Customization::default(), None)),
-        ([], prompts) => shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts, asked.force),
-        (adapters, _) => Ok((shared.registry.adapters(adapters)?, None)),
-    }
+    let (custom, told) = match (asked.adapter.as_slice(), asked.examples.as_slice()) {
+        ([], []) => (shared.registry.common(), None),
+        ([], prompts) => {
+            shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts, asked.force)?
+        }
+        (adapters, _) => (shared.registry.adapters(adapters)?, None),
+    };
+    Ok((if asked.force { custom.always() } else { custom }, told))
 }

@@ -94,6 +94,7 @@ fn field(setting: Setting) -> Option<&'static str> {
         Setting::Adapter => "adapter",
         Setting::Catalyst => "catalyst",
         Setting::Examples => "examples",
+        Setting::Force => "force",
         Setting::Keep => "keep",
         Setting::MaxTokens => "max_tokens",
         Setting::Model => "model",

@@ -23,6 +23,9 @@ pub struct Offers {
     pub pools: Vec<(String, Pool)>,
     /// A server with a bigger model.
     pub bigger: Option<Bigger>,
+    /// What the adapter of the engine was made for, through which requests are answered that name none; empty where it acts
+    /// always.
+    pub common: Vec<Scope>,
 }
 
 /// An adapter that requests may name.
@@ -82,6 +85,8 @@ impl Server for SharedRemote {
 
 /// The offers, ready to be used.
 pub(crate) struct Registry {
+    /// What requests are answered through that name nothing, and what it was made for.
+    common: (Option<Arc<dyn Adapter>>, Vec<Scope>),
     adapters: Vec<OfferedAdapter>,
     /// Those adapters, held once for any weighting.
     stack: Option<Arc<Stack>>,
@@ -102,9 +107,12 @@ pub(crate) struct OfferedPool {
 }
 
 impl Registry {
-    /// Makes `offers` ready; so many may ask the bigger model at once.
-    pub(crate) fn new(offers: Offers, engine: &Engine, asking: usize) -> Result<Registry, ServeError> {
-        let Offers { adapters, pools, bigger } = offers;
+    /// Makes `offers` ready; so many may ask the bigger model at once. The engine's own adapter moves here, because every
+    /// request is answered with it or without.
+    pub(crate) fn new(offers: Offers, engine: &mut Engine, asking: usize) -> Result<Registry, ServeError> {
+        let adapter = engine.adapter().cloned();
+        engine.set_adapter(None);
+        let Offers { adapters, pools, bigger, common } = offers;
         let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
         let stack = match loras.is_empty() {
             true => None,
@@ -121,7 +129,13 @@ impl Registry {
             let shared = SharedRemote { remote: bigger.remote.clone(), places: Semaphore::new(asking) };
             (bigger, Arc::new(shared) as Arc<dyn Server>)
         });
-        Ok(Registry { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })
+        Ok(Registry {
+            common: (adapter, common),
+            adapters,
+            stack,
+            pools: pools.collect::<Result<_, ServeError>>()?,
+            bigger,
+        })
     }
 
     /// Whether a bigger model may be asked.
@@ -157,6 +171,12 @@ impl Registry {
             let names = self.pools.iter().map(|pool| pool.name.as_str());
             Refusal::unknown("pool", what, names).code("pool_not_found")
         })
+    }
+
+    /// What a request answers through that names nothing.
+    pub(crate) fn common(&self) -> Customization {
+        let (adapter, scopes) = &self.common;
+        Customization::of_adapters(Vec::new(), scopes.clone(), adapter.clone())
     }
 
     /// What a request answers through: offered adapters by name, each with its weight.

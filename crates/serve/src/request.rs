@@ -1,6 +1,6 @@
 //! What a request asks for. Fields and their ranges follow OpenAI's reference; those of sampling beyond it, of the memory
 //! (`pot`, `policy`, `keep`, `novelty`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
-//! `examples`, `pool` and `route` are extensions.
+//! `examples`, `pool`, `force` and `route` are extensions.
 
 use crayon_answer::{Catalyst, Input, MemoryRequest, MemorySize, Request, policy_names};
 use crayon_engine::{Message, Role, SamplingOverrides};
@@ -38,7 +38,7 @@ pub(crate) struct ApiRequest {
     pub(crate) adapter: Vec<(String, f32)>,
     /// Prompts of examples that an adapter is blended for; empty for none.
     pub(crate) examples: Vec<String>,
-    /// Whether it is blended even where the examples fit nothing.
+    /// Whether it is blended even where the examples fit nothing, and answers even what it was not made for.
     pub(crate) force: bool,
     /// The pool it is blended from.
     pub(crate) pool: Option<String>,
@@ -175,9 +175,6 @@ impl ApiRequest {
         }
         if asked.pool.is_some() && asked.examples.is_empty() {
             return Err(wrong("pool", "left out without examples"));
-        }
-        if asked.force && asked.examples.is_empty() {
-            return Err(wrong("force", "left out without examples"));
         }
         Ok(asked)
     }
@@ -387,7 +384,6 @@ mod tests {
             (r#","policy":"forget""#, "policy"),
             (r#","pot":0"#, "pot"),
             (r#","pot":"5 apples""#, "pot"),
-            (r#","force":true"#, "force"),
             (r#","smooth":0"#, "smooth"),
             (r#","novelty":2"#, "novelty"),
             (r#","documents":"a""#, "documents"),

@@ -103,7 +103,8 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
             force: true,
             server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
         };
-        answering::customize(&mut engine, &args.model, &custom, output)?;
+        let custom = answering::customize(&mut engine, &args.model, &custom, output)?;
+        engine.set_adapter(custom.adapter().cloned());
         shown = None;
     }
     let result = watched("questions", output, |progress| {

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     let remote = answering::open_server(endpoint, &args.server_model, key, Duration::from_secs(120))?;
     let mut engine = super::framing::open(options.framing, &args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    engine.set_adapter(custom.adapter().cloned());
     let mut ask = |prompt: &str| {
         let question = Question {
             messages: vec![Message::new(Role::User, prompt)],

@@ -198,7 +198,7 @@ impl Chat<'_> {
 
     /// Goes on with what [`keep`](Self::keep) wrote.
     fn resume(&mut self, path: &Path, output: &Output) -> Result {
-        let (session, saved) = self.engine.resume(path)?;
+        let (session, saved) = self.engine.resume_through(path, self.custom.adapter())?;
         let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
         let memory = &self.request.memory;
         let asked = (memory.entries(self.engine), memory.policy.as_deref().unwrap_or_default());
@@ -261,12 +261,12 @@ impl Chat<'_> {
             output.piece("\n")?;
             return Ok(outcome);
         }
-        let plan = self.plan(&request)?;
+        let mut plan = self.plan(&request)?;
+        let scope = self.custom.apply(self.engine, request.query(), &mut plan)?;
         answering::notes(&plan, output);
         if let Memory::Pot(..) = plan.memory {
             self.session = plan.session(self.engine)?;
         }
-        let scope = self.custom.scope(self.engine, request.query())?;
         let mut device = SessionDevice { session: &mut self.session, cache: None };
         let task = Task { plan: &plan, question: question.as_ref(), scope, live };
         let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
