@@ -20,6 +20,8 @@ pub struct Example {
     pub answer: Option<String>,
     /// The task it belongs to, where the line says.
     pub task: Option<String>,
+    /// Answers to choose from, where the line has some.
+    pub choices: Vec<String>,
     /// Line of the file, from 1.
     pub line: usize,
 }
@@ -92,7 +94,9 @@ impl Examples {
             None => (prompt(&map), self.answer(&map)?),
         };
         match prompt.filter(|prompt| !prompt.trim().is_empty()) {
-            Some(prompt) => Ok(Some(Example { prompt, answer, task, line: self.line })),
+            Some(prompt) => {
+                Ok(Some(Example { prompt, answer, task, choices: choices(&map), line: self.line }))
+            }
             None => Err(self.wrong("has no prompt")),
         }
     }
@@ -120,6 +124,14 @@ impl Examples {
         };
         Ok(Some(text).filter(|text| !text.trim().is_empty()))
     }
+}
+
+/// The answers to choose from; none unless all are texts.
+fn choices(map: &Map<String, Value>) -> Vec<String> {
+    let choices = map.get("choices").and_then(Value::as_array).map_or(&[][..], |choices| choices);
+    let texts: Option<Vec<String>> =
+        choices.iter().map(|choice| choice.as_str().map(str::to_owned)).collect();
+    texts.unwrap_or_default()
 }
 
 /// The prompt under the names it usually has; an instruction stands in front of its input.

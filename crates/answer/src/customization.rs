@@ -31,6 +31,8 @@ pub struct Blend {
     pub sent: Vec<f32>,
     /// Whether the examples are near to something the pool learned.
     pub fits: bool,
+    /// Whether the examples' answers are likelier through it than without, where that was judged.
+    pub judged: Option<bool>,
     /// Weights of the adapters, their sum is 1: `[adapters]`.
     pub weights: Vec<f32>,
     /// Time for reading the examples.
@@ -65,6 +67,7 @@ impl Blend {
         Ok(Blend {
             weights: weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
             fits: catalogue.keys.fits(&scored.scores),
+            judged: None,
             scope: Scope { query: scored.query.clone(), mean: catalogue.keys.mean.clone() },
             names: catalogue.members.iter().map(|member| member.name.clone()).collect(),
             force: request.force,
@@ -74,14 +77,17 @@ impl Blend {
         })
     }
 
-    /// Whether answers come through it: examples that fit nothing leave the model alone.
+    /// Whether answers come through it: examples that fit nothing leave the model alone, unless their answers say otherwise.
     pub fn used(&self) -> bool {
-        self.fits || self.force
+        self.force || self.judged.unwrap_or(self.fits)
     }
 
     /// What the person should know about examples that are unlike anything the pool learned.
     pub fn note(&self) -> Option<Note> {
         let Scored { examples, outside, .. } = self.scored;
+        if self.judged.is_some() {
+            return None;
+        }
         match self.fits {
             false => Some(Note::NothingFits(self.force)),
             true if outside > 0 && examples > 1 => Some(Note::SomeOutside(outside, examples)),

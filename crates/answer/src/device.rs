@@ -125,8 +125,8 @@ impl Device for SessionDevice<'_, '_> {
             flow
         })?;
         let pot = session.pot();
-        // Tokens of the answer may have pushed others out as well.
-        let evicted = (pot.tokens_read() - pot.kept()).min(plan.prompt.len());
+        // Tokens of the answer may have pushed some out as well.
+        let evicted = plan.prompt.len() - pot.kept_of(plan.prompt.len());
         let distilled = pot.options().filter(|_| pot.distillations() > 0).map(|options| Distilled {
             read: pot.tokens_read(),
             kept: pot.kept(),

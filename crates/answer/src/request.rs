@@ -64,6 +64,16 @@ impl Request {
         }
     }
 
+    /// Whether documents and pinned texts have a question to stand in front of, where there are any.
+    pub(crate) fn has_place_for_texts(&self) -> bool {
+        match &self.input {
+            Input::Text(_) => true,
+            Input::Chat(messages) => {
+                self.pinned.is_empty() && self.documents.is_empty() || last_of_user(messages).is_some()
+            }
+        }
+    }
+
     /// What a server would be asked; `None` for a text to go on with, which a server of conversations does not take.
     pub fn question(&self) -> Option<Question> {
         let Input::Chat(_) = &self.input else { return None };

@@ -153,12 +153,13 @@ pub fn run(
             let by = By::Server(Box::new(answer));
             return Ok(Outcome { decision, confidence, scope: task.scope, by });
         }
-        Err(AnswerError::Remote(error))
-            if routing.router().may_fall_back() && error != RemoteError::Cancelled =>
+        Err(AnswerError::Remote(RemoteError::Cancelled)) => return Err(AnswerError::Cancelled),
+        Err(error @ (AnswerError::Remote(_) | AnswerError::ServerBusy))
+            if routing.router().may_fall_back() =>
         {
             error
         }
-        Err(error) => return Err(stopped(error)),
+        Err(error) => return Err(error),
     };
     let reason = format!("{}, but the server failed: {failed}", decision.reason);
     // A note stops nothing.

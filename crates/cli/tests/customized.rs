@@ -21,7 +21,7 @@ fn examples_need_no_pool_beside_mini_and_change_its_answers() {
     let travel = travel();
     let questions =
         ["book me a flight to athens for sunday", "rent me a car in nice", "is my flight to rome late"];
-    let made = place.json(&["customize", "--examples", text(&travel), "-o", "mine"]);
+    let made = place.json(&["customize", "--examples", text(&travel), "--effort", "instant", "-o", "mine"]);
     let weights = made["weights"].as_array().unwrap();
     assert!(weights.len() >= 8 && made["fits"] == true, "{made}");
 
@@ -49,8 +49,71 @@ fn examples_need_no_pool_beside_mini_and_change_its_answers() {
     let shown = place.json(&["pool", "show"]);
     assert_eq!(shown["adapters"].as_array().unwrap().len(), weights.len());
     // The other built-in model has none.
-    let custom = ["customize", "-m", "mini-gpt2", "--examples", text(&travel)];
+    let custom = ["customize", "-m", "mini-gpt2", "--effort", "instant", "--examples", text(&travel)];
     place.mistake(&custom, "holds no pool for mini-gpt2", "--pool");
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn examples_decide_what_is_taken() {
+    let place = Place::new();
+    let butler = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/users/butler");
+    let made = place.json(&[
+        "customize",
+        "--examples",
+        text(&butler.join("examples.jsonl")),
+        "--budget",
+        "600",
+        "-o",
+        "mine",
+    ]);
+    assert_eq!(
+        (made["chosen"].as_str(), made["adapter"].as_str()),
+        (Some("trained"), Some("mine")),
+        "{made}"
+    );
+    let tried = made["tried"].as_array().unwrap();
+    let names: Vec<&str> = tried.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["base", "blend", "nearest", "fitted", "trained"]);
+    assert!(tried.iter().all(|row| row["of"] == 8 && row["seconds"].as_f64() > Some(0.0)), "{made}");
+    assert!(tried[4]["loss"].as_f64() < tried[0]["loss"].as_f64(), "{made}");
+    // Questions that the examples do not hold.
+    let questions = std::fs::read_to_string(butler.join("questions.jsonl")).unwrap();
+    let questions: Vec<serde_json::Value> =
+        questions.lines().step_by(3).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let right = |more: &[&str]| {
+        let own = |question: &&serde_json::Value| {
+            let ask =
+                ["ask", "--temperature", "0", "--max-tokens", "24", question["prompt"].as_str().unwrap()];
+            place.json(&[&ask[..], more].concat())["text"].as_str().unwrap().trim() == question["answer"]
+        };
+        questions.iter().filter(own).count()
+    };
+    assert!(right(&["-a", "mine"]) > right(&[]));
+
+    // What nobody can know leaves the model alone; so does a budget for nothing.
+    let words =
+        ["vrtl okj pwee", "xxq lmnop sdf", "wer tyu zxc", "poi mnb qaz", "ghj klz rty", "edc rfv ujm"];
+    let lines = |from: usize| {
+        let line = |(at, word): (usize, &&str)| {
+            format!(r#"{{"prompt": "{}", "answer": "{word}"}}"#, words[(at + from) % words.len()])
+        };
+        words.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+    };
+    let noise = place.write("noise.jsonl", lines(2));
+    let made = place.json(&["customize", "--examples", text(&noise), "--budget", "600", "-o", "none"]);
+    assert!(made["chosen"] == "base" && made["adapter"].is_null() && !place.path("none").exists(), "{made}");
+    let short = place.json(&["customize", "--examples", text(&noise), "--budget", "0"]);
+    assert_eq!((short["chosen"].as_str(), short["tried"].as_array().unwrap().len()), (Some("base"), 1));
+    // Without answers nothing is judged, and without a pool there is no blend.
+    let bare = place.write("bare.jsonl", r#"{"prompt": "book me a flight to athens"}"#);
+    let made = place.json(&["customize", "--examples", text(&bare)]);
+    assert_eq!((made["tried"].as_array().map(Vec::len), made["chosen"].as_str()), (Some(0), Some("blend")));
+    let lone = place.json(&["customize", "-m", "mini-gpt2", "--effort", "fit", "--examples", text(&noise)]);
+    assert_eq!(
+        (lone["tried"].as_array().map(Vec::len), lone["weights"].as_array().map(Vec::len)),
+        (Some(1), Some(0))
+    );
 }
 
 #[test]
@@ -64,8 +127,9 @@ fn a_packed_pool_serves_like_its_folder() {
     place.text(&train);
     let packed = place.json(&["pool", "pack", "pool", "-o", "pool.safetensors"]);
     assert_eq!(packed["keys"], place.json(&["pool", "show", "pool"])["keys"]);
-    let custom =
-        |pool: &str| place.json(&["customize", "--examples", text(&data), "--pool", pool])["weights"].clone();
+    let custom = |pool: &str| {
+        place.json(&["customize", "--examples", text(&data), "--pool", pool, "--effort", "instant"])["weights"].clone()
+    };
     assert_eq!(custom("pool"), custom("pool.safetensors"));
 }
 

@@ -34,15 +34,26 @@ impl Engine {
         if path != Path::new(BUILT_IN) {
             return Ok(Pool::open(path, self.checkpoint(), self.name())?);
         }
-        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
-            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
-                Err(AdapterError::OtherBase { .. }) => {}
-                opened => return Ok(opened?),
-            }
+        if let Some(pool) = self.built_in_pool()? {
+            return Ok(pool);
         }
         let what = format!("the program holds no pool for {}", self.name());
         let hint = phrase!["name ", Setting::Pool, "; ", Command::TrainPool, " makes one"];
         Err(AdapterError::Unusable { what, hint }.into())
+    }
+
+    /// The pool that the program holds for this model.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn built_in_pool(&self) -> Result<Option<Pool>, EngineError> {
+        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
+            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
+                Err(AdapterError::OtherBase { .. }) => {}
+                opened => return Ok(Some(opened?)),
+            }
+        }
+        Ok(None)
     }
 
     /// Turns prompts into queries.

@@ -155,7 +155,7 @@ fn samples_for_training_are_answers_in_the_frame() {
         let tokenizer = engine.tokenizer().unwrap();
         let encoder = engine.query_encoder().unwrap();
         let example =
-            Example { prompt: "one?".to_owned(), answer: Some("1".to_owned()), task: None, line: 1 };
+            Example { prompt: "one?".to_owned(), answer: Some("1".to_owned()), choices: Vec::new(), task: None, line: 1 };
         let sample = engine.sample(&encoder, &example, "file", "task").unwrap();
         assert_eq!(sample.prompt, engine.chat_prompt(&[user("one?")]).unwrap());
         let (end, answer) = sample.answer.split_last().unwrap();

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Routing, Server};
+use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Note, Routing, Server};
 use crayon_engine::adapters::{Catalogue, Example, Form, Lora, Pool, Scope, Stack, peft};
 use crayon_engine::{Adapter, Engine};
 use crayon_hybrid::{
@@ -71,7 +71,7 @@ impl Server for SharedRemote {
         question: &Question,
         hear: &mut dyn FnMut(ServerEvent) -> ControlFlow<()>,
     ) -> Result<RemoteAnswer, AnswerError> {
-        let Ok(_place) = self.places.try_acquire() else { return Err(AnswerError::Busy { seconds: 1 }) };
+        let Ok(_place) = self.places.try_acquire() else { return Err(AnswerError::ServerBusy) };
         Ok(self.remote.ask(question, hear)?)
     }
 
@@ -122,6 +122,11 @@ impl Registry {
             (bigger, Arc::new(shared) as Arc<dyn Server>)
         });
         Ok(Registry { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })
+    }
+
+    /// Whether a bigger model may be asked.
+    pub(crate) fn has_bigger(&self) -> bool {
+        self.bigger.is_some()
     }
 
     /// Who decides for a request that asks for `route`.
@@ -180,12 +185,20 @@ impl Registry {
         engine: &Engine,
         pool: Option<&str>,
         prompts: &[String],
-    ) -> Result<Customization, Refusal> {
+        force: bool,
+    ) -> Result<(Customization, Option<Note>), Refusal> {
         let OfferedPool { stack, catalogue, .. } = self.pool(pool)?;
         let examples = prompts.iter().enumerate().map(|(at, prompt)| {
-            Ok(Example { prompt: prompt.clone(), answer: None, task: None, line: at + 1 })
+            Ok(Example {
+                prompt: prompt.clone(),
+                answer: None,
+                task: None,
+                choices: Vec::new(),
+                line: at + 1,
+            })
         });
-        let blend = Blend::score(engine, catalogue, examples, &BlendRequest::default())?;
+        let blend =
+            Blend::score(engine, catalogue, examples, &BlendRequest { force, ..BlendRequest::default() })?;
         // Examples that fit nothing leave the model alone.
         let adapter = match blend.used() {
             true => {
@@ -195,7 +208,7 @@ impl Registry {
             }
             false => None,
         };
-        Ok(Customization::blended(&blend, adapter))
+        Ok((Customization::blended(&blend, adapter), blend.note()))
     }
 }
 

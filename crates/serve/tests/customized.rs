@@ -159,7 +159,9 @@ fn examples_are_blended_from_a_pool_for_one_request() {
 
     let mut direct = engine();
     let pool = pool(&direct);
-    let example = |prompt: &str| Ok(Example { prompt: prompt.to_owned(), answer: None, task: None, line: 1 });
+    let example = |prompt: &str| {
+        Ok(Example { prompt: prompt.to_owned(), answer: None, task: None, choices: Vec::new(), line: 1 })
+    };
     let scored =
         direct.score(&pool.keys, ["cats like milk", "dogs like fish"].into_iter().map(example)).unwrap();
     let weights = weights(&scored.scores, pool.temperature);

@@ -286,11 +286,12 @@ impl PlainDecoder {
 }
 
 /// Reorders the rows of q and k of interleaved files so that rotated pairs are `(i, i + dims / 2)`; other tensors stay.
-pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut Vec<f32>) {
-    let Positions::Rope(rope) = &spec.positions else { return };
+/// Says whether it did.
+pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut Vec<f32>) -> bool {
+    let Positions::Rope(rope) = &spec.positions else { return false };
     let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
     if rope.layout == RopeLayout::Half || !is_q_or_k {
-        return;
+        return false;
     }
     let (dim, half) = (spec.head_dim, rope.dims / 2);
     let width: usize = shape[1..].iter().product();
@@ -310,6 +311,7 @@ pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut
         .copied()
         .collect();
     *values = reordered;
+    true
 }
 
 /// cos and sin, `[rows, dims / 2]`, for layers that see everything and for sliding ones.

@@ -6,12 +6,12 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample};
+use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample, blend};
 use crayon_errors::Explain as _;
 use crayon_kernels::Threads;
-use crayon_train::frozen::FrozenDecoder;
-use crayon_train::pool::{TrainOptions, fit, loss, train};
-use crayon_train::{Progress, TrainError};
+use crayon_train::frozen::{FrozenDecoder, Sequence};
+use crayon_train::pool::{Learner, Learning, Mixture, Own, TrainOptions, fit, loss, train};
+use crayon_train::{Progress, TrainError, Trainable};
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
 fn samples(count: usize) -> Vec<Sample> {
@@ -169,6 +169,69 @@ fn one_adapter_learns_a_few_examples() {
     let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
     assert_eq!(best as u32, samples[0].answer[0]);
     assert!(fit(&decoder, &[], &options, 3, &threads).is_err());
+}
+
+#[test]
+fn an_adapter_learns_on_top_of_another() {
+    let checkpoint = base("llama");
+    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    let samples = samples(6);
+    let options = TrainOptions { batch: 2, ..options() };
+    let below = fit(&decoder, &samples[..1], &options, 10, &threads).unwrap();
+    let own = Own::new(decoder.spec(), &options, Some(&below));
+    let mut learner = Learner::new(&decoder, samples.iter().collect(), own, &options, 40, &threads).unwrap();
+    while !learner.ended() {
+        learner.step().unwrap();
+    }
+    let learned = learner.learned().lora();
+    let sum = blend(&[(&below, 1.0), (&learned, 1.0)], Form::Exact, &threads).unwrap();
+    let after = loss(&decoder, &sum, &samples, &threads).unwrap();
+    assert!(after < 0.5 * loss(&decoder, &below, &samples, &threads).unwrap(), "{after}");
+}
+
+#[test]
+fn weights_of_adapters_learn_by_their_own_gradient() {
+    let checkpoint = base("llama");
+    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
+    let threads = Threads::new(1);
+    let samples = samples(6);
+    let (even, odd): (Vec<_>, Vec<_>) = samples.iter().cloned().partition(|sample| sample.task == "even");
+    let options = TrainOptions { batch: 8, rate: 0.1, ..options() };
+    let members = [&even, &odd].map(|own| fit(&decoder, own, &options, 20, &threads).unwrap());
+    let members: Vec<&Lora> = members.iter().collect();
+    let at = |weights: [f32; 2]| {
+        let parts: Vec<(&Lora, f32)> = members.iter().copied().zip(weights).collect();
+        loss(&decoder, &blend(&parts, Form::Exact, &threads).unwrap(), &even, &threads).unwrap()
+    };
+    // The gradient of a first pass is that of small steps.
+    let start = [0.3, 0.4];
+    let mut mixture = Mixture::new(&members, &start);
+    mixture.begin(0);
+    let texts: Vec<Vec<u32>> = even.iter().map(|one| [&one.prompt[..], &one.answer].concat()).collect();
+    let sequences: Vec<Sequence<'_>> =
+        texts.iter().map(|tokens| Sequence { tokens, answer: even[0].prompt.len() }).collect();
+    let value = decoder.loss(&sequences, &mut mixture, true, &threads).unwrap().mean();
+    assert!((value - at(start)).abs() < 1e-4, "{value} {}", at(start));
+    let step = 1e-2;
+    for n in 0..2 {
+        let moved = |by: f32| {
+            let mut weights = start;
+            weights[n] += by;
+            at(weights)
+        };
+        let expected = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
+        let found = f64::from(mixture.variables()[0].gradient[n]);
+        assert!((found - expected).abs() < 2e-3 + 0.02 * expected.abs(), "{n}: {found} {expected}");
+    }
+    // Of two adapters the one that knows the task is taken.
+    let mixture = Mixture::new(&members, &[0.5, 0.5]);
+    let mut learner = Learner::new(&decoder, even.iter().collect(), mixture, &options, 15, &threads).unwrap();
+    while !learner.ended() {
+        learner.step().unwrap();
+    }
+    let weights = learner.learned().weights();
+    assert!(weights[0] > weights[1] && at([weights[0], weights[1]]) < at([0.5, 0.5]), "{weights:?}");
 }
 
 #[test]

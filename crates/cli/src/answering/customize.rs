@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crayon_answer::{Blend, BlendRequest, Customization, Event, PoolAccess, Source, Traffic, is_address};
-use crayon_engine::adapters::{Catalogue, Examples, Form, Scope, secret_seed};
+use crayon_customize::{Given, Rung, instant};
+use crayon_engine::adapters::{AdapterError, Catalogue, Example, Examples, Form, Scope, Stack, secret_seed};
 use crayon_engine::{Adapter, BUILT_IN, Engine};
 use crayon_hybrid::{Key, RetryPolicy};
 
@@ -14,6 +15,7 @@ use super::shown::note;
 use crate::args::{CustomArgs, ModelArgs, PoolServerArgs, RouteArgs, RouteName};
 use crate::failure::{Result, mistake};
 use crate::output::Output;
+use crate::spelling::spell;
 use crate::{interrupt, model, show};
 
 /// Variable that holds the key of a pool's server. It is not the one of a server that answers: the two may be strangers.
@@ -39,6 +41,16 @@ pub(crate) struct Scores {
     pub(crate) source: Source,
     pub(crate) catalogue: Catalogue,
     pub(crate) blend: Blend,
+    /// The first of the examples, for who looks at their answers.
+    pub(crate) examples: Vec<Example>,
+}
+
+/// Examples that are looked at for their answers. All of them are compared with keys.
+const LOOKED_AT: usize = 1000;
+
+/// The first of the examples in a file.
+pub(crate) fn first_examples(path: &Path) -> Result<Vec<Example>> {
+    Ok(Examples::open(path)?.take(LOOKED_AT).collect::<Result<_, AdapterError>>()?)
 }
 
 /// Opens the pool and compares the examples with its keys.
@@ -64,8 +76,16 @@ pub(crate) fn score(engine: &Engine, request: &PoolRequest<'_>, output: &Output)
         sent: source.host().is_some(),
         force: request.force,
     };
+    let mut first = Vec::new();
+    let examples = examples.inspect(|example| {
+        if let Ok(example) = example
+            && first.len() < LOOKED_AT
+        {
+            first.push(example.clone());
+        }
+    });
     let blend = Blend::score(engine, &catalogue, examples, &wanted)?;
-    Ok(Scores { source, catalogue, blend })
+    Ok(Scores { source, catalogue, blend, examples: first })
 }
 
 /// How a pool on a server may be asked.
@@ -125,30 +145,71 @@ pub(crate) fn customize(
         seed: None,
         force: args.force,
     };
-    let Scores { source, catalogue, blend } = score(engine, &request, output)?;
+    let Scores { source, catalogue, mut blend, examples } = score(engine, &request, output)?;
+    let given = Given::new(engine, &examples)?;
+    let can_judge = !args.force && given.cases.len() > 1;
+    if can_judge {
+        // Notes about examples without answers would come with every question.
+        given.notes.iter().for_each(|told| output.note(&spell(&told.phrase())));
+    }
+    let base = |blend: &Blend| {
+        if let Some(told) = blend.note() {
+            note(&told, output);
+        }
+        Ok(Customization::blended(blend, None))
+    };
+    let adapter: Arc<dyn Adapter> = match &source {
+        Source::Here(pool) if can_judge || blend.used() => {
+            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
+            if can_judge {
+                blend.judged = Some(judge(engine, &given, &stack, &mut blend.weights)?);
+            }
+            Arc::new(stack.weigh(&blend.weights)?)
+        }
+        Source::There(_) if blend.used() => {
+            let sink = &mut |event| told(event, output);
+            let made = source.blend(&blend.sent, None, Form::Exact, engine, sink)?;
+            output.detail(&left(&source, &blend, made.traffic));
+            let made: Arc<dyn Adapter> = Arc::new(made.lora.attach(engine.spec())?);
+            if can_judge {
+                let candidates = [(Rung::Base, None), (Rung::Blend, Some(Arc::clone(&made)))];
+                let (_, chosen) = instant(engine, &given.cases, &candidates, &mut |_| interrupt::flow())?;
+                blend.judged = Some(chosen == Rung::Blend);
+            }
+            made
+        }
+        _ => return base(&blend),
+    };
+    if !blend.used() {
+        let stays = crayon_customize::Note::BaseStays;
+        output.note(&spell(&stays.phrase()));
+        return base(&blend);
+    }
     if let Some(told) = blend.note() {
         note(&told, output);
-    }
-    if !blend.used() {
-        return Ok(Customization::blended(&blend, None));
     }
     for line in bars(&catalogue, &blend, output) {
         output.detail(&line);
     }
-    match &source {
-        Source::Here(pool) => {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
-            let weighted: Arc<dyn Adapter> = Arc::new(stack.weigh(&blend.weights)?);
-            engine.set_adapter(Some(weighted));
-        }
-        Source::There(_) => {
-            let made =
-                source.blend(&blend.sent, None, Form::Exact, engine, &mut |event| told(event, output))?;
-            output.detail(&left(&source, &blend, made.traffic));
-            engine.adapt_by(made.lora)?;
-        }
-    }
+    engine.set_adapter(Some(adapter));
     Ok(Customization::blended(&blend, None))
+}
+
+/// Whether the examples' answers are likelier through a blend, or the nearest adapter alone, than without; `weights` become those
+/// of the better one.
+fn judge(engine: &Engine, given: &Given, stack: &Arc<Stack>, weights: &mut Vec<f32>) -> Result<bool> {
+    let best = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let first = weights.iter().position(|weight| *weight == best);
+    let nearest: Vec<f32> = (0..weights.len()).map(|at| f32::from(u8::from(Some(at) == first))).collect();
+    let adapter =
+        |weights: &[f32]| -> Result<Option<Arc<dyn Adapter>>> { Ok(Some(Arc::new(stack.weigh(weights)?))) };
+    let candidates =
+        [(Rung::Base, None), (Rung::Blend, adapter(weights)?), (Rung::Nearest, adapter(&nearest)?)];
+    let (_, chosen) = instant(engine, &given.cases, &candidates, &mut |_| interrupt::flow())?;
+    if chosen == Rung::Nearest {
+        *weights = nearest;
+    }
+    Ok(chosen != Rung::Base)
 }
 
 /// Of the adapters given with `-a`, which may have been customized before.

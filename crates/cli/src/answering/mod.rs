@@ -7,7 +7,9 @@ mod routing;
 mod shown;
 mod times;
 
-pub(crate) use customize::{PoolRequest, Scores, bars, check_pool, customize, left, score, told};
+pub(crate) use customize::{
+    PoolRequest, Scores, bars, check_pool, customize, first_examples, left, score, told,
+};
 pub(crate) use folders::{CACHE_BYTES, cache_folder, thresholds_folder};
 pub(crate) use routing::{calibrated, open as open_server, remote, route, routing};
 pub(crate) use shown::{Shown, explain, note, notes};

@@ -9,11 +9,15 @@ use super::model::ModelArgs;
 
 #[derive(Debug, Group)]
 #[command(after_help = "\
-An example is a line {\"prompt\": \"…\"}; answers are not looked at. Nothing is trained. With a pool in a folder nothing leaves
-this device; a server's pool is told one similarity score for each of its keys, and nothing else.
+An example is a line {\"prompt\": \"…\", \"answer\": \"…\"}. Candidates are judged by how well they give the answers: the model as it
+is (base), the pool's blend and its nearest adapter (which look at prompts alone), the pool's adapters under fitted weights, and an
+adapter trained on the examples. Taken is the simplest that is about as good as the best; where nothing is better than the base, no
+adapter is written. Without answers the blend is taken if the examples are near to what the pool learned. With a pool in a folder
+nothing leaves this device; a server's pool is told one similarity score for each of its keys, and nothing else.
 
 Examples:
-  crayon customize --examples mine.jsonl -o mine                           from the pool built in for mini
+  crayon customize --examples mine.jsonl -o mine                           the best within a minute
+  crayon customize --examples mine.jsonl --effort instant -o mine          nothing is trained
   crayon customize --examples mine.jsonl --pool pool -o mine
   crayon ask -a mine \"Where is my parcel?\"
   crayon ask --examples mine.jsonl --pool pool \"Where is my parcel?\"      the same at once
@@ -32,9 +36,16 @@ pub(crate) struct CustomizeArgs {
     /// The noise follows from it; who knows it can take the noise off [default: the system's chance]
     #[arg(long, value_name = "S", requires = "noise")]
     pub(crate) seed: Option<u64>,
-    /// Write the adapter into this folder, as PEFT files
+    /// Write the adapter into this folder, as PEFT files; nothing is written where the model is best as it is
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
+    /// How far candidates go: instant (nothing learns), fit (weights of the pool's adapters), train (an adapter of its own),
+    /// auto (up to the first that gives every answer)
+    #[arg(long, default_value = "auto", value_parser = ["instant", "fit", "train", "auto"])]
+    pub(crate) effort: String,
+    /// Seconds for all candidates; what would take longer is not begun
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) budget: f64,
     /// How the weighted sum is held: exact (rank N·r), svd (cut back to rank r), factor (A and B averaged)
     #[arg(long, default_value = "exact", value_parser = ["exact", "svd", "factor"])]
     pub(crate) form: String,

@@ -1,20 +1,30 @@
-//! `crayon customize`: one adapter from a pool for a person's examples. `ask` and `chat` do the same with `--examples`.
+//! `crayon customize`: the best that a person's examples allow, as one adapter. `ask` and `chat` do the instant part of it with
+//! `--examples`.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{Form, peft};
+use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, Tried, climb};
+use crayon_engine::adapters::{Form, Lora, peft};
+use crayon_engine::{BUILT_IN, Engine};
 use serde::Serialize;
 
 use crate::answering::{self, PoolRequest, Scores, told};
 use crate::args::CustomizeArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
-use crate::{model, show};
+use crate::progress::Counting;
+use crate::spelling::spell;
+use crate::{interrupt, model, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct CustomizeReport<'a> {
+    /// Every candidate that was judged, the simplest first.
+    tried: Vec<Row>,
+    /// The one taken.
+    chosen: &'static str,
+    /// Of the pool's adapters in it, where it consists of them; else those of the blend.
     weights: &'a [f32],
     scores: &'a [f32],
     /// The scores as they were blended by: rounded for a server, and with noise where it was asked for.
@@ -22,8 +32,8 @@ struct CustomizeReport<'a> {
     names: Vec<&'a str>,
     /// Folder of the adapter, if one was written.
     adapter: Option<&'a Path>,
-    /// Whether the examples are near to something the pool learned.
-    fits: bool,
+    /// Whether the examples are near to something the pool learned; null without a pool.
+    fits: Option<bool>,
     form: &'static str,
     /// Of the adapter, if one was made.
     rank: Option<usize>,
@@ -35,9 +45,25 @@ struct CustomizeReport<'a> {
 }
 
 #[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    right: usize,
+    of: usize,
+    loss: f64,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
 struct Millis {
     embed: f64,
     blend: f64,
+}
+
+/// What is taken.
+struct Taken {
+    rung: Rung,
+    lora: Option<Lora>,
+    weights: Option<Vec<f32>>,
 }
 
 /// Runs the command.
@@ -48,10 +74,92 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     {
         return Err(mistake(format!("--temperature must be above 0, not {temperature}"), "0.1 is usual"));
     }
+    let Some(budget) = Duration::try_from_secs_f64(args.budget).ok() else {
+        return Err(mistake(format!("--budget must be 0 or more, not {}", args.budget), "60 is usual"));
+    };
     let Some(form) = Form::from_name(&args.form) else {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
+    let Some(effort) = Effort::from_name(&args.effort) else {
+        return Err(mistake(
+            format!("{} is no effort", args.effort),
+            "known are instant, fit, train and auto",
+        ));
+    };
     let engine = model::open_to_ask(&args.model, output)?;
+    let say = |note: &Note| output.note(&spell(&note.phrase()));
+    let without_pool =
+        effort != Effort::Instant && args.pool == BUILT_IN && engine.built_in_pool()?.is_none();
+    let mut scores = match without_pool {
+        true => {
+            say(&Note::NoPool);
+            None
+        }
+        false => Some(scores(&engine, args, output)?),
+    };
+    let examples = match &mut scores {
+        Some(scores) => std::mem::take(&mut scores.examples),
+        None => answering::first_examples(&args.examples)?,
+    };
+    interrupt::watch();
+    let started = Instant::now();
+    // A server learns nothing where its adapter would not be used.
+    let made = match &scores {
+        Some(Scores { source, blend, .. }) if blend.used() || source.host().is_none() => {
+            let sink = &mut |event| told(event, output);
+            Some(source.blend(&blend.sent, args.temperature, form, &engine, sink)?)
+        }
+        _ => None,
+    };
+    let blending = show::millis(started.elapsed());
+
+    let given = Given::new(&engine, &examples)?;
+    given.notes.iter().for_each(say);
+    let members: Vec<&Lora> = match &scores {
+        Some(Scores { source: crayon_answer::Source::Here(pool), .. }) => {
+            pool.members.iter().map(|member| &member.lora).collect()
+        }
+        _ => Vec::new(),
+    };
+    let weights = scores.as_ref().map_or(&[][..], |scores| &scores.blend.weights);
+    let request = Request {
+        blend: made.as_ref().map(|made| &made.lora),
+        members: (!members.is_empty()).then_some(Members { loras: &members, weights }),
+        effort: if args.force { Effort::Instant } else { effort },
+        budget,
+        seed: args.seed.unwrap_or(0),
+    };
+    let climbed = watched(&engine, &given, &request, output)?;
+    climbed.notes.iter().filter(|note| !args.force || **note != Note::BaseStays).for_each(say);
+    let used = scores.as_ref().is_some_and(|scores| scores.blend.used());
+    let tried = climbed.tried.iter().map(Row::of).collect();
+    let mut taken = match climbed.tried.is_empty() || args.force {
+        true if used => {
+            let lora = made.as_ref().map(|made| made.lora.clone());
+            Taken { rung: Rung::Blend, lora, weights: None }
+        }
+        _ => Taken { rung: climbed.chosen, lora: climbed.lora, weights: climbed.weights },
+    };
+    if let Some(lora) = &mut taken.lora {
+        lora.base = Some(engine.checkpoint().fingerprint());
+        lora.base_name = Some(engine.name().to_owned());
+    }
+    let written = match (&args.output, &taken.lora) {
+        (Some(folder), Some(lora)) => {
+            peft::write(folder, lora, engine.spec())?;
+            if let Some(Scores { blend, catalogue, .. }) = &scores {
+                blend.scope.write(folder, &catalogue.base)?;
+            }
+            Some(folder.as_path())
+        }
+        _ => None,
+    };
+    let report =
+        Report { scores: scores.as_ref(), taken, tried, written, blending, examples: examples.len() };
+    report.print(args, made.as_ref(), form, output)
+}
+
+fn scores(engine: &Engine, args: &CustomizeArgs, output: &Output) -> Result<Scores> {
     let request = PoolRequest {
         examples: &args.examples,
         pool: &args.pool,
@@ -60,59 +168,136 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
         seed: args.seed,
         force: args.force,
     };
-    let Scores { source, catalogue, blend } = answering::score(&engine, &request, output)?;
-    let started = Instant::now();
-    // A server learns nothing where its adapter would not be used.
-    let made = match blend.used() || source.host().is_none() {
-        true => {
-            let sink = &mut |event| told(event, output);
-            Some(source.blend(&blend.sent, args.temperature, form, &engine, sink)?)
+    answering::score(engine, &request, output)
+}
+
+/// Climbs the ladder with a bar for each rung.
+fn watched(engine: &Engine, given: &Given, request: &Request<'_>, output: &Output) -> Result<Climbed> {
+    let mut bar: Option<(Rung, Counting)> = None;
+    let climbed = climb(engine, given, request, &mut |stage| {
+        let bar = match &mut bar {
+            Some((rung, bar)) if *rung == stage.rung => bar,
+            other => {
+                if let Some((_, ended)) = other.take() {
+                    ended.finish();
+                }
+                &mut other.insert((stage.rung, Counting::new(stage.rung.name(), "steps", output))).1
+            }
+        };
+        bar.at(stage.done, stage.total);
+        interrupt::flow()
+    });
+    if let Some((_, bar)) = bar {
+        bar.finish();
+    }
+    Ok(climbed?)
+}
+
+impl Row {
+    fn of(tried: &Tried) -> Row {
+        Row {
+            name: tried.rung.name(),
+            right: tried.right(),
+            of: tried.judged.len(),
+            loss: tried.loss(),
+            seconds: tried.seconds,
         }
-        false => None,
-    };
-    let blending = show::millis(started.elapsed());
-    let written = match (&args.output, &made) {
-        (Some(folder), Some(made)) if blend.used() => {
-            peft::write(folder, &made.lora, engine.spec())?;
-            blend.scope.write(folder, &catalogue.base)?;
-            Some(folder.as_path())
+    }
+}
+
+/// Everything there is to say in the end.
+struct Report<'a> {
+    scores: Option<&'a Scores>,
+    taken: Taken,
+    tried: Vec<Row>,
+    written: Option<&'a Path>,
+    /// Milliseconds.
+    blending: f64,
+    /// Where there is no pool that counts them.
+    examples: usize,
+}
+
+impl Report<'_> {
+    fn print(
+        self,
+        args: &CustomizeArgs,
+        made: Option<&crayon_answer::Made>,
+        form: Form,
+        output: &Output,
+    ) -> Result {
+        let Report { scores, taken, tried, written, blending, examples } = self;
+        let blend = scores.map(|scores| &scores.blend);
+        let traffic = match (made, scores) {
+            (Some(made), _) => made.traffic,
+            (None, Some(scores)) => scores.source.traffic(),
+            (None, None) => Default::default(),
+        };
+        let rank = taken.lora.as_ref().or(made.map(|made| &made.lora)).map(Lora::rank);
+        let examples = blend.map_or(examples, |blend| blend.scored.examples);
+        let embedding = blend.map_or(0.0, |blend| show::millis(blend.embedding));
+        if output.json {
+            let members = scores.map_or(&[][..], |scores| &scores.catalogue.members);
+            return Ok(output.object(&CustomizeReport {
+                tried,
+                chosen: taken.rung.name(),
+                weights: taken.weights.as_deref().or(blend.map(|blend| &blend.weights[..])).unwrap_or(&[]),
+                scores: blend.map_or(&[], |blend| &blend.scored.scores),
+                sent: blend.map_or(&[], |blend| &blend.sent),
+                names: members.iter().map(|member| member.name.as_str()).collect(),
+                adapter: written,
+                fits: blend.map(|blend| blend.fits),
+                form: form.name(),
+                rank,
+                examples,
+                outside: blend.map_or(0, |blend| blend.scored.outside),
+                millis: Millis { embed: embedding, blend: blending },
+                bytes_sent: traffic.sent,
+                bytes_received: traffic.received,
+            })?);
         }
-        _ => None,
-    };
-    let traffic = made.as_ref().map_or(source.traffic(), |made| made.traffic);
-    let rank = made.as_ref().map(|made| made.lora.rank());
-    if output.json {
-        return Ok(output.object(&CustomizeReport {
-            weights: &blend.weights,
-            scores: &blend.scored.scores,
-            sent: &blend.sent,
-            names: catalogue.members.iter().map(|member| member.name.as_str()).collect(),
-            adapter: written,
-            fits: blend.fits,
-            form: form.name(),
-            rank,
-            examples: blend.scored.examples,
-            outside: blend.scored.outside,
-            millis: Millis { embed: show::millis(blend.embedding), blend: blending },
-            bytes_sent: traffic.sent,
-            bytes_received: traffic.received,
-        })?);
+        if let Some(scores) = scores {
+            for line in answering::bars(&scores.catalogue, &scores.blend, output) {
+                output.line(&line)?;
+            }
+            // Where answers were judged, they say more.
+            if let Some(note) = scores.blend.note().filter(|_| tried.is_empty()) {
+                answering::note(&note, output);
+            }
+            output.line(&format!(
+                "{} read in {embedding} ms, blended in {blending} ms; {}",
+                show::counted(examples, "example"),
+                answering::left(&scores.source, &scores.blend, traffic),
+            ))?;
+        }
+        if !tried.is_empty() {
+            output.line(&table(&tried, taken.rung))?;
+        }
+        match (written, rank) {
+            (Some(folder), Some(rank)) => {
+                output.line(&format!("adapter of rank {rank} in {}", folder.display()))?;
+            }
+            _ if args.output.is_some() && taken.rung == Rung::Base => {
+                output.line("the model is best as it is: no adapter was written")?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
-    for line in answering::bars(&catalogue, &blend, output) {
-        output.line(&line)?;
-    }
-    if let Some(note) = blend.note() {
-        answering::note(&note, output);
-    }
-    output.line(&format!(
-        "{} read in {} ms, blended in {} ms; {}",
-        show::counted(blend.scored.examples, "example"),
-        show::millis(blend.embedding),
-        blending,
-        answering::left(&source, &blend, traffic),
-    ))?;
-    if let (Some(folder), Some(rank)) = (written, rank) {
-        output.line(&format!("adapter of rank {rank} in {}", folder.display()))?;
-    }
-    Ok(())
+}
+
+/// The candidates, the one taken marked.
+fn table(tried: &[Row], chosen: Rung) -> String {
+    let rows: Vec<Vec<String>> = tried
+        .iter()
+        .map(|row| {
+            vec![
+                row.name.to_owned(),
+                format!("{} of {}", row.right, row.of),
+                format!("{:.2}", row.loss),
+                format!("{:.2} s", row.seconds),
+                if row.name == chosen.name() { "chosen".to_owned() } else { String::new() },
+            ]
+        })
+        .collect();
+    show::table(&["", "right", "loss", "time", ""], &rows)
 }

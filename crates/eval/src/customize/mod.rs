@@ -308,6 +308,7 @@ fn samples(engine: &Engine, encoder: &QueryEncoder, examples: &[Example]) -> Res
             prompt: example.prompt.clone(),
             answer: Some(example.answer.clone()),
             task: None,
+            choices: Vec::new(),
             line: at + 1,
         };
         samples.push(engine.sample(encoder, &example, "examples", "examples")?);

@@ -120,7 +120,7 @@ struct Rows {
 }
 
 impl FrozenDecoder {
-    /// Reads `checkpoint` into f32, every matrix twice.
+    /// Reads `checkpoint`: every matrix transposed in f32, and once more as it is unless it lies in the file so.
     ///
     /// # Errors
     /// When a tensor is missing or damaged.

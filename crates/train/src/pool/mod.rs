@@ -7,6 +7,8 @@
 
 mod data;
 mod episodes;
+mod learner;
+mod mixture;
 mod network;
 mod options;
 mod single;
@@ -24,6 +26,8 @@ use sha2::{Digest, Sha256};
 use crate::{Progress, Schedule, State, TrainError, TrainSummary};
 use data::{epoch_order, find_keys, names, split};
 use episodes::Episodes;
+pub use learner::{Learner, Learning, Own};
+pub use mixture::Mixture;
 use network::Model;
 pub use options::TrainOptions;
 pub use single::{fit, loss};

@@ -1,13 +1,14 @@
 //! One adapter, for one person: trained on their examples, or judged by them.
 
-use crayon_adapters::{Lora, Random, Sample};
+use crayon_adapters::{Lora, Sample};
 use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
 
+use super::TrainOptions;
+use super::learner::{Learner, Own};
 use super::network::pass;
-use super::{Soft, TrainOptions};
-use crate::frozen::{FrozenDecoder, TrainableAdapter, product};
-use crate::{Schedule, State, TrainError, Trainable as _};
+use crate::TrainError;
+use crate::frozen::{FrozenDecoder, TrainableAdapter, product, transpose};
 
 /// Trains one adapter on `samples` in `steps` steps. Of `options` rank, alpha, targets, batch, rate and seed count.
 ///
@@ -20,32 +21,12 @@ pub fn fit(
     steps: usize,
     threads: &Threads,
 ) -> Result<Lora, TrainError> {
-    let options = TrainOptions { adapters: 1, ..options.clone() };
-    options.check()?;
-    if samples.is_empty() {
-        return Err(TrainError::unusable("there are no examples to learn from", "give at least one".into()));
+    let own = Own::new(decoder.spec(), options, None);
+    let mut learner = Learner::new(decoder, samples.iter().collect(), own, options, steps, threads)?;
+    while !learner.ended() {
+        learner.step()?;
     }
-    let mut soft = Soft::new(decoder.spec(), &options);
-    let mut state = State::new(&soft);
-    let schedule = Schedule::new(options.rate, steps);
-    let mut waiting: Vec<usize> = Vec::new();
-    while state.step < steps {
-        // Every example once before one comes again.
-        let mut batch: Vec<&Sample> = Vec::with_capacity(options.batch);
-        while batch.len() < options.batch.min(samples.len()) {
-            if waiting.is_empty() {
-                waiting = Random::new(options.seed, 5000 + state.step as u64).order(samples.len());
-            }
-            batch.extend(waiting.pop().map(|at| &samples[at]));
-        }
-        let rows = |sample: &&Sample| sample.prompt.len() + sample.answer.len() - 1;
-        soft.set_shares(batch.iter().map(|sample| (&[1.0][..], rows(sample))));
-        pass(decoder, &mut soft, &batch, true, threads)?;
-        state.adam.step(&mut soft, schedule.at(state.step), state.step);
-        state.step += 1;
-    }
-    let pairs = soft.split(&soft.values(), &options).into_iter().next().unwrap_or_default();
-    Ok(Lora { pairs, ..Lora::default() })
+    Ok(learner.learned().lora())
 }
 
 /// Mean loss of the answers of `samples` through `lora`, in nats a token.
@@ -62,8 +43,8 @@ pub fn loss(
     Ok(pass(decoder, &mut Fixed(lora), &samples, false, threads)?.mean())
 }
 
-/// An adapter that does not learn.
-struct Fixed<'a>(&'a Lora);
+/// An adapter that does not learn. Gradients go through it.
+pub(super) struct Fixed<'a>(pub(super) &'a Lora);
 
 impl TrainableAdapter for Fixed<'_> {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
@@ -73,6 +54,21 @@ impl TrainableAdapter for Fixed<'_> {
         ops::add(y, &product(threads, &inner, rows, pair.rank, &pair.b, y.len() / rows));
     }
 
-    /// Nothing asks for gradients: [`loss`] does not learn.
-    fn backward(&mut self, _: Site, _: &[f32], _: &[f32], _: usize, _: &mut [f32], _: &Threads) {}
+    fn backward(
+        &mut self,
+        site: Site,
+        x: &[f32],
+        gradient: &[f32],
+        rows: usize,
+        x_gradient: &mut [f32],
+        threads: &Threads,
+    ) {
+        let Some(pair) = self.0.pairs.get(&site) else { return };
+        let (input, output) = (x.len() / rows, gradient.len() / rows);
+        let b = transpose(&pair.b, output, pair.rank);
+        let mut flow = product(threads, gradient, rows, output, &b, pair.rank);
+        ops::scale(&mut flow, pair.scale);
+        let a = transpose(&pair.a, pair.rank, input);
+        ops::add(x_gradient, &product(threads, &flow, rows, pair.rank, &a, input));
+    }
 }

@@ -107,7 +107,7 @@ impl Chat<'_> {
     fn talk(&mut self, reader: &mut Reader, output: &Output) -> Result {
         let mut first = None;
         loop {
-            let step = match reader.next(output)? {
+            let step = match interrupt::typing(|| reader.next(output))? {
                 Line::Text(text) => self.line(&text, reader.interactive(), output),
                 Line::End => break,
             };

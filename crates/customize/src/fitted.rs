@@ -1,0 +1,34 @@
+//! The pool's adapters under weights fitted to the examples' answers: N numbers that learn by gradient, from the blend on.
+
+use crayon_adapters::{Form, Lora, blend};
+use crayon_train::pool::{Mixture, TrainOptions};
+
+use crate::error::CustomizeError;
+use crate::learn::{Learned, Recipe, Work, learn};
+use crate::note::Note;
+use crate::request::Members;
+
+/// Learning rate: a weight moves by a fifth a step at most.
+const RATE: f64 = 0.2;
+/// Times the examples are read at most.
+const ROUNDS: usize = 4;
+
+pub(crate) fn fit(
+    work: &mut Work<'_, '_, '_>,
+    members: Members<'_>,
+) -> Result<Result<Learned, Note>, CustomizeError> {
+    let threads = work.engine.threads();
+    let lora = |mixture: &Mixture| {
+        let parts: Vec<(&Lora, f32)> =
+            members.loras.iter().copied().zip(mixture.weights().iter().copied()).collect();
+        Ok(blend(&parts, Form::Exact, threads)?)
+    };
+    let recipe = Recipe {
+        options: TrainOptions { rate: RATE, batch: 8, seed: work.seed, ..TrainOptions::default() },
+        rounds: ROUNDS,
+        make: &|| Mixture::new(members.loras, members.weights),
+        lora: &lora,
+        weights: &|mixture| Some(mixture.weights().to_vec()),
+    };
+    learn(work, &recipe)
+}

@@ -1,0 +1,182 @@
+//! How well a candidate answers examples: the likelihood of their answers, and whether it would write them.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crayon_adapters::Lora;
+use crayon_engine::{Adapter, Engine, EngineError, Session};
+
+use crate::error::CustomizeError;
+use crate::given::Case;
+
+/// What one example says about a candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// Mean `-ln p` of the answer's tokens, its end among them, in nats.
+    pub loss: f64,
+    /// Whether greedy decoding writes the answer; where there are choices, whether the right one is the likeliest.
+    pub right: bool,
+}
+
+/// Judges candidates, one after another.
+pub struct Judge<'e> {
+    session: Session<'e>,
+    cases: &'e [Case],
+    ends: Vec<u32>,
+}
+
+/// Log-likelihood of an answer, its tokens, and whether each is the likeliest.
+struct Read {
+    sum: f64,
+    tokens: usize,
+    likeliest: bool,
+}
+
+impl<'e> Judge<'e> {
+    /// By these examples.
+    ///
+    /// # Errors
+    /// When the model takes no text of their length.
+    pub fn new(engine: &'e Engine, cases: &'e [Case]) -> Result<Judge<'e>, CustomizeError> {
+        let length = |case: &Case| {
+            let answers = case.choices.iter().chain([&case.sample.answer]);
+            case.sample.prompt.len() + answers.map(Vec::len).max().unwrap_or(0)
+        };
+        let longest = cases.iter().map(length).max().unwrap_or(1);
+        Ok(Judge { session: engine.session(longest)?, cases, ends: engine.end_tokens() })
+    }
+
+    /// Begins with another candidate; `None` is the model as it is.
+    pub fn take(&mut self, adapter: Option<Arc<dyn Adapter>>) {
+        self.session.set_adapter(adapter);
+    }
+
+    /// One example by its number. What its prompt shares with the one before is not read again.
+    ///
+    /// # Errors
+    /// When the network computes something that is no number.
+    pub fn one(&mut self, number: usize) -> Result<Judged, CustomizeError> {
+        let case = &self.cases[number];
+        self.session.set_text(&case.sample.prompt, &mut |_| ControlFlow::Continue(()))?;
+        let first = self.session.logits().to_vec();
+        let own = self.read(&first, &case.sample.prompt, &case.sample.answer)?;
+        let mut right = own.likeliest;
+        if !case.choices.is_empty() {
+            let mut best = (0, f64::NEG_INFINITY);
+            for (number, choice) in case.choices.iter().enumerate() {
+                let sum = match number == case.right {
+                    true => own.sum,
+                    false => self.read(&first, &case.sample.prompt, choice)?.sum,
+                };
+                if sum > best.1 {
+                    best = (number, sum);
+                }
+            }
+            right = best.0 == case.right;
+        }
+        Ok(Judged { loss: -own.sum / own.tokens as f64, right })
+    }
+
+    /// Reads an answer behind the prompt and takes it back.
+    fn read(&mut self, first: &[f32], prompt: &[u32], answer: &[u32]) -> Result<Read, CustomizeError> {
+        /// Values of logits held at a time: 64 MB, however large the vocabulary.
+        const VALUES: usize = 1 << 24;
+        // What a template writes behind the end says nothing.
+        let end = answer.iter().position(|id| self.ends.contains(id)).map_or(answer.len(), |at| at + 1);
+        let answer = &answer[..end];
+        let engine = self.session.engine();
+        let mut read = Read { sum: 0.0, tokens: answer.len().max(1), likeliest: true };
+        let Some((&head, tail)) = answer.split_first() else { return Ok(read) };
+        let mut add = |logits: &[f32], target: u32| -> Result<(), EngineError> {
+            let (likelihood, best) = look(logits, target).ok_or_else(|| engine.not_finite())?;
+            read.sum += likelihood;
+            // Any end ends an answer.
+            read.likeliest &= best == target || self.ends.contains(&target) && self.ends.contains(&best);
+            Ok(())
+        };
+        add(first, head)?;
+        let vocab = engine.spec().vocab.max(1);
+        // The last token is predicted, not read.
+        let inputs = &answer[..answer.len() - 1];
+        let size = (VALUES / vocab).max(1);
+        for (inputs, targets) in inputs.chunks(size).zip(tail.chunks(size)) {
+            let all = self.session.feed_all(inputs)?;
+            for (logits, target) in all.chunks_exact(vocab).zip(targets) {
+                add(logits, *target)?;
+            }
+        }
+        self.session.rewind(prompt.len());
+        Ok(read)
+    }
+}
+
+/// `lora` as the network runs it.
+pub(crate) fn attached(engine: &Engine, lora: Lora) -> Result<Arc<dyn Adapter>, CustomizeError> {
+    Ok(Arc::new(lora.attach(engine.spec())?))
+}
+
+/// `ln p(target)` and the likeliest token; `None` when a logit is no number.
+fn look(logits: &[f32], target: u32) -> Option<(f64, u32)> {
+    let own = f64::from(*logits.get(target as usize)?);
+    let mut best = 0;
+    for (id, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = id;
+        }
+    }
+    let largest = f64::from(logits[best]);
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    let value = own - largest - sum.ln();
+    // A token that is ruled out counts as the least likely number there is, so that means can be compared.
+    (sum.is_finite() && value <= 0.0).then_some((value.max(f64::from(f32::MIN_POSITIVE).ln()), best as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use crayon_adapters::Example;
+    use crayon_engine::{GenerateOptions, Message, ModelSource, Role, Sampling, Settings};
+
+    use super::*;
+    use crate::Given;
+
+    #[test]
+    fn likelihoods_are_those_of_a_softmax() {
+        let (value, best) = look(&[0.0, 2.0, 1.0], 2).unwrap();
+        let expected = 1.0 - (1.0 + 2f64.exp() + 1f64.exp()).ln();
+        assert!((value - expected).abs() < 1e-9 && best == 1);
+        assert!(look(&[f32::NEG_INFINITY, 1.0], 0).unwrap().0.is_finite());
+        assert_eq!(look(&[f32::NAN, 1.0], 0), None);
+        assert_eq!(look(&[0.0], 3), None);
+    }
+
+    #[test]
+    fn right_is_what_greedy_decoding_writes() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let question = "What is the sky?";
+        let prompt = engine.chat_prompt(&[Message::new(Role::User, question)]).unwrap();
+        let mut session = engine.session(prompt.len() + 40).unwrap();
+        session.feed(&prompt, &mut |_| ControlFlow::Continue(())).unwrap();
+        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        let options = GenerateOptions { sampling, max_tokens: 40, ..GenerateOptions::default() };
+        let answer = session.generate(&options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let example = |answer: &str, choices: &[&str]| Example {
+            prompt: question.to_owned(),
+            answer: Some(answer.to_owned()),
+            task: None,
+            choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+            line: 1,
+        };
+        let own = answer.text.trim();
+        let examples = [
+            example(own, &[]),
+            example("zebra nineteen", &[]),
+            example("zebra nineteen", &[own, "zebra nineteen"]),
+            example(own, &[own, "zebra nineteen"]),
+        ];
+        let given = Given::new(&engine, &examples).unwrap();
+        let mut judge = Judge::new(&engine, &given.cases).unwrap();
+        let found: Vec<Judged> = (0..4).map(|number| judge.one(number).unwrap()).collect();
+        assert_eq!(found.iter().map(|one| one.right).collect::<Vec<_>>(), [true, false, false, true]);
+        assert!(found[0].loss < found[1].loss && (found[1].loss - found[2].loss).abs() < 1e-6, "{found:?}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The weights of a pool's adapters as what learns: N numbers, the adapters stay as they are.
+//!
+//! `y += sum of w_n * scale_n * B_n A_n x`; the gradient of `w_n` is the sum over places and rows of `scale_n * (A_n x) . (B_nᵀ dy)`.
+//! Weights are free: they need not sum to 1, and all near 0 is the model alone.
+
+use std::collections::BTreeMap;
+
+use crayon_adapters::Lora;
+use crayon_kernels::{Threads, ops};
+use crayon_model::Site;
+
+use super::learner::Learning;
+use crate::frozen::{TrainableAdapter, product, transpose};
+use crate::{Trainable, Variable};
+
+/// The adapters of one place, side by side.
+struct Place {
+    /// `[inner, in]`.
+    a: Vec<f32>,
+    /// `[in, inner]`.
+    a_turned: Vec<f32>,
+    /// `[out, inner]`.
+    b: Vec<f32>,
+    /// `[inner, out]`.
+    b_turned: Vec<f32>,
+    /// For each inner value the adapter it belongs to, and that adapter's scale.
+    owners: Vec<(usize, f32)>,
+    /// `A x` of the pass under way, `[rows, inner]`.
+    inner: Vec<f32>,
+}
+
+/// Adapters under weights that learn.
+pub struct Mixture {
+    places: BTreeMap<Site, Place>,
+    weights: Variable,
+}
+
+impl Mixture {
+    /// `members`, beginning with one weight for each.
+    pub fn new(members: &[&Lora], weights: &[f32]) -> Mixture {
+        let mut places = BTreeMap::new();
+        let sites: std::collections::BTreeSet<Site> =
+            members.iter().flat_map(|lora| lora.pairs.keys().copied()).collect();
+        for site in sites {
+            let parts = || {
+                let pairs = members.iter().enumerate();
+                pairs.filter_map(|(number, lora)| lora.pairs.get(&site).map(|pair| (number, pair)))
+            };
+            let inner: usize = parts().map(|(_, pair)| pair.rank).sum();
+            let a: Vec<f32> = parts().flat_map(|(_, pair)| pair.a.iter().copied()).collect();
+            // B of each, turned, lie one behind another.
+            let b_turned: Vec<f32> = parts()
+                .flat_map(|(_, pair)| transpose(&pair.b, pair.b.len() / pair.rank, pair.rank))
+                .collect();
+            let owners =
+                parts().flat_map(|(number, pair)| std::iter::repeat_n((number, pair.scale), pair.rank));
+            let place = Place {
+                a_turned: transpose(&a, inner, a.len() / inner),
+                b: transpose(&b_turned, inner, b_turned.len() / inner),
+                a,
+                b_turned,
+                owners: owners.collect(),
+                inner: Vec::new(),
+            };
+            places.insert(site, place);
+        }
+        Mixture { places, weights: Variable::new(weights.to_vec()) }
+    }
+
+    /// The weights as they are now.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights.values
+    }
+}
+
+impl Learning for Mixture {
+    fn begin(&mut self, _: usize) {
+        self.weights.gradient.fill(0.0);
+    }
+}
+
+impl Trainable for Mixture {
+    fn variables(&self) -> Vec<&Variable> {
+        vec![&self.weights]
+    }
+
+    fn variables_mut(&mut self) -> Vec<&mut Variable> {
+        vec![&mut self.weights]
+    }
+}
+
+impl TrainableAdapter for Mixture {
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
+        let Some(place) = self.places.get_mut(&site) else { return };
+        let count = place.owners.len();
+        place.inner = product(threads, x, rows, x.len() / rows, &place.a, count);
+        let weights = &self.weights.values;
+        let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
+        let weighed = scaled(&place.inner, &gains);
+        ops::add(y, &product(threads, &weighed, rows, count, &place.b, y.len() / rows));
+    }
+
+    fn backward(
+        &mut self,
+        site: Site,
+        x: &[f32],
+        gradient: &[f32],
+        rows: usize,
+        x_gradient: &mut [f32],
+        threads: &Threads,
+    ) {
+        let Some(place) = self.places.get(&site) else { return };
+        let count = place.owners.len();
+        let flow = product(threads, gradient, rows, gradient.len() / rows, &place.b_turned, count);
+        for (flow, inner) in flow.chunks_exact(count).zip(place.inner.chunks_exact(count)) {
+            for ((flow, inner), (owner, scale)) in flow.iter().zip(inner).zip(&place.owners) {
+                self.weights.gradient[*owner] += scale * flow * inner;
+            }
+        }
+        let weights = &self.weights.values;
+        let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
+        let flow = scaled(&flow, &gains);
+        ops::add(x_gradient, &product(threads, &flow, rows, count, &place.a_turned, x.len() / rows));
+    }
+}
+
+/// Every row of `values` times `gains`.
+fn scaled(values: &[f32], gains: &[f32]) -> Vec<f32> {
+    values.iter().zip(gains.iter().cycle()).map(|(value, gain)| value * gain).collect()
+}
