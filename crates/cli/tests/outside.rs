@@ -200,6 +200,9 @@ fn what_a_pool_did_not_learn_is_told() {
             "food.jsonl",
             &[
                 "what is a good recipe for chicken soup",
+                "how long do i cook the rice",
+                "are there good reviews for the italian restaurant",
+                "can i use milk instead of cream",
                 "how many calories are in an apple",
                 "book a table for two at seven",
             ],

@@ -103,8 +103,10 @@ impl Engine {
             return Ok(general);
         }
         let encoder = self.query_encoder()?;
-        let query = |text: String| Ok(encoder.query(&self.query_tokens(&text)?, self.threads())?);
-        let queries: Vec<Vec<f32>> = General::texts().map(query).collect::<Result<_, EngineError>>()?;
+        let texts = General::texts().map(|text| self.query_tokens(&text));
+        let texts = texts.collect::<Result<Vec<_>, EngineError>>()?;
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let queries = encoder.queries(&texts, self.threads())?;
         Ok(self.general.get_or_init(|| General::new(&queries)))
     }
 
