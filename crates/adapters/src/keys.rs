@@ -26,8 +26,9 @@ impl Keys {
         self.keys.iter().map(|key| cosine(query, key)).collect()
     }
 
-    /// Whether these scores are near enough to some key for a blend to be worth more than the base model alone.
-    pub fn fits(&self, scores: &[f32]) -> bool {
+    /// Whether these scores are as near to some key as nearly all of the training data. That is not enough to tell that the pool
+    /// knows a text: most texts are as near; see [`Known`](crate::Known).
+    pub fn near(&self, scores: &[f32]) -> bool {
         scores.iter().any(|score| *score >= self.floor)
     }
 }

@@ -9,15 +9,17 @@
 //! 3. [`Pool::blend`] makes one adapter from the scores, wherever the pool is; a [`Stack`] holds the adapters once and weighs them for
 //!    any number of people without copying.
 //!
-//! Nothing here knows text or tokenizers.
+//! Nothing here knows tokenizers, nor any text but the general ones that a [`Scope`] is told from.
 
 mod arrow;
 mod blend;
 mod catalogue;
 mod error;
 mod examples;
+mod general;
 mod keys;
 mod kmeans;
+mod known;
 mod lora;
 mod noise;
 mod packed;
@@ -36,8 +38,10 @@ pub use blend::{Form, blend, blend_into};
 pub use catalogue::{Catalogue, Listed};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};
+pub use general::General;
 pub use keys::{Keys, TEMPERATURE, weights};
 pub use kmeans::{Clusters, k_means};
+pub use known::Known;
 pub use lora::Lora;
 pub use noise::{add_noise, secret_seed};
 pub use plot::{svg, xml_text};
@@ -45,5 +49,5 @@ pub use pool::{Blended, Member, Pool};
 pub use query::{QueryEncoder, QueryMean};
 pub use random::Random;
 pub use sample::Sample;
-pub use scope::Scope;
+pub use scope::{Scope, ScopeQueries};
 pub use stack::{Stack, Weighted};

@@ -63,6 +63,33 @@ impl QueryEncoder {
     /// # Errors
     /// When a token is not in the vocabulary.
     pub fn query(&self, tokens: &[u32], threads: &Threads) -> Result<Vec<f32>, AdapterError> {
+        let mut queries = self.queries(&[tokens], threads)?;
+        Ok(queries.swap_remove(0))
+    }
+
+    /// The queries of several prompts, `[prompts][width]`, made at once.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub fn queries(&self, prompts: &[&[u32]], threads: &Threads) -> Result<Vec<Vec<f32>>, AdapterError> {
+        let means = prompts.iter().map(|tokens| self.mean(tokens)).collect::<Result<Vec<_>, _>>()?.concat();
+        // The projection is linear: the mean of a prompt goes through it once.
+        let (rows, cols) = (self.weight.shape[0], self.weight.cols());
+        let weight = Matrix { format: self.weight.format, rows, cols, data: &self.weight.data };
+        let mut out = vec![0.0; prompts.len() * rows];
+        let mut activations = Activations::new();
+        activations.set(&means, prompts.len(), cols);
+        activations.prepare(threads, [weight.format].into_iter(), Mode::Exact);
+        matmul(threads, &activations, &mut [Product { weight, out: &mut out }], Mode::Exact);
+        let ordered = |row: &[f32]| match &self.order {
+            Some(order) => reorder(row, 1, order),
+            None => row.to_vec(),
+        };
+        Ok(out.chunks_exact(rows).map(ordered).collect())
+    }
+
+    /// Mean of what the projection reads of `tokens`, `[hidden]`.
+    fn mean(&self, tokens: &[u32]) -> Result<Vec<f32>, AdapterError> {
         let (vocab, hidden) = (self.embedding.shape[0], self.embedding.cols());
         let row_bytes = self.embedding.data.len() / vocab.max(1);
         let (mut row, mut normed) = (vec![0.0; hidden], vec![0.0; hidden]);
@@ -84,20 +111,8 @@ impl QueryEncoder {
                 *sum += f64::from(*value);
             }
         }
-        // The projection is linear: the mean goes through it once.
         let count = tokens.len().max(1) as f64;
-        let mean: Vec<f32> = sum.iter().map(|value| (value / count) as f32).collect();
-        let (rows, cols) = (self.weight.shape[0], self.weight.cols());
-        let weight = Matrix { format: self.weight.format, rows, cols, data: &self.weight.data };
-        let mut out = vec![0.0; rows];
-        let mut activations = Activations::new();
-        activations.set(&mean, 1, cols);
-        activations.prepare(threads, [weight.format].into_iter(), Mode::Exact);
-        matmul(threads, &activations, &mut [Product { weight, out: &mut out }], Mode::Exact);
-        Ok(match &self.order {
-            Some(order) => reorder(&out, 1, order),
-            None => out,
-        })
+        Ok(sum.iter().map(|value| (value / count) as f32).collect())
     }
 }
 

@@ -205,7 +205,7 @@ fn scores_that_do_not_fit_a_pool_are_refused() {
     let (pool, threads) = (pool(&[0, 1, 2]), Threads::new(1));
     assert!(pool.blend(&[0.1, 0.2], 0.1, Form::Exact, &threads).is_err());
     assert!(pool.blend(&[0.1, 0.2, f32::NAN], 0.1, Form::Exact, &threads).is_err());
-    assert!(pool.keys.fits(&[0.0, 0.2, 0.0]) && !pool.keys.fits(&[0.0, 0.05, -1.0]));
+    assert!(pool.keys.near(&[0.0, 0.2, 0.0]) && !pool.keys.near(&[0.0, 0.05, -1.0]));
 }
 
 #[test]

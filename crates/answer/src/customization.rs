@@ -1,13 +1,12 @@
 //! What a model answers through, and what that was made for.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{AdapterError, Catalogue, Example, QueryEncoder, Scope, add_noise, weights};
+use crayon_engine::adapters::{AdapterError, Catalogue, Example, Scope, add_noise, weights};
 use crayon_engine::{Adapter, Engine, EngineError, Scored};
 
-use crate::{AnswerError, Note};
+use crate::{AnswerError, Note, Plan};
 
 /// What is asked of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -66,9 +65,9 @@ impl Blend {
         }
         Ok(Blend {
             weights: weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
-            fits: catalogue.keys.fits(&scored.scores),
+            fits: scored.fits(&catalogue.keys),
             judged: None,
-            scope: Scope { query: scored.query.clone(), mean: catalogue.keys.mean.clone() },
+            scope: Scope::of_examples(scored.queries.clone(), engine.general()?),
             names: catalogue.members.iter().map(|member| member.name.clone()).collect(),
             force: request.force,
             scored,
@@ -104,20 +103,22 @@ pub struct Customization {
     scopes: Vec<Scope>,
     fits: Option<bool>,
     adapter: Option<Arc<dyn Adapter>>,
-    /// Of the model itself: adapters that were merged into the one that answers change what its first layer asks. Else made
-    /// when a query first needs it.
-    encoder: OnceCell<QueryEncoder>,
+    /// Whether every request is answered through the adapter, wherever it lies.
+    always: bool,
+    /// The model itself, where adapters were merged into the one that answers, which changes what its first layer asks.
+    alone: Option<Engine>,
 }
 
 impl Customization {
     /// Adapters that were made before, each with its weight, and what they were made for where that is known. `adapter` is
-    /// their sum, if the engine does not answer through it already.
+    /// their sum, if the engine does not answer through it already. Where one of them has no scope they act always.
     pub fn of_adapters(
         weights: Vec<(String, f32)>,
         scopes: Vec<Scope>,
         adapter: Option<Arc<dyn Adapter>>,
     ) -> Customization {
-        Customization { weights, scopes, fits: None, adapter, encoder: OnceCell::new() }
+        let always = scopes.len() < weights.len();
+        Customization { weights, scopes, adapter, always, ..Customization::default() }
     }
 
     /// A blend for examples, answered through as `adapter`. Where it is not used there is none, and the scope remains.
@@ -128,33 +129,69 @@ impl Customization {
             scopes: vec![blend.scope.clone()],
             fits: Some(blend.fits),
             adapter,
-            encoder: OnceCell::new(),
+            always: blend.force,
+            alone: None,
         }
     }
 
-    /// The same, with queries made by `encoder` instead of the model that answers.
-    pub fn with_encoder(mut self, encoder: QueryEncoder) -> Customization {
-        self.encoder = OnceCell::from(encoder);
+    /// The same, acting on every request.
+    pub fn always(mut self) -> Customization {
+        self.always = true;
         self
     }
 
-    /// `g(x)`: how near a query is to what the adapter was made for; `None` where that is not known.
+    /// The same, with queries made by `alone` instead of the model that answers.
+    pub fn with_queries_of(mut self, alone: Engine) -> Customization {
+        self.alone = Some(alone);
+        self
+    }
+
+    /// Lets `plan` answer through the adapter where `query` lies inside what that was made for, and without it elsewhere.
+    /// Returns the [`scope`](Self::scope).
+    ///
+    /// # Errors
+    /// As [`scope`](Self::scope).
+    pub fn apply(&self, engine: &Engine, query: &str, plan: &mut Plan) -> Result<Option<f32>, EngineError> {
+        let (scope, acts) = self.look(engine, query)?;
+        match acts {
+            true => plan.adapter = self.adapter.clone(),
+            false => {
+                plan.outside = true;
+                plan.notes.push(Note::Outside);
+            }
+        }
+        Ok(scope)
+    }
+
+    /// What `query` is answered through: the adapter, or nothing where it lies outside.
+    ///
+    /// # Errors
+    /// As [`scope`](Self::scope).
+    pub fn through(&self, engine: &Engine, query: &str) -> Result<Option<Arc<dyn Adapter>>, EngineError> {
+        let acts = self.look(engine, query)?.1;
+        Ok(self.adapter.clone().filter(|_| acts))
+    }
+
+    /// How likely a query belongs to what the adapter was made for rather than elsewhere, 0 to 1; `None` where that is not known.
     ///
     /// # Errors
     /// When the model has no tokenizer, or a tensor cannot be read.
     pub fn scope(&self, engine: &Engine, query: &str) -> Result<Option<f32>, EngineError> {
+        Ok(self.look(engine, query)?.0)
+    }
+
+    /// The scope of a query, and whether the adapter acts on it.
+    fn look(&self, engine: &Engine, query: &str) -> Result<(Option<f32>, bool), EngineError> {
         if self.scopes.is_empty() {
-            return Ok(None);
+            return Ok((None, true));
         }
-        let encoder = match self.encoder.get() {
-            Some(encoder) => encoder,
-            None => {
-                let made = engine.query_encoder()?;
-                self.encoder.get_or_init(|| made)
-            }
-        };
-        let query = encoder.query(&engine.query_tokens(query)?, engine.threads())?;
-        Ok(Scope::nearest(&self.scopes, &query))
+        let engine = self.alone.as_ref().unwrap_or(engine);
+        let (query, general) = (engine.query(query)?, engine.general()?);
+        let scopes = self.scopes.iter().map(|scope| (scope.of(&query, general), scope));
+        let scopes: Vec<(f32, &Scope)> = scopes.collect();
+        // A query belongs where it belongs to one of them. What is not used or is part of the weights cannot be left out.
+        let acts = self.always || self.adapter.is_none() || scopes.iter().any(|(of, scope)| scope.acts(*of));
+        Ok((scopes.into_iter().map(|(of, _)| of).max_by(f32::total_cmp), acts))
     }
 
     /// Text that differs between customizations; `None` for the model alone. An adapter in a file and the same blend made at

@@ -90,6 +90,8 @@ impl Device for SessionDevice<'_, '_> {
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Written, AnswerError> {
         let session = &mut *self.session;
+        // A turn that goes through another adapter than the one before reads the whole conversation anew.
+        session.set_adapter(plan.through(session.engine()));
         if let Memory::Same(Some(pins)) = &plan.memory {
             session.pin(pins.clone())?;
         }
@@ -125,8 +127,8 @@ impl Device for SessionDevice<'_, '_> {
             flow
         })?;
         let pot = session.pot();
-        // Tokens of the answer may have pushed others out as well.
-        let evicted = (pot.tokens_read() - pot.kept()).min(plan.prompt.len());
+        // Tokens of the answer may have pushed some out as well.
+        let evicted = plan.prompt.len() - pot.kept_of(plan.prompt.len());
         let distilled = pot.options().filter(|_| pot.distillations() > 0).map(|options| Distilled {
             read: pot.tokens_read(),
             kept: pot.kept(),

@@ -45,6 +45,9 @@ pub enum AnswerError {
     /// The question should be the catalyst, and there is none.
     #[error("there is no question to serve as catalyst")]
     NoQuestion,
+    /// Texts stand in front of the person's question, and there is none.
+    #[error("documents and pinned texts stand in front of a message of the user, and there is none")]
+    NoMessage,
     /// A server shall go on with a plain text.
     #[error("a server takes conversations, and this is a text to go on with")]
     TextForServer,
@@ -60,6 +63,9 @@ pub enum AnswerError {
         /// Seconds after which a place is likely to be free.
         seconds: u64,
     },
+    /// Too many ask the server with the bigger model at once.
+    #[error("too many requests wait for the bigger model")]
+    ServerBusy,
     /// Whoever answers is going away.
     #[error("answers are no longer given here")]
     Stopping,
@@ -105,7 +111,10 @@ impl Explain for AnswerError {
             AnswerError::Sink(error) => error.verdict(),
             AnswerError::File(error) => error.verdict(),
             AnswerError::Cancelled => Verdict::Stopped,
-            AnswerError::Crashed | AnswerError::Busy { .. } | AnswerError::Stopping => Verdict::Fault,
+            AnswerError::Crashed
+            | AnswerError::Busy { .. }
+            | AnswerError::ServerBusy
+            | AnswerError::Stopping => Verdict::Fault,
             _ => Verdict::Mistake,
         }
     }

@@ -58,6 +58,8 @@ pub enum Note {
     NothingFits(bool),
     /// So many of all examples are near to nothing the pool learned.
     SomeOutside(usize, usize),
+    /// The question lies outside what the model was customized for, and it answers without the adapter.
+    Outside,
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -112,6 +114,11 @@ impl Note {
             Note::SomeOutside(outside, examples) => {
                 format!("{outside} of {examples} examples fit nothing that this pool learned").into()
             }
+            Note::Outside => phrase![
+                "the question lies outside the customized task: the model answers without the adapter (",
+                Setting::Force,
+                " answers everything through it)"
+            ],
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

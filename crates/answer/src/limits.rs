@@ -7,6 +7,8 @@ pub struct Limits {
     pub longest: usize,
     /// With less room than this an answer is not worth starting, unless a shorter one is asked for.
     pub shortest: usize,
+    /// With less room than this the person is told.
+    pub usual: usize,
     /// Tokens of a prompt that are read at most.
     pub prompt: usize,
     /// Tokens of an answer that may be asked for.
@@ -17,6 +19,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { longest: 256, shortest: 32, prompt: usize::MAX, answer: usize::MAX, distil: true }
+        Limits {
+            longest: 256,
+            shortest: 32,
+            usual: 256,
+            prompt: usize::MAX,
+            answer: usize::MAX,
+            distil: true,
+        }
     }
 }

@@ -7,7 +7,7 @@ use crayon_engine::{Adapter, Engine, EngineError, GenerateOptions, PotError, Pot
 use crayon_text::{Message, Role, Special};
 
 use crate::limits::Limits;
-use crate::memory::pinned;
+use crate::memory::{MemoryRequest, pinned};
 use crate::request::{Input, Request};
 use crate::room::{NoRoom, Otherwise, Size, room};
 use crate::{AnswerError, Note};
@@ -35,8 +35,10 @@ pub struct Plan {
     /// Tokens at the beginning of the prompt that another question about the same documents leaves as they are; 0 unless
     /// they are to be kept.
     pub stable: usize,
-    /// What is answered through instead of the engine's own adapter.
+    /// What is answered through instead of the engine's own adapter, if it has one.
     pub adapter: Option<Arc<dyn Adapter>>,
+    /// Whether the model alone answers because the question lies outside what it was customized for.
+    pub outside: bool,
     /// What the person should know before the answer.
     pub notes: Vec<Note>,
 }
@@ -56,10 +58,13 @@ impl Plan {
             }
             Memory::Same(_) => engine.session(self.prompt.len() + self.generate.max_tokens)?,
         };
-        if let Some(adapter) = &self.adapter {
-            session.set_adapter(Some(adapter.clone()));
-        }
+        session.set_adapter(self.through(engine));
         Ok(session)
+    }
+
+    /// What a session answers through.
+    pub(crate) fn through(&self, engine: &Engine) -> Option<Arc<dyn Adapter>> {
+        self.adapter.as_ref().or(engine.adapter()).cloned()
     }
 }
 
@@ -68,7 +73,7 @@ impl Plan {
 /// # Errors
 /// When the request does not fit the model or the limits, or asks for what cannot be.
 pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
-    let (mut plan, size) = beginning(engine, request, limits)?;
+    let (mut plan, size) = beginning(engine, request, limits, !request.cache)?;
     let context = engine.spec().context;
     let asked = request.memory.size.is_some();
     let window = request.memory.entries(engine);
@@ -78,6 +83,7 @@ pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan,
     match room(window, size, request.max_tokens, limits) {
         Ok(max_tokens) => {
             let little = request.max_tokens.is_none() && max_tokens < limits.longest;
+            let scarce = little && max_tokens < limits.usual;
             plan.memory = Memory::Full(size.prompt + max_tokens);
             plan.generate.max_tokens = max_tokens;
             let beyond = little && asked && request.memory.distils(engine);
@@ -87,13 +93,15 @@ pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan,
                     plan.memory = memory;
                     plan.generate.max_tokens = limits.longest;
                 }
-                _ if little => plan.notes.push(Note::LittleRoom(max_tokens)),
+                _ if scarce => plan.notes.push(Note::LittleRoom(max_tokens)),
                 _ => {}
             }
         }
         Err(answer) => {
             let distil = limits.distil || asked || request.memory.policy.is_some();
             if !distil || !request.memory.distils(engine) {
+                // Where nothing is distilled without being asked for, a size asks for it.
+                let distil = limits.distil || asked;
                 return Err(no_room(engine, request, size, answer, distil).into());
             }
             plan.generate.max_tokens = request.max_tokens.unwrap_or(limits.longest);
@@ -119,7 +127,7 @@ pub fn plan_turn(
     limits: &Limits,
     session: &Session<'_>,
 ) -> Result<Plan, AnswerError> {
-    let (mut plan, size) = beginning(engine, request, limits)?;
+    let (mut plan, size) = beginning(engine, request, limits, false)?;
     plan.generate.max_tokens = request.max_tokens.unwrap_or(limits.longest);
     let places = |options: &PotOptions, notes: &mut Vec<Note>| -> Result<Vec<Range<u32>>, AnswerError> {
         let mut found = places(engine, request, &plan.prompt)?;
@@ -151,14 +159,31 @@ pub fn plan_turn(
     Ok(plan)
 }
 
-/// What both kinds of plan have in common.
-fn beginning(engine: &Engine, request: &Request, limits: &Limits) -> Result<(Plan, Size), AnswerError> {
+/// What both kinds of plan have in common; `prefer_question` says whether the question is to be the catalyst.
+fn beginning(
+    engine: &Engine,
+    request: &Request,
+    limits: &Limits,
+    prefer_question: bool,
+) -> Result<(Plan, Size), AnswerError> {
     let prompt = request.tokens(engine, request.query(), true)?;
     if prompt.len() > limits.prompt {
         return Err(AnswerError::LongPrompt { tokens: prompt.len(), most: limits.prompt });
     }
     if let Some(wanted) = request.max_tokens.filter(|wanted| *wanted > limits.answer) {
         return Err(AnswerError::LongAnswer { wanted, most: limits.answer });
+    }
+    if request.memory != MemoryRequest::default() && request.memory.distils(engine) {
+        // What cannot be is refused even where this text would have no need of it.
+        let question = Some(request.query());
+        let options = request.memory.options(engine, question, prefer_question, &[])?;
+        match options.check(engine.spec(), 0) {
+            Ok(_) | Err(PotError::TooSmall { .. }) => {}
+            Err(error) => return Err(EngineError::from(error).into()),
+        }
+    }
+    if !request.has_place_for_texts() {
+        return Err(AnswerError::NoMessage);
     }
     let tokenizer = engine.tokenizer()?;
     let mut documents = 0;
@@ -169,10 +194,18 @@ fn beginning(engine: &Engine, request: &Request, limits: &Limits) -> Result<(Pla
     let generate = GenerateOptions {
         sampling: request.sampling(engine)?,
         stop: request.stop.clone(),
+        raw: matches!(request.input, Input::Text(_)),
         ..GenerateOptions::default()
     };
-    let plan =
-        Plan { prompt, generate, memory: Memory::Same(None), stable: 0, adapter: None, notes: Vec::new() };
+    let plan = Plan {
+        prompt,
+        generate,
+        memory: Memory::Same(None),
+        stable: 0,
+        adapter: None,
+        outside: false,
+        notes: Vec::new(),
+    };
     Ok((plan, size))
 }
 
@@ -248,9 +281,11 @@ fn places(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Vec<Vec<
     }
     // The instructions and the last message; then what frames it.
     let head = common(prompt, &alone("?", &[])?) as u32;
-    let last = (common(prompt, &request.tokens(engine, "?", false)?) as u32).max(head);
-    let [first, tail] = stays(prompt, &alone("?", &request.pinned)?);
-    Ok(vec![vec![0..head, last..end], vec![first, tail]])
+    let last = (common(prompt, &without_texts(request).tokens(engine, "?", false)?) as u32).max(head);
+    let question = (common(prompt, &request.tokens(engine, "?", false)?) as u32).max(last);
+    let [_, tail] = stays(prompt, &alone("?", &[])?);
+    let tail = tail.start.max(question)..tail.end;
+    Ok(vec![vec![0..head, last..end], vec![0..head, last..question, tail]])
 }
 
 /// The same conversation with nothing in front of its question.

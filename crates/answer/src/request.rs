@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::{Engine, EngineError, Sampling, SamplingOverrides};
 use crayon_hybrid::Question;
-use crayon_text::{Message, Role};
+use crayon_text::{Message, Role, with_documents};
 
 use crate::memory::MemoryRequest;
 
@@ -64,11 +64,21 @@ impl Request {
         }
     }
 
+    /// Whether documents and pinned texts have a question to stand in front of, where there are any.
+    pub(crate) fn has_place_for_texts(&self) -> bool {
+        match &self.input {
+            Input::Text(_) => true,
+            Input::Chat(messages) => {
+                self.pinned.is_empty() && self.documents.is_empty() || last_of_user(messages).is_some()
+            }
+        }
+    }
+
     /// What a server would be asked; `None` for a text to go on with, which a server of conversations does not take.
     pub fn question(&self) -> Option<Question> {
         let Input::Chat(_) = &self.input else { return None };
         Some(Question {
-            messages: self.messages(self.query(), true),
+            messages: with_documents(&self.texts(true), &self.asked(self.query())),
             max_tokens: self.max_tokens,
             temperature: self.sampling.temperature,
             top_p: self.sampling.top_p,
@@ -86,24 +96,27 @@ impl Request {
         documents: bool,
     ) -> Result<Vec<u32>, EngineError> {
         match &self.input {
-            Input::Text(_) => engine.text_prompt(&self.joined(query, documents)),
-            Input::Chat(_) => engine.chat_prompt(&self.messages(query, documents)),
+            Input::Text(_) => {
+                let mut parts = self.texts(documents);
+                parts.push(query);
+                engine.text_prompt(&parts.join("\n\n"))
+            }
+            Input::Chat(_) => engine.document_prompt(&self.texts(documents), &self.asked(query)),
         }
     }
 
-    /// Pinned texts, documents and the question, with blank lines between.
-    fn joined(&self, query: &str, documents: bool) -> String {
+    /// Pinned texts, with or without the documents behind them.
+    fn texts(&self, documents: bool) -> Vec<&str> {
         let documents = if documents { self.documents.as_slice() } else { &[] };
-        let parts = self.pinned.iter().chain(documents).map(String::as_str).chain([query]);
-        parts.collect::<Vec<_>>().join("\n\n")
+        self.pinned.iter().chain(documents).map(String::as_str).collect()
     }
 
-    /// The conversation with the texts in front of the question.
-    fn messages(&self, query: &str, documents: bool) -> Vec<Message> {
+    /// The conversation with `query` in the place of the question.
+    fn asked(&self, query: &str) -> Vec<Message> {
         let Input::Chat(messages) = &self.input else { return Vec::new() };
         let mut messages = messages.clone();
         if let Some(message) = messages.iter_mut().rfind(|message| message.role == Role::User) {
-            message.content = self.joined(query, documents);
+            query.clone_into(&mut message.content);
         }
         messages
     }
@@ -151,7 +164,7 @@ mod tests {
         };
         let whole = ask(&["zero"], &["one", "two"]);
         assert_eq!(whole.question().unwrap().messages[1].content, "zero\n\none\n\ntwo\n\nwhich?");
-        assert_eq!(whole.messages("?", false)[1].content, "zero\n\n?");
+        assert_eq!((whole.texts(false), &*whole.asked("?")[1].content), (vec!["zero"], "?"));
         assert_eq!(ask(&[], &[]).question().unwrap().messages[1].content, "which?");
         assert_eq!(whole.query(), "which?");
         assert!(Request::new(Input::Text("on".to_owned())).question().is_none());

@@ -12,6 +12,9 @@ use crate::device::{Device, DeviceEvent, Written};
 use crate::event::{Event, Note, Sink};
 use crate::{AnswerError, Plan, Routing};
 
+/// What a reason adds where the device answers without its adapter.
+const OUTSIDE: &str = "the question lies outside the customized task, the model answers without the adapter";
+
 /// What has to be done for one answer.
 pub struct Task<'a> {
     /// The device's part.
@@ -128,8 +131,11 @@ pub fn run(
         _ if task.question.is_none() => Some(here("a text to go on with stays on the device")),
         decision => decision,
     };
-    let device_alone = |written: Written, decision| Outcome {
-        decision,
+    let device_alone = |written: Written, decision: Decision| Outcome {
+        decision: match task.plan.outside {
+            true => Decision { reason: format!("{}; {OUTSIDE}", decision.reason), ..decision },
+            false => decision,
+        },
         confidence: written.answer.confidence,
         scope: task.scope,
         by: By::Device(Box::new(written)),
@@ -153,12 +159,13 @@ pub fn run(
             let by = By::Server(Box::new(answer));
             return Ok(Outcome { decision, confidence, scope: task.scope, by });
         }
-        Err(AnswerError::Remote(error))
-            if routing.router().may_fall_back() && error != RemoteError::Cancelled =>
+        Err(AnswerError::Remote(RemoteError::Cancelled)) => return Err(AnswerError::Cancelled),
+        Err(error @ (AnswerError::Remote(_) | AnswerError::ServerBusy))
+            if routing.router().may_fall_back() =>
         {
             error
         }
-        Err(error) => return Err(stopped(error)),
+        Err(error) => return Err(error),
     };
     let reason = format!("{}, but the server failed: {failed}", decision.reason);
     // A note stops nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crayon_engine::adapters::Lora;
-use crayon_engine::{Engine, EngineError, ModelSource, Settings};
+use crayon_engine::{Engine, EngineError, Frame, ModelSource, Settings};
 use crayon_formats::Format;
 use crayon_hub::{Hub, Reference};
 
@@ -58,6 +58,25 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
     Ok(engine)
 }
 
+/// Opens a model that is going to be asked something, and says in which frame where its own chat template does not.
+pub(crate) fn open_to_ask(args: &ModelArgs, output: &Output) -> Result<Engine> {
+    let engine = open(args, output)?;
+    let Some(frame) = engine.frame() else { return Ok(engine) };
+    let Frame { name, summary, .. } = frame;
+    match (&args.run.frame, &engine.checkpoint().chat_template) {
+        (None, _) => output.note(&format!(
+            "{} has no chat template: it is asked in the frame {name} ({summary}); --frame names another",
+            engine.name()
+        )),
+        (Some(_), Some(_)) => output.note(&format!(
+            "{} has a chat template, which the frame {name} ({summary}) takes the place of",
+            engine.name()
+        )),
+        (Some(_), None) => {}
+    }
+    Ok(engine)
+}
+
 /// Says which modules of an adapter are for other parts of a model than the one that reads text.
 pub(crate) fn left_out(lora: &Lora, name: &str, output: &Output) {
     let modules = &lora.left_out;
@@ -81,7 +100,12 @@ fn kernels(engine: &Engine) -> Result<Vec<(Format, &'static str)>> {
 
 /// How the engine should run.
 pub(crate) fn settings(args: &RunArgs) -> Settings {
-    Settings { threads: args.threads.map(usize::from), exact: args.exact, kv: args.kv.map(Into::into) }
+    Settings {
+        threads: args.threads.map(usize::from),
+        exact: args.exact,
+        kv: args.kv.map(Into::into),
+        frame: args.frame.as_deref().and_then(Frame::named),
+    }
 }
 
 /// What a MODEL on the command line means: a built-in name, else a path that exists, else a pulled model.

@@ -115,11 +115,17 @@ fn a_pool_is_trained_shown_and_blended_for_examples() {
 
     // What was read through an adapter is not used without it.
     let session = ["chat", "--no-history", "--max-tokens", "4", "--session", "talk.pot"];
-    let with =
-        place.crayon(&[&session[..], &["-a", "mine"]].concat()).write_stdin("Hello!\n").output().unwrap();
+    let with = place
+        .crayon(&[&session[..], &["-a", "mine", "--force"]].concat())
+        .write_stdin("Hello!\n")
+        .output()
+        .unwrap();
     assert!(with.status.success(), "{}", stderr(&with));
-    let again =
-        place.crayon(&[&session[..], &["-a", "mine"]].concat()).write_stdin("And?\n").output().unwrap();
+    let again = place
+        .crayon(&[&session[..], &["-a", "mine", "--force"]].concat())
+        .write_stdin("And?\n")
+        .output()
+        .unwrap();
     assert!(again.status.success(), "{}", stderr(&again));
     let without = place.crayon(&session).write_stdin("And?\n").output().unwrap();
     assert_eq!(without.status.code(), Some(2), "{}", stderr(&without));

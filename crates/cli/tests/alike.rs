@@ -82,10 +82,12 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
     let note = "The lamp in the kitchen is green. The lamp in the attic is red.";
     let story = "The king had a dog. The dog sang in the garden. ".repeat(120);
     let rule = "Answer in one word.";
+    let long_rule = "Never forget this rule of ours. ".repeat(20);
     let travel = ["book me a flight to athens", "i need a hotel for monday", "find me a cheap flight"];
     place.write("note.txt", note);
     place.write("story.txt", &story);
     place.write("rule.txt", rule);
+    place.write("long-rule.txt", &long_rule);
     let lines: Vec<String> = travel.iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
     place.write("travel.jsonl", lines.join("\n"));
     let serving = Serving::start(&place, &["--cache", "--pool", "built-in"]);
@@ -198,10 +200,40 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
             json!({"documents": [story.trim()], "pot": 192, "keep": 190}),
         ),
         row(
+            "pinned and nothing else: what may not go does not fit",
+            "Who sang?",
+            &["--pin", "long-rule.txt", "--pot", "64"],
+            json!({"pinned": [long_rule.trim()], "pot": 64}),
+        ),
+        row(
+            "pinned and nothing else",
+            "Who sang?",
+            &["--pin", "long-rule.txt", "--pot", "256", "--max-tokens", "8"],
+            json!({"pinned": [long_rule.trim()], "pot": 256, "max_tokens": 8}),
+        ),
+        row(
+            "a setting that cannot be",
+            "Hi",
+            &["--keep", "63", "--pot", "64"],
+            json!({"pot": 64, "keep": 63}),
+        ),
+        row(
+            "memory in bytes",
+            "Hi",
+            &["--pot", "1MiB", "--max-tokens", "5"],
+            json!({"pot": "1MiB", "max_tokens": 5}),
+        ),
+        row(
+            "an answer that outgrows its pot",
+            "Tell me a story.",
+            &["--pot", "64", "--max-tokens", "120"],
+            json!({"pot": 64, "max_tokens": 120}),
+        ),
+        row(
             "no forgetting",
             "Who sang?",
-            &["-c", "story.txt", "--policy", "full", "--max-tokens", "9"],
-            json!({"documents": [story.trim()], "policy": "full", "max_tokens": 9}),
+            &["-c", "story.txt", "--policy", "full", "--pot", "512", "--max-tokens", "9"],
+            json!({"documents": [story.trim()], "policy": "full", "pot": 512, "max_tokens": 9}),
         ),
     ];
     check(&place, &serving, &rows);
@@ -229,4 +261,32 @@ fn a_bigger_model_is_asked_alike() {
     ];
     check(&place, &serving, &rows);
     assert!(bigger.connections() >= 4, "{}", bigger.connections());
+}
+
+#[test]
+fn a_frame_is_the_same_at_the_terminal_and_over_http() {
+    let place = Place::new();
+    let note = "The lamp in the kitchen is green. The lamp in the attic is red.";
+    place.write("note.txt", note);
+    let serving = Serving::start(&place, &["--frame", "dialogue"]);
+    let framed = |name, question, arguments: &[&str], fields| {
+        row(name, question, &[&["--frame", "dialogue", "--max-tokens", "24"], arguments].concat(), fields)
+    };
+    let mut raw = framed("a text to go on with", "User: one?\nAssistant:", &["--raw"], json!({}));
+    raw.body = json!({"model": "mini", "prompt": "User: one?\nAssistant:", "max_tokens": 24});
+    let rows = [
+        framed("a question", "Tell me a story about a dog.", &[], json!({"max_tokens": 24})),
+        framed(
+            "a document and a stop string",
+            "What colour is the lamp in the attic?",
+            &["-c", "note.txt", "--stop", "."],
+            json!({"documents": [note], "max_tokens": 24, "stop": "."}),
+        ),
+        raw,
+    ];
+    check(&place, &serving, &rows);
+    let asked = place.crayon(&["ask", "--frame", "qa", "What do cats eat?"]).output().unwrap();
+    assert!(stderr(&asked).contains("the frame qa"), "{}", stderr(&asked));
+    let unknown = place.mistake(&["ask", "--frame", "other", "x"], "[possible values: qa", "--help");
+    assert!(unknown.contains("'other'"), "{unknown}");
 }

@@ -159,7 +159,7 @@ fn what_leaves_a_device_is_scores_and_nothing_else() {
     let scope =
         Scope::read(&place.path("out"), model.spec(), &model.checkpoint().fingerprint()).unwrap().unwrap();
     let single = model.query("My quokka in zanzibar likes fish. What does it eat?").unwrap();
-    for embedding in [&scope.query, &scope.mean, &single] {
+    for embedding in scope.examples.iter().chain([&single]) {
         assert_eq!(embedding.len(), model.spec().heads * model.spec().head_dim);
         assert!(!betrays_numbers(&all, embedding));
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crayon_adapters::{AdapterError, Example, Keys, Pool, QueryEncoder, QueryMean, Sample};
+use crayon_adapters::{
+    AdapterError, Example, General, Keys, Known, Pool, QueryEncoder, QueryMean, Sample, ScopeQueries,
+};
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
 use crayon_text::{Message, Role, Special};
@@ -16,10 +18,22 @@ pub struct Scored {
     pub scores: Vec<f32>,
     /// Examples read.
     pub examples: usize,
-    /// Examples that fit no key on their own.
+    /// Examples of kinds that the pool did not learn.
     pub outside: usize,
+    /// How likely an example is of a kind that the pool learned, 0 to 1, on average.
+    pub known: f32,
     /// The mean query, `[width]`: the key of an adapter trained on these examples.
     pub query: Vec<f32>,
+    /// Queries of examples for their scope, `[examples][width]`.
+    pub queries: Vec<Vec<f32>>,
+}
+
+impl Scored {
+    /// Whether the pool knows what the examples are about: most of them are of kinds that it learned, and their mean is near to
+    /// a key.
+    pub fn fits(&self, keys: &Keys) -> bool {
+        2 * self.outside <= self.examples && keys.near(&self.scores)
+    }
 }
 
 /// What `--pool` calls the pool that is part of the program.
@@ -80,6 +94,22 @@ impl Engine {
         Ok(self.query_encoder()?.query(&self.query_tokens(prompt)?, self.threads())?)
     }
 
+    /// The general texts as this model sees them; made when first needed.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn general(&self) -> Result<&General, EngineError> {
+        if let Some(general) = self.general.get() {
+            return Ok(general);
+        }
+        let encoder = self.query_encoder()?;
+        let texts = General::texts().map(|text| self.query_tokens(&text));
+        let texts = texts.collect::<Result<Vec<_>, EngineError>>()?;
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let queries = encoder.queries(&texts, self.threads())?;
+        Ok(self.general.get_or_init(|| General::new(&queries)))
+    }
+
     /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
     /// answers are not looked at.
     ///
@@ -91,20 +121,31 @@ impl Engine {
         examples: impl Iterator<Item = Result<Example, AdapterError>>,
     ) -> Result<Scored, EngineError> {
         let encoder = self.query_encoder()?;
-        let mut mean = QueryMean::new(encoder.width());
-        let mut outside = 0;
+        let pool = Known::new(keys, self.general()?);
+        let (mut mean, mut queries) = (QueryMean::new(encoder.width()), ScopeQueries::default());
+        let (mut outside, mut known) = (0, 0.0);
         for example in examples {
             let tokens = self.query_tokens(&example?.prompt)?;
             let query = encoder.query(&tokens, self.threads())?;
-            outside += usize::from(!keys.fits(&keys.scores(&keys.centre(&query))));
+            let likely = pool.of(&query);
+            outside += usize::from(likely < 0.5 || !keys.near(&keys.scores(&keys.centre(&query))));
+            known += likely;
             mean.add(keys, &query);
+            queries.add(query);
         }
-        let query = mean.mean();
-        Ok(Scored { scores: keys.scores(&query), examples: mean.count(), outside, query })
+        let (query, examples) = (mean.mean(), mean.count());
+        Ok(Scored {
+            scores: keys.scores(&query),
+            examples,
+            outside,
+            known: known / examples.max(1) as f32,
+            query,
+            queries: queries.into_queries(),
+        })
     }
 
-    /// An example with its answer as the model is going to read and write it: in the chat format where the model has one,
-    /// with the end of the answer.
+    /// An example with its answer as the model is going to read and write it: in its chat template or frame, with the end of
+    /// the answer.
     ///
     /// # Errors
     /// When the example has no answer or the model no tokenizer.
@@ -135,12 +176,7 @@ impl Engine {
         let answer = match written {
             Some(written) if written.iter().any(|id| ends.contains(id)) => written.to_vec(),
             _ => {
-                let space = if self.template().is_none() && !example.prompt.ends_with(char::is_whitespace) {
-                    " "
-                } else {
-                    ""
-                };
-                let mut ids = tokenizer.encode(&format!("{space}{answer}"), Special::Plain)?;
+                let mut ids = self.answer_tokens(&example.prompt, answer)?;
                 ids.extend(tokenizer.eos().or_else(|| ends.first().copied()));
                 ids
             }

@@ -71,10 +71,10 @@ pub enum EngineError {
     #[error("the prompt is empty")]
     EmptyPrompt,
     /// A sampling parameter is out of range.
-    #[error("{name} must be {expected}, not {found}")]
+    #[error("{} must be {expected}, not {found}", name.words())]
     Sampling {
         /// Parameter.
-        name: &'static str,
+        name: Setting,
         /// Allowed range in words.
         expected: &'static str,
         /// What was given.
@@ -148,7 +148,7 @@ impl Explain for EngineError {
                 "the tokenizer files probably belong to another model".into()
             }
             EngineError::TooLong { .. } => phrase!["give a shorter text, or lower ", Setting::MaxTokens],
-            EngineError::EmptyPrompt => "write a question, or pipe a text in".into(),
+            EngineError::EmptyPrompt => "write a question or a text to go on with".into(),
             EngineError::NotFinite { tensor, .. } => match tensor {
                 Some(_) => "the file is damaged or was exported wrongly; get it again".into(),
                 None => phrase!["try ", Setting::Exact, "; if it stays, the weights overflow"],
@@ -156,5 +156,14 @@ impl Explain for EngineError {
             EngineError::Sampling { .. } | EngineError::Cancelled => return None,
         };
         Some(hint)
+    }
+
+    fn message(&self) -> Phrase {
+        match self {
+            EngineError::Sampling { name, expected, found } => {
+                phrase![*name, format!(" must be {expected}, not {found}")]
+            }
+            _ => self.to_string().into(),
+        }
     }
 }

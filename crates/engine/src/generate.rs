@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crayon_text::Stream;
 
 use crate::sampler::{Sampler, Sampling};
-use crate::stop::StopFilter;
+use crate::shown::Shown;
 use crate::{EngineError, Session};
 
 /// What to write.
@@ -18,8 +18,10 @@ pub struct GenerateOptions {
     pub max_tokens: usize,
     /// The answer ends before any of these.
     pub stop: Vec<String>,
-    /// Go on past end-of-text tokens (for measurements).
+    /// Go on past end-of-text tokens and turns of a frame (for measurements).
     pub ignore_end: bool,
+    /// What was read is a text to go on with and no conversation: the engine's frame says nothing about what follows it.
+    pub raw: bool,
 }
 
 impl Default for GenerateOptions {
@@ -29,6 +31,7 @@ impl Default for GenerateOptions {
             max_tokens: 256,
             stop: Vec::new(),
             ignore_end: false,
+            raw: false,
         }
     }
 }
@@ -36,7 +39,7 @@ impl Default for GenerateOptions {
 /// What happens while an answer is written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// More text: whole characters, nothing of a stop string.
+    /// More text: whole characters, nothing of a stop string or of a frame's next turn.
     Text(String),
     /// A token was drawn (its text may follow later).
     Token {
@@ -78,7 +81,7 @@ impl Finish {
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Its text.
+    /// Its text, in a frame without blanks around it.
     pub text: String,
     /// Its tokens, without the end token.
     pub tokens: Vec<u32>,
@@ -101,7 +104,8 @@ pub struct Timing {
 
 impl Session<'_> {
     /// Writes an answer after what was read, without the tokens that the model's makers ban at each place, and up to the
-    /// texts with which they end one. `on_event` may stop it; the text so far is returned then.
+    /// texts with which they end one, or with which the engine's frame begins another turn. `on_event` may stop it; the text
+    /// so far is returned then.
     pub fn generate(
         &mut self,
         options: &GenerateOptions,
@@ -116,7 +120,8 @@ impl Session<'_> {
         let mut stream = Stream::after(engine.tokenizer()?, self.tokens());
         let suggested = &engine.checkpoint().generation;
         let stop: Vec<String> = options.stop.iter().chain(&suggested.stop).cloned().collect();
-        let mut filter = StopFilter::new(&stop);
+        let framed = engine.frame().filter(|_| !options.raw && !options.ignore_end);
+        let mut shown = Shown::new(&stop, framed);
         let started = Instant::now();
         let prompt = self.tokens().len();
         let (mut text, mut logprobs, mut first) = (String::new(), 0.0f64, Duration::ZERO);
@@ -145,21 +150,23 @@ impl Session<'_> {
             logprobs += f64::from(drawn.logprob);
             let mut flow = on_event(Event::Token { id: drawn.id, logprob: drawn.logprob });
             if let Some(piece) = stream.push(drawn.id) {
-                flow = emit(filter.push(&piece), &mut text, on_event, flow);
+                flow = emit(shown.push(&piece), &mut text, on_event, flow);
             }
             self.feed(&[drawn.id], &mut |_| ControlFlow::Continue(()))?;
-            if filter.stopped() {
+            if shown.turned() {
+                // The model has ended its own turn.
+                break Finish::End;
+            }
+            if shown.stopped() {
                 break Finish::Stop;
             }
             if flow.is_break() {
                 break Finish::Cancelled;
             }
         };
-        if !filter.stopped() {
-            let rest = filter.push(&stream.finish()) + &filter.finish();
-            // The answer is complete; a request to stop changes nothing any more.
-            let _ = emit(rest, &mut text, on_event, ControlFlow::Continue(()));
-        }
+        let rest = shown.finish(&stream.finish());
+        // The answer is complete; a request to stop changes nothing any more.
+        let _ = emit(rest, &mut text, on_event, ControlFlow::Continue(()));
         let tokens = self.tokens()[prompt..].to_vec();
         let confidence = (!tokens.is_empty()).then(|| (logprobs / tokens.len() as f64).exp() as f32);
         Ok(Answer { text, tokens, finish, confidence, timing: Timing { first, total: started.elapsed() } })

@@ -25,6 +25,7 @@ mod open;
 mod prompt;
 mod sampler;
 mod session;
+mod shown;
 mod source;
 mod stop;
 mod usage;
@@ -35,7 +36,7 @@ pub use crayon_model::Adapter;
 pub use crayon_pot::{
     GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
-pub use crayon_text::{Message, Role};
+pub use crayon_text::{FRAMES, Frame, Message, Role};
 pub use customize::{BUILT_IN, Scored};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;

@@ -2,8 +2,9 @@
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::sync::Arc;
 
-use crayon_model::Scratch;
+use crayon_model::{Adapter, Scratch};
 use crayon_pot::{Attention, GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
 use crayon_text::{Message, Role, Special};
 
@@ -51,8 +52,7 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer.
     pub fn catalyst(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        let turn =
-            |before: &str| self.chat_prompt(&[Message::new(Role::User, format!("{before}\n\n{text}"))]);
+        let turn = |before: &str| self.document_prompt(&[before], &[Message::new(Role::User, text)]);
         let (one, other) = (turn("One.")?, turn("Two!")?);
         let [_, tail] = stays(&one, &other);
         Ok(one[tail.start as usize..].to_vec())
@@ -82,15 +82,33 @@ impl Engine {
     /// Goes on with a session saved to `path`; its pot has the shape it was saved with.
     ///
     /// # Errors
-    /// When the file is damaged or belongs to another model.
+    /// When the file is damaged or belongs to another model or adapter.
     pub fn resume(&self, path: &Path) -> Result<(Session<'_>, Saved), EngineError> {
+        self.resume_through(path, None)
+    }
+
+    /// [`resume`](Self::resume) of a session that answered through the engine's adapter or through `other`.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_through(
+        &self,
+        path: &Path,
+        other: Option<&Arc<dyn Adapter>>,
+    ) -> Result<(Session<'_>, Saved), EngineError> {
         let saved = Saved::open(path)?;
-        let adapter = self.adapter().map(|adapter| adapter.fingerprint());
-        saved.check_owner(path, &self.owner(adapter))?;
+        let owner =
+            |adapter: Option<&Arc<dyn Adapter>>| self.owner(adapter.map(|adapter| adapter.fingerprint()));
+        let through = match other {
+            Some(_) if saved.check_owner(path, &owner(self.adapter())).is_err() => other,
+            _ => self.adapter(),
+        };
+        saved.check_owner(path, &owner(through))?;
         let mut session = match &saved.options {
             Some(options) => self.pot_session(options.clone(), 0)?,
             None => self.session(self.spec().context)?,
         };
+        session.set_adapter(through.cloned());
         session.load(path)?;
         Ok((session, saved))
     }

@@ -1,14 +1,15 @@
 //! Opening a model: checkpoint, network, tokenizer and template in one place.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crayon_adapters::General;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Threads};
 use crayon_model::{Adapter, Decoder};
 use crayon_pot::{KvStorage, Pot};
-use crayon_text::{ChatTemplate, Tokenizer};
+use crayon_text::{ChatTemplate, FRAMES, Frame, Tokenizer};
 
 use crate::{EngineError, ModelSource, Session};
 
@@ -22,6 +23,17 @@ pub struct Settings {
     /// Storage of keys and values. When `None`: f32 beside float weights, f16 beside quantised ones, so that the
     /// memory never rounds more coarsely than the weights.
     pub kv: Option<KvStorage>,
+    /// How conversations are written down. When `None`: by the model's chat template, and where it has none in the first of
+    /// [`FRAMES`]. A frame that is asked for takes the place of a template.
+    pub frame: Option<&'static Frame>,
+}
+
+/// How a conversation is written down.
+pub(crate) enum Turns {
+    /// As the model was taught.
+    Template(Box<ChatTemplate>),
+    /// In plain text.
+    Frame(&'static Frame),
 }
 
 /// An open model, shared by its sessions.
@@ -30,11 +42,12 @@ pub struct Engine {
     checkpoint: Checkpoint,
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
-    template: Option<ChatTemplate>,
+    turns: Turns,
     threads: Threads,
     kv: KvStorage,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
+    pub(crate) general: OnceLock<General>,
 }
 
 impl Engine {
@@ -71,9 +84,11 @@ impl Engine {
             let (tokenizer, network) = (tokenizer.len(), checkpoint.spec.vocab);
             return Err(EngineError::VocabularyMismatch { model: name, tokenizer, network });
         }
-        let template = match (&checkpoint.chat_template, &tokenizer) {
-            (Some(source), Some(tokenizer)) => Some(ChatTemplate::for_tokenizer(source, tokenizer)?),
-            _ => None,
+        let turns = match (&checkpoint.chat_template, &tokenizer) {
+            (Some(source), Some(tokenizer)) if settings.frame.is_none() => {
+                Turns::Template(Box::new(ChatTemplate::for_tokenizer(source, tokenizer)?))
+            }
+            _ => Turns::Frame(settings.frame.unwrap_or(&FRAMES[0])),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let quantised = !checkpoint.tensor("blk.0.attn_q.weight")?.format.is_float();
@@ -82,11 +97,12 @@ impl Engine {
             name,
             decoder,
             tokenizer,
-            template,
+            turns,
             threads: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
             loading: started.elapsed(),
             adapter: None,
+            general: OnceLock::new(),
             checkpoint,
         })
     }
@@ -139,9 +155,24 @@ impl Engine {
         self.tokenizer.as_ref().ok_or_else(|| EngineError::NoTokenizer { model: self.name.clone() })
     }
 
-    /// The chat template, for models that follow instructions.
+    /// The chat template, for models that follow instructions; `None` where a frame takes its place.
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        match &self.turns {
+            Turns::Template(template) => Some(template),
+            Turns::Frame(_) => None,
+        }
+    }
+
+    /// The frame that conversations are written in; `None` where the chat template says how.
+    pub fn frame(&self) -> Option<&'static Frame> {
+        match &self.turns {
+            Turns::Template(_) => None,
+            Turns::Frame(frame) => Some(frame),
+        }
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Time it took to open.

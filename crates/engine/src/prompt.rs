@@ -1,23 +1,68 @@
 //! From messages to the token ids a model reads.
 
-use crayon_text::{Message, Special};
+use crayon_text::{Message, Special, with_documents};
 
+use crate::open::Turns;
 use crate::{Engine, EngineError};
 
 impl Engine {
-    /// Token ids of a conversation, ending where the answer begins. A model without a chat template reads the
-    /// contents one after the other, as a text to continue. Control tokens spelled out in a message stay text.
+    /// Token ids of a conversation, ending where the answer begins: in the model's chat template, or in the engine's
+    /// [`Frame`](crate::Frame). Control tokens spelled out in a message stay text.
+    ///
+    /// # Errors
+    /// When there is nothing in it, the template refuses it, or the model has no tokenizer.
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        if messages.iter().all(|message| message.content.trim().is_empty()) {
+        self.document_prompt(&[], messages)
+    }
+
+    /// The same with `documents` in front of the last question.
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt).
+    pub fn document_prompt(&self, documents: &[&str], messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        let mut texts =
+            messages.iter().map(|message| message.content.as_str()).chain(documents.iter().copied());
+        if texts.all(|text| text.trim().is_empty()) {
             return Err(EngineError::EmptyPrompt);
         }
-        match self.template() {
-            Some(template) => Ok(template.encode(self.tokenizer()?, messages, true)?),
-            None => {
-                let texts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
-                self.plain_prompt(&texts.join("\n\n"), Special::Plain)
+        match self.turns() {
+            Turns::Frame(frame) => self.plain_prompt(&frame.render(documents, messages), Special::Plain),
+            Turns::Template(template) => {
+                Ok(template.encode(self.tokenizer()?, &with_documents(documents, messages), true)?)
             }
         }
+    }
+
+    /// Token ids of `answer` behind the [`chat_prompt`](Self::chat_prompt) of the question `asked`, without its end.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    pub fn answer_tokens(&self, asked: &str, answer: &str) -> Result<Vec<u32>, EngineError> {
+        let (spaced, answer) = match self.frame() {
+            Some(frame) => (!frame.lead(asked).is_empty(), frame.content(answer)),
+            None => (false, answer),
+        };
+        match spaced {
+            true => self.continuation(answer),
+            false => Ok(self.tokenizer()?.encode(answer, Special::Plain)?),
+        }
+    }
+
+    /// Token ids of `text` one space behind another text. Tokenizers that put a space in front of every text by themselves
+    /// get none from us.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer.
+    pub fn continuation(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let tokenizer = self.tokenizer()?;
+        let ids = tokenizer.encode(&format!(" {text}"), Special::Plain)?;
+        let first = ids.iter().take(3);
+        let bytes: Vec<u8> =
+            first.flat_map(|id| tokenizer.bytes(*id).unwrap_or_default().into_owned()).collect();
+        if bytes.starts_with(b"  ") && !text.starts_with(' ') {
+            return Ok(tokenizer.encode(text, Special::Plain)?);
+        }
+        Ok(ids)
     }
 
     /// Token ids of a raw text to continue, behind the beginning-of-text token of models that expect one. Names of control

@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use crayon_errors::Setting;
 use crayon_formats::Generation;
 use crayon_kernels::ops;
 use rand_xoshiro::SplitMix64;
@@ -95,13 +96,13 @@ impl Sampling {
             false => Err(EngineError::Sampling { name, expected, found: found.to_string() }),
         };
         let t = self.temperature;
-        check(t.is_finite() && t >= 0.0, "temperature", "0 or more", t)?;
-        check(self.top_p > 0.0 && self.top_p <= 1.0, "top-p", "above 0 and at most 1", self.top_p)?;
-        check(self.min_p >= 0.0 && self.min_p <= 1.0, "min-p", "between 0 and 1", self.min_p)?;
+        check(t.is_finite() && t >= 0.0, Setting::Temperature, "0 or more", t)?;
+        check(self.top_p > 0.0 && self.top_p <= 1.0, Setting::TopP, "above 0 and at most 1", self.top_p)?;
+        check(self.min_p >= 0.0 && self.min_p <= 1.0, Setting::MinP, "between 0 and 1", self.min_p)?;
         let r = self.repetition_penalty;
-        check(r.is_finite() && r > 0.0, "repetition-penalty", "above 0", r)?;
+        check(r.is_finite() && r > 0.0, Setting::RepetitionPenalty, "above 0", r)?;
         let p = self.presence_penalty;
-        check(p.is_finite(), "presence-penalty", "a finite number", p)
+        check(p.is_finite(), Setting::PresencePenalty, "a finite number", p)
     }
 }
 

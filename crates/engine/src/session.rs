@@ -43,6 +43,14 @@ impl<'e> Session<'e> {
 
     /// Answers through `adapter` from now on. What was read with another adapter is forgotten.
     pub fn set_adapter(&mut self, adapter: Option<Arc<dyn Adapter>>) {
+        let same = match (&self.adapter, &adapter) {
+            (None, None) => true,
+            (Some(now), Some(next)) => Arc::ptr_eq(now, next) || now.fingerprint() == next.fingerprint(),
+            _ => false,
+        };
+        if same {
+            return;
+        }
         self.forget();
         self.adapter = adapter;
     }

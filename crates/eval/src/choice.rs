@@ -1,8 +1,8 @@
 //! Multiple choice by log-likelihood: the choice whose text the model finds likeliest after the prompt.
 //!
 //! Two framings:
-//! - `chat`, for models with a chat template: the prompt is the user's turn and each choice the assistant's
-//!   answer; examples are earlier turns;
+//! - `chat`: the prompt is the user's turn, in the model's chat template or frame, and each choice the assistant's answer;
+//!   examples are earlier turns;
 //! - `plain`: each choice follows the prompt after one space; examples stand in front, a blank line after each.
 //!
 //! Prompt and choice are encoded apart, so that the prompt's tokens are the same for every choice. The prompt is
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crayon_engine::{Engine, EngineError, Message, Session};
 use crayon_errors::Setting;
-use crayon_text::{Role, Special, Tokenizer};
+use crayon_text::Role;
 use serde::Serialize;
 
 use crate::score::{feed_rows, log_likelihood, not_finite};
@@ -24,7 +24,7 @@ use crate::{EvalError, Progress};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Framing {
-    /// `chat` where the model has a chat template, else `plain`.
+    /// `chat` where the model has a chat template or a frame with turns, else `plain`.
     #[default]
     Auto,
     /// The prompt as the user's turn.
@@ -52,11 +52,14 @@ impl Framing {
     }
 
     pub(crate) fn resolve(self, engine: &Engine) -> Result<Framing, EvalError> {
-        match (self, engine.template().is_some()) {
+        match (self, engine.frame().is_none_or(|frame| frame.has_turns())) {
             (Framing::Auto, true) => Ok(Framing::Chat),
             (Framing::Auto, false) => Ok(Framing::Plain),
             (Framing::Chat, false) => {
-                let what = format!("chat needs a chat template, and {} has none", engine.name());
+                let what = format!(
+                    "chat needs a chat template or a frame with turns, and {} has neither",
+                    engine.name()
+                );
                 Err(EvalError::option(Setting::Framing, what, "take plain, or leave it out"))
             }
             (framing, _) => Ok(framing),
@@ -116,8 +119,8 @@ const SKIPPED_SHOWN: usize = 20;
 /// Asks the questions of the file `task`, each after the examples of the file `examples`.
 ///
 /// # Errors
-/// When a file cannot be read or is damaged, no question fits the context, `--framing chat` is asked of a model
-/// without template, the network computes something that is no number, or `progress` stops it.
+/// When a file cannot be read or is damaged, no question fits the context, the framing `chat` is asked of a model
+/// without template and turns, the network computes something that is no number, or `progress` stops it.
 pub fn choice(
     engine: &Engine,
     task: &Path,
@@ -249,7 +252,6 @@ pub(crate) fn encode(
     examples: &[Example],
     framing: Framing,
 ) -> Result<Encoded, EvalError> {
-    let tokenizer = engine.tokenizer()?;
     if framing == Framing::Chat {
         let mut messages = Vec::with_capacity(2 * examples.len() + 1);
         for example in examples {
@@ -257,7 +259,8 @@ pub(crate) fn encode(
             messages.push(Message { role: Role::Assistant, content: example.answer.clone() });
         }
         messages.push(Message { role: Role::User, content: question.prompt.clone() });
-        let choices = question.choices.iter().map(|choice| Ok(tokenizer.encode(choice, Special::Plain)?));
+        let choices =
+            question.choices.iter().map(|choice| Ok(engine.answer_tokens(&question.prompt, choice)?));
         let prompt = engine.chat_prompt(&messages)?;
         return Ok(Encoded { prompt, choices: choices.collect::<Result<_, EvalError>>()? });
     }
@@ -269,7 +272,7 @@ pub(crate) fn encode(
         text.push_str("\n\n");
     }
     text.push_str(open(&question.prompt));
-    let choices = question.choices.iter().map(|choice| continuation(tokenizer, choice));
+    let choices = question.choices.iter().map(|choice| engine.continuation(choice.trim()));
     let choices = choices.collect::<Result<_, _>>()?;
     Ok(Encoded { prompt: engine.text_prompt(&text)?, choices })
 }
@@ -277,18 +280,6 @@ pub(crate) fn encode(
 /// A prompt without the spaces at its end: the space belongs to what follows.
 fn open(prompt: &str) -> &str {
     prompt.trim_end_matches(' ')
-}
-
-/// Token ids of `" choice"`. Tokenizers that put a space in front of every text by themselves get none from us.
-fn continuation(tokenizer: &Tokenizer, choice: &str) -> Result<Vec<u32>, EvalError> {
-    let choice = choice.trim();
-    let ids = tokenizer.encode(&format!(" {choice}"), Special::Plain)?;
-    let bytes: Vec<u8> =
-        ids.iter().take(3).flat_map(|id| tokenizer.bytes(*id).unwrap_or_default().into_owned()).collect();
-    if bytes.starts_with(b"  ") {
-        return Ok(tokenizer.encode(choice, Special::Plain)?);
-    }
-    Ok(ids)
 }
 
 #[cfg(test)]

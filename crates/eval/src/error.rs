@@ -39,7 +39,7 @@ pub enum EvalError {
         /// What is wrong.
         what: String,
         /// What to try.
-        hint: Option<&'static str>,
+        hint: Option<Phrase>,
     },
     /// An option that does not fit the model or the file.
     #[error("{} {what}", name.words())]
@@ -90,9 +90,9 @@ impl EvalError {
         EvalError::Content { file: file.to_owned(), line: line.into(), what: what.into(), hint: None }
     }
 
-    pub(crate) fn with_hint(mut self, text: &'static str) -> EvalError {
+    pub(crate) fn with_hint(mut self, text: impl Into<Phrase>) -> EvalError {
         if let EvalError::Content { hint, .. } = &mut self {
-            *hint = Some(text);
+            *hint = Some(text.into());
         }
         self
     }
@@ -157,7 +157,7 @@ impl Explain for EvalError {
                 Some("leave it out, or build the program with its feature train".into())
             }
             EvalError::Io { source, .. } => Explain::hint(source),
-            EvalError::Content { hint, .. } => hint.map(Phrase::from),
+            EvalError::Content { hint, .. } => hint.clone(),
             EvalError::Option { hint, .. } => hint.clone(),
             EvalError::TooShort { .. } => Some("give a longer text".into()),
             EvalError::AllTooLong { .. } => {

@@ -103,12 +103,29 @@ fn both_framings_ask_what_they_say() {
     }
     let task = folder.file("task.jsonl", &line(question, &WORDS, 0));
     assert_eq!(ask(&task, None, &ChoiceOptions::default()).unwrap().framing, Framing::Chat);
-    let bare = common::engine(1, false);
+    let bare = common::framed(1, false, Some("plain"));
     let result = choice(&bare, &task, None, &ChoiceOptions::default(), &mut go_on).unwrap();
     assert_eq!(result.framing, Framing::Plain);
     let options = ChoiceOptions { framing: Framing::Chat, ..ChoiceOptions::default() };
     let error = choice(&bare, &task, None, &options, &mut go_on).unwrap_err();
     assert!(error.to_string().contains("framing") && error.hint().is_some(), "{error}");
+}
+
+#[test]
+fn a_model_without_a_template_is_asked_in_its_frame() {
+    let bare = common::engine(1, false);
+    let folder = Folder::new();
+    let examples = folder.file("examples.jsonl", "{\"prompt\": \"1?\", \"answer\": \"2\"}\n");
+    let text = "Question: 1?\nAnswer: 2\n\nQuestion: it?\nAnswer:";
+    let (best, best_norm) = expected(&bare.text_prompt(text).unwrap(), " ");
+    let task = folder.file("task.jsonl", &line("it?", &WORDS, best));
+    let result = choice(&bare, &task, Some(&examples), &ChoiceOptions::default(), &mut go_on).unwrap();
+    let norm = f64::from(best == best_norm);
+    assert_eq!((result.framing, result.accuracy, result.accuracy_norm), (Framing::Chat, 1.0, norm));
+    // A template gives way to a frame that is asked for.
+    let asked = common::framed(1, true, Some("qa"));
+    let prompt = [Message::new(Role::User, "it?")];
+    assert_eq!(asked.chat_prompt(&prompt).unwrap(), asked.text_prompt("Question: it?\nAnswer:").unwrap());
 }
 
 #[test]

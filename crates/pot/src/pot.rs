@@ -124,6 +124,18 @@ impl Pot {
         self.slab.kept()
     }
 
+    /// Mean number of entries of a head that come from the first `tokens` tokens of the text.
+    pub fn kept_of(&self, tokens: usize) -> usize {
+        if self.distillations == 0 {
+            return self.tokens_read().min(tokens);
+        }
+        let (layers, heads) = (self.slab.layers(), self.slab.kv_heads());
+        let of = |layer, head| self.slab.origins(layer, head).partition_point(|&at| (at as usize) < tokens);
+        let places = (0..layers).flat_map(|layer| (0..heads).map(move |head| (layer, head)));
+        let all: usize = places.map(|(layer, head)| of(layer, head)).sum();
+        all / (layers * heads).max(1)
+    }
+
     /// How often the pot was distilled.
     pub fn distillations(&self) -> usize {
         self.distillations

@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_answer::{AnswerError, Customization, Event, Input, Limits, Note, Outcome, Task, plan, run};
+use crayon_answer::{
+    AnswerError, Customization, Event, Input, Limits, MemoryRequest, Note, Outcome, Task, ask_server, plan,
+    run,
+};
 use crayon_hybrid::Route;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -45,16 +48,28 @@ pub(crate) fn answered(
 ) -> Result<Answered, Refusal> {
     let field = asked.prompt_field();
     let blame = |error: AnswerError| Refusal::of(error, field);
-    let routing = shared.registry.routing(asked.route)?;
+    let failed = |error: AnswerError| match error {
+        AnswerError::Remote(error) => Refusal::of_server(&error),
+        error => blame(error),
+    };
     let question = asked.request.question();
+    // A text to go on with stays here unless the request itself says otherwise.
+    let route = match (&question, asked.route) {
+        (None, None) if shared.registry.has_bigger() => Some(Route::Auto),
+        (_, route) => route,
+    };
+    let routing = shared.registry.routing(route)?;
     if !routing.router().may_fall_back() {
         if matches!(asked.request.input, Input::Text(_)) {
             return Err(wrong("route", "device: the bigger model takes conversations only"));
         }
-        let on_device =
-            !asked.adapter.is_empty() || !asked.examples.is_empty() || asked.request.memory.size.is_some();
+        let on_device = !asked.adapter.is_empty()
+            || !asked.examples.is_empty()
+            || asked.request.memory != MemoryRequest::default()
+            || asked.request.cache;
         if on_device {
-            return Err(wrong("route", "auto or device with adapter, examples or pot, which the device has"));
+            let expected = "auto or device with adapter, examples, a pot or the cache, which the device has";
+            return Err(wrong("route", expected));
         }
     }
     if matches!((asked.route, &question), (Some(Route::Auto), None)) && routing.may_send() {
@@ -64,21 +79,8 @@ pub(crate) fn answered(
         let message = "this server keeps no documents; its operator can let it";
         return Err(Refusal::invalid(message).at("cache").code("no_cache"));
     }
-    let limits = &shared.options.limits;
-    let limits = Limits {
-        longest: limits.answer,
-        shortest: 1,
-        prompt: limits.prompt,
-        answer: limits.answer,
-        distil: false,
-    };
-    let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
-    let custom = customization(shared, asked)?;
-    plan.adapter = custom.adapter().cloned();
-    let scope = custom.scope(&shared.engine, asked.request.query())?;
-    let mut notes = std::mem::take(&mut plan.notes);
-    let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
-    let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut |event| {
+    let mut notes = Vec::new();
+    let mut sink = |event| {
         let news = match event {
             Event::Text(text) => News::Text(text),
             Event::Note(note) => {
@@ -91,19 +93,39 @@ pub(crate) fn answered(
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
-    });
-    let outcome = outcome.map_err(|error| match error {
-        AnswerError::Remote(error) => Refusal::of_server(&error),
-        error => blame(error),
-    })?;
-    Ok(Answered { outcome, weights: custom.weights().to_vec(), fits: custom.fits(), notes })
+    };
+    if let (Some(decision), Some(question)) = (routing.server_only(), &question) {
+        let outcome = ask_server(&routing, decision, question, false, &mut sink).map_err(failed)?;
+        return Ok(Answered { outcome, weights: Vec::new(), fits: None, notes });
+    }
+    let limits = &shared.options.limits;
+    let limits = Limits {
+        longest: limits.answer,
+        shortest: 1,
+        usual: Limits::default().usual,
+        prompt: limits.prompt,
+        answer: limits.answer,
+        distil: false,
+    };
+    let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
+    let (custom, told) = customization(shared, asked)?;
+    let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
+    let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
+    let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut sink).map_err(failed)?;
+    let alone = plan.outside && outcome.on_device().is_some();
+    let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
+    let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
+    Ok(Answered { outcome, weights, fits: custom.fits(), notes })
 }
 
 /// What a request answers through: adapters by name, or a blend for its examples.
-fn customization(shared: &Shared, asked: &ApiRequest) -> Result<Customization, Refusal> {
-    match (asked.adapter.as_slice(), asked.examples.as_slice()) {
-        ([], []) => Ok(Customization::default()),
-        ([], prompts) => shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts),
-        (adapters, _) => shared.registry.adapters(adapters),
-    }
+fn customization(shared: &Shared, asked: &ApiRequest) -> Result<(Customization, Option<Note>), Refusal> {
+    let (custom, told) = match (asked.adapter.as_slice(), asked.examples.as_slice()) {
+        ([], []) => (shared.registry.common(), None),
+        ([], prompts) => {
+            shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts, asked.force)?
+        }
+        (adapters, _) => (shared.registry.adapters(adapters)?, None),
+    };
+    Ok((if asked.force { custom.always() } else { custom }, told))
 }

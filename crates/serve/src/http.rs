@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use crayon_answer::AnswerError;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -149,7 +151,8 @@ async fn answer(
     let (tell, mut news) = unbounded_channel();
     // It waits for the model, for a server, for the person who reads: other connections go on meanwhile.
     tokio::task::spawn_blocking(move || {
-        let ended = answered(&shared, client, &asked, &tell);
+        let ended = catch_unwind(AssertUnwindSafe(|| answered(&shared, client, &asked, &tell)));
+        let ended = ended.unwrap_or_else(|_| Err(AnswerError::Crashed.into()));
         // Whoever asked may have gone.
         let _ = tell.send(News::Ended(Box::new(ended)));
     });

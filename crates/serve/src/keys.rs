@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crayon_errors::describe;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::ServeError;
@@ -21,11 +22,11 @@ impl Keys {
     /// [`ServeError::Keys`] when the file cannot be read, holds no key, or a key no header can carry.
     pub fn open(path: &Path) -> Result<Keys, ServeError> {
         let wrong = |what: String| ServeError::Keys { path: path.to_owned(), what };
-        let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+        let size = std::fs::metadata(path).map_err(|error| wrong(describe(&error)))?.len();
         if size > LARGEST {
             return Err(wrong(format!("{size} bytes are more than a file of keys has")));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(describe(&error)))?;
         let lines = text.lines().map(str::trim).enumerate();
         let mut keys = Vec::new();
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {

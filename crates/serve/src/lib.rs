@@ -4,7 +4,7 @@
 //!
 //! How a request is answered is `crayon-answer`'s, as it is for the program. One model answers one request after the other, on
 //! a thread of its own; requests wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its channel
-//! is closed and the worker stops at the next token.
+//! is closed, the thread that waits for it drops its place, and the worker stops at the next token.
 //!
 //! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `queued`, `worker`, `reply`;
 //! `pools` beside.
@@ -140,7 +140,7 @@ pub enum ServeError {
     #[error(transparent)]
     Adapter(#[from] AdapterError),
     /// The system gives no thread or no socket.
-    #[error("the server cannot run: {0}")]
+    #[error("the server cannot run: {}", describe(.0))]
     System(#[from] std::io::Error),
 }
 
@@ -167,7 +167,8 @@ impl Explain for ServeError {
                 " 127.0.0.1 needs none"
             ],
             ServeError::Keys { .. } => {
-                "the file holds one key a line, of letters, digits and signs without blanks".into()
+                "it must be a file that holds one key a line, of letters, digits and signs without blanks"
+                    .into()
             }
             ServeError::Name { .. } => {
                 "give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".into()

@@ -33,11 +33,11 @@ pub(crate) fn run(
     listener: TcpListener,
     address: SocketAddr,
     mut options: ServeOptions,
-    engine: Engine,
+    mut engine: Engine,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
     log: Box<dyn Fn(&str) + Send + Sync>,
 ) -> Result<(), ServeError> {
-    let registry = Registry::new(std::mem::take(&mut options.offers), &engine, options.limits.queue)?;
+    let registry = Registry::new(std::mem::take(&mut options.offers), &mut engine, options.limits.queue)?;
     let engine = Arc::new(engine);
     let queue = Arc::new(Queue::new(options.limits.queue));
     let pace = Arc::new(Pace::default());

@@ -94,6 +94,7 @@ fn field(setting: Setting) -> Option<&'static str> {
         Setting::Adapter => "adapter",
         Setting::Catalyst => "catalyst",
         Setting::Examples => "examples",
+        Setting::Force => "force",
         Setting::Keep => "keep",
         Setting::MaxTokens => "max_tokens",
         Setting::Model => "model",
@@ -125,8 +126,15 @@ impl Refusal {
                 Refusal::invalid(message).at("max_tokens").code("invalid_value")
             }
             AnswerError::NoQuestion => Refusal::invalid(message).at("catalyst"),
+            AnswerError::NoMessage | AnswerError::Engine(EngineError::EmptyPrompt) => {
+                Refusal::invalid(message).at(field)
+            }
             AnswerError::Hybrid(error) => error.into(),
             AnswerError::Busy { seconds } => Refusal::busy(seconds),
+            AnswerError::ServerBusy => {
+                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).code("server_busy");
+                Refusal { retry_after: Some(1), ..refusal }
+            }
             AnswerError::Stopping | AnswerError::Cancelled => Refusal::stopping(),
             AnswerError::Late { .. } => Refusal::invalid(message).code("time_limit"),
             error if error.is_mistake() => Refusal::invalid(message),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Routing, Server};
+use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Note, Routing, Server};
 use crayon_engine::adapters::{Catalogue, Example, Form, Lora, Pool, Scope, Stack, peft};
 use crayon_engine::{Adapter, Engine};
 use crayon_hybrid::{
@@ -23,6 +23,9 @@ pub struct Offers {
     pub pools: Vec<(String, Pool)>,
     /// A server with a bigger model.
     pub bigger: Option<Bigger>,
+    /// What the adapter of the engine was made for, through which requests are answered that name none; empty where it acts
+    /// always.
+    pub common: Vec<Scope>,
 }
 
 /// An adapter that requests may name.
@@ -71,7 +74,7 @@ impl Server for SharedRemote {
         question: &Question,
         hear: &mut dyn FnMut(ServerEvent) -> ControlFlow<()>,
     ) -> Result<RemoteAnswer, AnswerError> {
-        let Ok(_place) = self.places.try_acquire() else { return Err(AnswerError::Busy { seconds: 1 }) };
+        let Ok(_place) = self.places.try_acquire() else { return Err(AnswerError::ServerBusy) };
         Ok(self.remote.ask(question, hear)?)
     }
 
@@ -82,6 +85,8 @@ impl Server for SharedRemote {
 
 /// The offers, ready to be used.
 pub(crate) struct Registry {
+    /// What requests are answered through that name nothing, and what it was made for.
+    common: (Option<Arc<dyn Adapter>>, Vec<Scope>),
     adapters: Vec<OfferedAdapter>,
     /// Those adapters, held once for any weighting.
     stack: Option<Arc<Stack>>,
@@ -102,9 +107,12 @@ pub(crate) struct OfferedPool {
 }
 
 impl Registry {
-    /// Makes `offers` ready; so many may ask the bigger model at once.
-    pub(crate) fn new(offers: Offers, engine: &Engine, asking: usize) -> Result<Registry, ServeError> {
-        let Offers { adapters, pools, bigger } = offers;
+    /// Makes `offers` ready; so many may ask the bigger model at once. The engine's own adapter moves here, because every
+    /// request is answered with it or without.
+    pub(crate) fn new(offers: Offers, engine: &mut Engine, asking: usize) -> Result<Registry, ServeError> {
+        let adapter = engine.adapter().cloned();
+        engine.set_adapter(None);
+        let Offers { adapters, pools, bigger, common } = offers;
         let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
         let stack = match loras.is_empty() {
             true => None,
@@ -121,7 +129,18 @@ impl Registry {
             let shared = SharedRemote { remote: bigger.remote.clone(), places: Semaphore::new(asking) };
             (bigger, Arc::new(shared) as Arc<dyn Server>)
         });
-        Ok(Registry { adapters, stack, pools: pools.collect::<Result<_, ServeError>>()?, bigger })
+        Ok(Registry {
+            common: (adapter, common),
+            adapters,
+            stack,
+            pools: pools.collect::<Result<_, ServeError>>()?,
+            bigger,
+        })
+    }
+
+    /// Whether a bigger model may be asked.
+    pub(crate) fn has_bigger(&self) -> bool {
+        self.bigger.is_some()
     }
 
     /// Who decides for a request that asks for `route`.
@@ -154,6 +173,12 @@ impl Registry {
         })
     }
 
+    /// What a request answers through that names nothing.
+    pub(crate) fn common(&self) -> Customization {
+        let (adapter, scopes) = &self.common;
+        Customization::of_adapters(Vec::new(), scopes.clone(), adapter.clone())
+    }
+
     /// What a request answers through: offered adapters by name, each with its weight.
     pub(crate) fn adapters(&self, wanted: &[(String, f32)]) -> Result<Customization, Refusal> {
         let mut weights = vec![0.0; self.adapters.len()];
@@ -180,7 +205,8 @@ impl Registry {
         engine: &Engine,
         pool: Option<&str>,
         prompts: &[String],
-    ) -> Result<Customization, Refusal> {
+        force: bool,
+    ) -> Result<(Customization, Option<Note>), Refusal> {
         let OfferedPool { stack, catalogue, .. } = self.pool(pool)?;
         let examples = prompts.iter().enumerate().map(|(at, prompt)| {
             Ok(Example {
@@ -191,7 +217,8 @@ impl Registry {
                 line: at + 1,
             })
         });
-        let blend = Blend::score(engine, catalogue, examples, &BlendRequest::default())?;
+        let blend =
+            Blend::score(engine, catalogue, examples, &BlendRequest { force, ..BlendRequest::default() })?;
         // Examples that fit nothing leave the model alone.
         let adapter = match blend.used() {
             true => {
@@ -201,7 +228,7 @@ impl Registry {
             }
             false => None,
         };
-        Ok(Customization::blended(&blend, adapter))
+        Ok((Customization::blended(&blend, adapter), blend.note()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a request asks for. Fields and their ranges follow OpenAI's reference; those of sampling beyond it, of the memory
 //! (`pot`, `policy`, `keep`, `novelty`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
-//! `examples`, `pool` and `route` are extensions.
+//! `examples`, `pool`, `force` and `route` are extensions.
 
 use crayon_answer::{Catalyst, Input, MemoryRequest, MemorySize, Request, policy_names};
 use crayon_engine::{Message, Role, SamplingOverrides};
@@ -38,6 +38,8 @@ pub(crate) struct ApiRequest {
     pub(crate) adapter: Vec<(String, f32)>,
     /// Prompts of examples that an adapter is blended for; empty for none.
     pub(crate) examples: Vec<String>,
+    /// Whether it is blended even where the examples fit nothing, and answers even what it was not made for.
+    pub(crate) force: bool,
     /// The pool it is blended from.
     pub(crate) pool: Option<String>,
     /// Who answers.
@@ -159,6 +161,7 @@ impl ApiRequest {
             usage,
             adapter: read_adapter(fields.value("adapter"))?,
             examples: read_examples(fields.value("examples"))?,
+            force: fields.flag("force")?,
             pool: fields.text("pool")?,
             route: read_route(fields.text("route")?)?,
             user: fields.text("user")?.unwrap_or_default(),
@@ -184,7 +187,7 @@ fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal> {
         return Err(wrong("policy", &format!("one of {}", policy_names().join(", "))));
     }
     Ok(MemoryRequest {
-        size: fields.count("pot", 1)?.map(MemorySize::Entries),
+        size: read_size(fields)?,
         policy,
         keep: fields.count("keep", 1)?,
         novelty: fields.number("novelty", 0.0, 1.0)?,
@@ -193,6 +196,21 @@ fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal> {
         recent: fields.count("recent", 0)?,
         catalyst: fields.text("catalyst")?.as_deref().map_or(Catalyst::Usual, Catalyst::from),
     })
+}
+
+/// Entries, or memory in words such as `64MiB`.
+fn read_size(fields: &mut Fields) -> Result<Option<MemorySize>, Refusal> {
+    match fields.value("pot") {
+        None => Ok(None),
+        Some(Value::String(text)) => {
+            let size = text.parse().map_err(|_| wrong("pot", "entries (4096) or memory (\"64MiB\")"))?;
+            Ok(Some(size))
+        }
+        Some(value) => match value.as_u64().filter(|entries| *entries > 0) {
+            Some(entries) => Ok(Some(MemorySize::Entries(usize::try_from(entries).unwrap_or(usize::MAX)))),
+            None => Err(wrong("pot", "entries (4096) or memory (\"64MiB\")")),
+        },
+    }
 }
 
 /// One name, or an object of names and weights.
@@ -364,6 +382,8 @@ mod tests {
             (r#","pool":"a""#, "pool"),
             (r#","route":"elsewhere""#, "route"),
             (r#","policy":"forget""#, "policy"),
+            (r#","pot":0"#, "pot"),
+            (r#","pot":"5 apples""#, "pot"),
             (r#","smooth":0"#, "smooth"),
             (r#","novelty":2"#, "novelty"),
             (r#","documents":"a""#, "documents"),

@@ -73,6 +73,7 @@ fn offers(engine: &Engine) -> Offers {
         adapters: vec![adapter("letters", 3), adapter("jokes", 4)],
         pools: vec![("mine".to_owned(), pool(engine))],
         bigger: None,
+        common: Vec::new(),
     }
 }
 
@@ -154,7 +155,7 @@ fn adapters_are_chosen_per_request_and_never_colour_each_other() {
 #[test]
 fn examples_are_blended_from_a_pool_for_one_request() {
     let server = serving();
-    let fields = r#","max_tokens":20,"pool":"mine","examples":["cats like milk",{"prompt":"dogs like fish","answer":"x"}]"#;
+    let fields = r#","max_tokens":20,"pool":"mine","force":true,"examples":["cats like milk",{"prompt":"dogs like fish","answer":"x"}]"#;
     let value = server.chat(QUESTION, fields).json();
 
     let mut direct = engine();
@@ -171,8 +172,8 @@ fn examples_are_blended_from_a_pool_for_one_request() {
     let told = &value["crayon"];
     assert_eq!(told["fits"], true, "{value}");
     assert!((told["adapter"]["animals"].as_f64().unwrap() - f64::from(weights[0])).abs() < 1e-6, "{value}");
-    let scope = Scope { query: scored.query, mean: pool.keys.mean.clone() };
-    let expected = scope.of(&direct.query(QUESTION).unwrap());
+    let general = direct.general().unwrap();
+    let expected = Scope::of_examples(scored.queries, general).of(&direct.query(QUESTION).unwrap(), general);
     assert!((told["scope"].as_f64().unwrap() - f64::from(expected)).abs() < 1e-6, "{value}");
 
     // Where there is one pool it need not be named; without examples the model answers as it is.

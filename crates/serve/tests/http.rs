@@ -326,3 +326,27 @@ fn settings_are_called_by_their_fields() {
         assert!(told.contains(name) && !told.contains("--"), "{told}");
     }
 }
+
+#[test]
+fn texts_need_a_question_to_stand_in_front_of() {
+    let server = start(Limits::default(), None);
+    for messages in
+        [r#"[{"role":"system","content":"Be short."}]"#, r#"[{"role":"assistant","content":"Hi."}]"#]
+    {
+        for texts in [r#""documents":["The secret is 42."]"#, r#""pinned":["The secret is 42."]"#] {
+            let body = format!(r#"{{"model":"mini","messages":{messages},{texts}}}"#);
+            let answer = server.post("/v1/chat/completions", &body);
+            assert_eq!((answer.status, answer.error("param")), (400, json!("messages")), "{}", answer.body);
+        }
+    }
+}
+
+#[test]
+fn usual_answers_carry_no_notes_and_a_prompt_that_stays_is_kept() {
+    let server = start(Limits::default(), None);
+    let value = server.chat(QUESTION, "").json();
+    assert_eq!(value["crayon"]["notes"], json!([]), "{value}");
+    let value = server.chat("Tell me a story.", r#","pot":64,"max_tokens":200"#).json();
+    let read = value["usage"]["prompt_tokens"].clone();
+    assert_eq!((&value["crayon"]["kept"], &value["crayon"]["evicted"]), (&read, &json!(0)), "{value}");
+}

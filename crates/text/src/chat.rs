@@ -42,6 +42,16 @@ impl Message {
     }
 }
 
+/// `messages` with `documents` in front of the last question, blank lines between.
+pub fn with_documents(documents: &[&str], messages: &[Message]) -> Vec<Message> {
+    let mut messages = messages.to_vec();
+    if let Some(message) = messages.iter_mut().rfind(|message| message.role == Role::User) {
+        let parts = documents.iter().copied().chain([message.content.as_str()]);
+        message.content = parts.collect::<Vec<_>>().join("\n\n");
+    }
+    messages
+}
+
 /// A model's chat template, compiled.
 pub struct ChatTemplate {
     environment: Environment<'static>,

@@ -144,7 +144,7 @@ fn read_vocab(metadata: &Metadata, alphabet: Alphabet) -> Result<Vocab> {
             Some(0 | 1) => Kind::Normal,
             Some(2) => Kind::Unknown,
             Some(3) => Kind::Control,
-            Some(4) => Kind::UserDefined,
+            Some(4) => user_defined(token),
             Some(5) => Kind::Unused,
             Some(6) if is_byte => Kind::Byte,
             Some(6) => {
@@ -160,6 +160,14 @@ fn read_vocab(metadata: &Metadata, alphabet: Alphabet) -> Result<Vocab> {
         }
     }
     Ok(vocab)
+}
+
+/// The kind of a token that the file lists as text of its own. Files of models with a tower for pictures list the marks of
+/// its tokens so, too (Gemma 3's `<start_of_image>`), which transformers counts among the special tokens: they put nothing
+/// into a text, and no message spells them out.
+fn user_defined(name: &str) -> Kind {
+    let mark = ["<start_of_", "<end_of_"].iter().any(|start| name.starts_with(start)) && name.ends_with('>');
+    if mark { Kind::Control } else { Kind::UserDefined }
 }
 
 fn read_scores<'m>(metadata: &'m Metadata, vocab: &Vocab) -> Result<&'m [f32]> {

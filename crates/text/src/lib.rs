@@ -2,7 +2,8 @@
 //!
 //! [`Tokenizer`] reads tokenizer.json, GPT-2's vocab.json and merges.txt, SentencePiece's tokenizer.model, the
 //! vocabularies of GGUF files, and llama2.c's tokenizer.bin. [`Stream`] turns generated tokens into whole
-//! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on.
+//! characters as they come. [`ChatTemplate`] renders a conversation into the text a model was trained on, [`Frame`] into
+//! one that a model without a template goes on with.
 //!
 //! The kinds that the `tokenizers` crate does not read, and the hot path of byte-level BPE, are written by hand: one behaviour
 //! for every file format, and errors that name the file.
@@ -18,6 +19,7 @@ mod chat;
 mod cutter;
 mod direct;
 mod error;
+mod frame;
 mod gguf;
 mod gpt2;
 mod json;
@@ -35,8 +37,9 @@ mod tokenizer;
 mod unigram;
 mod vocab;
 
-pub use chat::{ChatTemplate, Message, Role};
+pub use chat::{ChatTemplate, Message, Role, with_documents};
 pub use error::{Result, TextError};
+pub use frame::{FRAMES, Frame};
 pub use stream::Stream;
 pub use tokenizer::{Special, Tokenizer};
 pub use vocab::Kind;

@@ -137,7 +137,7 @@ impl Tokenizer {
         for (_, name) in &named {
             // Short ones are signs that texts have, too, such as the exclamation mark some models pad with.
             if let Some(id) = tokenizer.vocab.id(name)
-                && tokenizer.kind(id) == Some(Kind::Normal)
+                && matches!(tokenizer.kind(id), Some(Kind::Normal | Kind::UserDefined))
                 && name.chars().count() > 2
                 && added.iter().all(|token| token.id != id)
             {

@@ -1,6 +1,7 @@
 //! What stands in tokenizer_config.json beside a tokenizer's own file: added and named tokens.
 
 use crayon_formats::TokenizerSource;
+use crayon_formats::gguf::{self, Array, Metadata};
 use crayon_text::{ChatTemplate, Kind, Message, Role, Special, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -125,6 +126,38 @@ fn a_named_token_is_a_control_token() {
 }
 
 #[test]
+fn a_named_token_is_a_control_token_even_where_its_file_lists_it_as_text() {
+    let own = json!([{"id": 256, "content": "<|old|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false}]);
+    for source in [json_source(own.clone(), false), json_source(own, true)] {
+        assert_eq!(open(&source, json!({})).decode(&[256]), "<|old|>");
+        let named = open(&source, json!({"extra_special_tokens": {"boi_token": "<|old|>"}}));
+        assert_eq!((named.kind(256), named.decode(&[256])), (Some(Kind::Control), String::new()));
+    }
+}
+
+#[test]
+fn marks_of_pictures_in_a_gguf_file_are_no_text() {
+    let marks = ["<start_of_image>", "<end_of_image>"];
+    let mut tokens: Vec<String> = alphabet().into_iter().map(String::from).collect();
+    tokens.extend(marks.iter().chain(&["<table>"]).map(|mark| (*mark).to_owned()));
+    let types = (0..tokens.len()).map(|id| if id < 256 { 1 } else { 4 }).collect();
+    let mut metadata = Metadata::new("x.gguf");
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("tokenizer.ggml.tokens", tokens);
+    metadata.insert("tokenizer.ggml.token_type", gguf::Value::Array(Array::I32(types)));
+    metadata.insert("tokenizer.ggml.merges", Vec::<String>::new());
+    let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
+    assert_eq!(tokenizer.decode(&[256, 258, 257]), "<table>");
+    // Nobody spells one out by writing its name, but in a raw prompt.
+    for (mark, id) in marks.iter().zip(256..) {
+        assert_eq!(tokenizer.encode(mark, Special::Plain).unwrap().len(), mark.len());
+        assert_eq!(tokenizer.encode(mark, Special::Parse).unwrap(), [id]);
+    }
+    assert_eq!(tokenizer.encode("<table>", Special::Plain).unwrap(), [258]);
+}
+
+#[test]
 fn bad_lists_of_added_tokens_are_refused_by_key() {
     let source = gpt2_source();
     for (decoder, part) in [
@@ -177,7 +210,7 @@ fn a_whole_tokenizer_json_in_a_gguf_file_comes_first() {
         "normalized": false, "special": true}]);
     let source = json_source(own, true);
     let TokenizerSource::Json(json) = &source else { panic!("no file") };
-    let mut metadata = crayon_formats::gguf::Metadata::new("x.gguf");
+    let mut metadata = Metadata::new("x.gguf");
     metadata.insert("tokenizer.ggml.model", "gpt2");
     metadata.insert("tokenizer.ggml.bos_token_id", 256u32);
     metadata.insert("tokenizer.ggml.eos_token_id", 257u32);

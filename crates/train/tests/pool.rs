@@ -71,7 +71,7 @@ fn a_pool_learns_tasks_and_blends_them_for_examples() {
     for (prompt, answer) in [([1, 10, 12, 7], 50), ([1, 30, 31, 7], 60)] {
         let query = pool.keys.centre(&encoder.query(&prompt, &threads).unwrap());
         let scores = pool.keys.scores(&query);
-        assert!(pool.keys.fits(&scores), "{scores:?}");
+        assert!(pool.keys.near(&scores), "{scores:?}");
         let blended = pool.blend(&scores, pool.temperature, Form::Exact, &threads).unwrap();
         let after = logits(&checkpoint, Some(blended.lora), &prompt);
         let last = &after[after.len() - checkpoint.spec.vocab..];

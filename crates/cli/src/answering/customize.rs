@@ -127,7 +127,8 @@ pub(crate) fn check_pool(custom: &CustomArgs, route: &RouteArgs) -> Result {
     Err(mistake(format!("{forbids}, and the pool is on a server"), hint))
 }
 
-/// Lets `engine` answer through the blend for `--examples`, if they are given, and says what it answers through.
+/// What is answered through: the blend for `--examples`, if they are given, else the adapters of `-a`. `engine` is left without
+/// an adapter of its own, because every request is answered with it or without.
 pub(crate) fn customize(
     engine: &mut Engine,
     model: &ModelArgs,
@@ -135,7 +136,8 @@ pub(crate) fn customize(
     output: &Output,
 ) -> Result<Customization> {
     let Some(examples) = &args.examples else {
-        return of_adapters(engine, model);
+        let custom = of_adapters(engine, model)?;
+        return Ok(if args.force { custom.always() } else { custom });
     };
     let request = PoolRequest {
         examples,
@@ -191,8 +193,7 @@ pub(crate) fn customize(
     for line in bars(&catalogue, &blend, output) {
         output.detail(&line);
     }
-    engine.set_adapter(Some(adapter));
-    Ok(Customization::blended(&blend, None))
+    Ok(Customization::blended(&blend, Some(adapter)))
 }
 
 /// Whether the examples' answers are likelier through a blend, or the nearest adapter alone, than without; `weights` become those
@@ -213,7 +214,7 @@ fn judge(engine: &Engine, given: &Given, stack: &Arc<Stack>, weights: &mut Vec<f
 }
 
 /// Of the adapters given with `-a`, which may have been customized before.
-fn of_adapters(engine: &Engine, args: &ModelArgs) -> Result<Customization> {
+fn of_adapters(engine: &mut Engine, args: &ModelArgs) -> Result<Customization> {
     if args.adapter.is_empty() {
         return Ok(Customization::default());
     }
@@ -227,13 +228,11 @@ fn of_adapters(engine: &Engine, args: &ModelArgs) -> Result<Customization> {
         weights.push((adapter.path.display().to_string(), adapter.weight));
         scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
     }
-    let encoder = match alone.filter(|_| !scopes.is_empty()) {
-        Some(alone) => Some(alone.query_encoder()?),
-        None => None,
-    };
-    let custom = Customization::of_adapters(weights, scopes, None);
-    Ok(match encoder {
-        Some(encoder) => custom.with_encoder(encoder),
+    let adapter = engine.adapter().cloned();
+    engine.set_adapter(None);
+    let custom = Customization::of_adapters(weights, scopes, adapter);
+    Ok(match alone {
+        Some(alone) => custom.with_queries_of(alone),
         None => custom,
     })
 }

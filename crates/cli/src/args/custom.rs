@@ -15,8 +15,8 @@ pub(crate) struct CustomArgs {
     /// one built in for mini]
     #[arg(long = "pool", value_name = "DIR|URL", requires = "examples")]
     pub(crate) pool: Option<String>,
-    /// Blend even if the examples fit nothing in the pool
-    #[arg(long, requires = "examples")]
+    /// Blend even if the examples fit nothing in the pool, and answer everything through the adapter, wherever it lies
+    #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) server: PoolServerArgs,

@@ -185,7 +185,7 @@ pub(crate) struct ChoiceArgs {
     /// Answer through the blend of this pool for the examples; built-in is the one for mini
     #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
     pub(crate) pool: Option<String>,
-    /// How questions are put: auto, chat (as a conversation) or plain (as a text to go on with)
+    /// How questions are put: auto, chat (as a conversation, in the model's template or --frame) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,
     /// Ask only N of the questions, drawn by --seed
@@ -220,7 +220,7 @@ pub(crate) struct RoutingArgs {
     /// Do not show the server the choices, for a model that was trained on such prompts
     #[arg(long)]
     pub(crate) bare: bool,
-    /// How the device is asked: auto, chat (as a conversation) or plain (as a text to go on with)
+    /// How the device is asked: auto, chat (as a conversation, in the model's template or --frame) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,
     /// Ask only N of each task's questions, drawn by --seed

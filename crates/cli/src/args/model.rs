@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args as Group, ValueEnum};
-use crayon_engine::KvStorage;
+use crayon_engine::{FRAMES, KvStorage};
 
 /// Which model, and how it runs.
 #[derive(Clone, Debug, Group)]
@@ -59,6 +60,9 @@ pub(crate) struct RunArgs {
     /// How keys and values are stored [default: f16 beside quantised weights, else f32]
     #[arg(long, value_enum)]
     pub(crate) kv: Option<Kv>,
+    /// How a conversation is written down for a model without a chat template [default: qa]; with a template, instead of it
+    #[arg(long, value_name = "FRAME", value_parser = PossibleValuesParser::new(FRAMES.iter().map(|frame| frame.name)))]
+    pub(crate) frame: Option<String>,
 }
 
 /// Storage of keys and values.

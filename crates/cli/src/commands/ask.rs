@@ -25,9 +25,9 @@ struct AskReport<'a> {
     place: &'static str,
     reason: &'a str,
     confidence: Option<f32>,
-    /// How near the question is to what the adapter was customized for.
+    /// How likely the question belongs to what the adapter was customized for.
     scope: Option<f32>,
-    /// Adapters the device answers through, with their weights.
+    /// Adapters the device answers through, with their weights; none where it answered a question from outside without them.
     adapter: Option<Weights<'a>>,
     seed: Option<u64>,
     tokens: Tokens,
@@ -80,11 +80,14 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
         let device = Device { model: "", weights: &[], loading: Duration::ZERO };
         return finish(args, &shown.end(outcome)?, &device, args.answer.seed, output);
     }
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = match args.raw {
+        true => model::open(&args.model, output)?,
+        false => model::open_to_ask(&args.model, output)?,
+    };
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
-    let plan = plan(&engine, &request, &Limits::default())?;
+    let mut plan = plan(&engine, &request, &Limits::default())?;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
-    let scope = custom.scope(&engine, request.query())?;
+    let scope = custom.apply(&engine, request.query(), &mut plan)?;
     answering::notes(&plan, output);
     interrupt::watch();
     let cache = match args.cache {
@@ -96,7 +99,9 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     let task = Task { plan: &plan, question: question.as_ref(), scope, live };
     let outcome = answer(&routing, &task, &mut device, &mut |event| shown.event(event));
     let outcome = shown.end(outcome)?;
-    let device = Device { model: engine.name(), weights: custom.weights(), loading: engine.loading() };
+    let alone = plan.outside && outcome.on_device().is_some();
+    let weights = if alone { &[] } else { custom.weights() };
+    let device = Device { model: engine.name(), weights, loading: engine.loading() };
     let seed = plan.generate.sampling.seed;
     finish(args, &outcome, &device, Some(seed), output)?;
     if args.answer.seed.is_none() && plan.generate.sampling.temperature > 0.0 {

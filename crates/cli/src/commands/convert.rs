@@ -95,12 +95,20 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
             seconds: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
         })?);
     }
-    Ok(output.line(&format!(
+    let written = format!(
         "{} is written: {}, {} parameters",
         args.output.display(),
         show::bytes(bytes),
         show::parameters(checkpoint.spec.parameters()),
-    ))?)
+    );
+    match args.output.is_file() || args.output.is_dir() {
+        true => Ok(output.line(&written)?),
+        // The model may have gone to stdout: nothing else may.
+        false => {
+            output.aside(&written);
+            Ok(())
+        }
+    }
 }
 
 /// A file that appears whole; its size in bytes.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, Tried, climb};
-use crayon_engine::adapters::{Form, Lora, peft};
+use crayon_engine::adapters::{Form, Lora, Scope, peft};
 use crayon_engine::{BUILT_IN, Engine};
 use serde::Serialize;
 
@@ -39,6 +39,8 @@ struct CustomizeReport<'a> {
     rank: Option<usize>,
     examples: usize,
     outside: usize,
+    /// How likely an example is of a kind that the pool learned, on average.
+    known: Option<f32>,
     millis: Millis,
     bytes_sent: u64,
     bytes_received: u64,
@@ -86,7 +88,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
             "known are instant, fit, train and auto",
         ));
     };
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let say = |note: &Note| output.note(&spell(&note.phrase()));
     let without_pool =
         effort != Effort::Instant && args.pool == BUILT_IN && engine.built_in_pool()?.is_none();
@@ -147,8 +149,13 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     let written = match (&args.output, &taken.lora) {
         (Some(folder), Some(lora)) => {
             peft::write(folder, lora, engine.spec())?;
-            if let Some(Scores { blend, catalogue, .. }) = &scores {
-                blend.scope.write(folder, &catalogue.base)?;
+            match &scores {
+                Some(Scores { blend, catalogue, .. }) => blend.scope.write(folder, &catalogue.base)?,
+                None => {
+                    let queries = examples.iter().map(|example| engine.query(&example.prompt));
+                    let scope = Scope::of_examples(queries.collect::<Result<_, _>>()?, engine.general()?);
+                    scope.write(folder, &engine.checkpoint().fingerprint())?;
+                }
             }
             Some(folder.as_path())
         }
@@ -250,6 +257,7 @@ impl Report<'_> {
                 rank,
                 examples,
                 outside: blend.map_or(0, |blend| blend.scored.outside),
+                known: blend.map(|blend| blend.scored.known),
                 millis: Millis { embed: embedding, blend: blending },
                 bytes_sent: traffic.sent,
                 bytes_received: traffic.received,

@@ -94,7 +94,7 @@ fn logits(args: &LogitsArgs, output: &Output) -> Result {
 fn choice(args: &ChoiceArgs, output: &Output) -> Result {
     let framing = super::framing::framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = super::framing::open(framing, &args.model, output)?;
     let mut shown = args.examples.as_deref();
     if let (Some(examples), Some(pool)) = (shown, &args.pool) {
         let custom = CustomArgs {
@@ -103,7 +103,8 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
             force: true,
             server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
         };
-        answering::customize(&mut engine, &args.model, &custom, output)?;
+        let custom = answering::customize(&mut engine, &args.model, &custom, output)?;
+        engine.set_adapter(custom.adapter().cloned());
         shown = None;
     }
     let result = watched("questions", output, |progress| {

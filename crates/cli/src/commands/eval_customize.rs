@@ -19,7 +19,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
         })
     });
     let methods = named.collect::<Result<Vec<Method>>>()?;
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     let options = CustomizeOptions {
         users: args.users.clone(),

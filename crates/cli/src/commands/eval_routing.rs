@@ -12,7 +12,7 @@ use crate::answering;
 use crate::args::RoutingArgs;
 use crate::failure::{Context, Result};
 use crate::output::Output;
-use crate::{interrupt, model, show};
+use crate::{interrupt, show};
 
 /// Longest answer of the server: a choice is a few words.
 const LONGEST: usize = 48;
@@ -34,8 +34,9 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     }
     let key = args.server_key_file.as_deref();
     let remote = answering::open_server(endpoint, &args.server_model, key, Duration::from_secs(120))?;
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = super::framing::open(options.framing, &args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    engine.set_adapter(custom.adapter().cloned());
     let mut ask = |prompt: &str| {
         let question = Question {
             messages: vec![Message::new(Role::User, prompt)],

@@ -62,7 +62,7 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
 }
 
 pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let kind = |name: &String| {
         Kind::from_name(name).ok_or_else(|| {
             let names = Kind::ALL.map(Kind::name).join(", ");
@@ -127,7 +127,7 @@ pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {
 }
 
 pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> Result {
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let options = PoliciesOptions {
         pots: args.pots.clone(),
         length: args.length,
@@ -164,7 +164,7 @@ pub(super) fn policies(args: &PoliciesArgs, output: &Output) -> Result {
 }
 
 pub(super) fn published(args: &LongArgs, output: &Output) -> Result {
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let mut tasks = match args.task.extension().is_some_and(|end| end == "json") {
         true => long::locomo(&args.task)?,
         false => long::longbench(&args.task)?,

@@ -168,6 +168,7 @@ fn describe(text: &str, output: &Output) -> Result {
             "vocabulary": spec.vocab,
             "tokenizer": tokenizer,
             "chat_template": engine.template().is_some(),
+            "frame": engine.frame().map(|frame| frame.name),
             "layers": spec.layers,
             "hidden": spec.hidden,
             "heads": spec.heads,
@@ -197,7 +198,10 @@ fn describe(text: &str, output: &Output) -> Result {
         ),
         (
             "chat template",
-            if engine.template().is_some() { "yes" } else { "no: it goes on with a text" }.to_owned(),
+            match engine.frame() {
+                Some(frame) => format!("no: it is asked in the frame {}", frame.name),
+                None => "yes".to_owned(),
+            },
         ),
         ("network", network(spec)),
         ("attention", attention(spec)),

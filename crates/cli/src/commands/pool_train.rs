@@ -57,7 +57,7 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
         ..TrainOptions::default()
     };
     let started = Instant::now();
-    let engine = model::open(&args.model, output)?;
+    let engine = model::open_to_ask(&args.model, output)?;
     let samples = samples(&engine, args, output)?;
 
     interrupt::watch();

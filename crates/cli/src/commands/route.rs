@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crayon_answer::{Input, Limits, Request, thresholds_path};
-use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
+use crayon_engine::{Adapter, Engine, Event, GenerateOptions, Message, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     for path in &args.data {
         queries.extend(read(path)?);
     }
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     interrupt::watch();
     let started = Instant::now();
@@ -59,7 +60,8 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
         let scope = custom.scope(&engine, query)?;
-        signals.push(Signals { confidence: ask(&engine, query, args)?, scope });
+        let through = custom.through(&engine, query)?;
+        signals.push(Signals { confidence: ask(&engine, through, query, args)?, scope });
     }
     bar.finish();
     let fingerprint = engine.checkpoint().fingerprint();
@@ -98,8 +100,13 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     output.line(&format!("file       {}", path.display())).map_err(Into::into)
 }
 
-/// How sure the model is of its answer to `query`, which is made as `crayon ask` makes it.
-fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>> {
+/// How sure the model is of its answer to `query` `through` an adapter or none, which is made as `crayon ask` makes it.
+fn ask(
+    engine: &Engine,
+    through: Option<Arc<dyn Adapter>>,
+    query: &str,
+    args: &CalibrateArgs,
+) -> Result<Option<f32>> {
     let messages = vec![Message::new(Role::User, query)];
     let prompt = engine.chat_prompt(&messages)?;
     let left = engine.spec().context.saturating_sub(prompt.len());
@@ -113,6 +120,7 @@ fn ask(engine: &Engine, query: &str, args: &CalibrateArgs) -> Result<Option<f32>
         ));
     }
     let mut session = engine.session(prompt.len() + max_tokens)?;
+    session.set_adapter(through);
     session.feed(&prompt, &mut |_| interrupt::flow())?;
     let sampling = Request::new(Input::Chat(messages)).sampling(engine)?;
     let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };

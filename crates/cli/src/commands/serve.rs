@@ -10,7 +10,7 @@ use crayon_serve::{Bigger, Keys, Limits, OfferedAdapter, Offers, ServeOptions, S
 use serde::Serialize;
 
 use crate::answering;
-use crate::args::{AdapterRef, ServeArgs};
+use crate::args::{AdapterRef, ModelArgs, ServeArgs};
 use crate::failure::Result;
 use crate::output::Output;
 use crate::{interrupt, model};
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     // Adapters with a name are for the requests that name them; others are for all.
     let (named, mut common) = (named(args), args.model.clone());
     common.adapter.retain(|adapter| offered(adapter).is_none());
-    let engine = model::open(&common, output)?;
+    let engine = model::open_to_ask(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
     let bigger = match remote {
@@ -59,8 +59,12 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
             Some(Bigger { remote, route: answering::route(&args.route), thresholds, after })
         }
     };
-    let offers =
-        Offers { adapters: adapters(&engine, named, output)?, pools: pools(&engine, &args.pool)?, bigger };
+    let offers = Offers {
+        adapters: adapters(&engine, named, output)?,
+        pools: pools(&engine, &args.pool)?,
+        bigger,
+        common: scopes(&engine, &common)?,
+    };
     let cache = match args.cache {
         true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
         false => None,
@@ -107,6 +111,17 @@ fn offered(adapter: &AdapterRef) -> Option<(String, AdapterRef)> {
 
 fn named(args: &ServeArgs) -> Vec<(String, AdapterRef)> {
     args.model.adapter.iter().filter_map(offered).collect()
+}
+
+/// What the adapters that all requests are answered through were made for; empty where one of them acts always.
+fn scopes(engine: &Engine, common: &ModelArgs) -> Result<Vec<Scope>> {
+    if common.merge {
+        return Ok(Vec::new());
+    }
+    let base = engine.checkpoint().fingerprint();
+    let read = common.adapter.iter().map(|adapter| Scope::read(&adapter.path, engine.spec(), &base));
+    let scopes: Option<Vec<Scope>> = read.collect::<Result<_, _>>()?;
+    Ok(scopes.unwrap_or_default())
 }
 
 fn adapters(

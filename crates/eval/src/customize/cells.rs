@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crayon_errors::{Setting, phrase};
 use serde::{Deserialize, Serialize};
 
 use super::Method;
@@ -63,7 +64,7 @@ impl Cells {
         for (at, line) in text[..whole].lines().enumerate() {
             let line: Line = serde_json::from_str(line).map_err(|error| {
                 EvalError::content(&path.display().to_string(), at + 1, format!("is no cell: {error}"))
-                    .with_hint("give another file for --cells")
+                    .with_hint(phrase!["give another file for ", Setting::Cells])
             })?;
             found.insert(line.key, line.cell);
         }

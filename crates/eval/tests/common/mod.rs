@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use crayon_engine::{Engine, Settings};
+use crayon_engine::{Engine, Frame, Settings};
 use crayon_formats::gguf::{Array, Metadata, TensorInfo, Value, to_bytes};
 use crayon_formats::{Checkpoint, Format};
 use crayon_train::plain::{PlainDecoder, PlainPass, Train};
@@ -109,14 +109,20 @@ fn made(seed: u64, with_template: bool, context: usize) -> Checkpoint {
 }
 
 pub(crate) fn engine(seed: u64, with_template: bool) -> Engine {
-    let settings = Settings { threads: Some(2), exact: true, kv: None };
+    framed(seed, with_template, None)
+}
+
+/// The same, with conversations in a frame of this name.
+pub(crate) fn framed(seed: u64, with_template: bool, frame: Option<&str>) -> Engine {
+    let frame = frame.and_then(Frame::named);
+    let settings = Settings { threads: Some(2), exact: true, kv: None, frame };
     Engine::from_checkpoint("tiny".to_owned(), checkpoint(seed, with_template), &settings).unwrap()
 }
 
 /// The same with room for 1,024 tokens. One thread: a second would take its own memory
 /// whenever its first task comes.
 pub(crate) fn long_engine() -> Engine {
-    let settings = Settings { threads: Some(1), exact: true, kv: None };
+    let settings = Settings { threads: Some(1), exact: true, kv: None, frame: None };
     Engine::from_checkpoint("tiny".to_owned(), made(1, false, 1024), &settings).unwrap()
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     }
     answering::check_pool(&args.custom, &args.route)?;
     let routing = answering::routing(&args.route)?;
-    let mut engine = model::open(&args.model, output)?;
+    let mut engine = model::open_to_ask(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let mut request = Request {
@@ -94,10 +94,6 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
             "{name}, context {} tokens. /help lists the commands.",
             show::count(engine.spec().context)
         ));
-        if engine.template().is_none() {
-            output
-                .note(&format!("{name} has no chat template: it goes on with a text rather than answering"));
-        }
     }
     interrupt::watch();
     let result = chat.talk(&mut reader, output);
@@ -111,7 +107,7 @@ impl Chat<'_> {
     fn talk(&mut self, reader: &mut Reader, output: &Output) -> Result {
         let mut first = None;
         loop {
-            let step = match reader.next(output)? {
+            let step = match interrupt::typing(|| reader.next(output))? {
                 Line::Text(text) => self.line(&text, reader.interactive(), output),
                 Line::End => break,
             };
@@ -202,7 +198,7 @@ impl Chat<'_> {
 
     /// Goes on with what [`keep`](Self::keep) wrote.
     fn resume(&mut self, path: &Path, output: &Output) -> Result {
-        let (session, saved) = self.engine.resume(path)?;
+        let (session, saved) = self.engine.resume_through(path, self.custom.adapter())?;
         let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
         let memory = &self.request.memory;
         let asked = (memory.entries(self.engine), memory.policy.as_deref().unwrap_or_default());
@@ -265,12 +261,12 @@ impl Chat<'_> {
             output.piece("\n")?;
             return Ok(outcome);
         }
-        let plan = self.plan(&request)?;
+        let mut plan = self.plan(&request)?;
+        let scope = self.custom.apply(self.engine, request.query(), &mut plan)?;
         answering::notes(&plan, output);
         if let Memory::Pot(..) = plan.memory {
             self.session = plan.session(self.engine)?;
         }
-        let scope = self.custom.scope(self.engine, request.query())?;
         let mut device = SessionDevice { session: &mut self.session, cache: None };
         let task = Task { plan: &plan, question: question.as_ref(), scope, live };
         let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
