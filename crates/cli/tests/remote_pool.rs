@@ -121,7 +121,8 @@ fn what_leaves_a_device_is_scores_and_nothing_else() {
     let server = Serving::start(&place, &["--pool", "pool"]);
     let tap = Tap::on(&server.address);
     examples(&place);
-    let (made, sent) = customize(&place, &tap, "quokka.jsonl", &["-o", "out"]);
+    // By force: the pool is of no use to these examples, and would not be taken.
+    let (made, sent) = customize(&place, &tap, "quokka.jsonl", &["-o", "out", "--force"]);
 
     // Three requests, of which one has a body: the scores.
     let lines: Vec<&str> = sent.iter().map(|request| request.head.lines().next().unwrap()).collect();

@@ -38,13 +38,13 @@ impl Engine {
     /// # Errors
     /// When the model has no tokenizer.
     pub fn answer_tokens(&self, asked: &str, answer: &str) -> Result<Vec<u32>, EngineError> {
-        match self.frame() {
-            Some(frame) if frame.lead(asked) == " " => self.continuation(frame.content(answer)),
-            Some(frame) => {
-                let text = format!("{}{}", frame.lead(asked), frame.content(answer));
-                Ok(self.tokenizer()?.encode(&text, Special::Plain)?)
-            }
-            None => Ok(self.tokenizer()?.encode(answer, Special::Plain)?),
+        let (spaced, answer) = match self.frame() {
+            Some(frame) => (!frame.lead(asked).is_empty(), frame.content(answer)),
+            None => (false, answer),
+        };
+        match spaced {
+            true => self.continuation(answer),
+            false => Ok(self.tokenizer()?.encode(answer, Special::Plain)?),
         }
     }
 

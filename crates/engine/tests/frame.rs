@@ -121,6 +121,19 @@ fn a_text_to_go_on_with_has_no_turns() {
 }
 
 #[test]
+fn a_conversation_reads_only_its_new_turn() {
+    let engine = bare(None);
+    let watch = &mut |_| ControlFlow::Continue(());
+    let mut talk = vec![user("My name is Ada.")];
+    let first = engine.chat_prompt(&talk).unwrap();
+    talk.extend([Message::new(Role::Assistant, "Hello Ada."), user("What is my name?")]);
+    let second = engine.chat_prompt(&talk).unwrap();
+    let mut session = engine.session(200).unwrap();
+    assert_eq!(session.set_text(&first, watch).unwrap(), first.len());
+    assert_eq!(session.set_text(&second, watch).unwrap(), second.len() - first.len());
+}
+
+#[test]
 fn what_distils_a_text_ends_like_a_question_about_it() {
     let engine = bare(None);
     let catalyst = engine.catalyst("Who came?").unwrap();

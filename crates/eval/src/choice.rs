@@ -56,8 +56,10 @@ impl Framing {
             (Framing::Auto, true) => Ok(Framing::Chat),
             (Framing::Auto, false) => Ok(Framing::Plain),
             (Framing::Chat, false) => {
-                let what =
-                    format!("chat needs a chat template or a frame, and {} has neither", engine.name());
+                let what = format!(
+                    "chat needs a chat template or a frame with turns, and {} has neither",
+                    engine.name()
+                );
                 Err(EvalError::option(Setting::Framing, what, "take plain, or leave it out"))
             }
             (framing, _) => Ok(framing),

@@ -112,9 +112,9 @@ pub(crate) fn answered(
     let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
     let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
     let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut sink).map_err(failed)?;
-    let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
     let alone = plan.outside && outcome.on_device().is_some();
     let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
+    let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
     Ok(Answered { outcome, weights, fits: custom.fits(), notes })
 }
 

@@ -38,10 +38,10 @@ pub(crate) struct ApiRequest {
     pub(crate) adapter: Vec<(String, f32)>,
     /// Prompts of examples that an adapter is blended for; empty for none.
     pub(crate) examples: Vec<String>,
+    /// Whether it is blended even where the examples fit nothing, and answers even what it was not made for.
+    pub(crate) force: bool,
     /// The pool it is blended from.
     pub(crate) pool: Option<String>,
-    /// Whether it is blended even where the examples fit nothing, and answers everything, even what it was not made for.
-    pub(crate) force: bool,
     /// Who answers.
     pub(crate) route: Option<Route>,
     /// Whoever asks through one address, told apart by this name.
@@ -161,8 +161,8 @@ impl ApiRequest {
             usage,
             adapter: read_adapter(fields.value("adapter"))?,
             examples: read_examples(fields.value("examples"))?,
-            pool: fields.text("pool")?,
             force: fields.flag("force")?,
+            pool: fields.text("pool")?,
             route: read_route(fields.text("route")?)?,
             user: fields.text("user")?.unwrap_or_default(),
         };
@@ -175,9 +175,6 @@ impl ApiRequest {
         }
         if asked.pool.is_some() && asked.examples.is_empty() {
             return Err(wrong("pool", "left out without examples"));
-        }
-        if asked.force && asked.examples.is_empty() && asked.adapter.is_empty() {
-            return Err(wrong("force", "left out without adapter or examples"));
         }
         Ok(asked)
     }
@@ -387,7 +384,6 @@ mod tests {
             (r#","policy":"forget""#, "policy"),
             (r#","pot":0"#, "pot"),
             (r#","pot":"5 apples""#, "pot"),
-            (r#","force":true"#, "force"),
             (r#","smooth":0"#, "smooth"),
             (r#","novelty":2"#, "novelty"),
             (r#","documents":"a""#, "documents"),

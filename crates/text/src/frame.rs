@@ -20,7 +20,7 @@ pub struct Frame {
     inner: &'static str,
     /// The label of what the model says.
     answer: &'static str,
-    /// What stands between that label and the answer.
+    /// What stands between that label and the answer: a space or nothing.
     lead: &'static str,
     /// Texts that begin another turn, and so end an answer.
     stops: &'static [&'static str],
@@ -123,7 +123,7 @@ impl Frame {
         text
     }
 
-    /// What stands in front of an answer to `asked`.
+    /// What stands in front of an answer to `asked`: a space or nothing.
     pub fn lead(&self, asked: &str) -> &'static str {
         let given = !self.has_turns() && (asked.is_empty() || asked.ends_with(char::is_whitespace));
         if given { "" } else { self.lead }

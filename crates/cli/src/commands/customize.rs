@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, Tried, climb};
-use crayon_engine::adapters::{Form, Lora, peft};
+use crayon_engine::adapters::{Form, Lora, Scope, peft};
 use crayon_engine::{BUILT_IN, Engine};
 use serde::Serialize;
 
@@ -24,8 +24,10 @@ struct CustomizeReport<'a> {
     tried: Vec<Row>,
     /// The one taken.
     chosen: &'static str,
-    /// Of the pool's adapters in it, where it consists of them; else those of the blend.
+    /// Of the pool's adapters in the blend.
     weights: &'a [f32],
+    /// Of the pool's adapters in what was taken, where it consists of them.
+    chosen_weights: Option<&'a [f32]>,
     scores: &'a [f32],
     /// The scores as they were blended by: rounded for a server, and with noise where it was asked for.
     sent: &'a [f32],
@@ -138,7 +140,8 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     let mut taken = match climbed.tried.is_empty() || args.force {
         true if used => {
             let lora = made.as_ref().map(|made| made.lora.clone());
-            Taken { rung: Rung::Blend, lora, weights: None }
+            let weights = scores.as_ref().map(|scores| scores.blend.weights.clone());
+            Taken { rung: Rung::Blend, lora, weights }
         }
         _ => Taken { rung: climbed.chosen, lora: climbed.lora, weights: climbed.weights },
     };
@@ -149,11 +152,14 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     let written = match (&args.output, &taken.lora) {
         (Some(folder), Some(lora)) => {
             peft::write(folder, lora, engine.spec())?;
-            let scope = match &scores {
-                Some(Scores { blend, .. }) => blend.scope.clone(),
-                None => engine.scope(examples.iter().map(|example| example.prompt.as_str()))?,
-            };
-            scope.write(folder, &engine.checkpoint().fingerprint())?;
+            match &scores {
+                Some(Scores { blend, catalogue, .. }) => blend.scope.write(folder, &catalogue.base)?,
+                None => {
+                    let queries = examples.iter().map(|example| engine.query(&example.prompt));
+                    let scope = Scope::of_examples(queries.collect::<Result<_, _>>()?, engine.general()?);
+                    scope.write(folder, &engine.checkpoint().fingerprint())?;
+                }
+            }
             Some(folder.as_path())
         }
         _ => None,
@@ -244,7 +250,8 @@ impl Report<'_> {
             return Ok(output.object(&CustomizeReport {
                 tried,
                 chosen: taken.rung.name(),
-                weights: taken.weights.as_deref().or(blend.map(|blend| &blend.weights[..])).unwrap_or(&[]),
+                weights: blend.map_or(&[], |blend| &blend.weights),
+                chosen_weights: taken.weights.as_deref(),
                 scores: blend.map_or(&[], |blend| &blend.scored.scores),
                 sent: blend.map_or(&[], |blend| &blend.sent),
                 names: members.iter().map(|member| member.name.as_str()).collect(),
