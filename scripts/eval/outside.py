@@ -2,7 +2,7 @@
 
     cargo build --release && python3 scripts/eval/outside.py --binary target/release/crayon --data ../shared/data
 
-1. Scope: an adapter is customized for examples/travel.jsonl with mini's own pool. General questions, the ones inside the
+1. Scope: an adapter is customized for examples/travel.jsonl with the blend of mini's own pool. General questions, the ones inside the
    program and others (outside.json), are asked with it and without, and so are questions of the same nine intents that it was
    not shown (CLINC150, test). Outside, the answers should be the base's; inside, those of the adapter acting on everything.
 2. Fits: texts of kinds that mini's pool did not learn (outside.json) beside intents that it did (CLINC150, test), each alone
@@ -42,7 +42,7 @@ def asked(binary, question, *through):
 def scope(binary, sets, folder):
     rows = []
     adapter = folder / "travel"
-    crayon(binary, "customize", "--examples", TRAVEL, "-o", adapter)
+    crayon(binary, "customize", "--examples", TRAVEL, "-o", adapter, "--force")
     for name, outside, questions in sets:
         acted = same = harm = 0
         for question in questions:
