@@ -200,10 +200,10 @@ fn what_leaves_a_device_is_scores_and_nothing_else() {
     // `ask` sends no more than that either, and the question stays here.
     let question = ["--max-tokens", "8", "What does a quokka like?"];
     let ask = |pool: &[&str]| place.json(&[&["ask"], pool, &question].concat());
-    let remote = ask(&["--examples", "quokka.jsonl", "--pool", &tap.address]);
+    let remote = ask(&["--examples", "quokka.jsonl", "--pool", &tap.address, "--force"]);
     assert_eq!(tap.take(), again);
     // The adapter that came is the one a pool here gives.
-    let here = ask(&["--examples", "quokka.jsonl", "--pool", "pool"]);
+    let here = ask(&["--examples", "quokka.jsonl", "--pool", "pool", "--force"]);
     let file = ask(&["-a", "out"]);
     assert_eq!((&remote["text"], &file["text"]), (&here["text"], &here["text"]));
     assert!(remote["text"] != ask(&[])["text"], "the adapter changes nothing: {remote}");
