@@ -78,9 +78,6 @@ pub enum AnswerError {
     /// The program failed on this request.
     #[error("the model failed on this request; others are not affected")]
     Crashed,
-    /// What shows the answer cannot take it.
-    #[error(transparent)]
-    Sink(std::io::Error),
     /// A file beside the answer cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -108,7 +105,6 @@ impl Explain for AnswerError {
             AnswerError::Hybrid(error) => error.verdict(),
             AnswerError::Remote(error) => error.verdict(),
             AnswerError::Pool(error) => error.verdict(),
-            AnswerError::Sink(error) => error.verdict(),
             AnswerError::File(error) => error.verdict(),
             AnswerError::Cancelled => Verdict::Stopped,
             AnswerError::Crashed
@@ -125,7 +121,6 @@ impl Explain for AnswerError {
             AnswerError::Hybrid(error) => return error.hint(),
             AnswerError::Remote(error) => return error.hint(),
             AnswerError::Pool(error) => return error.hint(),
-            AnswerError::Sink(error) => return Explain::hint(error),
             AnswerError::File(error) => return error.hint(),
             AnswerError::NoRoom(no_room) => no_room.hint(),
             AnswerError::LongAnswer { .. } => phrase!["lower ", Setting::MaxTokens],
@@ -144,7 +139,6 @@ impl Explain for AnswerError {
     fn message(&self) -> Phrase {
         match self {
             AnswerError::Engine(error) => error.message(),
-            AnswerError::Sink(error) => Explain::message(error),
             _ => self.to_string().into(),
         }
     }

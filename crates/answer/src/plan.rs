@@ -9,7 +9,7 @@ use crayon_text::{Message, Role, Special};
 use crate::limits::Limits;
 use crate::memory::{MemoryRequest, pinned};
 use crate::request::{Input, Request};
-use crate::room::{NoRoom, Otherwise, Size, room};
+use crate::room::{NoRoom, Otherwise, room};
 use crate::{AnswerError, Note};
 
 /// Where the keys and values of a prompt are kept.
@@ -73,18 +73,18 @@ impl Plan {
 /// # Errors
 /// When the request does not fit the model or the limits, or asks for what cannot be.
 pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
-    let (mut plan, size) = beginning(engine, request, limits, !request.cache)?;
+    let mut plan = beginning(engine, request, limits, !request.cache)?;
     let context = engine.spec().context;
     let asked = request.memory.size.is_some();
     let window = request.memory.entries(engine);
     if window > context {
         return Err(EngineError::from(PotError::BeyondContext { entries: window, context }).into());
     }
-    match room(window, size, request.max_tokens, limits) {
+    match room(window, plan.prompt.len(), request.max_tokens, limits) {
         Ok(max_tokens) => {
             let little = request.max_tokens.is_none() && max_tokens < limits.longest;
             let scarce = little && max_tokens < limits.usual;
-            plan.memory = Memory::Full(size.prompt + max_tokens);
+            plan.memory = Memory::Full(plan.prompt.len() + max_tokens);
             plan.generate.max_tokens = max_tokens;
             let beyond = little && asked && request.memory.distils(engine);
             match beyond.then(|| pot(engine, request, &plan.prompt)) {
@@ -102,7 +102,7 @@ pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan,
             if !distil || !request.memory.distils(engine) {
                 // Where nothing is distilled without being asked for, a size asks for it.
                 let distil = limits.distil || asked;
-                return Err(no_room(engine, request, size, answer, distil).into());
+                return Err(no_room(engine, request, plan.prompt.len(), answer, distil)?.into());
             }
             plan.generate.max_tokens = request.max_tokens.unwrap_or(limits.longest);
             plan.memory = pot(engine, request, &plan.prompt)?;
@@ -127,7 +127,7 @@ pub fn plan_turn(
     limits: &Limits,
     session: &Session<'_>,
 ) -> Result<Plan, AnswerError> {
-    let (mut plan, size) = beginning(engine, request, limits, false)?;
+    let mut plan = beginning(engine, request, limits, false)?;
     plan.generate.max_tokens = request.max_tokens.unwrap_or(limits.longest);
     let places = |options: &PotOptions, notes: &mut Vec<Note>| -> Result<Vec<Range<u32>>, AnswerError> {
         let mut found = places(engine, request, &plan.prompt)?;
@@ -143,10 +143,10 @@ pub fn plan_turn(
         return Ok(plan);
     }
     let window = session.limit().unwrap_or(engine.spec().context);
-    match room(window, size, request.max_tokens, limits) {
+    match room(window, plan.prompt.len(), request.max_tokens, limits) {
         Ok(max_tokens) => plan.generate.max_tokens = max_tokens,
         Err(answer) if !request.memory.distils(engine) => {
-            return Err(no_room(engine, request, size, answer, true).into());
+            return Err(no_room(engine, request, plan.prompt.len(), answer, true)?.into());
         }
         Err(_) => {
             plan.notes.push(Note::Outgrown(request.memory.entries(engine)));
@@ -165,7 +165,7 @@ fn beginning(
     request: &Request,
     limits: &Limits,
     prefer_question: bool,
-) -> Result<(Plan, Size), AnswerError> {
+) -> Result<Plan, AnswerError> {
     let prompt = request.tokens(engine, request.query(), true)?;
     if prompt.len() > limits.prompt {
         return Err(AnswerError::LongPrompt { tokens: prompt.len(), most: limits.prompt });
@@ -185,12 +185,6 @@ fn beginning(
     if !request.has_place_for_texts() {
         return Err(AnswerError::NoMessage);
     }
-    let tokenizer = engine.tokenizer()?;
-    let mut documents = 0;
-    for document in request.pinned.iter().chain(&request.documents) {
-        documents += tokenizer.encode(document, Special::Plain).map_err(EngineError::from)?.len();
-    }
-    let size = Size { documents, prompt: prompt.len() };
     let generate = GenerateOptions {
         sampling: request.sampling(engine)?,
         stop: request.stop.clone(),
@@ -206,14 +200,25 @@ fn beginning(
         outside: false,
         notes: Vec::new(),
     };
-    Ok((plan, size))
+    Ok(plan)
 }
 
-fn no_room(engine: &Engine, request: &Request, size: Size, answer: usize, distil: bool) -> NoRoom {
-    NoRoom {
+/// The refusal of a prompt of so many tokens, with all the numbers.
+fn no_room(
+    engine: &Engine,
+    request: &Request,
+    prompt: usize,
+    answer: usize,
+    distil: bool,
+) -> Result<NoRoom, AnswerError> {
+    let (tokenizer, mut documents) = (engine.tokenizer()?, 0);
+    for document in request.pinned.iter().chain(&request.documents) {
+        documents += tokenizer.encode(document, Special::Plain).map_err(EngineError::from)?.len();
+    }
+    Ok(NoRoom {
         model: engine.name().to_owned(),
-        documents: size.documents,
-        prompt: size.prompt,
+        documents,
+        prompt,
         answer,
         context: request.memory.entries(engine),
         otherwise: match (crayon_engine::distillable(engine.spec()), distil) {
@@ -221,7 +226,7 @@ fn no_room(engine: &Engine, request: &Request, size: Size, answer: usize, distil
             (true, true) => Otherwise::AllowForgetting,
             (true, false) => Otherwise::AskForMemory,
         },
-    }
+    })
 }
 
 /// A pot for `prompt`: as much of it stays as is worth staying and fits.

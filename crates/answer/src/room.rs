@@ -4,15 +4,6 @@ use crayon_errors::{Phrase, Setting, count, phrase};
 
 use crate::limits::Limits;
 
-/// How many tokens a prompt has, and of which kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size {
-    /// Of the documents.
-    pub(crate) documents: usize,
-    /// Of everything to read, documents included.
-    pub(crate) prompt: usize,
-}
-
 /// What else could be done with a text that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Otherwise {
@@ -41,14 +32,14 @@ pub struct NoRoom {
     pub otherwise: Otherwise,
 }
 
-/// Tokens the answer may have: those asked for, or as many as fit up to the longest; an error holds the fewest worth starting.
+/// Tokens the answer may have after `prompt` tokens: those asked for, or as many as fit up to the longest; an error holds the fewest worth starting.
 pub(crate) fn room(
     context: usize,
-    size: Size,
+    prompt: usize,
     wanted: Option<usize>,
     limits: &Limits,
 ) -> Result<usize, usize> {
-    let left = context.saturating_sub(size.prompt);
+    let left = context.saturating_sub(prompt);
     let least = wanted.unwrap_or(limits.shortest);
     if left < least { Err(least) } else { Ok(wanted.unwrap_or(limits.longest.min(left))) }
 }
@@ -102,7 +93,7 @@ mod tests {
     use super::*;
 
     fn check(context: usize, prompt: usize, wanted: Option<usize>) -> Result<usize, usize> {
-        room(context, Size { documents: 0, prompt }, wanted, &Limits::default())
+        room(context, prompt, wanted, &Limits::default())
     }
 
     #[test]

@@ -63,15 +63,6 @@ impl Routing {
         Routing { router, server, after }
     }
 
-    /// The device alone.
-    ///
-    /// # Errors
-    /// Never; the signature is that of every other router.
-    pub fn device() -> Result<Routing, HybridError> {
-        let route = crayon_hybrid::Route::Device;
-        Ok(Routing::new(Router::new(route, false, false, None, Default::default())?, None, None))
-    }
-
     /// Who decides.
     pub fn router(&self) -> &Router {
         &self.router

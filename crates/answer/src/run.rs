@@ -159,7 +159,6 @@ pub fn run(
             let by = By::Server(Box::new(answer));
             return Ok(Outcome { decision, confidence, scope: task.scope, by });
         }
-        Err(AnswerError::Remote(RemoteError::Cancelled)) => return Err(AnswerError::Cancelled),
         Err(error @ (AnswerError::Remote(_) | AnswerError::ServerBusy))
             if routing.router().may_fall_back() =>
         {
@@ -191,15 +190,8 @@ pub fn ask_server(
     live: bool,
     sink: &mut Sink<'_>,
 ) -> Result<Outcome, AnswerError> {
-    let answer = ask(routing, question, live, sink).map_err(stopped)?;
+    let answer = ask(routing, question, live, sink)?;
     Ok(Outcome { decision, confidence: None, scope: None, by: By::Server(Box::new(answer)) })
-}
-
-fn stopped(error: AnswerError) -> AnswerError {
-    match error {
-        AnswerError::Remote(RemoteError::Cancelled) => AnswerError::Cancelled,
-        error => error,
-    }
 }
 
 fn here(reason: &str) -> Decision {
@@ -305,6 +297,10 @@ fn ask(
         }
         ServerEvent::Retry { reason, .. } => sink(Event::Note(Note::Again(reason))),
         _ => sink(Event::Waiting),
+    });
+    let answer = answer.map_err(|error| match error {
+        AnswerError::Remote(RemoteError::Cancelled) => AnswerError::Cancelled,
+        error => error,
     })?;
     if !live {
         let _ = tell(&answer.text, sink);
