@@ -188,7 +188,7 @@ fn learn(
         let started = Instant::now();
         let decoder = match &mut decoder {
             Some(decoder) => decoder,
-            none => none.insert(FrozenDecoder::open(engine.checkpoint())?),
+            none => none.insert(FrozenDecoder::open(engine.checkpoint(), engine.mode(), engine.threads())?),
         };
         let mut work = learn::Work {
             engine,

@@ -18,7 +18,9 @@ impl Trainer {
     fn decoder(&mut self, engine: &Engine) -> Result<&FrozenDecoder, EvalError> {
         match &mut self.decoder {
             Some(decoder) => Ok(decoder),
-            held => Ok(held.insert(FrozenDecoder::open(engine.checkpoint())?)),
+            held => {
+                Ok(held.insert(FrozenDecoder::open(engine.checkpoint(), engine.mode(), engine.threads())?))
+            }
         }
     }
 

@@ -12,10 +12,9 @@ use crate::frozen::{FrozenDecoder, TrainableAdapter};
 use crate::{Adam, Schedule, TrainError, Trainable, Variable};
 
 /// Something that takes part in the network and learns there.
-pub trait Learning: TrainableAdapter + Trainable {
-    /// A pass over so many rows begins.
-    fn begin(&mut self, rows: usize);
-}
+pub trait Learning: TrainableAdapter + Trainable {}
+
+impl<L: TrainableAdapter + Trainable> Learning for L {}
 
 /// A training on a few examples. The same seed gives the same result, on any number of threads.
 pub struct Learner<'a, L> {
@@ -90,7 +89,6 @@ impl<'a, L: Learning> Learner<'a, L> {
             }
             batch.extend(self.waiting.pop().map(|at| self.samples[at]));
         }
-        self.learned.begin(batch.iter().map(|sample| sample.prompt.len() + sample.answer.len() - 1).sum());
         let loss = pass(self.decoder, &mut self.learned, &batch, true, self.threads)?.mean();
         if !loss.is_finite() {
             return Err(TrainError::NotFinite { step: self.step + 1 });
@@ -127,12 +125,6 @@ impl<'a> Own<'a> {
     }
 }
 
-impl Learning for Own<'_> {
-    fn begin(&mut self, rows: usize) {
-        self.soft.set_shares(std::iter::once((&[1.0][..], rows)));
-    }
-}
-
 impl Trainable for Own<'_> {
     fn variables(&self) -> Vec<&Variable> {
         self.soft.variables()
@@ -144,6 +136,14 @@ impl Trainable for Own<'_> {
 }
 
 impl TrainableAdapter for Own<'_> {
+    fn alike(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, rows: usize) {
+        self.soft.set_shares(std::iter::once((&[1.0][..], rows)));
+    }
+
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         if let Some(below) = self.below {
             Fixed(below).forward(site, x, rows, y, threads);
