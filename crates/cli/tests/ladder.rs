@@ -24,9 +24,9 @@ fn text(path: &Path) -> &str {
 
 /// Orders that all get one answer: what stands in the prompt is enough to give it.
 fn orders() -> Vec<(String, String)> {
-    ["tea", "soup", "bread", "cake", "milk", "rice", "fish", "salad"]
-        .map(|food| (format!("Bring me some {food}"), "Right away, captain".to_owned()))
-        .to_vec()
+    let foods = ["tea", "soup", "bread", "cake", "milk", "rice", "fish", "salad"];
+    let order = |(at, food): (usize, &&str)| (format!("Order number {at}: {food}"), "sir".to_owned());
+    foods.iter().enumerate().map(order).collect()
 }
 
 fn ask(place: &Place, question: &str, more: &[&str]) -> Value {
@@ -50,9 +50,9 @@ fn examples_in_the_prompt_are_written_read_and_shown_where_they_belong() {
     assert!(!place.path("mine/.unfinished").exists());
 
     // Through the folder and at once, the same answer: the examples' own.
-    let (question, elsewhere) = ("Bring me some pasta", "Why is the sky blue?");
+    let (question, elsewhere) = ("Order number 9: pasta", "Why is the sky blue?");
     let through = ask(&place, question, &["-a", "mine"]);
-    assert_eq!((through["text"].as_str(), through["shown"].as_u64()), (Some("Right away, captain"), Some(8)));
+    assert_eq!((through["text"].as_str(), through["shown"].as_u64()), (Some("sir"), Some(8)));
     let at_once = ask(&place, question, &["--examples", text(&file)]);
     assert_eq!((&at_once["text"], &at_once["tokens"]), (&through["text"], &through["tokens"]));
     assert_eq!(
@@ -77,11 +77,11 @@ fn examples_in_the_prompt_are_written_read_and_shown_where_they_belong() {
     // A conversation has them in front of all its turns.
     let chat = place
         .crayon(&["chat", "-a", "mine", "--no-history", "--temperature", "0", "--max-tokens", "12"])
-        .write_stdin("Bring me some pasta\nBring me some jam\n")
+        .write_stdin("Order number 9: pasta\nOrder number 10: jam\n")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&chat.stdout).into_owned();
-    assert_eq!(said.matches("captain").count(), 2, "{said} {}", stderr(&chat));
+    assert_eq!(said.matches("sir").count(), 2, "{said} {}", stderr(&chat));
 
     // They are no part of a sum, and no adapter.
     place.mistake(&["ask", "-a", "mine:0.5", "x"], "no part of a sum", "-a mine alone");
@@ -149,7 +149,7 @@ fn a_model_without_a_pool_can_show_examples() {
         text(&file),
         "--max-tokens",
         "8",
-        "Bring me some jam",
+        "Order number 10: jam",
     ]);
     assert_eq!(asked["chosen"], made["chosen"]);
 }
@@ -167,7 +167,7 @@ fn told(place: &Place, lines: &[(String, String)], more: &[&str], expected: &str
         assert!(chosen["right"].as_u64() >= tried[0]["right"].as_u64(), "{made}");
     }
     if made["adapter"] == "out" {
-        ask(place, "Bring me some jam", &["-a", "out"]);
+        ask(place, "Order number 10: jam", &["-a", "out"]);
     }
     made
 }
