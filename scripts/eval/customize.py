@@ -198,8 +198,8 @@ def main():
     args = arguments.parse_args()
     args.runs.mkdir(parents=True, exist_ok=True)
 
-    count = tasks.write_pool(args.data, tasks.POOL, args.runs / "pool.jsonl", CAP)
-    tasks.write_users(args.data, tasks.USERS, args.runs / "users")
+    count = tasks.write_pool(args.data, args.runs / "pool.jsonl", CAP)
+    tasks.write_users(args.data, tasks.OUTSIDE, args.runs / "users")
     tasks.write_users(args.data, tasks.VALIDATION, args.runs / "validation")
     bench = Bench(args)
     pool = bench.pool("pool-8x8", POOL)
@@ -220,7 +220,7 @@ def main():
             lines.append([name, percent(found)])
         parts.append(f"## One thing changed\n\nThe blend with {middle} examples, {seeds} draws.\n\n" + table(["setting", "accuracy"], lines))
     if args.wider:
-        tasks.write_users(args.data, tasks.WIDER, args.runs / "wider")
+        tasks.write_users(args.data, tasks.SPARE, args.runs / "wider")
         few = ["base", "uniform", "nearest", "oracle", "blend"]
         found = bench.ask("wider", pool, "pool-8x8", few, [middle], args.wider)
         lines = []
@@ -235,7 +235,7 @@ def main():
 Printed by `python3 scripts/eval/customize.py`, which trains the pools, calls `crayon eval customize` on the built-in `mini` and keeps
 finished results. This page: `--sizes {','.join(map(str, args.sizes))} --seeds {args.seeds} --questions {args.questions}`.
 
-The pool learned from {count:,} train-split examples of {len(tasks.POOL)} tasks (`crayon pool train {settings}`). The {len(tasks.USERS)} users are tasks that it
+The pool learned from {count:,} train-split examples of {len(tasks.POOL)} tasks (`crayon pool train {settings}`). The {len(tasks.OUTSIDE)} users are tasks that it
 did not learn from: examples come from their train splits, questions ({args.questions} each) from their test splits. Tasks, and how
 answers without choices get some, are in `scripts/eval/customize_tasks.py`; they were chosen by form, with the base model's accuracy
 known, before the pool of this page was trained. Temperature, rank and rate are the defaults or were set on the pool's own held-out
