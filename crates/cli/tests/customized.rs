@@ -163,6 +163,7 @@ fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
         for share in ["accuracy", "written"] {
             assert!((0.0..=1.0).contains(&row[share].as_f64().unwrap()), "{row}");
         }
+        assert_eq!(row["marks"].as_str().map(str::len), Some(3), "{row}");
         let method = row["method"].as_str().unwrap();
         assert_eq!(row["shown"], if method == "prompt" { 2 } else { 0 }, "{row}");
         let told = ["nearest", "blend", "instant", "fitted", "trained", "auto"].contains(&method);
@@ -176,7 +177,7 @@ fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
     };
     for row in rows.iter().filter(|row| row["chosen"] == "base") {
         let base = of(row["user"].as_str().unwrap(), "base");
-        assert_eq!((&row["accuracy"], &row["written"]), (&base["accuracy"], &base["written"]), "{row}");
+        assert_eq!(row["marks"], base["marks"], "{row}");
     }
     let kept = std::fs::read_to_string(place.path("cells.jsonl")).unwrap();
     assert_eq!(kept.lines().count(), rows.len());

@@ -12,14 +12,29 @@ use crate::score::{feed_rows, log_likelihood, log_sum, not_finite};
 use crate::tasks::{Example, Task};
 
 /// How a user's questions were answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answers {
-    /// Share of the questions whose likeliest choice is right.
-    pub(super) choice: f64,
-    /// Share of the questions to which greedy decoding writes the right answer, but for blanks around it.
-    pub(super) written: f64,
+    /// For each question a digit: 1 where the likeliest choice is right, and 2 more where greedy decoding writes the right answer,
+    /// but for blanks around it.
+    pub(super) marks: String,
     /// Time for reading a question and what stands before it, in milliseconds, on average.
     pub(super) read_millis: f64,
+}
+
+impl Answers {
+    /// Share of the questions whose likeliest choice is right.
+    pub(super) fn chosen(&self) -> f64 {
+        self.share(&['1', '3'])
+    }
+
+    /// Share of the questions to which the right answer is written.
+    pub(super) fn written(&self) -> f64 {
+        self.share(&['2', '3'])
+    }
+
+    fn share(&self, digits: &[char]) -> f64 {
+        self.marks.matches(digits).count() as f64 / self.marks.len().max(1) as f64
+    }
 }
 
 /// Answers the questions of `task` through `adapter`, each after the examples `shown`. A question is read once; it is answered in
@@ -39,7 +54,7 @@ pub(super) fn answer(
     let most = encoded.iter().map(room).max().unwrap_or(1);
     let mut session = engine.session(most.min(engine.spec().context))?;
     session.set_adapter(adapter);
-    let (mut chosen, mut written, mut reading) = (0usize, 0usize, 0.0);
+    let (mut marks, mut reading) = (String::new(), 0.0);
     for (question, encoded) in task.questions.iter().zip(&encoded) {
         let started = Instant::now();
         session.set_text(&encoded.prompt, &mut |_| ControlFlow::Continue(()))?;
@@ -51,13 +66,13 @@ pub(super) fn answer(
             raw: framing == Framing::Plain,
             ..GenerateOptions::default()
         };
-        written += usize::from(writes(&mut session, question.choices[question.answer].trim(), &options)?);
+        let written = writes(&mut session, question.choices[question.answer].trim(), &options)?;
         session.rewind(encoded.prompt.len());
-        let best = likeliest(&mut session, &first, encoded)?;
-        chosen += usize::from(best == question.answer);
+        let chosen = likeliest(&mut session, &first, encoded)? == question.answer;
+        marks.push(['0', '1', '2', '3'][usize::from(chosen) + 2 * usize::from(written)]);
     }
-    let n = task.questions.len().max(1) as f64;
-    Ok(Answers { choice: chosen as f64 / n, written: written as f64 / n, read_millis: reading / n })
+    let read_millis = reading / task.questions.len().max(1) as f64;
+    Ok(Answers { marks, read_millis })
 }
 
 /// Tokens of an answer at most, where the right one has so many.
@@ -145,7 +160,7 @@ mod tests {
                 let task = task(&[(prompt, &intents, at)]);
                 let whole =
                     asked(&engine, &task, shown, Framing::Auto, &mut |_, _| ControlFlow::Continue(()));
-                (answer(&engine, &task, shown, None).unwrap().choice, whole.unwrap().accuracy)
+                (answer(&engine, &task, shown, None).unwrap().chosen(), whole.unwrap().accuracy)
             };
             for shown in [&[][..], &examples] {
                 let found: Vec<(f64, f64)> = (0..intents.len()).map(|at| right(at, shown)).collect();
@@ -171,7 +186,7 @@ mod tests {
         let longer = format!("{own} And more.");
         for (expected, right) in [(own, 1.0), (beginning, 0.0), (&longer, 0.0), ("zebra", 0.0)] {
             let found = answer(&engine, &task(&[(prompt, &[expected], 0)]), &[], None).unwrap();
-            assert_eq!(found.written, right, "{expected}");
+            assert_eq!(found.written(), right, "{expected}");
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Cell {
     pub accuracy: f64,
     /// Share of the questions to which the right answer is written, but for blanks around it.
     pub written: f64,
+    /// For each question a digit: 1 where it is right by choice, and 2 more where it is right in writing.
+    pub marks: String,
     /// Questions asked.
     pub questions: usize,
     /// What guessing would reach.
@@ -113,6 +115,7 @@ mod tests {
             seed: 1,
             accuracy: 0.5,
             written: 0.25,
+            marks: "0123".to_owned(),
             questions: 60,
             chance: 0.25,
             shown: 0,
