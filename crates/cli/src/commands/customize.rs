@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, Tried, climb};
-use crayon_engine::adapters::{Form, Lora, Scope, peft};
+use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, SEED, climb};
+use crayon_engine::adapters::{Demonstration, Form, Lora, peft, remove_demonstrations, write_demonstrations};
 use crayon_engine::{BUILT_IN, Engine};
 use serde::Serialize;
 
-use crate::answering::{self, PoolRequest, Scores, told};
+use crate::answering::{self, PoolRequest, Scores, TriedRow, rows, table, told};
 use crate::args::CustomizeArgs;
-use crate::failure::{Result, mistake};
+use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
 use crate::spelling::spell;
@@ -21,7 +21,7 @@ use crate::{interrupt, model, show};
 #[derive(Serialize)]
 struct CustomizeReport<'a> {
     /// Every candidate that was judged, the simplest first.
-    tried: Vec<Row>,
+    tried: Vec<TriedRow>,
     /// The one taken.
     chosen: &'static str,
     /// Of the pool's adapters in the blend.
@@ -32,8 +32,12 @@ struct CustomizeReport<'a> {
     /// The scores as they were blended by: rounded for a server, and with noise where it was asked for.
     sent: &'a [f32],
     names: Vec<&'a str>,
-    /// Folder of the adapter, if one was written.
+    /// Folder of the adapter, or of the examples for the prompt, if something was written.
     adapter: Option<&'a Path>,
+    /// Examples for the prompt.
+    shown: usize,
+    /// Whether it was stopped before its end; the same command goes on.
+    stopped: bool,
     /// Whether the examples are near to something the pool learned; null without a pool.
     fits: Option<bool>,
     form: &'static str,
@@ -49,15 +53,6 @@ struct CustomizeReport<'a> {
 }
 
 #[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    right: usize,
-    of: usize,
-    loss: f64,
-    seconds: f64,
-}
-
-#[derive(Serialize)]
 struct Millis {
     embed: f64,
     blend: f64,
@@ -67,6 +62,7 @@ struct Millis {
 struct Taken {
     rung: Rung,
     lora: Option<Lora>,
+    demonstrations: Vec<Demonstration>,
     weights: Option<Vec<f32>>,
 }
 
@@ -92,8 +88,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     };
     let engine = model::open_to_ask(&args.model, output)?;
     let say = |note: &Note| output.note(&spell(&note.phrase()));
-    let without_pool =
-        effort != Effort::Instant && args.pool == BUILT_IN && engine.built_in_pool()?.is_none();
+    let without_pool = args.pool.is_none() && engine.built_in_pool()?.is_none();
     let mut scores = match without_pool {
         true => {
             say(&Note::NoPool);
@@ -126,37 +121,40 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
         _ => Vec::new(),
     };
     let weights = scores.as_ref().map_or(&[][..], |scores| &scores.blend.weights);
+    let unfinished = args.output.as_ref().map(|folder| folder.join(UNFINISHED));
     let request = Request {
         blend: made.as_ref().map(|made| &made.lora),
         members: (!members.is_empty()).then_some(Members { loras: &members, weights }),
         effort: if args.force { Effort::Instant } else { effort },
         budget,
-        seed: args.seed.unwrap_or(0),
+        seed: args.seed.unwrap_or(SEED),
+        folder: unfinished.as_deref(),
     };
     let climbed = watched(&engine, &given, &request, output)?;
     climbed.notes.iter().filter(|note| !args.force || **note != Note::BaseStays).for_each(say);
     let used = scores.as_ref().is_some_and(|scores| scores.blend.used());
-    let tried = climbed.tried.iter().map(Row::of).collect();
+    let (tried, stopped) = (rows(&climbed.tried), climbed.stopped);
     let mut taken = match climbed.tried.is_empty() || args.force {
         true if used => {
             let lora = made.as_ref().map(|made| made.lora.clone());
             let weights = scores.as_ref().map(|scores| scores.blend.weights.clone());
-            Taken { rung: Rung::Blend, lora, weights }
+            Taken { rung: Rung::Blend, lora, demonstrations: Vec::new(), weights }
         }
-        _ => Taken { rung: climbed.chosen, lora: climbed.lora, weights: climbed.weights },
+        _ => {
+            let Climbed { chosen: rung, lora, demonstrations, weights, .. } = climbed;
+            Taken { rung, lora, demonstrations, weights }
+        }
     };
     if let Some(lora) = &mut taken.lora {
         lora.base = Some(engine.checkpoint().fingerprint());
         lora.base_name = Some(engine.name().to_owned());
     }
-    let written = match (&args.output, &taken.lora) {
-        (Some(folder), Some(lora)) => {
-            peft::write(folder, lora, engine.spec())?;
+    let written = match &args.output {
+        Some(folder) if taken.write(folder, &engine)? => {
             match &scores {
                 Some(Scores { blend, catalogue, .. }) => blend.scope.write(folder, &catalogue.base)?,
                 None => {
-                    let queries = examples.iter().map(|example| engine.query(&example.prompt));
-                    let scope = Scope::of_examples(queries.collect::<Result<_, _>>()?, engine.general()?);
+                    let scope = engine.scope(examples.iter().map(|example| example.prompt.as_str()))?;
                     scope.write(folder, &engine.checkpoint().fingerprint())?;
                 }
             }
@@ -164,15 +162,37 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
         }
         _ => None,
     };
-    let report =
-        Report { scores: scores.as_ref(), taken, tried, written, blending, examples: examples.len() };
-    report.print(args, made.as_ref(), form, output)
+    let examples = examples.len();
+    let report = Report { scores: scores.as_ref(), taken, tried, written, blending, examples, stopped };
+    report.print(args, made.as_ref(), form, output)?;
+    match stopped {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
+    }
+}
+
+/// Folder within OUT that holds what learns, until it is done.
+const UNFINISHED: &str = ".unfinished";
+
+impl Taken {
+    /// Writes what was taken into `folder`; says whether there was something to write.
+    fn write(&self, folder: &Path, engine: &Engine) -> Result<bool> {
+        match &self.lora {
+            Some(lora) => {
+                peft::write(folder, lora, engine.spec())?;
+                remove_demonstrations(folder)?;
+            }
+            None if self.demonstrations.is_empty() => return Ok(false),
+            None => write_demonstrations(folder, &self.demonstrations)?,
+        }
+        Ok(true)
+    }
 }
 
 fn scores(engine: &Engine, args: &CustomizeArgs, output: &Output) -> Result<Scores> {
     let request = PoolRequest {
         examples: &args.examples,
-        pool: &args.pool,
+        pool: args.pool.as_deref().unwrap_or(BUILT_IN),
         server: &args.server,
         temperature: args.temperature,
         seed: args.seed,
@@ -203,28 +223,17 @@ fn watched(engine: &Engine, given: &Given, request: &Request<'_>, output: &Outpu
     Ok(climbed?)
 }
 
-impl Row {
-    fn of(tried: &Tried) -> Row {
-        Row {
-            name: tried.rung.name(),
-            right: tried.right(),
-            of: tried.judged.len(),
-            loss: tried.loss(),
-            seconds: tried.seconds,
-        }
-    }
-}
-
 /// Everything there is to say in the end.
 struct Report<'a> {
     scores: Option<&'a Scores>,
     taken: Taken,
-    tried: Vec<Row>,
+    tried: Vec<TriedRow>,
     written: Option<&'a Path>,
     /// Milliseconds.
     blending: f64,
     /// Where there is no pool that counts them.
     examples: usize,
+    stopped: bool,
 }
 
 impl Report<'_> {
@@ -235,7 +244,7 @@ impl Report<'_> {
         form: Form,
         output: &Output,
     ) -> Result {
-        let Report { scores, taken, tried, written, blending, examples } = self;
+        let Report { scores, taken, tried, written, blending, examples, stopped } = self;
         let blend = scores.map(|scores| &scores.blend);
         let traffic = match (made, scores) {
             (Some(made), _) => made.traffic,
@@ -256,6 +265,8 @@ impl Report<'_> {
                 sent: blend.map_or(&[], |blend| &blend.sent),
                 names: members.iter().map(|member| member.name.as_str()).collect(),
                 adapter: written,
+                shown: taken.demonstrations.len(),
+                stopped,
                 fits: blend.map(|blend| blend.fits),
                 form: form.name(),
                 rank,
@@ -282,9 +293,13 @@ impl Report<'_> {
             ))?;
         }
         if !tried.is_empty() {
-            output.line(&table(&tried, taken.rung))?;
+            output.line(&table(&tried, taken.rung.name()))?;
         }
         match (written, rank) {
+            (Some(folder), _) if !taken.demonstrations.is_empty() => {
+                let shown = show::counted(taken.demonstrations.len(), "example");
+                output.line(&format!("{shown} for the prompt in {}", folder.display()))?;
+            }
             (Some(folder), Some(rank)) => {
                 output.line(&format!("adapter of rank {rank} in {}", folder.display()))?;
             }
@@ -293,23 +308,9 @@ impl Report<'_> {
             }
             _ => {}
         }
+        if stopped && args.output.is_some() {
+            output.note("stopped: this is the best until then; the same command goes on");
+        }
         Ok(())
     }
-}
-
-/// The candidates, the one taken marked.
-fn table(tried: &[Row], chosen: Rung) -> String {
-    let rows: Vec<Vec<String>> = tried
-        .iter()
-        .map(|row| {
-            vec![
-                row.name.to_owned(),
-                format!("{} of {}", row.right, row.of),
-                format!("{:.2}", row.loss),
-                format!("{:.2} s", row.seconds),
-                if row.name == chosen.name() { "chosen".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    show::table(&["", "right", "loss", "time", ""], &rows)
 }

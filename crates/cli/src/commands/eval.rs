@@ -103,7 +103,7 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
             force: true,
             server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
         };
-        let custom = answering::customize(&mut engine, &args.model, &custom, output)?;
+        let custom = answering::customize(&mut engine, &args.model, &custom, output)?.custom;
         engine.set_adapter(custom.adapter().cloned());
         shown = None;
     }
