@@ -189,7 +189,12 @@ fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
     place.mistake(&few, "9 are more than the 4 examples of birds", "fewer");
     let task =
         ["eval", "choice", "--task", "users/birds/test.jsonl", "--examples", "users/birds/train.jsonl"];
-    let through = place.json(&[&task[..], &["--pool", "built-in"]].concat());
-    assert_eq!((through["n"].as_u64(), through["examples"].as_u64()), (Some(5), Some(0)));
+    // Answered through what `customize` takes.
+    let more = ["--pool", "built-in", "--effort", "instant"];
+    let through = place.json(&[&task[..], &more].concat());
+    let made = place.json(&[&["customize", "--examples", "users/birds/train.jsonl"][..], &more].concat());
+    assert_eq!((through["n"].as_u64(), &through["through"]), (Some(5), &made["chosen"]));
+    assert_eq!(through["examples"], made["shown"]);
+    assert!(place.json(&task)["through"].is_null());
     assert_eq!(place.json(&task)["examples"], 4);
 }

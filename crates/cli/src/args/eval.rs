@@ -180,12 +180,18 @@ pub(crate) struct ChoiceArgs {
     /// Questions with their choices
     #[arg(long, value_name = "FILE")]
     pub(crate) task: PathBuf,
-    /// Solved examples: put in front of every question, or with --pool what the adapter is blended for
+    /// Solved examples: put in front of every question, or with --pool or --effort what the model is customized for
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: Option<PathBuf>,
-    /// Answer through the blend of this pool for the examples; built-in is the one for mini
+    /// Answer through what customize takes for the examples with this pool; built-in is the one for mini
     #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
     pub(crate) pool: Option<String>,
+    /// How far customize goes for that: instant, fit, train, auto [default with --pool: auto]
+    #[arg(long, requires = "examples", conflicts_with = "adapter", value_parser = ["instant", "fit", "train", "auto"])]
+    pub(crate) effort: Option<String>,
+    /// Seconds that it may take
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) budget: f64,
     /// How questions are put: auto, chat (as a conversation, in the model's template or --frame) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,

@@ -1,11 +1,9 @@
 //! `crayon eval customize`: what a pool's blend, and what customization takes, is worth to people.
 
-use std::time::Duration;
-
 use crayon_engine::adapters::Form;
 use crayon_eval::customize::{Cell, CustomizeOptions, Customized, Method, customize};
 
-use super::watched;
+use super::{taken, watched};
 use crate::args::EvalCustomizeArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
@@ -21,9 +19,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
         })
     });
     let methods = named.collect::<Result<Vec<Method>>>()?;
-    let Ok(budget) = Duration::try_from_secs_f64(args.budget) else {
-        return Err(mistake(format!("--budget must be 0 or more, not {}", args.budget), "60 is usual"));
-    };
+    let budget = taken::budget(args.budget)?;
     let engine = model::open_to_ask(&args.model, output)?;
     let pool = engine.open_pool(&args.pool)?;
     let options = CustomizeOptions {

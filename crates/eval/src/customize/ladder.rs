@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use crayon_adapters::{Example, Form, Lora};
+use crayon_adapters::{self as adapters, Form, Lora};
 use crayon_customize::{Climbed, Effort, Given, Members, Request, Rung, climb};
 
 use super::Bench;
 use super::made::Made;
 use super::users::User;
 use crate::EvalError;
+use crate::tasks::Example;
 
 /// The climbs for the examples that came last.
 #[derive(Default)]
@@ -23,7 +24,7 @@ impl Bench<'_> {
     pub(super) fn climbed(
         &mut self,
         user: &User,
-        examples: &[Example],
+        examples: &[adapters::Example],
         scores: &[f32],
         drawn: (usize, u64),
         effort: Effort,
@@ -50,6 +51,7 @@ impl Bench<'_> {
                     effort,
                     budget: self.options.budget,
                     seed: drawn.1,
+                    folder: None,
                 };
                 let given = Given::new(self.engine, examples)?;
                 let mut watch = |_| ControlFlow::Continue(());
@@ -58,6 +60,9 @@ impl Bench<'_> {
                 climbed
             }
         };
+        let shown = climbed.demonstrations.iter();
+        let shown =
+            shown.map(|one| Example { prompt: one.prompt.clone(), answer: one.answer.clone() }).collect();
         let made = match (climbed.chosen, &climbed.lora) {
             (Rung::Base, _) | (_, None) => Made::default(),
             // As the methods of these names have them.
@@ -67,6 +72,7 @@ impl Bench<'_> {
         };
         let count = self.pool.members.len();
         Ok(Made {
+            shown,
             chosen: Some(climbed.chosen.name().to_owned()),
             millis: climbed.tried.iter().map(|tried| tried.seconds * 1e3).sum(),
             bytes_up: 4 * count,
