@@ -2,20 +2,18 @@
 //! `--examples`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, SEED, climb};
-use crayon_engine::adapters::{Demonstration, Form, Lora, peft, remove_demonstrations, write_demonstrations};
-use crayon_engine::{BUILT_IN, Engine};
+use crayon_customize::Rung;
+use crayon_engine::Engine;
+use crayon_engine::adapters::{Form, Lora, peft, remove_demonstrations, write_demonstrations};
 use serde::Serialize;
 
-use crate::answering::{self, PoolRequest, Scores, TriedRow, rows, table, told};
+use super::taken::{self, Asked, Found, Taken, find};
+use crate::answering::{self, Scores, TriedRow, table};
 use crate::args::CustomizeArgs;
 use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
-use crate::progress::Counting;
-use crate::spelling::spell;
-use crate::{interrupt, model, show};
+use crate::{model, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -58,14 +56,6 @@ struct Millis {
     blend: f64,
 }
 
-/// What is taken.
-struct Taken {
-    rung: Rung,
-    lora: Option<Lora>,
-    demonstrations: Vec<Demonstration>,
-    weights: Option<Vec<f32>>,
-}
-
 /// Runs the command.
 pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     super::pool_shown::refuse_adapters(&args.model)?;
@@ -74,81 +64,25 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     {
         return Err(mistake(format!("--temperature must be above 0, not {temperature}"), "0.1 is usual"));
     }
-    let Some(budget) = Duration::try_from_secs_f64(args.budget).ok() else {
-        return Err(mistake(format!("--budget must be 0 or more, not {}", args.budget), "60 is usual"));
-    };
     let Some(form) = Form::from_name(&args.form) else {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
-    let Some(effort) = Effort::from_name(&args.effort) else {
-        return Err(mistake(
-            format!("{} is no effort", args.effort),
-            "known are instant, fit, train and auto",
-        ));
-    };
+    let (effort, budget) = (taken::effort(&args.effort)?, taken::budget(args.budget)?);
     let engine = model::open_to_ask(&args.model, output)?;
-    let say = |note: &Note| output.note(&spell(&note.phrase()));
-    let without_pool = args.pool.is_none() && engine.built_in_pool()?.is_none();
-    let mut scores = match without_pool {
-        true => {
-            say(&Note::NoPool);
-            None
-        }
-        false => Some(scores(&engine, args, output)?),
-    };
-    let examples = match &mut scores {
-        Some(scores) => std::mem::take(&mut scores.examples),
-        None => answering::first_examples(&args.examples)?,
-    };
-    interrupt::watch();
-    let started = Instant::now();
-    // A server learns nothing where its adapter would not be used.
-    let made = match &scores {
-        Some(Scores { source, blend, .. }) if blend.used() || source.host().is_none() => {
-            let sink = &mut |event| told(event, output);
-            Some(source.blend(&blend.sent, args.temperature, form, &engine, sink)?)
-        }
-        _ => None,
-    };
-    let blending = show::millis(started.elapsed());
-
-    let given = Given::new(&engine, &examples)?;
-    given.notes.iter().for_each(say);
-    let members: Vec<&Lora> = match &scores {
-        Some(Scores { source: crayon_answer::Source::Here(pool), .. }) => {
-            pool.members.iter().map(|member| &member.lora).collect()
-        }
-        _ => Vec::new(),
-    };
-    let weights = scores.as_ref().map_or(&[][..], |scores| &scores.blend.weights);
     let unfinished = args.output.as_ref().map(|folder| folder.join(UNFINISHED));
-    let request = Request {
-        blend: made.as_ref().map(|made| &made.lora),
-        members: (!members.is_empty()).then_some(Members { loras: &members, weights }),
-        effort: if args.force { Effort::Instant } else { effort },
+    let asked = Asked {
+        examples: &args.examples,
+        pool: args.pool.as_deref(),
+        server: &args.server,
+        temperature: args.temperature,
+        seed: args.seed,
+        force: args.force,
+        form,
+        effort,
         budget,
-        seed: args.seed.unwrap_or(SEED),
         folder: unfinished.as_deref(),
     };
-    let climbed = watched(&engine, &given, &request, output)?;
-    climbed.notes.iter().filter(|note| !args.force || **note != Note::BaseStays).for_each(say);
-    let used = scores.as_ref().is_some_and(|scores| scores.blend.used());
-    let (tried, stopped) = (rows(&climbed.tried), climbed.stopped);
-    let mut taken = match climbed.tried.is_empty() || args.force {
-        true if used => {
-            let lora = made.as_ref().map(|made| made.lora.clone());
-            let weights = scores.as_ref().map(|scores| scores.blend.weights.clone());
-            Taken { rung: Rung::Blend, lora, demonstrations: Vec::new(), weights }
-        }
-        _ => {
-            let Climbed { chosen: rung, lora, demonstrations, weights, .. } = climbed;
-            Taken { rung, lora, demonstrations, weights }
-        }
-    };
-    if let Some(lora) = &mut taken.lora {
-        lora.base = Some(engine.checkpoint().fingerprint());
-        lora.base_name = Some(engine.name().to_owned());
-    }
+    let Found { scores, made, blending, examples, taken, tried, stopped } = find(&engine, &asked, output)?;
     let written = match &args.output {
         Some(folder) if taken.write(folder, &engine)? => {
             match &scores {
@@ -187,40 +121,6 @@ impl Taken {
         }
         Ok(true)
     }
-}
-
-fn scores(engine: &Engine, args: &CustomizeArgs, output: &Output) -> Result<Scores> {
-    let request = PoolRequest {
-        examples: &args.examples,
-        pool: args.pool.as_deref().unwrap_or(BUILT_IN),
-        server: &args.server,
-        temperature: args.temperature,
-        seed: args.seed,
-        force: args.force,
-    };
-    answering::score(engine, &request, output)
-}
-
-/// Climbs the ladder with a bar for each rung.
-fn watched(engine: &Engine, given: &Given, request: &Request<'_>, output: &Output) -> Result<Climbed> {
-    let mut bar: Option<(Rung, Counting)> = None;
-    let climbed = climb(engine, given, request, &mut |stage| {
-        let bar = match &mut bar {
-            Some((rung, bar)) if *rung == stage.rung => bar,
-            other => {
-                if let Some((_, ended)) = other.take() {
-                    ended.finish();
-                }
-                &mut other.insert((stage.rung, Counting::new(stage.rung.name(), "steps", output))).1
-            }
-        };
-        bar.at(stage.done, stage.total);
-        interrupt::flow()
-    });
-    if let Some((_, bar)) = bar {
-        bar.finish();
-    }
-    Ok(climbed?)
 }
 
 /// Everything there is to say in the end.
