@@ -43,7 +43,9 @@ mod exactly {
         looks.iter().map(bits).collect::<Vec<Vec<(u64, bool)>>>().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Vec<Judged>>, D::Error> {
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<Judged>>, D::Error> {
         let looks = Vec::<Vec<(u64, bool)>>::deserialize(deserializer)?;
         let judged = |(bits, right)| Judged { loss: f64::from_bits(bits), right };
         Ok(looks.into_iter().map(|look| look.into_iter().map(judged).collect()).collect())

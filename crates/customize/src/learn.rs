@@ -149,15 +149,15 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
         let round = learner.steps() / self.plan.rounds;
         let rounds = self.plan.rounds;
         let target = |look: usize| round * ((look + 1) * EVERY).min(rounds);
+        self.work.journal.resume(number, &mut learner);
         if !self.folds[number].ended {
-            self.work.journal.resume(number, &mut learner);
             // Looks at what was not kept are taken again.
             let seen = (0..looks).take_while(|look| target(*look) <= learner.done()).count();
             self.folds[number].looks.truncate(seen);
-            if seen > 0 {
-                let learned = learner.learned();
-                self.latest = Some(((self.recipe.lora)(learned)?, (self.recipe.weights)(learned)));
-            }
+        }
+        if learner.done() > 0 && !self.folds[number].looks.is_empty() {
+            let learned = learner.learned();
+            self.latest = Some(((self.recipe.lora)(learned)?, (self.recipe.weights)(learned)));
         }
         self.stage.done += learner.done();
         while !self.folds[number].ended {
@@ -172,8 +172,9 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
             let fold = &mut self.folds[number];
             fold.looks.push(aside);
             fold.ended = fold.looks.len() == looks || is_stale(&fold.looks);
+            let ended = fold.ended;
             self.work.journal.note(self.plan, &self.folds)?;
-            self.work.journal.keep(number, &learner, false)?;
+            self.work.journal.keep(number, &learner, ended)?;
         }
         self.stage.done += learner.steps() - learner.done();
         Ok(None)
