@@ -27,7 +27,7 @@ use crate::{Progress, Schedule, State, TrainError, TrainSummary};
 use data::{epoch_order, find_keys, names, split};
 use episodes::Episodes;
 pub use learner::{Learner, Learning, Own};
-pub use mixture::Mixture;
+pub use mixture::{Mixture, Weighing};
 use network::Model;
 pub use options::TrainOptions;
 pub use single::{fit, loss};
