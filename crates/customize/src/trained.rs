@@ -10,10 +10,10 @@ use crate::learn::{Learned, Recipe, Work, learn};
 /// Times the examples are read at most.
 const ROUNDS: usize = 8;
 /// Learning rate in a network of [`WIDTH`]. With Adam a wider one wants a smaller rate, by as much as it is wider (arXiv 2203.03466).
-const RATE: f64 = 1e-2;
+const RATE: f64 = 5e-3;
 const WIDTH: usize = 256;
 /// Examples of a step: few, so that a dozen examples make several steps a round.
-const BATCH: usize = 4;
+const BATCH: usize = 2;
 
 /// How an adapter of one's own learns in a network whose rows are `hidden` wide. `examples/defaults.rs` has what it was chosen by.
 pub fn training(hidden: usize, seed: u64) -> TrainOptions {
