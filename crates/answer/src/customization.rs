@@ -194,6 +194,11 @@ impl Customization {
         Ok((scopes.into_iter().map(|(of, _)| of).max_by(f32::total_cmp), acts))
     }
 
+    /// Whether answers come through something else than the model alone, where questions lie inside.
+    pub fn acts(&self, engine: &Engine) -> bool {
+        self.adapter.is_some() || engine.adapter().is_some() || !self.weights.is_empty()
+    }
+
     /// Text that differs between customizations; `None` for the model alone. An adapter in a file and the same blend made at
     /// once have the same.
     pub fn fingerprint(&self, engine: &Engine) -> Option<String> {

@@ -28,7 +28,7 @@ pub enum Event {
 pub type Sink<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
 
 /// Something a person should know beside an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Note {
     /// Fewer tokens than usual are left for the answer.
     LittleRoom(usize),
@@ -60,6 +60,8 @@ pub enum Note {
     SomeOutside(usize, usize),
     /// The question lies outside what the model was customized for, and it answers without the adapter.
     Outside,
+    /// The answer's confidence, and the one below which the model's answers are mostly wrong.
+    Unsure(f32, f32),
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -119,6 +121,11 @@ impl Note {
                 Setting::Force,
                 " answers everything through it)"
             ],
+            Note::Unsure(confidence, below) => format!(
+                "the model is not sure of this answer: its confidence is {confidence:.2}, and below {below:.2} most of its \
+                 answers were wrong when that was measured"
+            )
+            .into(),
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

@@ -85,7 +85,7 @@ impl Explain for HybridError {
                 " auto chooses what is allowed"
             ],
             HybridError::Share { .. } => {
-                "0.3 sends the 3 of 10 queries of which the device is least sure".into()
+                "0.3 is 3 of 10".into()
             }
             HybridError::NoQueries => "give a file with one query a line".into(),
             HybridError::File { .. } => phrase![

@@ -110,11 +110,12 @@ pub(crate) fn answered(
     let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
     let (custom, told) = customization(shared, asked)?;
     let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
-    let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
+    let doubt = shared.registry.calibrated.doubt(&shared.engine, &custom, &plan);
+    let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live: false };
     let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut sink).map_err(failed)?;
     let alone = plan.outside && outcome.on_device().is_some();
     let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
-    let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
+    let notes = plan.notes.into_iter().chain(told).chain(notes).chain(outcome.note.clone()).collect();
     Ok(Answered { outcome, weights, fits: custom.fits(), notes })
 }
 

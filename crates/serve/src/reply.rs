@@ -99,6 +99,7 @@ impl Reply {
             "reason": outcome.decision.reason,
             "confidence": outcome.confidence.map(short),
             "scope": outcome.scope.map(short),
+            "sure": outcome.sure,
             "adapter": (!weights.is_empty()).then_some(weights),
             "fits": fits,
             "kept": counts.kept.unwrap_or(0),

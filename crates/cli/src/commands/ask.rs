@@ -27,6 +27,8 @@ struct AskReport<'a> {
     confidence: Option<f32>,
     /// How likely the question belongs to what the adapter was customized for.
     scope: Option<f32>,
+    /// Whether the model is sure of its answer, where that was measured.
+    sure: Option<bool>,
     /// Adapters the device answers through, with their weights; none where it answered a question from outside without them.
     adapter: Option<Weights<'a>>,
     seed: Option<u64>,
@@ -86,7 +88,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     };
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let mut plan = plan(&engine, &request, &Limits::default())?;
-    let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
+    let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let scope = custom.apply(&engine, request.query(), &mut plan)?;
     answering::notes(&plan, output);
     interrupt::watch();
@@ -96,7 +98,8 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     };
     let mut session = plan.session(&engine)?;
     let mut device = SessionDevice { session: &mut session, cache: cache.as_ref() };
-    let task = Task { plan: &plan, question: question.as_ref(), scope, live };
+    let doubt = calibrated.doubt(&engine, &custom, &plan);
+    let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
     let outcome = answer(&routing, &task, &mut device, &mut |event| shown.event(event));
     let outcome = shown.end(outcome)?;
     let alone = plan.outside && outcome.on_device().is_some();
@@ -132,6 +135,7 @@ fn finish(
             reason: &outcome.decision.reason,
             confidence: outcome.confidence,
             scope: outcome.scope,
+            sure: outcome.sure,
             adapter: (!device.weights.is_empty()).then_some(Weights(device.weights)),
             seed: if on_device.is_some() { seed } else { args.answer.seed },
             tokens: Tokens {
