@@ -25,9 +25,9 @@ from program import crayon, table
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = ROOT / "models/mini-thresholds.json"
-# By the train splits the server is better at the first six, and at the others not.
-CHOSEN = ["film reviews", "spam", "tweets, emotion", "kinds of questions", "OpenBookQA", "yes or no", "ARC-Easy", "product reviews", "SNIPS intents"]
-WRITTEN = ["capitals", "landmarks", "sports", "products", "opposites", "past tense", "plurals", "larger animals", "first letters", "animals", "verbs", "SNIPS intents"]
+# By the train splits the server is better at the first six of each kind, and at the others not.
+CHOSEN = ["film reviews", "spam", "tweets, emotion", "tweets, sentiment", "kinds of questions", "OpenBookQA", "product reviews", "SNIPS intents"]
+WRITTEN = ["capitals", "landmarks", "sports", "products", "past tense", "plurals", "larger animals", "first letters", "SNIPS intents"]
 # Whose examples the device is customized with, of the tasks with choices.
 CUSTOMIZED = ["SNIPS intents", "product reviews", "film reviews"]
 CALIBRATED = ["SNIPS intents", "first letters", "larger animals", "colours", "capitals", "opposites", "sums", "bAbI 1", "bAbI 10"]
@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--python", default=sys.executable, help="one that has llama-cpp-python")
-    parser.add_argument("--limit", type=int, default=40, help="questions of each task")
+    parser.add_argument("--limit", type=int, default=30, help="questions of each task")
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--runs", type=Path, default=ROOT / "training/runs/routing")
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs/results")
@@ -223,10 +223,10 @@ The device takes the likeliest choice; the server is shown the choices and write
                     customized[name] = bench.routing(CHOSEN, where, "--examples", bench.examples(name))["rows"][0]
     print("""## With a scope
 
-The device is customized with 20 training examples of one task, as `ask --examples` does it, and asked the questions of all nine; what lies
+The device is customized with 20 training examples of one task, as `ask --examples` does it, and asked the questions of all eight; what lies
 outside is answered without the adapter. Server: crayon serve, whose answers are those above.
 """)
-    print(curves({"rows": [{**row, "task": f"all, for {name}"} for name, row in customized.items()]}).replace("| random |", "| random |"))
+    print(curves({"rows": [{**row, "task": f"all, for {name}"} for name, row in customized.items()]}))
     print("""
 ## Written answers
 

@@ -267,28 +267,27 @@ fn the_servers_share_is_measured_question_by_question() {
     assert_eq!((&report["outside"]["inside"], &report["outside"]["outside"]), (&3.into(), &1.into()));
     assert!(std::fs::read_to_string(&plot).unwrap().contains("confidence"));
 
-    // Nobody but the device is asked about what lies outside.
-    assert_eq!(server.connections(), 3);
+    // Nobody but the device is asked about what lies outside, and the same question is not asked twice.
+    assert_eq!(server.connections(), 2);
     let offered = r"Who speaks?\nOptions:\n- the server's words\n- nobody\nAnswer:";
     assert!(server.bodies.lock().unwrap()[0].contains(offered));
     place.json(&[&arguments[..], &[outside, "--bare", "--limit", "1"]].concat());
-    assert!(!server.bodies.lock().unwrap()[3].contains("nobody"));
+    assert!(!server.bodies.lock().unwrap()[2].contains("nobody"));
 
     // What the server said is kept, and it is shown solved examples where there are some.
     std::fs::create_dir_all(place.path("solved")).unwrap();
     place.write("solved/task.jsonl", wrong);
     let kept = [&arguments[..8], &["--cells", "cells.jsonl", "--solved", "solved"]].concat();
     for _ in 0..2 {
-        // The same question is not asked twice.
         assert_eq!(place.json(&kept)["rows"][0]["n"], 3);
-        assert_eq!(server.connections(), 6);
+        assert_eq!(server.connections(), 5);
     }
-    let body = server.bodies.lock().unwrap()[4].clone();
+    let body = server.bodies.lock().unwrap()[3].clone();
     assert!(body.contains("assistant") && body.contains("nobody"), "{body}");
 
     let offline = Place::new();
     offline.mistake(&[&arguments[..], &[outside]].concat(), "CRAYON_OFFLINE forbids", "--route device");
-    assert_eq!(server.connections(), 6);
+    assert_eq!(server.connections(), 5);
 }
 
 #[test]
