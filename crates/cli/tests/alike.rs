@@ -64,7 +64,7 @@ fn check(place: &Place, serving: &Serving, rows: &[Row]) {
             "generated": usage["completion_tokens"],
         });
         assert_eq!(asked["tokens"], counts, "{name}");
-        for key in ["where", "reason"] {
+        for key in ["where", "reason", "sure"] {
             assert_eq!(asked[key], extra[key], "{name}: {key}");
         }
         for key in ["confidence", "scope"] {
