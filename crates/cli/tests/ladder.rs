@@ -177,8 +177,7 @@ fn every_kind_of_bad_input_is_told_and_leaves_something_usable() {
     let place = Place::new();
     let instant = ["--effort", "instant"];
     let mut lines = orders();
-    lines[3].0.clone_from(&lines[0].0);
-    lines[3].1 = "Never".to_owned();
+    lines[3] = (lines[0].0.clone(), "Never".to_owned());
     told(&place, &lines, &instant, "lines 1 and 4 ask the same and answer differently");
     told(&place, &orders(), &instant, "all examples have the same answer");
     lines = [orders(), orders()].concat();
