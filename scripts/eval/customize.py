@@ -71,7 +71,6 @@ def run(args):
     groups = {group: GROUPS[group][: getattr(args, group)] for group in GROUPS if getattr(args, group)}
     for group, names in groups.items():
         tasks.write_users(args.data, names, own / group)
-    kept = json.loads((own / "result.json").read_text()) if (own / "result.json").is_file() else {}
     if args.pool is None:
         examples = tasks.write_pool(args.data, args.runs / "pool.jsonl", CAP)
         args.pool = trained(args, "pool", POOL)
@@ -80,7 +79,6 @@ def run(args):
     else:
         made = args.recipe
     label = digest(args.pool, args.joint)
-    of_same = kept.get("label") == label and kept.get("questions") == args.questions
     call = ["eval", "customize", "--pool", args.pool.resolve(), "--methods", ",".join(args.methods), "--label", label]
     for group in groups:
         call += ["--users", own / group]
@@ -89,22 +87,17 @@ def run(args):
     for name in ("sizes", "seeds", "questions", "budget", "oracle_examples", "oracle_epochs", "oracle_rate"):
         value = getattr(args, name)
         call += [f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value]
-    found = crayon(args, *call, "--cells", own / "cells.jsonl")
-    rows = {cell_key(row): row for row in [*(kept["rows"] if of_same else []), *found["rows"]]}
-    result = {
+    shown = crayon(args, "pool", "show", args.pool.resolve())
+    settings = {
         "title": args.title or args.name,
         "label": label,
         "questions": args.questions,
-        "pool": {"adapters": found["adapters"], "rank": found["rank"], "made": made},
+        "pool": {"adapters": len(shown["adapters"]), "rank": shown["rank"], "made": made},
         "oracle": [args.oracle_examples, args.oracle_epochs, args.oracle_rate],
         "budget": args.budget,
-        "rows": list(rows.values()),
     }
-    (own / "result.json").write_text(json.dumps(result), encoding="utf-8")
-
-
-def cell_key(row):
-    return tuple(row[name] for name in ("group", "user", "method", "size", "seed"))
+    (own / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    crayon(args, *call, "--cells", own / "cells.jsonl")
 
 
 def digest(*pools):
@@ -114,6 +107,24 @@ def digest(*pools):
         for path in sorted(pool.rglob("*.safetensors")) if pool.is_dir() else [pool]:
             found.update(path.read_bytes())
     return found.hexdigest()[:12]
+
+
+def read(folder):
+    """The settings of the last run, and the finished cells that belong to them."""
+    result, rows = json.loads((folder / "settings.json").read_text()), {}
+    for line in (folder / "cells.jsonl").read_text().splitlines():
+        line = json.loads(line)
+        row = line["cell"]
+        _, _, questions, _, size, seed, *own = line["key"].split(" ")
+        if row["method"] == "oracle":
+            same = [float(value) for value in own] == result["oracle"]
+        elif row["method"] in LADDER:
+            same = own == [result["label"], f"{result['budget']:g}"]
+        else:
+            same = row["method"] in ("base", "prompt") or own == [result["label"]]
+        if same and int(questions) == result["questions"]:
+            rows[row["group"], row["user"], row["method"], size, seed] = row
+    return result | {"rows": list(rows.values())}
 
 
 # Figures of results.
@@ -384,7 +395,7 @@ def ran(result, sizes):
 
 
 def page(args):
-    results = [json.loads((args.runs / name / "result.json").read_text()) for name in args.names]
+    results = [read(args.runs / name) for name in args.names]
     sizes = sorted({row["size"] for result in results for row in result["rows"] if row["size"]})
     size = sizes[-1]
     titles = " and ".join(result["title"] for result in results)
