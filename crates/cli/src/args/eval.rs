@@ -264,13 +264,13 @@ pub(crate) struct EvalCustomizeArgs {
     /// Folder with a folder for each user; can be given several times
     #[arg(long, value_name = "USERS", required = true)]
     pub(crate) users: Vec<PathBuf>,
-    /// The pool
+    /// The pool; without one, methods that need none are compared
     #[arg(long, value_name = "DIR")]
-    pub(crate) pool: PathBuf,
+    pub(crate) pool: Option<PathBuf>,
     /// One adapter trained on all of the pool's data, as a pool of one
     #[arg(long, value_name = "DIR")]
     pub(crate) joint: Option<PathBuf>,
-    /// base, prompt, joint, uniform, nearest, arrow, lorahub, blend, instant, fitted, trained, auto, oracle [default: all]
+    /// base, prompt, joint, uniform, nearest, arrow, lorahub, blend, instant, fitted, trained, auto, oracle [default: all that can be]
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
     pub(crate) methods: Vec<String>,
     /// Numbers of examples
