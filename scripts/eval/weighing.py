@@ -1,7 +1,7 @@
 """Other ways to find the weights of a blend, side by side: `crayon eval choice` on each, as Markdown.
 
     pip install torch transformers
-    cargo build --release && python3 scripts/eval/customize.py && python3 scripts/eval/weighing.py --model DIR > docs/results/weighing.md
+    cargo build --release && python3 scripts/eval/customize.py run mini --methods base && python3 scripts/eval/weighing.py --model DIR > docs/results/weighing.md
 
 `--runs` is the folder of customize.py, `--model` the embedded mini as a Hugging Face folder (`crayon convert`). None of the ways
 looks at the labels of the examples but the last.
@@ -22,6 +22,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import customize_tasks as tasks
 import torch
 from program import crayon, table
 from safetensors.torch import load_file, save_file
@@ -129,20 +130,21 @@ def main():
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--runs", type=Path, default=ROOT / "training/runs/customize")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--questions", type=int, default=60)
     args = parser.parse_args()
     torch.manual_seed(0)
     queries = Queries(args.model)
-    pool = Pool(args.runs / "pool-8x8", queries, rows(args.runs / "pool.jsonl"))
+    pool = Pool(args.runs / "mini-pool", queries, rows(args.runs / "pool.jsonl"))
     found = defaultdict(list)
-    users = sorted(path.name for path in (args.runs / "users").iterdir())
+    users = sorted(tasks.short(name) for name in tasks.OUTSIDE)
+    trains = {tasks.short(name): tasks.user(args.data, name)["train"] for name in tasks.OUTSIDE}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         for user in users:
-            folder = args.runs / "users" / user
-            train = rows(folder / "train.jsonl")
+            folder, train = args.runs / "mini/outside" / user, trains[user]
 
             def accuracy(task, adapter, *more):
                 return crayon(args.binary, "eval", "choice", "--task", task, *adapter, *more)["accuracy"]

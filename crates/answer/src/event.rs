@@ -62,6 +62,8 @@ pub enum Note {
     Outside,
     /// The answer's confidence, and the one below which the model's answers are mostly wrong.
     Unsure(f32, f32),
+    /// The examples for the prompt are not shown, because the text to go on with has no turns.
+    NoTurns,
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -117,15 +119,18 @@ impl Note {
                 format!("{outside} of {examples} examples fit nothing that this pool learned").into()
             }
             Note::Outside => phrase![
-                "the question lies outside the customized task: the model answers without the adapter (",
+                "the question lies outside the customized task: the model answers as it is (",
                 Setting::Force,
-                " answers everything through it)"
+                " customizes every answer)"
             ],
             Note::Unsure(confidence, below) => format!(
                 "the model is not sure of this answer: its confidence is {confidence:.2}, and below {below:.2} most of its \
                  answers were wrong when that was measured"
             )
             .into(),
+            Note::NoTurns => {
+                "a text to go on with has no turns for the examples: the model goes on without them".into()
+            }
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

@@ -22,7 +22,7 @@ mod run;
 mod source;
 
 pub use calibrated::{Calibrated, thresholds_path};
-pub use customization::{Blend, BlendRequest, Customization};
+pub use customization::{Blend, BlendRequest, Customization, Through};
 pub use device::{Device, DeviceEvent, Distilled, SessionDevice, Written};
 pub use error::AnswerError;
 pub use event::{Event, Note, Sink};

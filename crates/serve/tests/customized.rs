@@ -11,7 +11,7 @@ use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool
 use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
 use crayon_hybrid::{Endpoint, Remote, RetryPolicy, Route, Thresholds};
 use crayon_model::{LowRankPair, Projection, Site};
-use crayon_serve::{Bigger, Limits, OfferedAdapter, Offers};
+use crayon_serve::{Bigger, Limits, Offered, OfferedAdapter, Offers};
 use serde_json::{Value, json};
 
 use support::{Running, engine, offering, read, start};
@@ -66,7 +66,7 @@ fn pool(engine: &Engine) -> Pool {
 fn offers(engine: &Engine) -> Offers {
     let adapter = |name: &str, seed| OfferedAdapter {
         name: name.to_owned(),
-        lora: lora(engine, seed),
+        what: Offered::Adapter(lora(engine, seed)),
         weight: 1.0,
         scope: None,
     };
@@ -76,6 +76,7 @@ fn offers(engine: &Engine) -> Offers {
         bigger: None,
         calibrated: Calibrated::default(),
         common: Vec::new(),
+        demonstrations: Vec::new(),
     }
 }
 

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use common::{base, difference, logits};
 use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample, blend};
 use crayon_errors::Explain as _;
-use crayon_kernels::Threads;
+use crayon_kernels::{Mode, Threads};
 use crayon_train::frozen::{FrozenDecoder, Sequence};
-use crayon_train::pool::{Learner, Learning, Mixture, Own, TrainOptions, fit, loss, train};
+use crayon_train::pool::{Learner, Mixture, Own, TrainOptions, fit, loss, train};
 use crayon_train::{Progress, TrainError, Trainable};
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
@@ -155,8 +155,8 @@ fn options_and_data_that_cannot_be_used_are_refused() {
 #[test]
 fn one_adapter_learns_a_few_examples() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples: Vec<Sample> = samples(6).into_iter().step_by(2).collect();
     let options = TrainOptions { batch: 2, ..options() };
     let before = loss(&decoder, &Lora::default(), &samples, &threads).unwrap();
@@ -174,8 +174,8 @@ fn one_adapter_learns_a_few_examples() {
 #[test]
 fn an_adapter_learns_on_top_of_another() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples = samples(6);
     let options = TrainOptions { batch: 2, ..options() };
     let below = fit(&decoder, &samples[..1], &options, 10, &threads).unwrap();
@@ -193,8 +193,8 @@ fn an_adapter_learns_on_top_of_another() {
 #[test]
 fn weights_of_adapters_learn_by_their_own_gradient() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples = samples(6);
     let (even, odd): (Vec<_>, Vec<_>) = samples.iter().cloned().partition(|sample| sample.task == "even");
     let options = TrainOptions { batch: 8, rate: 0.1, ..options() };
@@ -207,7 +207,6 @@ fn weights_of_adapters_learn_by_their_own_gradient() {
     // The gradient of a first pass is that of small steps.
     let start = [0.3, 0.4];
     let mut mixture = Mixture::new(&members, &start);
-    mixture.begin(0);
     let texts: Vec<Vec<u32>> = even.iter().map(|one| [&one.prompt[..], &one.answer].concat()).collect();
     let sequences: Vec<Sequence<'_>> =
         texts.iter().map(|tokens| Sequence { tokens, answer: even[0].prompt.len() }).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crayon_answer::Calibrated;
 use crayon_engine::{EngineError, Message};
 use crayon_eval::routing::{Ask, Doubted, RoutingOptions, Row, Told, routing};
-use crayon_eval::{Chart, EvalError, Line};
+use crayon_eval::{Chart, EvalError, Framing, Line};
 use crayon_hybrid::{Endpoint, HybridError, Question, Remote, RemoteError};
 
 use super::watched;
@@ -34,11 +34,11 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
         seed: args.seed,
     };
     let remote = remote(args)?;
-    let mut engine = match args.written {
-        true => model::open_to_ask(&args.model, output)?,
-        false => super::framing::open(options.framing, &args.model, output)?,
+    let mut engine = match options.framing {
+        Framing::Plain if !args.written => model::open_beside(&args.model, output)?,
+        _ => model::open_to_answer(&args.model, output)?,
     };
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
     if args.written {
         let (model, custom) = (engine.checkpoint().fingerprint(), custom.fingerprint(&engine));
         let file = args.thresholds.as_deref();
@@ -57,8 +57,7 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     };
     let mut ask = remote.is_some().then_some(&mut ask as &mut Ask<'_>);
     let result = watched("questions", output, |progress| {
-        let through = |prompt: &str| Ok((custom.scope(&engine, prompt)?, custom.through(&engine, prompt)?));
-        routing(&engine, &through, &options, ask.take(), progress)
+        routing(&engine, &|prompt| custom.through(&engine, prompt), &options, ask.take(), progress)
     })?;
     if let (Some(path), Some(row)) = (&args.plot, result.rows.first()) {
         let server = args.server_model.as_deref().unwrap_or_default();

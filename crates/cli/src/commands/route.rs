@@ -1,11 +1,10 @@
 //! `crayon route calibrate`: from held-out queries to the thresholds that `--route auto` uses.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use crayon_answer::thresholds_path;
-use crayon_engine::{Adapter, Engine, EngineError};
+use crayon_answer::{Through, thresholds_path};
+use crayon_engine::{Engine, EngineError};
 use crayon_eval::EvalError;
 use crayon_eval::routing::{Wrote, says, write};
 use crayon_hybrid::{Calibration, Doubt, Judged, Signals, Thresholds, confidence, doubt};
@@ -68,8 +67,8 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
             format!("give {FEWEST} and more lines of {{\"prompt\": str, \"answer\": str}}, or --share"),
         ));
     }
-    let mut engine = model::open_to_ask(&args.model, output)?;
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let mut engine = model::open_to_answer(&args.model, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
     interrupt::watch();
     let started = Instant::now();
     let mut bar = Counting::new("asking", "queries", output);
@@ -79,8 +78,8 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     let longest = args.max_tokens.into_iter().chain(args.tokens.filter(|_| !whole)).min();
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
-        let scope = custom.scope(&engine, &query.prompt)?;
         let through = custom.through(&engine, &query.prompt)?;
+        let scope = through.scope;
         let wrote = ask(&engine, through, &query.prompt, longest)?;
         let decided = args.tokens.map_or(usize::MAX, |tokens| tokens as usize).min(wrote.logprobs.len());
         signals.push(Signals { confidence: confidence::of_text(&wrote.logprobs[..decided]), scope });
@@ -135,13 +134,8 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     output.line(&format!("file       {}", path.display())).map_err(Into::into)
 }
 
-/// The model's answer to `query` `through` an adapter or none, made as `crayon ask` makes it.
-fn ask(
-    engine: &Engine,
-    through: Option<Arc<dyn Adapter>>,
-    query: &str,
-    longest: Option<u32>,
-) -> Result<Wrote> {
+/// The model's answer to `query` `through` what it is customized with, made as `crayon ask` makes it.
+fn ask(engine: &Engine, through: Through<'_>, query: &str, longest: Option<u32>) -> Result<Wrote> {
     let longest = longest.map(|tokens| tokens as usize);
     match write(engine, through, query, longest, &mut interrupt::flow) {
         Ok(Some(wrote)) => Ok(wrote),

@@ -1,10 +1,9 @@
 //! The device's side: it takes the likeliest choice, or writes as it does when it is asked.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use crayon_answer::{Input, Limits, Request};
-use crayon_engine::{Adapter, Engine, EngineError, Event, Finish, GenerateOptions, Message, Role, Session};
+use crayon_answer::{Input, Limits, Request, Through};
+use crayon_engine::{Engine, EngineError, Event, Finish, GenerateOptions, Message, Role, Session};
 use crayon_hybrid::confidence;
 
 use super::answers::says;
@@ -14,8 +13,8 @@ use crate::choice::{Encoded, Framing, encode, largest, log_likelihoods};
 use crate::score::log_likelihood;
 use crate::tasks::{Example, Question};
 
-/// The scope of a prompt, where there is one, and what it is answered through: an adapter, or the model alone.
-pub type Through<'a> = dyn Fn(&str) -> Result<(Option<f32>, Option<Arc<dyn Adapter>>), EngineError> + 'a;
+/// What a prompt is answered through.
+pub type ThroughOf<'a> = dyn Fn(&str) -> Result<Through<'a>, EngineError> + 'a;
 
 /// Something to ask.
 #[derive(Clone, Debug)]
@@ -46,29 +45,32 @@ pub struct Wrote {
     pub end: Option<f32>,
 }
 
-/// What the device writes after `query`, through an adapter or without, as `ask` would have it written; `None` where the query does
+/// What the device writes after `query`, `through` what it is customized with, as `ask` would have it written; `None` where the query does
 /// not fit the model.
 ///
 /// # Errors
 /// When the model cannot be asked, or `watch` stops it.
 pub fn write(
     engine: &Engine,
-    through: Option<Arc<dyn Adapter>>,
+    through: Through<'_>,
     query: &str,
     max_tokens: Option<usize>,
     watch: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<Wrote>, EvalError> {
-    let messages = vec![Message::new(Role::User, query)];
-    let prompt = engine.chat_prompt(&messages)?;
+    let request = Request {
+        demonstrations: through.demonstrations.to_vec(),
+        ..Request::new(Input::Chat(vec![Message::new(Role::User, query)]))
+    };
+    let prompt = request.prompt(engine)?;
     let left = engine.spec().context.saturating_sub(prompt.len());
     let max_tokens = max_tokens.unwrap_or(Limits::default().longest).min(left);
     if max_tokens == 0 {
         return Ok(None);
     }
     let mut session = engine.session(prompt.len() + max_tokens)?;
-    session.set_adapter(through);
+    session.set_adapter(through.adapter);
     session.feed(&prompt, &mut |_| watch())?;
-    let sampling = Request::new(Input::Chat(messages)).sampling(engine)?;
+    let sampling = request.sampling(engine)?;
     let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
     let mut logprobs = Vec::new();
     let answer = session.generate(&options, &mut |event| {
@@ -108,14 +110,14 @@ pub(super) const MEASURES: [(&str, Measure); 6] = [
 ];
 
 /// A device that is asked.
-pub(super) struct Device<'a> {
+pub(super) struct Device<'a, 'c> {
     pub(super) engine: &'a Engine,
-    pub(super) through: &'a Through<'a>,
+    pub(super) through: &'a ThroughOf<'c>,
     pub(super) framing: Framing,
     pub(super) max_tokens: Option<usize>,
 }
 
-impl Device<'_> {
+impl Device<'_, '_> {
     /// The device's answer; where the item does not fit its context, the tokens that it takes.
     pub(super) fn answer(&self, item: &Item) -> Result<Result<Answered, usize>, EvalError> {
         match item {
@@ -125,13 +127,16 @@ impl Device<'_> {
     }
 
     fn choose(&self, question: &Question) -> Result<Result<Answered, usize>, EvalError> {
-        let encoded: Encoded = encode(self.engine, question, &[], self.framing)?;
+        let Through { scope, adapter, demonstrations, .. } = (self.through)(&question.prompt)?;
+        let solved = demonstrations.iter();
+        let solved: Vec<Example> =
+            solved.map(|d| Example { prompt: d.prompt.clone(), answer: d.answer.clone() }).collect();
+        let encoded: Encoded = encode(self.engine, question, &solved, self.framing)?;
         if encoded.len() > self.engine.spec().context {
             return Ok(Err(encoded.len()));
         }
-        let (scope, through) = (self.through)(&question.prompt)?;
         let mut session = self.engine.session(encoded.len())?;
-        session.set_adapter(through);
+        session.set_adapter(adapter);
         let scores = log_likelihoods(&mut session, &encoded.prompt, &encoded.choices)?;
         let likelihoods: Vec<f32> = scores.iter().map(|score| *score as f32).collect();
         Ok(Ok(Answered {
@@ -143,7 +148,8 @@ impl Device<'_> {
     }
 
     fn write(&self, example: &Example) -> Result<Result<Answered, usize>, EvalError> {
-        let (scope, through) = (self.through)(&example.prompt)?;
+        let through = (self.through)(&example.prompt)?;
+        let scope = through.scope;
         let go = &mut || ControlFlow::Continue(());
         let Some(wrote) = write(self.engine, through, &example.prompt, self.max_tokens, go)? else {
             return Ok(

@@ -56,7 +56,7 @@ pub fn train(
         let mut random = Random::new(options.seed, purpose);
         chosen.iter().map(|&at| (&samples[at], episodes.shares(at, &mut random))).collect()
     };
-    let model = Model::open(checkpoint, options.device, threads)?;
+    let model = Model::open(checkpoint, options, threads)?;
     let base = checkpoint.fingerprint();
 
     let mut soft = Soft::new(&checkpoint.spec, options);

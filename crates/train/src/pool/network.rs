@@ -4,6 +4,7 @@ use crayon_adapters::Sample;
 use crayon_formats::Checkpoint;
 use crayon_kernels::Threads;
 
+use super::TrainOptions;
 use super::soft::Soft;
 use super::tensors::TensorModel;
 use crate::frozen::{FrozenDecoder, Loss, Sequence, TrainableAdapter};
@@ -18,12 +19,15 @@ pub(super) enum Model<'a> {
 impl<'a> Model<'a> {
     pub(super) fn open(
         checkpoint: &Checkpoint,
-        device: Device,
+        options: &TrainOptions,
         threads: &'a Threads,
     ) -> Result<Model<'a>, TrainError> {
-        Ok(match device {
-            Device::Cpu => Model::Slices { decoder: Box::new(FrozenDecoder::open(checkpoint)?), threads },
-            _ => Model::Tensors(Box::new(TensorModel::open(checkpoint, device)?)),
+        Ok(match options.device {
+            Device::Cpu => {
+                let decoder = FrozenDecoder::open(checkpoint, options.mode, threads)?;
+                Model::Slices { decoder: Box::new(decoder), threads }
+            }
+            device => Model::Tensors(Box::new(TensorModel::open(checkpoint, device)?)),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use crayon_adapters::TEMPERATURE;
 use crayon_errors::{Command, phrase};
+use crayon_kernels::Mode;
 use crayon_model::Projection;
 
 use crate::{Device, TrainError};
@@ -41,6 +42,8 @@ pub struct TrainOptions {
     pub keep_every: usize,
     /// Where it is computed. Losses differ in their last digits between devices.
     pub device: Device,
+    /// How a CPU multiplies: [`Mode::Fast`] with 8-bit activations and gradients.
+    pub mode: Mode,
 }
 
 impl Default for TrainOptions {
@@ -62,6 +65,7 @@ impl Default for TrainOptions {
             patience: 2,
             keep_every: 50,
             device: Device::Cpu,
+            mode: Mode::Fast,
         }
     }
 }

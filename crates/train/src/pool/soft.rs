@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crayon_adapters::Random;
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Threads, ops};
+use crayon_kernels::Threads;
 use crayon_model::{LowRankPair, Site};
 
 use super::TrainOptions;
-use crate::frozen::{TrainableAdapter, product, transpose};
+use crate::frozen::{TrainableAdapter, back_to_inner, back_to_input, inward, matrix_gradient, outward};
 use crate::{Trainable, Variable};
 
 /// A `[adapters * rank, in]` and B `[out, adapters * rank]` of one place.
@@ -118,10 +118,9 @@ impl Trainable for Soft {
 impl TrainableAdapter for Soft {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
-        let (input, output) = (x.len() / rows, y.len() / rows);
-        pair.inner = product(threads, x, rows, input, &pair.a.values, self.inner);
+        pair.inner = inward(x, rows, &pair.a.values, self.inner, threads);
         multiply(&mut pair.inner, &self.gains);
-        ops::add(y, &product(threads, &pair.inner, rows, self.inner, &pair.b.values, output));
+        outward(&pair.inner, rows, &pair.b.values, y, threads);
     }
 
     fn backward(
@@ -134,18 +133,10 @@ impl TrainableAdapter for Soft {
         threads: &Threads,
     ) {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
-        let (input, output, inner) = (x.len() / rows, gradient.len() / rows, self.inner);
-        // dB = dYᵀ inner
-        let (turned, values) = (transpose(gradient, rows, output), transpose(&pair.inner, rows, inner));
-        pair.b.gradient = product(threads, &turned, output, rows, &values, inner);
-        // d inner = dY B, through the weights
-        let b = transpose(&pair.b.values, output, inner);
-        let mut flow = product(threads, gradient, rows, output, &b, inner);
+        pair.b.gradient = matrix_gradient(gradient, &pair.inner, rows, threads);
+        let mut flow = back_to_inner(gradient, rows, &pair.b.values, self.inner, threads);
         multiply(&mut flow, &self.gains);
-        // dA = d innerᵀ X, and what flows on
-        let (turned, x) = (transpose(&flow, rows, inner), transpose(x, rows, input));
-        pair.a.gradient = product(threads, &turned, inner, rows, &x, input);
-        let a = transpose(&pair.a.values, inner, input);
-        ops::add(x_gradient, &product(threads, &flow, rows, inner, &a, input));
+        pair.a.gradient = matrix_gradient(&flow, x, rows, threads);
+        back_to_input(&flow, rows, &pair.a.values, x_gradient, threads);
     }
 }

@@ -121,7 +121,7 @@ impl PlainAdapter for DevicePairs {
 mod tests {
     use std::path::Path;
 
-    use crayon_kernels::Threads;
+    use crayon_kernels::{Mode, Threads};
     use crayon_model::Projection;
 
     use super::super::TrainOptions;
@@ -173,7 +173,7 @@ mod tests {
                 )
             };
             let threads = Threads::new(1);
-            let slices = FrozenDecoder::open(&checkpoint).unwrap();
+            let slices = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
             let (loss, gradients) = learned(&Model::Slices { decoder: Box::new(slices), threads: &threads });
             let tensors = TensorModel::open(&checkpoint, Device::Cpu).unwrap();
             let (same_loss, same) = learned(&Model::Tensors(Box::new(tensors)));
