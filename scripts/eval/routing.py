@@ -223,6 +223,11 @@ are wrong. What becomes of answers to questions of test splits, first of the tas
         report = bench.routing(group, [], "--thresholds", THRESHOLDS, written=True)
         rows = [{**row, "task": f"all {title}" if row["task"] == "all" else row["task"]} for row in report["rows"]]
         print(doubted({"rows": rows}) + "\n", flush=True)
+    if args.strong:
+        domains(args, folder)
+
+
+def domains(args, folder):
     print("## Told apart: requests of the customized domain and requests outside all domains (AUROC)\n")
     print(f"The device is customized with twenty training requests of a CLINC150 domain, and asked {args.limit} of its test split and as many outside all domains.\n")
     found = []
