@@ -32,6 +32,10 @@ VARIES = re.compile(rf"(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\
                     rf"|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
 
 
+# Progress, of which a slow machine prints more.
+PROGRESS = re.compile(r"^[a-z ]+: [\d,]+ of [\d,]+ \S+, .* left\n", re.MULTILINE)
+
+
 def commands(block):
     """Commands of a block; a line that ends in a backslash goes on in the next one."""
     found, lines = [], iter(block.splitlines())
@@ -50,7 +54,8 @@ def printed(block, folder, environment):
     for command in commands(block):
         run = subprocess.run(["bash", "-c", command[2:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        shown.append(f"{command}\n{run.stdout.rstrip()}".rstrip() + "\n")
+        output = PROGRESS.sub("", run.stdout).rstrip()
+        shown.append(f"{command}\n{output}".rstrip() + "\n")
     return "".join(shown)
 
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crayon_engine::{EMBEDDED, Engine};
 use crayon_hybrid::{Calibration, Doubt};
 
-use crate::{AnswerError, Customization, Note, Plan, Routing};
+use crate::{AnswerError, Customization, Note, Plan, Request, Routing};
 
 /// Calibrations of a model as it is, and as it is customized.
 #[derive(Clone, Debug, Default)]
@@ -71,11 +71,18 @@ impl Calibrated {
         Some(self.measured(engine, custom, false)?.below)
     }
 
-    /// Which answers to `plan` are doubted; `None` where that is not known. It was measured on the likeliest answers to
-    /// questions, which texts to go on with and answers drawn by chance are not.
-    pub fn doubt(&self, engine: &Engine, custom: &Customization, plan: &Plan) -> Option<Doubt> {
+    /// Which answers to `request` by `plan` are doubted; `None` where that is not known. It was measured on the likeliest answers to
+    /// questions alone, which questions about documents, texts to go on with and answers drawn by chance are not.
+    pub fn doubt(
+        &self,
+        engine: &Engine,
+        custom: &Customization,
+        request: &Request,
+        plan: &Plan,
+    ) -> Option<Doubt> {
         let generate = &plan.generate;
-        if generate.raw || generate.sampling.temperature > 0.0 {
+        let documents = !request.documents.is_empty() || !request.pinned.is_empty();
+        if documents || generate.raw || generate.sampling.temperature > 0.0 {
             return None;
         }
         self.measured(engine, custom, plan.outside)

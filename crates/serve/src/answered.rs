@@ -123,7 +123,7 @@ pub(crate) fn answered(
         .custom
         .plan(&shared.engine, &asked.request, |request| plan(&shared.engine, request, &limits))
         .map_err(blame)?;
-    let doubt = shared.registry.calibrated.doubt(&shared.engine, &found.custom, &plan);
+    let doubt = shared.registry.calibrated.doubt(&shared.engine, &found.custom, &asked.request, &plan);
     let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live: false };
     let outcome = run(&routing, &task, &mut queued, &mut sink).map_err(failed)?;
     let alone = plan.outside && outcome.on_device().is_some();

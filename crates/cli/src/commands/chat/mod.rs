@@ -269,7 +269,7 @@ impl Chat<'_> {
             self.session = plan.session(self.engine)?;
         }
         let mut device = SessionDevice { session: &mut self.session, cache: None };
-        let doubt = self.calibrated.doubt(self.engine, &self.custom, &plan);
+        let doubt = self.calibrated.doubt(self.engine, &self.custom, &request, &plan);
         let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
         let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
         let outcome = shown.end(outcome)?;
