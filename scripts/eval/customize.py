@@ -7,7 +7,8 @@
 
 `run` asks what has not been asked yet and keeps it in `--runs`: a stopped run goes on, and a second run of the same name with other
 sizes, seeds or methods adds to the first. Without `--pool` it trains today's pool and the one adapter on all data (`POOL`, `JOINT`).
-`--inside`, `--outside`, `--sizes`, `--seeds`, `--questions` and `--methods` bound the time. `page` writes docs/results/customize.md
+`--inside`, `--outside`, `--sizes`, `--seeds`, `--questions` and `--methods` bound the time. Where the machine was busy, a small run
+called `NAME-times` on an idle one gives the times of the cost table. `page` writes docs/results/customize.md
 and docs/results/customize-*.svg from what was run. Users and the pool's data are in customize_tasks.py.
 """
 
@@ -33,7 +34,7 @@ METHODS = {
     "arrow": "Arrow",
     "lorahub": "LoRAHub",
     "blend": "blend",
-    "instant": "`--effort instant`: the blend behind its gate",
+    "instant": "`--effort instant`: blend, nearest or prompt behind the gate",
     "fitted": "`--effort fit`",
     "trained": "`--effort train`",
     "auto": "`--effort auto`",
@@ -215,14 +216,16 @@ def verdict(holds):
 
 def target_inside(rows, size, kind):
     gain = {method: over(rows, method, "base", size, kind, "inside") for method in ("blend", "oracle")}
-    if not gain["blend"] or not gain["oracle"]:
+    both = set(gain["blend"]) & set(gain["oracle"])
+    if not both:
         return "not run"
+    gain = {method: {user: found[user] for user in both} for method, found in gain.items()}
     blend, oracle = (mean(gain[method].values()) for method in ("blend", "oracle"))
     if oracle <= 0:
         return f"the oracle gains nothing ({oracle:+.1f}); blend {blend:+.1f}"
     share = 100 * blend / oracle
     short = "" if share >= 95 else f", {95 - share:.0f} short"
-    return f"{share:.0f} % ({with_error(gain['blend'])} of {with_error(gain['oracle'])}): {verdict(share >= 95)}{short}"
+    return f"{share:.0f} % ({with_error(gain['blend'])} of {with_error(gain['oracle'])}, {len(both)} users): {verdict(share >= 95)}{short}"
 
 
 def target_harm(rows, size, kind):
@@ -300,7 +303,7 @@ def costs(results, size):
     for method, name in METHODS.items():
         line, ran = [name], False
         for result in results:
-            own = of(result["rows"], method, size)
+            own = of(result["timed"], method, size)
             ran = ran or bool(own)
             line += [
                 seconds(median(row["millis"] for row in own)),
@@ -402,6 +405,9 @@ def ran(result, sizes):
 
 def page(args):
     results = [read(args.runs / name) for name in args.names]
+    for name, result in zip(args.names, results):
+        timed = args.runs / f"{name}-times"
+        result["timed"] = read(timed)["rows"] if timed.is_dir() else result["rows"]
     sizes = sorted({row["size"] for result in results for row in result["rows"] if row["size"]})
     size = sizes[-1]
     titles = " and ".join(result["title"] for result in results)
