@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{AdapterError, Catalogue, Example, Scope, add_noise, weights};
+use crayon_engine::adapters::{AdapterError, Catalogue, Example, Scope, add_noise};
 use crayon_engine::{Adapter, Engine, EngineError, Scored};
 
 use crate::{AnswerError, Note, Plan};
@@ -32,7 +32,7 @@ pub struct Blend {
     pub fits: bool,
     /// Whether the examples' answers are likelier through it than without, where that was judged.
     pub judged: Option<bool>,
-    /// Weights of the adapters, their sum is 1: `[adapters]`.
+    /// Weights of the adapters; what they lack to 1 is the model as it is: `[adapters]`.
     pub weights: Vec<f32>,
     /// Time for reading the examples.
     pub embedding: Duration,
@@ -64,7 +64,7 @@ impl Blend {
             sent.iter_mut().for_each(|score| *score = crayon_hybrid::rounded(*score));
         }
         Ok(Blend {
-            weights: weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
+            weights: catalogue.keys.weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
             fits: scored.fits(&catalogue.keys),
             judged: None,
             scope: Scope::of_examples(scored.queries.clone(), engine.general()?),

@@ -6,7 +6,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample, blend};
+use crayon_adapters::{Form, Lora, Pool, Query, QueryEncoder, Sample, blend};
 use crayon_errors::Explain as _;
 use crayon_kernels::Threads;
 use crayon_train::frozen::{FrozenDecoder, Sequence};
@@ -22,7 +22,8 @@ fn samples(count: usize) -> Vec<Sample> {
         .map(|i| {
             let (task, word, answer) = if i % 2 == 0 { ("even", 10, 50) } else { ("odd", 30, 60) };
             let prompt = vec![1, word + i % 5, word + i % 3, 7];
-            let query = encoder.query(&prompt, &threads).unwrap();
+            let query = |tokens: &[u32]| encoder.query(tokens, &threads).unwrap();
+            let query = Query { prompt: query(&prompt), answer: Some(query(&[answer])) };
             Sample { prompt, answer: vec![answer, 2], query, task: task.to_owned() }
         })
         .collect()
@@ -69,7 +70,9 @@ fn a_pool_learns_tasks_and_blends_them_for_examples() {
     let encoder = QueryEncoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
     for (prompt, answer) in [([1, 10, 12, 7], 50), ([1, 30, 31, 7], 60)] {
-        let query = pool.keys.centre(&encoder.query(&prompt, &threads).unwrap());
+        let query = |tokens: &[u32]| encoder.query(tokens, &threads).unwrap();
+        let query = Query { prompt: query(&prompt), answer: Some(query(&[answer as u32])) };
+        let query = pool.keys.centre(&query);
         let scores = pool.keys.scores(&query);
         assert!(pool.keys.near(&scores), "{scores:?}");
         let blended = pool.blend(&scores, pool.temperature, Form::Exact, &threads).unwrap();
@@ -242,6 +245,6 @@ fn without_centring_all_keys_are_alike() {
         train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(1), &mut go)
             .unwrap();
     assert!(pool.keys.mean.iter().all(|value| *value == 0.0));
-    let alike = pool.keys.scores(&pool.keys.keys[0]);
+    let alike = pool.keys.scores(&pool.keys.keys[0].clone().into());
     assert!(alike[1] > 0.0, "{alike:?}");
 }

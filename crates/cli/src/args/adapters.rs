@@ -123,9 +123,18 @@ pub(crate) struct PoolTrainArgs {
     /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) episode: usize,
+    /// Share of the examples that are read with another task's labels; the keys learn from them where no adapter helps
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    pub(crate) strangers: f64,
     /// Every example trains the one nearest adapter only
     #[arg(long)]
     pub(crate) hard: bool,
+    /// Keys that look at prompts alone and not at answers, to see what that does
+    #[arg(long)]
+    pub(crate) prompt_keys: bool,
+    /// Keys that stay the centres of groups of examples, and always adapters, to see what that does
+    #[arg(long)]
+    pub(crate) fixed_keys: bool,
     /// Do not subtract the mean query, to see what that does: all queries are nearly alike then
     #[arg(long)]
     pub(crate) uncentred: bool,

@@ -268,8 +268,7 @@ impl Bench<'_> {
         let keys: &Keys = &self.pool.keys;
         let mut mean = QueryMean::new(self.encoder.width());
         for example in examples {
-            let tokens = engine.query_tokens(&example.prompt)?;
-            mean.add(keys, &self.encoder.query(&tokens, engine.threads()).map_err(EngineError::from)?);
+            mean.add(keys, &engine.example_query(&self.encoder, &example.prompt, Some(&example.answer))?);
         }
         Ok(keys.scores(&mean.mean()))
     }
@@ -285,7 +284,7 @@ impl Bench<'_> {
         let mut made = if self.options.form == Form::Exact {
             let parameters = self.pool.members.iter().map(|member| member.lora.parameters());
             let bytes_down = 4 * parameters.sum::<usize>();
-            Made { bytes_down, ..self.weighed(&weights(scores, temperature))? }
+            Made { bytes_down, ..self.weighed(&self.pool.keys.weights(scores, temperature))? }
         } else {
             let blended = self.pool.blend(scores, temperature, self.options.form, engine.threads());
             lora_made(engine, blended.map_err(EngineError::from)?.lora)?

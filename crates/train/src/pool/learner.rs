@@ -7,6 +7,7 @@ use crayon_model::Site;
 
 use super::network::pass;
 use super::single::Fixed;
+use super::soft::Part;
 use super::{Soft, TrainOptions};
 use crate::frozen::{FrozenDecoder, TrainableAdapter};
 use crate::{Adam, Schedule, TrainError, Trainable, Variable};
@@ -129,7 +130,7 @@ impl<'a> Own<'a> {
 
 impl Learning for Own<'_> {
     fn begin(&mut self, rows: usize) {
-        self.soft.set_shares(std::iter::once((&[1.0][..], rows)));
+        self.soft.begin(std::iter::once(Part { shares: &[1.0], rows, taught: true }));
     }
 }
 

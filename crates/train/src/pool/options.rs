@@ -25,6 +25,12 @@ pub struct TrainOptions {
     pub rate: f64,
     /// Temperature of the softmax over scores.
     pub temperature: f32,
+    /// Keys look at prompts alone; for comparison only.
+    pub prompt_keys: bool,
+    /// Keys stay the centres of groups of examples, and the weights sum to 1; for comparison only.
+    pub fixed_keys: bool,
+    /// Share of the examples that are read with the labels of another task, so that the keys learn when to leave the model alone.
+    pub strangers: f64,
     /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself.
     pub episode: usize,
     /// Every example trains the one nearest adapter only.
@@ -54,6 +60,9 @@ impl Default for TrainOptions {
             batch: 8,
             rate: 3e-4,
             temperature: TEMPERATURE,
+            prompt_keys: false,
+            fixed_keys: false,
+            strangers: 0.25,
             episode: 16,
             hard: false,
             centred: true,
@@ -77,8 +86,8 @@ impl TrainOptions {
             "adapters times rank must be at most 65536"
         } else if !sane(self.rate) || !sane(f64::from(self.alpha)) || !sane(f64::from(self.temperature)) {
             "learning rate, alpha and temperature must be above 0"
-        } else if !(0.0..1.0).contains(&self.validation) {
-            "the share for validation must be at least 0 and below 1"
+        } else if ![self.validation, self.strangers].iter().all(|share| (0.0..1.0).contains(share)) {
+            "the shares for validation and of strangers must be at least 0 and below 1"
         } else if self.targets.is_empty() {
             "no layers to adapt are named"
         } else {

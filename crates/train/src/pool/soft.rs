@@ -15,7 +15,7 @@ use crate::{Trainable, Variable};
 struct Pair {
     a: Variable,
     b: Variable,
-    /// `A x` of the pass under way, `[rows, adapters * rank]`, times the weights.
+    /// `A x` of the pass under way, `[rows, adapters * rank]`.
     inner: Vec<f32>,
 }
 
@@ -27,6 +27,27 @@ pub(super) struct Soft {
     inner: usize,
     /// What each row's inner values are multiplied by, `[rows, adapters * rank]`: weights and scale.
     gains: Vec<f32>,
+    /// The examples of the pass under way.
+    examples: Vec<Rows>,
+    /// The loss's gradient by their weights, `[examples, adapters]`.
+    by_shares: Vec<f32>,
+}
+
+/// The rows of an example in a pass.
+struct Rows {
+    count: usize,
+    /// Whether A and B learn from them.
+    taught: bool,
+}
+
+/// How an example takes part in a pass.
+pub(super) struct Part<'a> {
+    /// The weight of each adapter.
+    pub(super) shares: &'a [f32],
+    /// Rows of it.
+    pub(super) rows: usize,
+    /// Whether A and B learn from it.
+    pub(super) taught: bool,
 }
 
 impl Soft {
@@ -51,17 +72,27 @@ impl Soft {
             rank: options.rank,
             inner,
             gains: Vec::new(),
+            examples: Vec::new(),
+            by_shares: Vec::new(),
         }
     }
 
-    /// The weights of the adapters in the next pass: of each example, and how many rows it has.
-    pub(super) fn set_shares<'a>(&mut self, examples: impl Iterator<Item = (&'a [f32], usize)>) {
+    /// The examples of the next pass.
+    pub(super) fn begin<'a>(&mut self, examples: impl Iterator<Item = Part<'a>>) {
         self.gains.clear();
-        for (shares, rows) in examples {
+        self.examples.clear();
+        for Part { shares, rows, taught } in examples {
             let spread = shares.iter().flat_map(|share| std::iter::repeat_n(share * self.scale, self.rank));
             let row: Vec<f32> = spread.collect();
             (0..rows).for_each(|_| self.gains.extend_from_slice(&row));
+            self.examples.push(Rows { count: rows, taught });
         }
+        self.by_shares = vec![0.0; self.examples.len() * self.inner / self.rank];
+    }
+
+    /// The loss's gradient by the weights of the last pass, `[examples, adapters]`.
+    pub(super) fn by_shares(&self) -> &[f32] {
+        &self.by_shares
     }
 
     /// Values of A and B of every place.
@@ -69,15 +100,35 @@ impl Soft {
         self.pairs.iter().map(|(site, pair)| (*site, &pair.a.values[..], &pair.b.values[..]))
     }
 
-    /// Inner values of a row, and what those of each row are multiplied by.
-    pub(super) fn gains(&self) -> (usize, &[f32]) {
-        (self.inner, &self.gains)
+    /// Inner values of a row, what those of each row are multiplied by, and for each example 1 where A and B learn from it.
+    pub(super) fn gains(&self) -> (usize, &[f32], Vec<f32>) {
+        let taught = self.examples.iter().map(|example| f32::from(u8::from(example.taught)));
+        (self.inner, &self.gains, taught.collect())
     }
 
     /// Takes gradients that were computed elsewhere.
     pub(super) fn set_gradients(&mut self, site: Site, a: Vec<f32>, b: Vec<f32>) {
         if let Some(pair) = self.pairs.get_mut(&site) {
             (pair.a.gradient, pair.b.gradient) = (a, b);
+        }
+    }
+
+    /// Takes the gradient by the gains of every example, `[examples, adapters * rank]`, that was computed elsewhere.
+    pub(super) fn set_by_gains(&mut self, by_gains: &[f32]) {
+        let by_share = by_gains.chunks_exact(self.rank).map(|own| own.iter().sum::<f32>() * self.scale);
+        self.by_shares = by_share.collect();
+    }
+
+    /// Sets the rows of `values`, `[rows, adapters * rank]`, from which nothing is learned, to 0.
+    fn mute(&self, values: &mut [f32]) {
+        let mut rows = values.chunks_exact_mut(self.inner);
+        for example in &self.examples {
+            let own = rows.by_ref().take(example.count);
+            if example.taught {
+                own.for_each(drop);
+            } else {
+                own.for_each(|row| row.fill(0.0));
+            }
         }
     }
 
@@ -101,8 +152,8 @@ impl Soft {
     }
 }
 
-fn multiply(values: &mut [f32], factors: &[f32]) {
-    values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+fn multiplied(values: &[f32], factors: &[f32]) -> Vec<f32> {
+    values.iter().zip(factors).map(|(value, factor)| value * factor).collect()
 }
 
 impl Trainable for Soft {
@@ -120,8 +171,8 @@ impl TrainableAdapter for Soft {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
         let (input, output) = (x.len() / rows, y.len() / rows);
         pair.inner = product(threads, x, rows, input, &pair.a.values, self.inner);
-        multiply(&mut pair.inner, &self.gains);
-        ops::add(y, &product(threads, &pair.inner, rows, self.inner, &pair.b.values, output));
+        let weighed = multiplied(&pair.inner, &self.gains);
+        ops::add(y, &product(threads, &weighed, rows, self.inner, &pair.b.values, output));
     }
 
     fn backward(
@@ -133,19 +184,32 @@ impl TrainableAdapter for Soft {
         x_gradient: &mut [f32],
         threads: &Threads,
     ) {
-        let Some(pair) = self.pairs.get_mut(&site) else { return };
+        let Some(pair) = self.pairs.get(&site) else { return };
         let (input, output, inner) = (x.len() / rows, gradient.len() / rows, self.inner);
         // dB = dYᵀ inner
-        let (turned, values) = (transpose(gradient, rows, output), transpose(&pair.inner, rows, inner));
-        pair.b.gradient = product(threads, &turned, output, rows, &values, inner);
-        // d inner = dY B, through the weights
+        let mut weighed = multiplied(&pair.inner, &self.gains);
+        self.mute(&mut weighed);
+        let (turned, values) = (transpose(gradient, rows, output), transpose(&weighed, rows, inner));
+        let by_b = product(threads, &turned, output, rows, &values, inner);
+        // d inner = dY B, which goes through the weights
         let b = transpose(&pair.b.values, output, inner);
         let mut flow = product(threads, gradient, rows, output, &b, inner);
-        multiply(&mut flow, &self.gains);
-        // dA = d innerᵀ X, and what flows on
-        let (turned, x) = (transpose(&flow, rows, inner), transpose(x, rows, input));
-        pair.a.gradient = product(threads, &turned, inner, rows, &x, input);
+        let by_gains = multiplied(&flow, &pair.inner);
+        flow = multiplied(&flow, &self.gains);
         let a = transpose(&pair.a.values, inner, input);
         ops::add(x_gradient, &product(threads, &flow, rows, inner, &a, input));
+        // dA = d innerᵀ X
+        self.mute(&mut flow);
+        let (turned, x) = (transpose(&flow, rows, inner), transpose(x, rows, input));
+        let by_a = product(threads, &turned, inner, rows, &x, input);
+        let mut rows = by_gains.chunks_exact(inner);
+        for (example, by) in self.examples.iter().zip(self.by_shares.chunks_exact_mut(inner / self.rank)) {
+            for row in rows.by_ref().take(example.count) {
+                for (by, own) in by.iter_mut().zip(row.chunks_exact(self.rank)) {
+                    *by += own.iter().sum::<f32>() * self.scale;
+                }
+            }
+        }
+        self.set_gradients(site, by_a, by_b);
     }
 }
