@@ -1,17 +1,22 @@
-"""What a pool's blend is worth to people it was not trained for: `crayon eval customize` as Markdown, with pictures.
+"""What a pool and a person's examples are worth: `crayon eval customize` on models, as one page with pictures.
 
-    cargo build --release && python3 scripts/eval/customize.py --data DIR
+    cargo build --release
+    python3 scripts/eval/customize.py run mini --data DIR
+    python3 scripts/eval/customize.py run gemma -m gemma-3-270m.gguf --title "Gemma 3 270M" --pool POOL --joint JOINT --data DIR
+    python3 scripts/eval/customize.py page mini gemma
 
-Trains the pools that are missing in `--runs`, asks what has not been asked yet (finished cells are kept there), and writes
-docs/results/customize.md and docs/results/customize-*.svg. Tasks are in customize_tasks.py. The full benchmark takes hours on two
-slow cores; `--sizes`, `--seeds`, `--questions` and `--ablations` make it smaller, and the page says what was run.
+`run` asks what has not been asked yet and keeps it in `--runs`: a stopped run goes on, and a second run of the same name with other
+sizes, seeds or methods adds to the first. Without `--pool` it trains today's pool and the one adapter on all data (`POOL`, `JOINT`).
+`--inside`, `--outside`, `--sizes`, `--seeds`, `--questions` and `--methods` bound the time. `page` writes docs/results/customize.md
+and docs/results/customize-*.svg from what was run. Users and the pool's data are in customize_tasks.py.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import customize_tasks as tasks
@@ -21,58 +26,97 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"
 METHODS = {
     "base": "base model",
-    "fewshot": "examples in the prompt",
+    "prompt": "examples in the prompt",
     "joint": "one adapter on all of the pool's data",
     "uniform": "uniform average",
     "nearest": "nearest adapter",
     "arrow": "Arrow",
     "lorahub": "LoRAHub",
-    "oracle": "adapter trained on the examples (oracle)",
     "blend": "blend",
+    "instant": "`--effort instant`: the blend behind its gate",
+    "fitted": "`--effort fit`",
+    "trained": "`--effort train`",
+    "auto": "`--effort auto`",
+    "oracle": "oracle",
 }
-COLOURS = dict(zip(METHODS, ["#888888", "#c49a00", "#8c564b", "#7f9ec4", "#e377c2", "#17becf", "#9467bd", "#2ca02c", "#d62728"]))
-# Settings of `pool train` beside the defaults below; ablations change one at a time.
+COLOURS = dict(zip(METHODS, "#888888 #c49a00 #8c564b #7f9ec4 #e377c2 #17becf #9467bd #d62728 #ff7f0e #bcbd22 #4878d0 #1f3fd0 #2ca02c".split()))
+LADDER = ["instant", "fitted", "trained", "auto"]
+# Settings of `pool train`, where no pool is given.
 POOL = {"-n": 8, "--rank": 8, "--epochs": 4, "--batch": 16, "--rate": 3e-3, "--validation": 0.05, "--patience": 4}
 JOINT = POOL | {"-n": 1, "--rank": 64, "--alpha": 128, "--epochs": 2}
 CAP = 120  # training examples of a task
-ABLATIONS = {
-    "4 adapters": ({"-n": 4}, []),
-    "12 adapters": ({"-n": 12}, []),
-    "16 adapters": ({"-n": 16}, []),
-    "rank 4": ({"--rank": 4, "--alpha": 8}, []),
-    "rank 16": ({"--rank": 16, "--alpha": 32}, []),
-    "without episodes": ({"--episode": 1}, []),
-    "hard training": ({"--hard": None}, []),
-    "without centring": ({"--uncentred": None}, []),
-    "all linear layers": ({"--targets": "all"}, []),
-    "temperature 0.02": ({}, ["--temperature", 0.02]),
-    "temperature 0.3": ({}, ["--temperature", 0.3]),
-    "temperature 1": ({}, ["--temperature", 1]),
-    "form svd": ({}, ["--form", "svd"]),
-    "form factor": ({}, ["--form", "factor"]),
-}
+GROUPS = {"inside": tasks.INSIDE, "outside": tasks.OUTSIDE, "validation": tasks.VALIDATION}
+KINDS = {"accuracy": "by choice", "written": "in writing"}
 
 
-class Bench:
-    def __init__(self, args):
-        self.args, self.cells = args, args.runs / "cells.jsonl"
+def crayon(args, *command):
+    command = [str(args.binary), *map(str, command), "-m", str(args.model), "--json"]
+    if args.threads:
+        command += ["--threads", str(args.threads)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
-    def crayon(self, *command):
-        command = [str(self.args.binary), *map(str, command), "--threads", str(self.args.threads), "--json"]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
-    def pool(self, name, settings):
-        """The pool of these settings, trained if it is not there."""
-        folder = self.args.runs / name.replace(" ", "-")
-        if not (folder / "pool.safetensors").is_file():
-            flags = [part for key, value in settings.items() for part in ([key] if value is None else [key, value])]
-            self.crayon("pool", "train", "--data", self.args.runs / "pool.jsonl", *flags, "-o", folder)
-        return folder
+def trained(args, name, settings):
+    """The pool of these settings, trained if it is not there."""
+    folder = args.runs / f"{args.name}-{name}"
+    if not (folder / "pool.safetensors").is_file():
+        flags = [part for key, value in settings.items() for part in (key, value)]
+        crayon(args, "pool", "train", "--data", args.runs / "pool.jsonl", *flags, "-o", folder)
+    return folder
 
-    def ask(self, users, pool, label, methods, sizes, seeds, more=()):
-        call = ["eval", "customize", "--users", self.args.runs / users, "--pool", pool, "--methods", ",".join(methods)]
-        call += ["--sizes", ",".join(map(str, sizes)), "--seeds", seeds, "--questions", self.args.questions]
-        return self.crayon(*call, "--cells", self.cells, "--label", label, *more)["rows"]
+
+def run(args):
+    args.runs.mkdir(parents=True, exist_ok=True)
+    own = args.runs / args.name
+    groups = {group: GROUPS[group][: getattr(args, group)] for group in GROUPS if getattr(args, group)}
+    for group, names in groups.items():
+        tasks.write_users(args.data, names, own / group)
+    kept = json.loads((own / "result.json").read_text()) if (own / "result.json").is_file() else {}
+    if args.pool is None:
+        examples = tasks.write_pool(args.data, args.runs / "pool.jsonl", CAP)
+        args.pool = trained(args, "pool", POOL)
+        args.joint = trained(args, "joint", JOINT) if "joint" in args.methods else None
+        made = f"`crayon pool train {' '.join(f'{key} {value}' for key, value in POOL.items())}` on {examples:,} examples"
+    else:
+        made = args.recipe
+    label = digest(args.pool, args.joint)
+    of_same = kept.get("label") == label and kept.get("questions") == args.questions
+    call = ["eval", "customize", "--pool", args.pool.resolve(), "--methods", ",".join(args.methods), "--label", label]
+    for group in groups:
+        call += ["--users", own / group]
+    if args.joint:
+        call += ["--joint", args.joint]
+    for name in ("sizes", "seeds", "questions", "budget", "oracle_examples", "oracle_epochs", "oracle_rate"):
+        value = getattr(args, name)
+        call += [f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value]
+    found = crayon(args, *call, "--cells", own / "cells.jsonl")
+    rows = {cell_key(row): row for row in [*(kept["rows"] if of_same else []), *found["rows"]]}
+    result = {
+        "title": args.title or args.name,
+        "label": label,
+        "questions": args.questions,
+        "pool": {"adapters": found["adapters"], "rank": found["rank"], "made": made},
+        "oracle": [args.oracle_examples, args.oracle_epochs, args.oracle_rate],
+        "budget": args.budget,
+        "rows": list(rows.values()),
+    }
+    (own / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def cell_key(row):
+    return tuple(row[name] for name in ("group", "user", "method", "size", "seed"))
+
+
+def digest(*pools):
+    """Tells pools apart among finished cells."""
+    found = hashlib.sha256()
+    for pool in filter(None, pools):
+        for path in sorted(pool.rglob("*.safetensors")) if pool.is_dir() else [pool]:
+            found.update(path.read_bytes())
+    return found.hexdigest()[:12]
+
+
+# Figures of results.
 
 
 def mean(values):
@@ -80,32 +124,144 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def spread(rows):
-    """Mean accuracy over users and draws, its standard error over users, and that over draws."""
-    by_user, by_seed = defaultdict(list), defaultdict(list)
+def error(values):
+    """Standard error of a mean."""
+    values = list(values)
+    if len(values) < 2:
+        return None
+    middle = mean(values)
+    return math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+def grouped(rows, name):
+    found = defaultdict(list)
     for row in rows:
-        by_user[row["user"]].append(row["accuracy"])
-        by_seed[row["seed"]].append(row["accuracy"])
-
-    def error(groups):
-        means = [mean(group) for group in groups.values()]
-        if len(means) < 2:
-            return None
-        middle = mean(means)
-        return math.sqrt(sum((m - middle) ** 2 for m in means) / (len(means) - 1) / len(means))
-
-    return mean(map(mean, by_user.values())), error(by_user), error(by_seed)
+        found[row[name]].append(row)
+    return found
 
 
-def of(rows, method, size):
-    own = [row for row in rows if row["method"] == method]
-    return [row for row in own if row["size"] in (0, size)]
+def of(rows, method, size, group=None):
+    own = [row for row in rows if row["method"] == method and row["size"] in (0, size)]
+    return [row for row in own if group is None or row["group"] == group]
 
 
-def percent(rows):
-    value, users, seeds = spread(rows)
-    errors = [f"{100 * error:.1f}" if error is not None else "–" for error in (users, seeds)]
-    return f"{100 * value:.1f} ({errors[0]}, {errors[1]})"
+def by_user(rows, method, size, kind, group=None):
+    """What a method reaches with each user, mean over the draws."""
+    own = grouped(of(rows, method, size, group), "user")
+    return {user: mean(row[kind] for row in cells) for user, cells in own.items()}
+
+
+def spread(rows, method, size, kind, group):
+    """Mean over users and draws, its standard error over users, and that over draws."""
+    own = of(rows, method, size, group)
+    users = [mean(row[kind] for row in cells) for cells in grouped(own, "user").values()]
+    draws = [mean(row[kind] for row in cells) for cells in grouped(own, "seed").values()]
+    return mean(users), error(users), error(draws)
+
+
+def percent(rows, method, size, kind, group):
+    if not of(rows, method, size, group):
+        return "–"
+    value, users, draws = spread(rows, method, size, kind, group)
+    errors = [f"{100 * one:.1f}" if one is not None else "–" for one in (users, draws)]
+    return f"{100 * value:.1f} ({', '.join(errors)})"
+
+
+def over(rows, method, other, size, kind, group=None):
+    """For each user, points of one method over another."""
+    a, b = (by_user(rows, name, size, kind, group) for name in (method, other))
+    return {user: 100 * (a[user] - b[user]) for user in a if user in b}
+
+
+def with_error(differences):
+    value, users = mean(differences.values()), error(differences.values())
+    return f"{value:+.1f} ± {users:.1f}" if users is not None else f"{value:+.1f}"
+
+
+def right(row, kind):
+    return [mark in {"accuracy": "13", "written": "23"}[kind] for mark in row["marks"]]
+
+
+def error_of_user(rows, user, method, other, size, kind):
+    """Standard error over questions of the points of one method over another with one user."""
+    marks = []
+    for name in (method, other):
+        cells = [right(row, kind) for row in of(rows, name, size) if row["user"] == user]
+        marks.append([mean(answers) for answers in zip(*cells)])
+    return 100 * (error(a - b for a, b in zip(*marks)) or 0)
+
+
+# The page.
+
+
+def verdict(holds):
+    return "holds" if holds else "missed"
+
+
+def target_inside(rows, size, kind):
+    gain = {method: over(rows, method, "base", size, kind, "inside") for method in ("blend", "oracle")}
+    if not gain["blend"] or not gain["oracle"]:
+        return "not run"
+    blend, oracle = (mean(gain[method].values()) for method in ("blend", "oracle"))
+    if oracle <= 0:
+        return f"the oracle gains nothing ({oracle:+.1f}); blend {blend:+.1f}"
+    share = 100 * blend / oracle
+    short = "" if share >= 95 else f", {95 - share:.0f} short"
+    return f"{share:.0f} % ({with_error(gain['blend'])} of {with_error(gain['oracle'])}): {verdict(share >= 95)}{short}"
+
+
+def target_harm(rows, size, kind):
+    found = over(rows, "instant", "base", size, kind, "outside")
+    if not found:
+        return "not run"
+    harmed = {user: points for user, points in found.items() if points < -error_of_user(rows, user, "instant", "base", size, kind)}
+    named = ", ".join(f"{user} {points:+.1f}" for user, points in harmed.items())
+    return f"{len(harmed)} of {len(found)}: {verdict(not harmed)}" + (f" ({named})" if harmed else "")
+
+
+def at_least(found, wanted):
+    if not found:
+        return "not run"
+    value = mean(found.values())
+    short = "" if value >= wanted else f" by {wanted - value:.1f}"
+    return f"{with_error(found)}: {verdict(value >= wanted)}{short}"
+
+
+def target_users(rows, size, kind):
+    found = over(rows, "auto", "prompt", size, kind)
+    if not found:
+        return "not run"
+    won, wanted = sum(points > 0 for points in found.values()), math.ceil(2 * len(found) / 3)
+    even = sum(points == 0 for points in found.values())
+    return f"{won} won, {even} even of {len(found)}: {verdict(won >= wanted)}" + ("" if won >= wanted else f" by {wanted - won}")
+
+
+def targets(results, size):
+    wanted = [
+        ("Inside, the blend has 95 % of the oracle's gain", "accuracy", lambda rows, kind: target_inside(rows, size, kind)),
+        ("", "written", lambda rows, kind: target_inside(rows, size, kind)),
+        ("Outside, no user loses by the gated blend beyond its error", "accuracy", lambda rows, kind: target_harm(rows, size, kind)),
+        ("", "written", lambda rows, kind: target_harm(rows, size, kind)),
+        ("Outside, the gated blend gains 3 points", "accuracy", lambda rows, kind: at_least(over(rows, "instant", "base", size, kind, "outside"), 3)),
+        ("", "written", lambda rows, kind: at_least(over(rows, "instant", "base", size, kind, "outside"), 3)),
+        ("auto beats the prompt with two users of three", "accuracy", lambda rows, kind: target_users(rows, size, kind)),
+        ("", "written", lambda rows, kind: target_users(rows, size, kind)),
+        ("auto beats the prompt on the mean", "accuracy", lambda rows, kind: at_least(over(rows, "auto", "prompt", size, kind), 0)),
+        ("", "written", lambda rows, kind: at_least(over(rows, "auto", "prompt", size, kind), 0)),
+        ("auto gains 15 points over the base in writing", "written", lambda rows, kind: at_least(over(rows, "auto", "base", size, kind), 15)),
+    ]
+    lines = [[name, KINDS[kind], *(ask(result["rows"], kind) for result in results)] for name, kind, ask in wanted]
+    return table(["target", "", *(result["title"] for result in results)], lines)
+
+
+def accuracy(results, group, sizes):
+    head = ["method", *(f"{result['title']} {KINDS[kind]}, {size}" for result in results for kind in KINDS for size in sizes)]
+    lines = []
+    for method, name in METHODS.items():
+        cells = [percent(result["rows"], method, size, kind, group) for result in results for kind in KINDS for size in sizes]
+        if any(cell != "–" for cell in cells):
+            lines.append([name, *cells])
+    return table(head, lines)
 
 
 def median(values):
@@ -113,134 +269,183 @@ def median(values):
     return values[len(values) // 2]
 
 
+def seconds(millis):
+    return f"{millis:.0f} ms" if millis < 1000 else f"{millis / 1000:.1f} s"
+
+
 def size_text(count):
     return f"{count:,} B" if count < 10_000 else f"{count / 1e6:.2f} MB"
 
 
-def curves(rows, sizes, methods, path):
-    """Mean accuracy over the number of examples."""
-    width, height, left, bottom = 640, 380, 60, 50
-    means = {m: [100 * spread(of(rows, m, size))[0] for size in sizes] for m in methods}
-    low, high = min(map(min, means.values())) - 2, max(map(max, means.values())) + 2
-    x = lambda i: left + 20 + i * (width - left - 240) / max(len(sizes) - 1, 1)
-    y = lambda v: height - bottom - (v - low) * (height - bottom - 20) / (high - low)
+def costs(results, size):
+    head = ["method"]
+    for result in results:
+        head += [f"{result['title']}: making", "reading a question", "up", "down"]
+    lines = []
+    for method, name in METHODS.items():
+        line, ran = [name], False
+        for result in results:
+            own = of(result["rows"], method, size)
+            ran = ran or bool(own)
+            line += [
+                seconds(median(row["millis"] for row in own)),
+                seconds(median(row["read_millis"] for row in own)),
+                size_text(median(row["bytes_up"] for row in own)),
+                size_text(median(row["bytes_down"] for row in own)),
+            ] if own else ["–"] * 4
+        if ran:
+            lines.append(line)
+    return table(head, lines)
+
+
+def taken(results, sizes):
+    head = ["effort", "users", "examples", *(result["title"] for result in results)]
+    lines = []
+    for method in LADDER:
+        for group in ("inside", "outside"):
+            for size in sizes:
+                cells = []
+                for result in results:
+                    counts = Counter(row["chosen"] for row in of(result["rows"], method, size, group))
+                    cells.append(", ".join(f"{name} {count}" for name, count in counts.most_common()) or "–")
+                if any(cell != "–" for cell in cells):
+                    lines.append([method, group, str(size), *cells])
+    return table(head, lines)
+
+
+SHOWN = ["base", "prompt", "blend", "instant", "auto", "oracle"]
+
+
+def users(results, size):
+    head = ["user", "", *(f"{result['title']} {method}" for result in results for method in SHOWN)]
+    lines = []
+    for group in ("inside", "outside"):
+        names = [tasks.short(name) for name in GROUPS[group]]
+        for user in names:
+            line = [user, group]
+            for result in results:
+                for method in SHOWN:
+                    values = [by_user(result["rows"], method, size, kind, group).get(user) for kind in KINDS]
+                    line.append("–" if None in values else "/".join(f"{100 * value:.0f}" for value in values))
+            if any(cell != "–" for cell in line[2:]):
+                lines.append(line)
+    return table(head, lines)
+
+
+def picture(result, size, path):
+    """Points over the base by choice, inside and outside, with the standard error over users."""
+    rows = result["rows"]
+    bars = []
+    for method in list(METHODS)[1:]:
+        for group in ("inside", "outside"):
+            found = over(rows, method, "base", size, "accuracy", group)
+            if found:
+                bars.append((method, group, mean(found.values()), error(found.values()) or 0))
+    width, left, high, top = 720, 130, 13, 40
+    low, most = min(value - err for *_, value, err in bars) - 2, max(value + err for *_, value, err in bars) + 2
+    low, most = min(low, -2), max(most, 2)
+    x = lambda value: left + (value - low) * (width - left - 20) / (most - low)
+    methods = list(dict.fromkeys(method for method, *_ in bars))
+    height = top + len(methods) * (2 * high + 8) + 30
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
-    for i, size in enumerate(sizes):
-        parts.append(f'<text x="{x(i):.0f}" y="{height - bottom + 20}" text-anchor="middle">{size}</text>')
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.0f}" text-anchor="end">{value:.0f} %</text>')
-        parts.append(f'<line x1="{left}" x2="{width - 200}" y1="{y(value):.0f}" y2="{y(value):.0f}" stroke="#ddd"/>')
-    parts.append(f'<text x="{(left + width - 200) / 2:.0f}" y="{height - 10}" text-anchor="middle">examples of the user</text>')
-    order = sorted(methods, key=lambda m: -means[m][-1])
-    for at, method in enumerate(order):
-        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(means[method]))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[method]}" stroke-width="2"/>')
-        parts.append(f'<rect x="{width - 190}" y="{22 + 20 * at}" width="12" height="12" fill="{COLOURS[method]}"/>')
-        parts.append(f'<text x="{width - 172}" y="{32 + 20 * at}">{method}</text>')
+    parts.append(f'<text x="{left}" y="20">{result["title"]}: points over the base by choice, {size} examples; solid inside, pale outside</text>')
+    step = 5 if most - low < 50 else 10
+    for value in range(math.ceil(low / step) * step, int(most) + 1, step):
+        parts.append(f'<line x1="{x(value):.0f}" x2="{x(value):.0f}" y1="{top - 8}" y2="{height - 25}" stroke="{"#666" if value == 0 else "#ddd"}"/>')
+        parts.append(f'<text x="{x(value):.0f}" y="{height - 8}" text-anchor="middle">{value:+d}</text>')
+    for method, group, value, err in bars:
+        y = top + methods.index(method) * (2 * high + 8) + (high if group == "outside" else 0)
+        if group == "inside":
+            parts.append(f'<text x="{left - 8}" y="{y + high + 4}" text-anchor="end">{method}</text>')
+        pale = ' fill-opacity="0.45"' if group == "outside" else ""
+        parts.append(f'<rect x="{min(x(0), x(value)):.1f}" y="{y}" width="{abs(x(value) - x(0)):.1f}" height="{high - 1}" fill="{COLOURS[method]}"{pale}/>')
+        parts.append(f'<line x1="{x(value - err):.1f}" x2="{x(value + err):.1f}" y1="{y + high / 2:.1f}" y2="{y + high / 2:.1f}" stroke="#222"/>')
     path.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
 
 
-def main_part(rows, args):
-    methods = [m for m in METHODS if any(row["method"] == m for row in rows)]
-    head = ["method", *(f"{size} examples" for size in args.sizes)]
-    accuracy = [[METHODS[m], *(percent(of(rows, m, size)) for size in args.sizes)] for m in methods]
-    costs = []
-    for m in methods:
-        own = of(rows, m, args.sizes[-1])
-        note = f"{mean(r['shown'] for r in own):.0f} of {args.sizes[-1]} examples fit" if m == "fewshot" else ""
-        costs.append([METHODS[m], f"{median(r['millis'] for r in own):.1f}", size_text(own[0]["bytes_up"]), size_text(own[0]["bytes_down"]), note])
-    users = sorted({row["user"] for row in rows})
-    last, each = args.sizes[-1], []
-    of_user = {user: [row for row in rows if row["user"] == user] for user in users}
-    for user, own in of_user.items():
-        value = {m: spread(of(own, m, last))[0] for m in methods}
-        each.append([user, f"{100 * own[0]['chance']:.0f}", *(f"{100 * value[m]:.0f}" for m in methods)])
+def ran(result, sizes):
+    """What was run, in a sentence."""
+    rows = result["rows"]
+    counts = [len({row["user"] for row in rows if row["group"] == group}) for group in ("inside", "outside")]
+    draws = defaultdict(list)
+    for method in METHODS:
+        for size in sizes:
+            seeds = len({row["seed"] for row in rows if row["method"] == method and row["size"] == size})
+            if seeds:
+                draws[seeds, size].append(method)
+    said = "; ".join(f"{size} examples, {seeds} draw{'s' * (seeds > 1)}: {', '.join(methods)}" for (seeds, size), methods in sorted(draws.items(), reverse=True))
+    most, epochs, rate = result["oracle"]
+    return (
+        f"**{result['title']}**: {counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each. {said}. "
+        f"Pool: {result['pool']['adapters']} adapters of rank {result['pool']['rank']}, {result['pool']['made']}. The oracle learns from at most "
+        f"{most} examples, {epochs} times, at a rate of {rate}; the ladder has {result['budget']:g} s."
+    )
 
-    def gains(size):
-        """Of the users on whom the oracle gains: how many, and the blend's share of that gain."""
-        value = lambda own, m: spread(of(own, m, size))[0]
-        pairs = [(value(own, "oracle") - value(own, "base"), value(own, "blend") - value(own, "base")) for own in of_user.values()]
-        pairs = [pair for pair in pairs if pair[0] > 0]
-        return len(pairs), sum(blend for _, blend in pairs) / max(sum(oracle for oracle, _ in pairs), 1e-9)
 
-    curves(rows, args.sizes, methods, RESULTS / "customize-examples.svg")
-    lead = []
-    for m in ("base", "uniform", "nearest"):
-        ahead = [100 * (spread(of(rows, "blend", size))[0] - spread(of(rows, m, size))[0]) for size in args.sizes]
-        lead.append(f"{METHODS[m]} {', '.join(f'{points:+.1f}' for points in ahead)}")
-    found = [gains(size) for size in args.sizes]
-    said = f"Points of the blend over others, with {', '.join(map(str, args.sizes))} examples: {'; '.join(lead)}. "
-    said += f"An adapter trained on the examples gains on {', '.join(str(count) for count, _ in found)} of the {len(users)} users; there the blend "
-    said += f"has {', '.join(f'{100 * share:.0f}' for _, share in found)} % of its gain."
-    return [
-        "## Accuracy\n\nMean over the users in per cent; in brackets the standard error over users and that over draws of the examples.\n\n" + table(head, accuracy),
-        said,
-        "![Accuracy over the number of examples](customize-examples.svg)",
-        f"## Cost\n\nMedian time from {last} examples to something that answers, bytes that leave the device where the pool is on a server (the scores as f32) and bytes of the adapter that comes back (f32).\n\n" + table(["method", "ms", "up", "down", ""], costs),
-        f"## Each user, {last} examples\n\n" + table(["user", "guessing", *methods], each),
+def page(args):
+    results = [json.loads((args.runs / name / "result.json").read_text()) for name in args.names]
+    sizes = sorted({row["size"] for result in results for row in result["rows"] if row["size"]})
+    size = sizes[-1]
+    titles = " and ".join(result["title"] for result in results)
+    for name, result in zip(args.names, results):
+        picture(result, size, RESULTS / f"customize-{name}.svg")
+    intro = f"""# Customization in figures
+
+Printed by `python3 scripts/eval/customize.py`, which calls `crayon eval customize` on {titles}. A user is a task with
+some examples of its train split; questions are from its test split. {len(tasks.POOL)} tasks are in the pools' data. Users from inside have one of them,
+with examples that the pool did not read; users from outside have tasks that are in no pool's data. The lists, and how answers without
+choices get some, are in `scripts/eval/customize_tasks.py`; they were made by form and name before any pool was trained on them, and
+nothing was fitted to questions. Every answer is counted twice: *by choice*, where the likeliest of the choices is right, and
+*in writing*, where greedy decoding writes exactly the right text and ends. Choices are shown to no method; the ladder judges by
+them where the source has some. The oracle is an adapter trained on the user's train split, beyond the few examples."""
+    errors = "Per cent; in brackets the standard error over users and that over draws of the examples."
+    parts = [
+        intro,
+        "\n".join(f"- {ran(result, sizes)}" for result in results),
+        f"## Targets, {size} examples\n\nPoints are means over users with their standard error; a user's own error is that over questions.\n\n" + targets(results, size),
+        f"## Users from inside\n\n{errors}\n\n" + accuracy(results, "inside", sizes),
+        "## Users from outside\n\n" + accuracy(results, "outside", sizes),
+        "\n".join(f"![{result['title']}: points over the base](customize-{name}.svg)" for name, result in zip(args.names, results)),
+        f"## Cost, {size} examples\n\nMedians: from the examples to something that answers; reading one question with what stands before it (what questions\nshare is read once); bytes that leave the device and that come back where the pool is on a server (f32).\n\n" + costs(results, size),
+        "## What was taken\n\n" + taken(results, sizes),
+        f"## Each user, {size} examples\n\nBy choice / in writing.\n\n" + users(results, size),
     ]
+    (RESULTS / "customize.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--binary", type=Path, default=ROOT / "target/release/crayon")
-    arguments.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     arguments.add_argument("--runs", type=Path, default=ROOT / "training/runs/customize")
-    arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[5, 10, 20, 50])
-    arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--questions", type=int, default=60)
-    arguments.add_argument("--methods", default=",".join(METHODS))
-    arguments.add_argument("--ablations", default=",".join(ABLATIONS), help="names with commas between them, or nothing")
-    arguments.add_argument("--wider", type=int, default=2, help="draws for the wider set of tasks; 0 leaves it out")
+    commands = arguments.add_subparsers(required=True)
+    one = commands.add_parser("run", help="ask a model what has not been asked yet")
+    one.set_defaults(does=run)
+    one.add_argument("name", help="of the run, for files")
+    one.add_argument("--title", help="of the model, for the page")
+    one.add_argument("-m", "--model", default="mini")
+    one.add_argument("--pool", type=Path)
+    one.add_argument("--joint", type=Path)
+    one.add_argument("--recipe", default="", help="how that pool was made, for the page")
+    one.add_argument("--binary", type=Path, default=ROOT / "target/release/crayon")
+    one.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    one.add_argument("--threads", type=int)
+    one.add_argument("--inside", type=int, default=len(tasks.INSIDE), help="the first users of the list")
+    one.add_argument("--outside", type=int, default=len(tasks.OUTSIDE))
+    one.add_argument("--validation", type=int, default=0)
+    numbers = lambda text: [int(number) for number in text.split(",")]
+    one.add_argument("--sizes", type=numbers, default=[5, 20])
+    one.add_argument("--seeds", type=int, default=3)
+    one.add_argument("--questions", type=int, default=40)
+    one.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
+    one.add_argument("--budget", type=float, default=60)
+    one.add_argument("--oracle-examples", type=int, default=400)
+    one.add_argument("--oracle-epochs", type=int, default=4)
+    one.add_argument("--oracle-rate", type=float, default=2e-3)
+    other = commands.add_parser("page", help="print the page of what was run")
+    other.set_defaults(does=page)
+    other.add_argument("names", nargs="+")
     args = arguments.parse_args()
-    args.runs.mkdir(parents=True, exist_ok=True)
-
-    count = tasks.write_pool(args.data, args.runs / "pool.jsonl", CAP)
-    tasks.write_users(args.data, tasks.OUTSIDE, args.runs / "users")
-    tasks.write_users(args.data, tasks.VALIDATION, args.runs / "validation")
-    bench = Bench(args)
-    pool = bench.pool("pool-8x8", POOL)
-    methods = args.methods.split(",")
-    joint = ["--joint", bench.pool("joint", JOINT)] if "joint" in methods else []
-    rows = bench.ask("users", pool, "pool-8x8", methods, args.sizes, args.seeds, joint)
-    parts = main_part(rows, args)
-
-    middle = 20 if 20 in args.sizes else args.sizes[-1]
-    changed, seeds = [name for name in args.ablations.split(",") if name], min(args.seeds, 2)
-    if changed:
-        usual = [row for row in of(rows, "blend", middle) if row["seed"] < seeds]
-        lines = [["8 adapters of rank 8 on q and v, temperature 0.1, exact", percent(usual)]]
-        for name in changed:
-            training, asking = ABLATIONS[name]
-            own = bench.pool(f"pool {name}", POOL | training) if training else pool
-            found = bench.ask("users", own, name, ["blend"], [middle], seeds, asking)
-            lines.append([name, percent(found)])
-        parts.append(f"## One thing changed\n\nThe blend with {middle} examples, {seeds} draws.\n\n" + table(["setting", "accuracy"], lines))
-    if args.wider:
-        tasks.write_users(args.data, tasks.SPARE, args.runs / "wider")
-        few = ["base", "uniform", "nearest", "oracle", "blend"]
-        found = bench.ask("wider", pool, "pool-8x8", few, [middle], args.wider)
-        lines = []
-        for user in sorted({row["user"] for row in found}):
-            own = [row for row in found if row["user"] == user]
-            lines.append([user, f"{100 * own[0]['chance']:.0f}", *(f"{100 * spread(of(own, m, middle))[0]:.0f}" for m in few)])
-        parts.append(f"## Other tasks\n\nQuestion-answer sets, MMLU subjects and others, {middle} examples, {args.wider} draws: is there anything to gain?\n\n" + table(["task", "guessing", *few], lines))
-
-    settings = " ".join(f"{key} {value}" for key, value in POOL.items())
-    intro = f"""# Customization in figures
-
-Printed by `python3 scripts/eval/customize.py`, which trains the pools, calls `crayon eval customize` on the built-in `mini` and keeps
-finished results. This page: `--sizes {','.join(map(str, args.sizes))} --seeds {args.seeds} --questions {args.questions}`.
-
-The pool learned from {count:,} train-split examples of {len(tasks.POOL)} tasks (`crayon pool train {settings}`). The {len(tasks.OUTSIDE)} users are tasks that it
-did not learn from: examples come from their train splits, questions ({args.questions} each) from their test splits. Tasks, and how
-answers without choices get some, are in `scripts/eval/customize_tasks.py`; they were chosen by form, with the base model's accuracy
-known, before the pool of this page was trained. Temperature, rank and rate are the defaults or were set on the pool's own held-out
-examples; nothing was fitted to questions. An answer is the likeliest choice. The one adapter on all data\nhas rank 64 and read them {JOINT["--epochs"]} times instead of {POOL["--epochs"]}. The oracle has rank 8\nand takes 40 steps of 8 examples."""
-    (RESULTS / "customize.md").write_text("\n\n".join([intro, *parts]) + "\n", encoding="utf-8")
+    args.does(args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Tasks were chosen by name and form, before any pool was trained on them; no resu
 
     import customize_tasks as tasks
     tasks.pool_rows(data, cap)   # what a pool may learn: [{"prompt", "answer", "task"}], at most `cap` of a task; seeded
-    tasks.user(data, name)       # {"train": examples a user may bring, "test": questions}, rows {"prompt", "choices", "answer"}
+    tasks.user(data, name)       # {"train": examples a user may bring, "test": questions}, rows {"prompt", "choices", "answer"};
+                                 # "made" where the source has no choices
     tasks.write_pool(data, path, cap), tasks.write_users(data, names, folder)    # the same as files
 
 A user from inside the pool (`INSIDE`) brings train rows that `pool_rows` leaves out: a seeded third of the task's train split, at
@@ -18,6 +19,7 @@ import csv
 import json
 import random
 import re
+import shutil
 
 # What a pool learns from: train splits only. Tasks with short prompts and short answers, so that a pool trains on two cores.
 POOL = """
@@ -92,7 +94,7 @@ def lines(path):
 
 
 def with_choices(rows, rng):
-    """Adds choices to rows that have none."""
+    """Adds choices to rows that have none, and says so in `made`."""
     answers = sorted({row["answer"] for row in rows})
     out = []
     for row in rows:
@@ -101,7 +103,7 @@ def with_choices(rows, rng):
         else:
             choices = rng.sample([a for a in answers if a != row["answer"]], 3) + [row["answer"]]
             rng.shuffle(choices)
-        out.append({"prompt": row["prompt"], "choices": choices, "answer": choices.index(row["answer"])})
+        out.append({"prompt": row["prompt"], "choices": choices, "answer": choices.index(row["answer"]), "made": True})
     return out
 
 
@@ -188,11 +190,20 @@ def pool_rows(data, cap, names=None):
     return rows
 
 
+def brought(row):
+    """An example as a person would bring it: with choices only where its source has them."""
+    return row if "made" not in row else {"prompt": row["prompt"], "answer": row["choices"][row["answer"]]}
+
+
 def write_users(data, names, folder):
+    """A folder for each user as `crayon eval customize --users` reads them; other users there are removed."""
+    if folder.exists():
+        shutil.rmtree(folder)
     for name in names:
         own = folder / short(name)
-        own.mkdir(parents=True, exist_ok=True)
-        for split, rows in user(data, name).items():
+        own.mkdir(parents=True)
+        rows = user(data, name)
+        for split, rows in (("train", map(brought, rows["train"])), ("test", rows["test"])):
             (own / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -87,43 +87,48 @@ impl Examples {
         }
         let value: Value = serde_json::from_str(text)
             .map_err(|error| self.wrong(format!("is not valid JSON (column {})", error.column())))?;
-        let Value::Object(map) = value else { return Err(self.wrong("is no JSON object")) };
+        Example::from_value(&value, self.line).map(Some).map_err(|what| self.wrong(what))
+    }
+}
+
+impl Example {
+    /// An example as `line` holds it.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with its place.
+    pub fn from_value(value: &Value, line: usize) -> Result<Example, String> {
+        let Value::Object(map) = value else { return Err("is no JSON object".to_owned()) };
         let task = map.get("task").or_else(|| map.get("category")).and_then(Value::as_str).map(str::to_owned);
         let (prompt, answer) = match map.get("messages").and_then(Value::as_array) {
             Some(messages) => from_messages(messages),
-            None => (prompt(&map), self.answer(&map)?),
+            None => (prompt(map), answer(map)?),
         };
         match prompt.filter(|prompt| !prompt.trim().is_empty()) {
-            Some(prompt) => {
-                Ok(Some(Example { prompt, answer, task, choices: choices(&map), line: self.line }))
-            }
-            None => Err(self.wrong("has no prompt")),
+            Some(prompt) => Ok(Example { prompt, answer, task, choices: choices(map), line }),
+            None => Err("has no prompt".to_owned()),
         }
     }
+}
 
-    fn answer(&self, map: &Map<String, Value>) -> Result<Option<String>, AdapterError> {
-        let names = ["answer", "completion", "output", "response", "target"];
-        let Some(value) = names.iter().find_map(|name| map.get(*name)) else { return Ok(None) };
-        let choices = map.get("choices").and_then(Value::as_array);
-        let text = match (value, choices) {
-            (Value::String(text), _) => text.clone(),
-            (Value::Number(index), Some(choices)) => {
-                let chosen =
-                    index.as_u64().and_then(|index| choices.get(usize::try_from(index).ok()?)?.as_str());
-                let count = choices.len();
-                let wrong = || {
-                    self.wrong(format!(
-                        "has the answer {index}, but there are {count} choices (the first is 0)"
-                    ))
-                };
-                chosen.ok_or_else(wrong)?.to_owned()
-            }
-            (Value::Number(number), None) => number.to_string(),
-            (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
-            _ => return Err(self.wrong("has an answer that is no text")),
-        };
-        Ok(Some(text).filter(|text| !text.trim().is_empty()))
-    }
+/// The answer under the names it usually has; a number is a choice where there are choices.
+fn answer(map: &Map<String, Value>) -> Result<Option<String>, String> {
+    let names = ["answer", "completion", "output", "response", "target"];
+    let Some(value) = names.iter().find_map(|name| map.get(*name)) else { return Ok(None) };
+    let choices = map.get("choices").and_then(Value::as_array);
+    let text = match (value, choices) {
+        (Value::String(text), _) => text.clone(),
+        (Value::Number(index), Some(choices)) => {
+            let chosen = index.as_u64().and_then(|index| choices.get(usize::try_from(index).ok()?)?.as_str());
+            let count = choices.len();
+            let wrong = || format!("has the answer {index}, but there are {count} choices (the first is 0)");
+            chosen.ok_or_else(wrong)?.to_owned()
+        }
+        (Value::Number(number), None) => number.to_string(),
+        (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
+        (Value::Null, _) => return Ok(None),
+        _ => return Err("has an answer that is no text".to_owned()),
+    };
+    Ok(Some(text).filter(|text| !text.trim().is_empty()))
 }
 
 /// The answers to choose from; none unless all are texts.

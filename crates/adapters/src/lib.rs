@@ -14,6 +14,7 @@
 mod arrow;
 mod blend;
 mod catalogue;
+mod demonstrations;
 mod error;
 mod examples;
 mod general;
@@ -36,6 +37,9 @@ mod svd;
 pub use arrow::Arrow;
 pub use blend::{Form, blend, blend_into};
 pub use catalogue::{Catalogue, Listed};
+pub use demonstrations::{
+    Demonstration, fingerprint, read_demonstrations, remove_demonstrations, write_demonstrations,
+};
 pub use error::AdapterError;
 pub use examples::{Example, Examples};
 pub use general::General;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crayon_engine::adapters::{AdapterError, Catalogue, Example, Scope, add_noise};
+use crayon_engine::adapters::{
+    AdapterError, Catalogue, Demonstration, Example, Scope, add_noise, fingerprint,
+};
 use crayon_engine::{Adapter, Engine, EngineError, Scored};
 
-use crate::{AnswerError, Note, Plan};
+use crate::{AnswerError, Input, Note, Plan, Request};
 
 /// What is asked of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -95,6 +97,18 @@ impl Blend {
     }
 }
 
+/// What one query is answered through.
+pub struct Through<'a> {
+    /// How likely it belongs to what the model is customized for, 0 to 1, where that is known.
+    pub scope: Option<f32>,
+    /// The adapter, if one acts beside the engine's own.
+    pub adapter: Option<Arc<dyn Adapter>>,
+    /// The examples that stand in the prompt.
+    pub demonstrations: &'a [Demonstration],
+    /// Whether it lies outside, so that the model alone answers.
+    pub outside: bool,
+}
+
 /// What a model answers through, and what that was made for. The default is the model alone.
 #[derive(Default)]
 pub struct Customization {
@@ -103,6 +117,8 @@ pub struct Customization {
     scopes: Vec<Scope>,
     fits: Option<bool>,
     adapter: Option<Arc<dyn Adapter>>,
+    /// Examples that stand in the prompt instead of an adapter.
+    demonstrations: Vec<Demonstration>,
     /// Whether every request is answered through the adapter, wherever it lies.
     always: bool,
     /// The model itself, where adapters were merged into the one that answers, which changes what its first layer asks.
@@ -130,7 +146,31 @@ impl Customization {
             fits: Some(blend.fits),
             adapter,
             always: blend.force,
-            alone: None,
+            ..Customization::default()
+        }
+    }
+
+    /// What the examples' own answers speak for: an adapter, of the pool's adapters under these weights where they are known,
+    /// demonstrations, or neither of them.
+    pub fn judged(
+        blend: &mut Blend,
+        adapter: Option<Arc<dyn Adapter>>,
+        weights: Option<Vec<f32>>,
+        demonstrations: Vec<Demonstration>,
+    ) -> Customization {
+        blend.judged = Some(adapter.is_some());
+        blend.weights = weights.unwrap_or_else(|| std::mem::take(&mut blend.weights));
+        Customization { demonstrations, ..Customization::blended(blend, adapter) }
+    }
+
+    /// Demonstrations in the prompt, and what they are for where that is known.
+    pub fn of_demonstrations(demonstrations: Vec<Demonstration>, scope: Option<Scope>) -> Customization {
+        let always = scope.is_none();
+        Customization {
+            demonstrations,
+            scopes: scope.into_iter().collect(),
+            always,
+            ..Customization::default()
         }
     }
 
@@ -146,30 +186,45 @@ impl Customization {
         self
     }
 
-    /// Lets `plan` answer through the adapter where `query` lies inside what that was made for, and without it elsewhere.
-    /// Returns the [`scope`](Self::scope).
+    /// Plans `request` by `plan` with what answers it: the adapter or the demonstrations where its question lies inside what they were
+    /// made for, neither of them elsewhere. With it comes the question's [`scope`](Self::scope).
     ///
     /// # Errors
-    /// As [`scope`](Self::scope).
-    pub fn apply(&self, engine: &Engine, query: &str, plan: &mut Plan) -> Result<Option<f32>, EngineError> {
-        let (scope, acts) = self.look(engine, query)?;
-        match acts {
-            true => plan.adapter = self.adapter.clone(),
-            false => {
-                plan.outside = true;
-                plan.notes.push(Note::Outside);
-            }
+    /// As `plan` and [`scope`](Self::scope).
+    pub fn plan<E: From<EngineError>>(
+        &self,
+        engine: &Engine,
+        request: &Request,
+        plan: impl FnOnce(&Request) -> Result<Plan, E>,
+    ) -> Result<(Plan, Option<f32>), E> {
+        let Through { scope, adapter, demonstrations, outside } = self.through(engine, request.query())?;
+        // A text to go on with has no turns.
+        let text = matches!(request.input, Input::Text(_)) && !demonstrations.is_empty();
+        let mut planned = match demonstrations.is_empty() || text {
+            true => plan(request)?,
+            false => plan(&Request { demonstrations: demonstrations.to_vec(), ..request.clone() })?,
+        };
+        (planned.adapter, planned.outside) = (adapter, outside);
+        if outside {
+            planned.notes.push(Note::Outside);
+        } else if text {
+            planned.notes.push(Note::NoTurns);
         }
-        Ok(scope)
+        Ok((planned, scope))
     }
 
-    /// What `query` is answered through: the adapter, or nothing where it lies outside.
+    /// What `query` is answered through.
     ///
     /// # Errors
     /// As [`scope`](Self::scope).
-    pub fn through(&self, engine: &Engine, query: &str) -> Result<Option<Arc<dyn Adapter>>, EngineError> {
-        let acts = self.look(engine, query)?.1;
-        Ok(self.adapter.clone().filter(|_| acts))
+    pub fn through(&self, engine: &Engine, query: &str) -> Result<Through<'_>, EngineError> {
+        let (scope, acts) = self.look(engine, query)?;
+        Ok(Through {
+            scope,
+            adapter: self.adapter.clone().filter(|_| acts),
+            demonstrations: if acts { &self.demonstrations } else { &[] },
+            outside: !acts,
+        })
     }
 
     /// How likely a query belongs to what the adapter was made for rather than elsewhere, 0 to 1; `None` where that is not known.
@@ -190,18 +245,27 @@ impl Customization {
         let scopes = self.scopes.iter().map(|scope| (scope.of(&query, general), scope));
         let scopes: Vec<(f32, &Scope)> = scopes.collect();
         // A query belongs where it belongs to one of them. What is not used or is part of the weights cannot be left out.
-        let acts = self.always || self.adapter.is_none() || scopes.iter().any(|(of, scope)| scope.acts(*of));
+        let lasting = self.adapter.is_none() && self.demonstrations.is_empty();
+        let acts = self.always || lasting || scopes.iter().any(|(of, scope)| scope.acts(*of));
         Ok((scopes.into_iter().map(|(of, _)| of).max_by(f32::total_cmp), acts))
     }
 
     /// Text that differs between customizations; `None` for the model alone. An adapter in a file and the same blend made at
     /// once have the same.
     pub fn fingerprint(&self, engine: &Engine) -> Option<String> {
-        let scopes: Vec<String> = self.scopes.iter().map(Scope::fingerprint).collect();
+        let mut scopes: Vec<String> = self.scopes.iter().map(Scope::fingerprint).collect();
+        if !self.demonstrations.is_empty() {
+            scopes.push(fingerprint(&self.demonstrations));
+        }
         match scopes.is_empty() {
             true => self.adapter.as_ref().or(engine.adapter()).map(|adapter| adapter.fingerprint()),
             false => Some(scopes.join("+")),
         }
+    }
+
+    /// The examples that stand in the prompt; empty for none.
+    pub fn demonstrations(&self) -> &[Demonstration] {
+        &self.demonstrations
     }
 
     /// Adapters and their weights; empty for the model alone.

@@ -60,6 +60,8 @@ pub enum Note {
     SomeOutside(usize, usize),
     /// The question lies outside what the model was customized for, and it answers without the adapter.
     Outside,
+    /// The examples for the prompt are not shown, because the text to go on with has no turns.
+    NoTurns,
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -115,10 +117,13 @@ impl Note {
                 format!("{outside} of {examples} examples fit nothing that this pool learned").into()
             }
             Note::Outside => phrase![
-                "the question lies outside the customized task: the model answers without the adapter (",
+                "the question lies outside the customized task: the model answers as it is (",
                 Setting::Force,
-                " answers everything through it)"
+                " customizes every answer)"
             ],
+            Note::NoTurns => {
+                "a text to go on with has no turns for the examples: the model goes on without them".into()
+            }
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

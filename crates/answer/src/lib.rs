@@ -20,7 +20,7 @@ mod route;
 mod run;
 mod source;
 
-pub use customization::{Blend, BlendRequest, Customization};
+pub use customization::{Blend, BlendRequest, Customization, Through};
 pub use device::{Device, DeviceEvent, Distilled, SessionDevice, Written};
 pub use error::AnswerError;
 pub use event::{Event, Note, Sink};

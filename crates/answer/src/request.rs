@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crayon_engine::{Engine, EngineError, Sampling, SamplingOverrides};
+use crayon_engine::adapters::Demonstration;
+use crayon_engine::{Engine, EngineError, Sampling, SamplingOverrides, turns};
 use crayon_hybrid::Question;
 use crayon_text::{Message, Role, with_documents};
 
@@ -22,6 +23,9 @@ pub enum Input {
 pub struct Request {
     /// What the answer follows.
     pub input: Input,
+    /// Examples shown as turns behind the instructions and in front of the conversation, on the device alone: a server is not told
+    /// them.
+    pub demonstrations: Vec<Demonstration>,
     /// Texts in front of the question that are never distilled away.
     pub pinned: Vec<String>,
     /// Texts in front of the question, behind those that are pinned.
@@ -45,6 +49,7 @@ impl Request {
     pub fn new(input: Input) -> Request {
         Request {
             input,
+            demonstrations: Vec::new(),
             pinned: Vec::new(),
             documents: Vec::new(),
             sampling: SamplingOverrides::default(),
@@ -88,6 +93,14 @@ impl Request {
         })
     }
 
+    /// Token ids of the whole prompt as the device reads it.
+    ///
+    /// # Errors
+    /// When it is empty, or the model has no tokenizer.
+    pub fn prompt(&self, engine: &Engine) -> Result<Vec<u32>, EngineError> {
+        self.tokens(engine, self.query(), true)
+    }
+
     /// Token ids of the whole prompt, with `query` in the place of the question, and with or without the documents.
     pub(crate) fn tokens(
         &self,
@@ -101,7 +114,12 @@ impl Request {
                 parts.push(query);
                 engine.text_prompt(&parts.join("\n\n"))
             }
-            Input::Chat(_) => engine.document_prompt(&self.texts(documents), &self.asked(query)),
+            Input::Chat(_) => {
+                let mut messages = self.asked(query);
+                let instructions = messages.iter().take_while(|message| message.role == Role::System).count();
+                messages.splice(instructions..instructions, turns(&self.demonstrations));
+                engine.document_prompt(&self.texts(documents), &messages)
+            }
         }
     }
 
@@ -150,6 +168,8 @@ fn any_seed() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use crayon_engine::{ModelSource, Settings};
+
     use super::*;
 
     #[test]
@@ -168,5 +188,20 @@ mod tests {
         assert_eq!(ask(&[], &[]).question().unwrap().messages[1].content, "which?");
         assert_eq!(whole.query(), "which?");
         assert!(Request::new(Input::Text("on".to_owned())).question().is_none());
+    }
+
+    #[test]
+    fn demonstrations_stand_behind_the_instructions_and_stay_here() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let talk = |turns: &[(Role, &str)]| {
+            Input::Chat(turns.iter().map(|(role, text)| Message::new(*role, *text)).collect())
+        };
+        let (rule, question) = ((Role::System, "be short"), (Role::User, "which?"));
+        let (asked, told) = ((Role::User, "one?"), (Role::Assistant, "1"));
+        let demonstrations = vec![Demonstration { prompt: "one?".to_owned(), answer: "1".to_owned() }];
+        let request = Request { demonstrations, ..Request::new(talk(&[rule, question])) };
+        let spelled = Request::new(talk(&[rule, asked, told, question]));
+        assert_eq!(request.prompt(&engine).unwrap(), spelled.prompt(&engine).unwrap());
+        assert_eq!(request.question(), Request::new(talk(&[rule, question])).question());
     }
 }

@@ -13,7 +13,7 @@ use crate::event::{Event, Note, Sink};
 use crate::{AnswerError, Plan, Routing};
 
 /// What a reason adds where the device answers without its adapter.
-const OUTSIDE: &str = "the question lies outside the customized task, the model answers without the adapter";
+const OUTSIDE: &str = "the question lies outside the customized task, the model answers as it is";
 
 /// What has to be done for one answer.
 pub struct Task<'a> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crayon_engine::adapters::Lora;
+use crayon_engine::adapters::{Demonstration, Lora, read_demonstrations};
 use crayon_engine::{Engine, EngineError, Frame, ModelSource, Settings};
 use crayon_formats::Format;
 use crayon_hub::{Hub, Reference};
@@ -15,8 +15,37 @@ use crate::show;
 
 /// Finds and opens a model. With `--verbose`, says how it runs.
 pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
+    if demonstrations(args)?.is_some() {
+        let path = args.adapter[0].path.display();
+        return Err(mistake(
+            format!("{path} holds examples for the prompt and no adapter"),
+            "ask, chat, serve and route calibrate put them there; others take adapters only",
+        ));
+    }
+    open_beside(args, output)
+}
+
+/// The examples that `-a` puts into the prompt instead of an adapter, if it does. They stand alone.
+pub(crate) fn demonstrations(args: &ModelArgs) -> Result<Option<Vec<Demonstration>>> {
+    let mut found = None;
+    for adapter in &args.adapter {
+        let Some(demonstrations) = read_demonstrations(&adapter.path)? else { continue };
+        if args.adapter.len() > 1 || adapter.weight != 1.0 || args.merge {
+            let path = adapter.path.display();
+            return Err(mistake(
+                format!("{path} holds examples for the prompt, which are no part of a sum"),
+                format!("-a {path} alone puts them there"),
+            ));
+        }
+        found = Some(demonstrations);
+    }
+    Ok(found)
+}
+
+/// As [`open`], with the [`demonstrations`] left to who makes the prompt.
+pub(crate) fn open_beside(args: &ModelArgs, output: &Output) -> Result<Engine> {
     let mut engine = Engine::open(&resolve(&args.model)?, &settings(&args.run))?;
-    if !args.adapter.is_empty() {
+    if !args.adapter.is_empty() && demonstrations(args)?.is_none() {
         let read = |adapter: &AdapterRef| Ok((engine.read_adapter(&adapter.path)?, adapter.weight));
         let read = args.adapter.iter().map(read).collect::<Result<Vec<_>, EngineError>>()?;
         for (lora, adapter) in read.iter().map(|(lora, _)| lora).zip(&args.adapter) {
@@ -60,7 +89,15 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
 
 /// Opens a model that is going to be asked something, and says in which frame where its own chat template does not.
 pub(crate) fn open_to_ask(args: &ModelArgs, output: &Output) -> Result<Engine> {
-    let engine = open(args, output)?;
+    framed(open(args, output)?, args, output)
+}
+
+/// As [`open_to_ask`], with the [`demonstrations`] left to who makes the prompt.
+pub(crate) fn open_to_answer(args: &ModelArgs, output: &Output) -> Result<Engine> {
+    framed(open_beside(args, output)?, args, output)
+}
+
+fn framed(engine: Engine, args: &ModelArgs, output: &Output) -> Result<Engine> {
     let Some(frame) = engine.frame() else { return Ok(engine) };
     let Frame { name, summary, .. } = frame;
     match (&args.run.frame, &engine.checkpoint().chat_template) {

@@ -151,20 +151,33 @@ fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
     }
     let call = [
         &["eval", "customize", "--users", "users", "--pool", "built-in", "--sizes", "2", "--seeds", "2"][..],
-        &["--questions", "3", "--oracle-steps", "2", "--cells", "cells.jsonl"],
+        &["--questions", "3", "--oracle-epochs", "1", "--cells", "cells.jsonl"],
     ]
     .concat();
     let found = place.json(&call);
     let rows = found["rows"].as_array().unwrap();
-    // Two users: base, uniform and arrow once, five others with two draws each; there is no joint adapter.
-    assert_eq!(rows.len(), 2 * (3 + 5 * 2), "{found}");
+    // Two users: base, uniform, arrow and oracle once, eight others with two draws each; there is no joint adapter.
+    assert_eq!(rows.len(), 2 * (4 + 8 * 2), "{found}");
     for row in rows {
         assert!(keys(row).contains(&"bytes_down") && row["questions"] == 3 && row["chance"] == 0.5, "{row}");
-        assert!((0.0..=1.0).contains(&row["accuracy"].as_f64().unwrap()), "{row}");
-        let shown = if row["method"] == "fewshot" { 2 } else { 0 };
-        assert_eq!(row["shown"], shown, "{row}");
-        let bytes_up = if row["method"] == "blend" { 4 * found["adapters"].as_u64().unwrap() } else { 0 };
-        assert_eq!(row["bytes_up"], bytes_up, "{row}");
+        for share in ["accuracy", "written"] {
+            assert!((0.0..=1.0).contains(&row[share].as_f64().unwrap()), "{row}");
+        }
+        assert_eq!(row["marks"].as_str().map(str::len), Some(3), "{row}");
+        let method = row["method"].as_str().unwrap();
+        assert_eq!(row["shown"], if method == "prompt" { 2 } else { 0 }, "{row}");
+        let told = ["nearest", "blend", "instant", "fitted", "trained", "auto"].contains(&method);
+        assert_eq!(row["bytes_up"], if told { 4 * found["adapters"].as_u64().unwrap() } else { 0 }, "{row}");
+        assert_eq!(row["chosen"].is_string(), told && method != "nearest" && method != "blend", "{row}");
+        assert_eq!(row["group"], "users", "{row}");
+    }
+    // What the base is taken for is answered as the base answers.
+    let of = |user: &str, method: &str| {
+        rows.iter().find(|row| row["user"] == user && row["method"] == method).unwrap()
+    };
+    for row in rows.iter().filter(|row| row["chosen"] == "base") {
+        let base = of(row["user"].as_str().unwrap(), "base");
+        assert_eq!(row["marks"], base["marks"], "{row}");
     }
     let kept = std::fs::read_to_string(place.path("cells.jsonl")).unwrap();
     assert_eq!(kept.lines().count(), rows.len());
@@ -176,7 +189,12 @@ fn ways_to_use_examples_are_compared_and_finished_cells_kept() {
     place.mistake(&few, "9 are more than the 4 examples of birds", "fewer");
     let task =
         ["eval", "choice", "--task", "users/birds/test.jsonl", "--examples", "users/birds/train.jsonl"];
-    let through = place.json(&[&task[..], &["--pool", "built-in"]].concat());
-    assert_eq!((through["n"].as_u64(), through["examples"].as_u64()), (Some(5), Some(0)));
+    // Answered through what `customize` takes.
+    let more = ["--pool", "built-in", "--effort", "instant"];
+    let through = place.json(&[&task[..], &more].concat());
+    let made = place.json(&[&["customize", "--examples", "users/birds/train.jsonl"][..], &more].concat());
+    assert_eq!((through["n"].as_u64(), &through["through"]), (Some(5), &made["chosen"]));
+    assert_eq!(through["examples"], made["shown"]);
+    assert!(place.json(&task)["through"].is_null());
     assert_eq!(place.json(&task)["examples"], 4);
 }

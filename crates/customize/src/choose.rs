@@ -7,31 +7,45 @@ use crate::tried::Tried;
 /// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, and neither
 /// is what answers none of them and finds their answers unlikely besides.
 ///
-/// The error is that of the mean difference between the two, example by example. With fewer than two examples nothing can be
-/// told, and the base stays.
+/// The error is that of the mean difference between the two, example by example, over those that both were judged by. With fewer
+/// than two examples nothing can be told, and the base stays; a candidate that was stopped early needs three.
 pub fn choose(tried: &[Tried]) -> usize {
-    let Some(base) = tried.first().filter(|base| base.judged.len() > 1) else { return 0 };
-    let able = |one: &&Tried| {
-        one.loss().is_finite() && one.right() >= base.right() && (one.right() > 0 || one.loss() < LIKELY)
+    let Some(base) = tried.first().filter(|base| base.of() > 1) else { return 0 };
+    let able = |one: &Tried| {
+        let pairs = pairs(one, base);
+        let right = |at: usize| pairs.iter().filter(|pair| pair[at].right).count();
+        let loss = pairs.iter().map(|pair| pair[0].loss).sum::<f64>() / pairs.len().max(1) as f64;
+        let enough = pairs.len() >= base.of().min(ENOUGH);
+        enough && loss.is_finite() && right(0) >= right(1) && (right(0) > 0 || loss < LIKELY)
     };
-    let best = tried.iter().skip(1).filter(able).min_by(|a, b| a.loss().total_cmp(&b.loss()));
-    let Some(best) = best.filter(|best| best.loss() < base.loss()) else { return 0 };
+    let gain = |one: &Tried| -difference(&pairs(one, base)).0;
+    let others = tried.iter().enumerate().skip(1).filter(|(_, one)| able(one));
+    let best = others.max_by(|a, b| gain(a.1).total_cmp(&gain(b.1)));
+    let Some((at, best)) = best.filter(|(_, best)| gain(best) > 0.0) else { return 0 };
     let simplest = |one: &Tried| {
-        let (mean, error) = difference(&one.judged, &best.judged);
-        mean <= error
+        let pairs = pairs(one, best);
+        let (mean, error) = difference(&pairs);
+        pairs.len() >= best.of().min(ENOUGH) && mean <= error
     };
     if simplest(base) {
         return 0;
     }
-    tried.iter().skip(1).position(|one| able(&one) && simplest(one)).map_or(0, |at| at + 1)
+    (1..at).find(|at| able(&tried[*at]) && simplest(&tried[*at])).unwrap_or(at)
 }
 
+/// Examples from which on a comparison says something.
+const ENOUGH: usize = 3;
 /// Nats a token from which on an answer that is never written right counts as not understood: one token in twenty.
 const LIKELY: f64 = 3.0;
 
-/// Mean of `a - b` over the examples, and its standard error.
-fn difference(a: &[Judged], b: &[Judged]) -> (f64, f64) {
-    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a.loss - b.loss).collect();
+/// What both were judged by, example by example.
+fn pairs(a: &Tried, b: &Tried) -> Vec<[Judged; 2]> {
+    a.judged.iter().zip(&b.judged).filter_map(|(a, b)| Some([(*a)?, (*b)?])).collect()
+}
+
+/// Mean of the first's loss minus the second's, and its standard error.
+fn difference(pairs: &[[Judged; 2]]) -> (f64, f64) {
+    let differences: Vec<f64> = pairs.iter().map(|[a, b]| a.loss - b.loss).collect();
     let n = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / n;
     let variance = differences.iter().map(|one| (one - mean) * (one - mean)).sum::<f64>() / (n - 1.0);
@@ -44,7 +58,8 @@ mod tests {
     use crate::Rung;
 
     fn tried(losses: &[f64], right: usize) -> Tried {
-        let judged = losses.iter().enumerate().map(|(at, loss)| Judged { loss: *loss, right: at < right });
+        let judged =
+            losses.iter().enumerate().map(|(at, loss)| Some(Judged { loss: *loss, right: at < right }));
         Tried { rung: Rung::Base, judged: judged.collect(), seconds: 0.0 }
     }
 
@@ -79,5 +94,25 @@ mod tests {
         let noise = tried(&[9.0, 9.5, 8.8], 0);
         assert_eq!(choose(&[noise.clone(), tried(&[5.0, 5.1, 4.9], 0)]), 0);
         assert_eq!(choose(&[noise, tried(&[2.0, 2.1, 1.9], 0)]), 1);
+    }
+
+    #[test]
+    fn what_was_stopped_is_compared_by_what_it_was_judged_by() {
+        let base = tried(&[2.0, 2.1, 2.2, 2.0, 9.0, 9.0], 0);
+        let part = |losses: &[f64], seen: usize| {
+            let mut part = tried(losses, 2);
+            part.judged[seen..].fill(None);
+            part
+        };
+        let good = part(&[0.5, 0.4, 0.6, 0.5, 0.0, 0.0], 4);
+        assert_eq!((good.of(), good.right()), (4, 2));
+        assert_eq!(choose(&[base.clone(), good.clone()]), 1);
+        // A low mean that comes from easy examples alone is no gain.
+        assert_eq!(choose(&[base.clone(), part(&[2.1, 2.2, 2.3, 2.1, 0.0, 0.0], 4)]), 0);
+        // Two examples are too few.
+        assert_eq!(choose(&[base.clone(), part(&[0.5, 0.4, 0.6, 0.5, 0.0, 0.0], 2)]), 0);
+        // What was judged by all gains more in all.
+        let whole = tried(&[1.0, 1.0, 1.1, 0.9, 1.0, 1.2], 6);
+        assert_eq!(choose(&[base, whole, good]), 1);
     }
 }

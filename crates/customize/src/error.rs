@@ -12,6 +12,9 @@ pub enum CustomizeError {
     /// The model failed or refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What was learned cannot be kept.
+    #[error(transparent)]
+    File(#[from] crayon_files::Error),
     /// The training failed.
     #[cfg(feature = "train")]
     #[error(transparent)]
@@ -28,6 +31,7 @@ impl CustomizeError {
     fn inner(&self) -> &dyn Explain {
         match self {
             CustomizeError::Engine(error) => error,
+            CustomizeError::File(error) => error,
             #[cfg(feature = "train")]
             CustomizeError::Train(error) => error,
         }

@@ -5,18 +5,21 @@ use crayon_train::pool::{Mixture, TrainOptions};
 
 use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
-use crate::note::Note;
 use crate::request::Members;
 
 /// Learning rate: a weight moves by a fifth a step at most.
 const RATE: f64 = 0.2;
 /// Times the examples are read at most.
 const ROUNDS: usize = 4;
+/// Examples of a step.
+const BATCH: usize = 8;
 
-pub(crate) fn fit(
-    work: &mut Work<'_, '_, '_>,
-    members: Members<'_>,
-) -> Result<Result<Learned, Note>, CustomizeError> {
+/// How weights learn.
+pub(crate) fn options(seed: u64) -> TrainOptions {
+    TrainOptions { rate: RATE, batch: BATCH, seed, ..TrainOptions::default() }
+}
+
+pub(crate) fn fit(work: &mut Work<'_, '_, '_>, members: Members<'_>) -> Result<Learned, CustomizeError> {
     let threads = work.engine.threads();
     let lora = |mixture: &Mixture| {
         let parts: Vec<(&Lora, f32)> =
@@ -24,7 +27,7 @@ pub(crate) fn fit(
         Ok(blend(&parts, Form::Exact, threads)?)
     };
     let recipe = Recipe {
-        options: TrainOptions { rate: RATE, batch: 8, seed: work.seed, ..TrainOptions::default() },
+        options: options(work.seed),
         rounds: ROUNDS,
         make: &|| Mixture::new(members.loras, members.weights),
         lora: &lora,

@@ -28,6 +28,7 @@ mod tests {
             sample: Sample { prompt: vec![1], answer: vec![2], query: Query::default(), task: String::new() },
             choices: Vec::new(),
             right: 0,
+            prompt: String::new(),
             answer: answer.to_owned(),
         };
         let cases: Vec<Case> = (0..11).map(|at| case(["a", "b", "c"][at / 4])).collect();

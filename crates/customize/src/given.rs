@@ -23,6 +23,8 @@ pub struct Case {
     pub choices: Vec<Vec<u32>>,
     /// The right one of them.
     pub right: usize,
+    /// The prompt as text.
+    pub prompt: String,
     /// The answer as text.
     pub answer: String,
 }
@@ -62,7 +64,8 @@ impl Given {
             let right = example.choices.iter().position(|choice| *choice == answer);
             // An answer that is none of the choices is judged as text.
             let choices = if right.is_some() { choices } else { Vec::new() };
-            cases.push(Case { sample, choices, right: right.unwrap_or(0), answer });
+            let (prompt, right) = (example.prompt.clone(), right.unwrap_or(0));
+            cases.push(Case { sample, choices, right, prompt, answer });
         }
         if long > 0 {
             notes.push(Note::TooLong(long, window));

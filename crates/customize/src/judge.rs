@@ -60,21 +60,28 @@ impl<'e> Judge<'e> {
         self.session.set_text(&case.sample.prompt, &mut |_| ControlFlow::Continue(()))?;
         let first = self.session.logits().to_vec();
         let own = self.read(&first, &case.sample.prompt, &case.sample.answer)?;
-        let mut right = own.likeliest;
-        if !case.choices.is_empty() {
-            let mut best = (0, f64::NEG_INFINITY);
-            for (number, choice) in case.choices.iter().enumerate() {
-                let sum = match number == case.right {
-                    true => own.sum,
-                    false => self.read(&first, &case.sample.prompt, choice)?.sum,
-                };
-                if sum > best.1 {
-                    best = (number, sum);
-                }
-            }
-            right = best.0 == case.right;
-        }
+        let right = match case.choices.is_empty() {
+            true => own.likeliest,
+            false => self.wins(&first, case, own.sum)?,
+        };
         Ok(Judged { loss: -own.sum / own.tokens as f64, right })
+    }
+
+    /// Whether no other choice is likelier than the right one, whose log-likelihood is `own`; of equals the first counts. What is
+    /// less likely by its first token alone is not read.
+    fn wins(&mut self, first: &[f32], case: &Case, own: f64) -> Result<bool, CustomizeError> {
+        let total = log_sum(first);
+        for (number, choice) in case.choices.iter().enumerate() {
+            let head = choice.first().and_then(|head| first.get(*head as usize));
+            if number == case.right || head.is_some_and(|logit| floored(f64::from(*logit) - total) < own) {
+                continue;
+            }
+            let sum = self.read(first, &case.sample.prompt, choice)?.sum;
+            if sum > own || sum == own && number < case.right {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads an answer behind the prompt and takes it back.
@@ -124,11 +131,20 @@ fn look(logits: &[f32], target: u32) -> Option<(f64, u32)> {
             best = id;
         }
     }
-    let largest = f64::from(logits[best]);
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    let value = own - largest - sum.ln();
-    // A token that is ruled out counts as the least likely number there is, so that means can be compared.
-    (sum.is_finite() && value <= 0.0).then_some((value.max(f64::from(f32::MIN_POSITIVE).ln()), best as u32))
+    let sum = log_sum(logits);
+    let value = own - sum;
+    (sum.is_finite() && value <= 0.0).then_some((floored(value), best as u32))
+}
+
+/// `ln sum exp`; not finite when a logit is no number.
+fn log_sum(logits: &[f32]) -> f64 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    largest + logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum::<f64>().ln()
+}
+
+/// A token that is ruled out counts as the least likely number there is, so that means can be compared.
+fn floored(value: f64) -> f64 {
+    value.max(f64::from(f32::MIN_POSITIVE).ln())
 }
 
 #[cfg(test)]
@@ -178,5 +194,37 @@ mod tests {
         let found: Vec<Judged> = (0..4).map(|number| judge.one(number).unwrap()).collect();
         assert_eq!(found.iter().map(|one| one.right).collect::<Vec<_>>(), [true, false, false, true]);
         assert!(found[0].loss < found[1].loss && (found[1].loss - found[2].loss).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn the_likeliest_choice_is_right_and_no_other() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let choices = ["lost luggage", "lost card", "lost", "book a flight", "book a hotel", "weather"];
+        for prompt in ["my bag is gone", "fly me to rome", "will it rain", "i need a room"] {
+            let example = |answer: &&str| Example {
+                prompt: prompt.to_owned(),
+                answer: Some((*answer).to_owned()),
+                task: None,
+                choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+                line: 1,
+            };
+            // The same prompt with each of the choices for the right one.
+            let each = choices.iter().map(|answer| Given::new(&engine, &[example(answer)]).unwrap().cases);
+            let cases: Vec<Case> = each.flatten().collect();
+            let mut judge = Judge::new(&engine, &cases).unwrap();
+            let judged: Vec<Judged> = (0..cases.len()).map(|number| judge.one(number).unwrap()).collect();
+            let ends = engine.end_tokens();
+            let sums: Vec<f64> = cases
+                .iter()
+                .zip(&judged)
+                .map(|(case, judged)| {
+                    let end = case.sample.answer.iter().position(|id| ends.contains(id)).unwrap() + 1;
+                    -judged.loss * end as f64
+                })
+                .collect();
+            let best = (0..sums.len()).max_by(|a, b| sums[*a].total_cmp(&sums[*b])).unwrap();
+            let right: Vec<usize> = (0..judged.len()).filter(|at| judged[*at].right).collect();
+            assert_eq!(right, [best], "{prompt}: {sums:?}");
+        }
     }
 }

@@ -10,10 +10,11 @@ use crayon_train::pool::{Learner, Learning, TrainOptions};
 use crate::error::CustomizeError;
 use crate::folds::folds;
 use crate::given::Case;
+use crate::journal::{Fold, Journal, Plan};
 use crate::judge::{Judge, Judged, attached};
 use crate::note::Note;
 use crate::rung::Rung;
-use crate::tried::mean_loss;
+use crate::tried::{Tried, mean_loss};
 use crate::watch::{Clock, Stage, Watch};
 
 /// Rounds after which the examples kept aside are looked at.
@@ -29,20 +30,26 @@ pub(crate) struct Work<'a, 'e, 'w> {
     pub(crate) cases: &'a [Case],
     pub(crate) decoder: &'a FrozenDecoder,
     pub(crate) judge: &'a mut Judge<'e>,
+    pub(crate) journal: Journal,
     pub(crate) clock: Clock,
     pub(crate) rung: Rung,
     pub(crate) seed: u64,
+    /// The candidate to be better than.
+    pub(crate) best: &'a Tried,
     pub(crate) watch: &'a mut Watch<'w>,
 }
 
-/// What was learned.
+/// What came of it: perhaps something, and what should be known about it.
+#[derive(Default)]
 pub(crate) struct Learned {
-    /// By what had not seen the example.
-    pub(crate) judged: Vec<Judged>,
-    /// From all examples.
-    pub(crate) lora: Lora,
+    /// By what had not seen the example; `None` for those that it was stopped before.
+    pub(crate) judged: Vec<Option<Judged>>,
+    /// From all examples, or from those of the last fold where it was stopped. None where nothing was judged.
+    pub(crate) lora: Option<Lora>,
     pub(crate) weights: Option<Vec<f32>>,
     pub(crate) notes: Vec<Note>,
+    /// Whether the person stopped it.
+    pub(crate) stopped: bool,
 }
 
 /// What learns: made anew for each fold, and turned into an adapter to be judged.
@@ -55,94 +62,208 @@ pub(crate) struct Recipe<'r, L> {
     pub(crate) weights: &'r dyn Fn(&L) -> Option<Vec<f32>>,
 }
 
-/// Folds and rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
-    folds: usize,
-    rounds: usize,
+/// A learning under way.
+struct Course<'c, 'a, 'e, 'w, L> {
+    work: &'c mut Work<'a, 'e, 'w>,
+    recipe: &'c Recipe<'c, L>,
+    plan: Plan,
+    folds: Vec<Fold>,
+    parts: Vec<Vec<usize>>,
+    stage: Stage,
+    /// What the last look was at.
+    latest: Option<(Lora, Option<Vec<f32>>)>,
 }
 
 /// Learns by `recipe`, or says why not.
 pub(crate) fn learn<L: Learning>(
     work: &mut Work<'_, '_, '_>,
     recipe: &Recipe<'_, L>,
-) -> Result<Result<Learned, Note>, CustomizeError> {
+) -> Result<Learned, CustomizeError> {
     let (count, batch) = (work.cases.len(), recipe.options.batch);
-    let (one, look) = work.cost(recipe)?;
-    let Some(plan) = plan(count, batch, recipe.rounds, one, look, work.clock.left()) else {
-        return Ok(Err(Note::OverBudget(work.rung)));
-    };
-    let mut stage = Stage { rung: work.rung, done: 0, total: steps(count, batch, plan) };
-    let looks = plan.rounds.div_ceil(EVERY);
-    let mut judged = vec![vec![Judged { loss: f64::NAN, right: false }; count]; looks];
-    for kept in folds(work.cases, plan.folds, work.seed) {
-        let learning = work.samples(|at| !kept.contains(&at));
-        let mut learner = work.learner(recipe, learning, plan.rounds)?;
-        let round = learner.steps() / plan.rounds;
-        let (mut most, mut least, mut since) = (0, f64::INFINITY, 0);
-        for look in 0..looks {
-            for _ in 0..round * (plan.rounds - look * EVERY).min(EVERY) {
-                if work.clock.over() {
-                    return Ok(Err(Note::NotDone(work.rung)));
+    let (plan, folds) = match work.journal.earlier() {
+        Some(earlier) => earlier,
+        None => {
+            let (step, look) = work.cost(recipe)?;
+            match plan(count, batch, recipe.rounds, step, look, work.clock.left()) {
+                Some(plan) => (plan, Vec::new()),
+                None => {
+                    return Ok(Learned { notes: vec![Note::OverBudget(work.rung)], ..Learned::default() });
                 }
-                learner.step()?;
-                stage.done += 1;
-                if (work.watch)(stage).is_break() {
-                    return Ok(Err(Note::Stopped(work.rung)));
-                }
-            }
-            work.judge.take(Some(attached(work.engine, (recipe.lora)(learner.learned())?)?));
-            for &at in &kept {
-                let one = work.judge.one(at)?;
-                judged[look..].iter_mut().for_each(|judged| judged[at] = one);
-            }
-            let aside: Vec<Judged> = kept.iter().map(|at| judged[look][*at]).collect();
-            let (right, loss) = merit(&aside);
-            since = if right > most || loss < least { 0 } else { since + 1 };
-            (most, least) = (most.max(right), least.min(loss));
-            if since == PATIENCE {
-                stage.done += round * plan.rounds.saturating_sub((look + 1) * EVERY);
-                break;
             }
         }
-    }
-    let better = |a: &usize, b: &usize| {
-        let [a, b] = [a, b].map(|look| merit(&judged[*look]));
-        a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
     };
-    // Of equals the earliest: `max_by` keeps the last.
-    let best = (0..looks).rev().max_by(better).unwrap_or(0);
-    let rounds = ((best + 1) * EVERY).min(plan.rounds);
-    let mut notes = Vec::new();
-    if rounds < plan.rounds {
-        notes.push(Note::Early(rounds, plan.rounds));
+    let stage = Stage { rung: work.rung, done: 0, total: steps(count, batch, plan) };
+    let parts = self::folds(work.cases, plan.folds, work.seed);
+    Course { work, recipe, plan, folds, parts, stage, latest: None }.run()
+}
+
+impl<L: Learning> Course<'_, '_, '_, '_, L> {
+    fn run(mut self) -> Result<Learned, CustomizeError> {
+        for number in 0..self.plan.folds {
+            if let Some(why) = self.fold(number)? {
+                return Ok(self.part(why));
+            }
+            if self.behind() {
+                let (rung, best) = (self.work.rung, self.work.best.rung);
+                return Ok(self.part(Note::Behind(rung, best)));
+            }
+        }
+        let best = self.best_look();
+        let rounds = ((best + 1) * EVERY).min(self.plan.rounds);
+        let mut notes = Vec::new();
+        if rounds < self.plan.rounds {
+            notes.push(Note::Early(rounds, self.plan.rounds));
+        }
+        let all = self.work.samples(|_| true);
+        let mut learner = self.work.learner(self.recipe, all, self.plan.rounds)?;
+        self.work.journal.resume(self.plan.folds, &mut learner);
+        let wanted = learner.steps() / self.plan.rounds * rounds;
+        self.stage.total = self.stage.done + wanted;
+        let why = self.steps(self.plan.folds, &mut learner, wanted)?;
+        if let Some(why) = why {
+            // Half of it is worth more than what a fold has learned.
+            if learner.done() * 2 < wanted {
+                return Ok(self.part(why));
+            }
+            notes.push(why);
+        }
+        let learned = learner.learned();
+        Ok(Learned {
+            judged: self.judged(best),
+            lora: Some((self.recipe.lora)(learned)?),
+            weights: (self.recipe.weights)(learned),
+            stopped: notes.contains(&Note::Stopped(self.work.rung)),
+            notes,
+        })
     }
 
-    let mut learner = work.learner(recipe, work.samples(|_| true), plan.rounds)?;
-    let wanted = learner.steps() / plan.rounds * rounds;
-    for done in 0..wanted {
-        let stopped = (work.watch)(stage).is_break();
-        if stopped || work.clock.over() {
-            let note = if stopped { Note::Stopped(work.rung) } else { Note::NotDone(work.rung) };
-            // Half of it is worth more than nothing, less is not what was judged.
-            if done * 2 < wanted {
-                return Ok(Err(note));
-            }
-            notes.push(note);
-            break;
+    /// Learns without the examples of a part and looks at them now and then; says why it was stopped, if it was.
+    fn fold(&mut self, number: usize) -> Result<Option<Note>, CustomizeError> {
+        let looks = self.looks();
+        if self.folds.len() <= number {
+            self.folds.push(Fold::default());
         }
-        learner.step()?;
-        stage.done += 1;
+        let kept = self.parts[number].clone();
+        let learning = self.work.samples(|at| !kept.contains(&at));
+        let mut learner = self.work.learner(self.recipe, learning, self.plan.rounds)?;
+        let round = learner.steps() / self.plan.rounds;
+        let rounds = self.plan.rounds;
+        let target = |look: usize| round * ((look + 1) * EVERY).min(rounds);
+        if !self.folds[number].ended {
+            self.work.journal.resume(number, &mut learner);
+            // Looks at what was not kept are taken again.
+            let seen = (0..looks).take_while(|look| target(*look) <= learner.done()).count();
+            self.folds[number].looks.truncate(seen);
+            if seen > 0 {
+                let learned = learner.learned();
+                self.latest = Some(((self.recipe.lora)(learned)?, (self.recipe.weights)(learned)));
+            }
+        }
+        self.stage.done += learner.done();
+        while !self.folds[number].ended {
+            let look = self.folds[number].looks.len();
+            if let Some(why) = self.steps(number, &mut learner, target(look))? {
+                return Ok(Some(why));
+            }
+            let lora = (self.recipe.lora)(learner.learned())?;
+            self.latest = Some((lora.clone(), (self.recipe.weights)(learner.learned())));
+            self.work.judge.take(Some(attached(self.work.engine, lora)?));
+            let aside = kept.iter().map(|at| self.work.judge.one(*at)).collect::<Result<Vec<_>, _>>()?;
+            let fold = &mut self.folds[number];
+            fold.looks.push(aside);
+            fold.ended = fold.looks.len() == looks || is_stale(&fold.looks);
+            self.work.journal.note(self.plan, &self.folds)?;
+            self.work.journal.keep(number, &learner, false)?;
+        }
+        self.stage.done += learner.steps() - learner.done();
+        Ok(None)
     }
-    let learned = learner.learned();
-    let (lora, weights) = ((recipe.lora)(learned)?, (recipe.weights)(learned));
-    Ok(Ok(Learned { judged: judged.swap_remove(best), lora, weights, notes }))
+
+    /// Steps up to number `until`; says why they were stopped, if they were.
+    fn steps(
+        &mut self,
+        number: usize,
+        learner: &mut Learner<'_, L>,
+        until: usize,
+    ) -> Result<Option<Note>, CustomizeError> {
+        while learner.done() < until {
+            let stopped = (self.work.watch)(self.stage).is_break();
+            if stopped || self.work.clock.over() {
+                self.work.journal.keep(number, learner, true)?;
+                let rung = self.work.rung;
+                return Ok(Some(if stopped { Note::Stopped(rung) } else { Note::NotDone(rung) }));
+            }
+            learner.step()?;
+            self.stage.done += 1;
+            self.work.journal.keep(number, learner, false)?;
+        }
+        Ok(None)
+    }
+
+    /// What is left of a learning that did not come to its end.
+    fn part(self, why: Note) -> Learned {
+        let judged = self.judged(self.best_look());
+        let stopped = matches!(why, Note::Stopped(_));
+        let (lora, weights) = self.latest.map_or((None, None), |(lora, weights)| (Some(lora), weights));
+        Learned { judged, lora, weights, notes: vec![why], stopped }
+    }
+
+    fn looks(&self) -> usize {
+        self.plan.rounds.div_ceil(EVERY)
+    }
+
+    /// What the examples kept aside said at a look, or at the last one before it.
+    fn judged(&self, look: usize) -> Vec<Option<Judged>> {
+        let mut judged = vec![None; self.work.cases.len()];
+        for (part, fold) in self.parts.iter().zip(&self.folds) {
+            let seen = fold.looks.get(look).or(fold.looks.last());
+            for (at, one) in part.iter().zip(seen.into_iter().flatten()) {
+                judged[*at] = Some(*one);
+            }
+        }
+        judged
+    }
+
+    /// The look at which most was right, with the least loss; of equals the first.
+    fn best_look(&self) -> usize {
+        let merit = |look: &usize| {
+            let judged: Vec<Judged> = self.judged(*look).into_iter().flatten().collect();
+            merit(&judged)
+        };
+        let better = |a: &usize, b: &usize| {
+            let (a, b) = (merit(a), merit(b));
+            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+        };
+        // `max_by` keeps the last.
+        (0..self.looks()).rev().max_by(better).unwrap_or(0)
+    }
+
+    /// Whether what was judged so far is no better than the best candidate there is: answers no more and finds answers no likelier.
+    fn behind(&self) -> bool {
+        let judged = self.judged(self.best_look());
+        let pairs: Vec<(Judged, Judged)> =
+            judged.iter().zip(&self.work.best.judged).filter_map(|(a, b)| Some(((*a)?, (*b)?))).collect();
+        let (own, best): (Vec<Judged>, Vec<Judged>) = pairs.into_iter().unzip();
+        let (own, best) = (merit(&own), merit(&best));
+        own.0 <= best.0 && own.1 >= best.1
+    }
+}
+
+/// Whether a fold gains nothing more.
+fn is_stale(looks: &[Vec<Judged>]) -> bool {
+    let (mut most, mut least, mut since) = (0, f64::INFINITY, 0);
+    for look in looks {
+        let (right, loss) = merit(look);
+        since = if right > most || loss < least { 0 } else { since + 1 };
+        (most, least) = (most.max(right), least.min(loss));
+    }
+    since >= PATIENCE
 }
 
 /// What learning goes on for: right answers, then their loss. The loss alone would end it early: before a few examples make right,
 /// they make too sure.
 fn merit(judged: &[Judged]) -> (usize, f64) {
-    (judged.iter().filter(|one| one.right).count(), mean_loss(judged))
+    (judged.iter().filter(|one| one.right).count(), mean_loss(judged.iter()))
 }
 
 impl<'a> Work<'a, '_, '_> {
@@ -214,5 +335,14 @@ mod tests {
         assert_eq!(plan(20), Some(Plan { folds: 2, rounds: 2 }));
         assert_eq!(plan(10), None);
         assert_eq!(plan(0), None);
+    }
+
+    #[test]
+    fn a_fold_ends_when_nothing_improves_twice() {
+        let look = |right: bool, loss: f64| vec![Judged { loss, right }];
+        assert!(!is_stale(&[look(false, 2.0), look(false, 2.5)]));
+        assert!(is_stale(&[look(false, 2.0), look(false, 2.5), look(false, 2.1)]));
+        // More right answers are worth a larger loss.
+        assert!(!is_stale(&[look(false, 2.0), look(false, 2.5), look(true, 2.6)]));
     }
 }

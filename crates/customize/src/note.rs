@@ -23,12 +23,18 @@ pub enum Note {
     Few(usize),
     /// Only so many examples are looked at.
     First(usize),
+    /// So few examples fit into their share of the window that they are not tried in the prompt.
+    NoRoom(usize),
+    /// So many of so many examples fit into the prompt.
+    Shown(usize, usize),
     /// The model has no pool.
     NoPool,
     /// This rung would not be done within the budget.
     OverBudget(Rung),
     /// This rung was begun and not done in time.
     NotDone(Rung),
+    /// This rung was left before all examples had judged it: it was no better than another.
+    Behind(Rung, Rung),
     /// This rung was stopped by the person.
     Stopped(Rung),
     /// Learning ended after so many of so many rounds: the examples kept aside gained nothing more.
@@ -74,6 +80,13 @@ impl Note {
             Note::First(number) => {
                 format!("only the first {} with answers are judged by and learned from", examples(*number)).into()
             }
+            Note::NoRoom(_) => "too few of the examples fit into the prompt: they are not tried there".into(),
+            Note::Shown(shown, all) => format!(
+                "{} of {} examples fit into the prompt; the others are not shown there",
+                count(*shown),
+                count(*all)
+            )
+            .into(),
             Note::NoPool => phrase![
                 "this model has no pool, so that nothing is blended; ",
                 Command::TrainPool,
@@ -85,6 +98,9 @@ impl Note {
                 format!("{rung} was not begun: it would take longer than the budget allows").into()
             }
             Note::NotDone(rung) => format!("{rung} was left: the budget was used up").into(),
+            Note::Behind(rung, best) => {
+                format!("{rung} was left early: on the examples it was tried on it is no better than {best}").into()
+            }
             Note::Stopped(rung) => format!("{rung} was stopped; what was found until then counts").into(),
             Note::Early(done, planned) => format!(
                 "learning ends after {done} of {planned} rounds: examples kept aside gained nothing more"

@@ -1,5 +1,6 @@
 //! What is asked of the ladder.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crayon_adapters::Lora;
@@ -28,4 +29,6 @@ pub struct Request<'a> {
     pub budget: Duration,
     /// Everything random follows from it.
     pub seed: u64,
+    /// Where what learns is kept, so that a climb that was stopped goes on; it is removed in the end.
+    pub folder: Option<&'a Path>,
 }

@@ -46,6 +46,8 @@ named! {
         Nearest => "nearest",
         /// The pool's adapters under weights fitted to the answers.
         Fitted => "fitted",
+        /// The examples in the prompt, read before every question.
+        Prompt => "prompt",
         /// An adapter trained on the examples.
         Trained => "trained",
     }
@@ -54,7 +56,7 @@ named! {
 named! {
     /// How much time may go into an answer's quality.
     Effort {
-        /// What needs no answers: base, blend and nearest.
+        /// What learns nothing: base, blend, nearest, and the examples in the prompt.
         Instant => "instant",
         /// Fitted weights too.
         Fit => "fit",
@@ -69,8 +71,8 @@ impl Effort {
     /// Whether a rung is tried.
     pub fn reaches(self, rung: Rung) -> bool {
         match self {
-            Effort::Instant => rung <= Rung::Nearest,
-            Effort::Fit => rung <= Rung::Fitted,
+            Effort::Instant => !matches!(rung, Rung::Fitted | Rung::Trained),
+            Effort::Fit => rung != Rung::Trained,
             Effort::Train | Effort::Auto => true,
         }
     }
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn each_effort_reaches_further() {
         let reached = |effort: Effort| Rung::ALL.iter().filter(|rung| effort.reaches(**rung)).count();
-        assert_eq!(Effort::ALL.iter().map(|effort| reached(*effort)).collect::<Vec<_>>(), [3, 4, 5, 5]);
+        assert_eq!(Effort::ALL.iter().map(|effort| reached(*effort)).collect::<Vec<_>>(), [4, 5, 6, 6]);
         assert!(Effort::ALL.iter().all(|effort| Effort::from_name(effort.name()) == Some(*effort)));
         assert_eq!(Rung::from_name("other"), None);
     }

@@ -6,27 +6,27 @@ use crayon_train::pool::{Own, TrainOptions};
 
 use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
-use crate::note::Note;
 
 /// Times the examples are read at most.
 const ROUNDS: usize = 12;
-/// Learning rate. On five small users 3e-3 gave mini 19 of 50 right answers and 5e-3 gave 23; a pool's 3e-4 hardly moves in so few
-/// steps.
+/// Learning rate. A pool's 3e-4 hardly moves in so few steps.
 const RATE: f64 = 5e-3;
-/// Examples of a step: few, so that a dozen examples make several steps a round. Two made no more right, and took longer.
+/// Examples of a step: few, so that a dozen examples make several steps a round.
 const BATCH: usize = 4;
 
-pub(crate) fn train(
-    work: &mut Work<'_, '_, '_>,
-    below: Option<&Lora>,
-) -> Result<Result<Learned, Note>, CustomizeError> {
-    let options = TrainOptions {
+/// How an adapter of one's own learns.
+pub fn training(seed: u64) -> TrainOptions {
+    TrainOptions {
         rate: RATE,
         batch: BATCH,
         targets: Projection::ALL.to_vec(),
-        seed: work.seed,
+        seed,
         ..TrainOptions::default()
-    };
+    }
+}
+
+pub(crate) fn train(work: &mut Work<'_, '_, '_>, below: Option<&Lora>) -> Result<Learned, CustomizeError> {
+    let options = training(work.seed);
     let (spec, threads) = (work.decoder.spec(), work.engine.threads());
     let lora = |own: &Own<'_>| {
         let own = own.lora();

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crayon_adapters::{
-    AdapterError, Example, General, Keys, Known, Pool, Query, QueryEncoder, QueryMean, Sample, ScopeQueries,
+    AdapterError, Example, General, Keys, Known, Pool, Query, QueryEncoder, QueryMean, Sample, Scope,
+    ScopeQueries,
 };
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
@@ -108,6 +109,18 @@ impl Engine {
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let queries = encoder.queries(&texts, self.threads())?;
         Ok(self.general.get_or_init(|| General::new(&queries)))
+    }
+
+    /// What examples with these prompts are for.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn scope<'t>(&self, prompts: impl Iterator<Item = &'t str>) -> Result<Scope, EngineError> {
+        let (encoder, mut queries) = (self.query_encoder()?, ScopeQueries::default());
+        for prompt in prompts {
+            queries.add(encoder.query(&self.query_tokens(prompt)?, self.threads())?);
+        }
+        Ok(Scope::of_examples(queries.into_queries(), self.general()?))
     }
 
     /// What the first layer asks of an example, its answer's words apart from its prompt's.

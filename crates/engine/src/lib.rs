@@ -43,6 +43,7 @@ pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Timing};
 pub use long::{CachedRead, stays};
 pub use open::{Engine, Settings};
+pub use prompt::turns;
 pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};
 pub use source::ModelSource;

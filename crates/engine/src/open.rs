@@ -140,6 +140,11 @@ impl Engine {
         &self.decoder
     }
 
+    /// How its weights are multiplied.
+    pub fn mode(&self) -> Mode {
+        self.decoder.mode()
+    }
+
     /// The threads it runs on.
     pub fn threads(&self) -> &Threads {
         &self.threads

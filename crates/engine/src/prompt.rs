@@ -1,9 +1,18 @@
 //! From messages to the token ids a model reads.
 
-use crayon_text::{Message, Special, with_documents};
+use crayon_adapters::Demonstration;
+use crayon_text::{Message, Role, Special, with_documents};
 
 use crate::open::Turns;
 use crate::{Engine, EngineError};
+
+/// Demonstrations as the turns of a conversation.
+pub fn turns(demonstrations: &[Demonstration]) -> Vec<Message> {
+    let turn = |one: &Demonstration| {
+        [Message::new(Role::User, one.prompt.as_str()), Message::new(Role::Assistant, one.answer.as_str())]
+    };
+    demonstrations.iter().flat_map(turn).collect()
+}
 
 impl Engine {
     /// Token ids of a conversation, ending where the answer begins: in the model's chat template, or in the engine's

@@ -17,7 +17,7 @@ use crayon_text::Role;
 use serde::Serialize;
 
 use crate::score::{feed_rows, log_likelihood, not_finite};
-use crate::tasks::{self, Example, Question, Source, Task};
+use crate::tasks::{Example, Question, Source, Task};
 use crate::{EvalError, Progress};
 
 /// How questions are put to the model.
@@ -116,7 +116,7 @@ pub struct Choice {
 /// Entries of [`Choice::skipped_lines`].
 const SKIPPED_SHOWN: usize = 20;
 
-/// Asks the questions of the file `task`, each after the examples of the file `examples`.
+/// Asks the questions of the file `task`, each after `examples`.
 ///
 /// # Errors
 /// When a file cannot be read or is damaged, no question fits the context, the framing `chat` is asked of a model
@@ -124,7 +124,7 @@ const SKIPPED_SHOWN: usize = 20;
 pub fn choice(
     engine: &Engine,
     task: &Path,
-    examples: Option<&Path>,
+    examples: &[Example],
     options: &ChoiceOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Choice, EvalError> {
@@ -135,8 +135,7 @@ pub fn choice(
         }
         task.sample(limit, options.seed);
     }
-    let examples = examples.map(tasks::examples).transpose()?.unwrap_or_default();
-    asked(engine, &task, &examples, options.framing, progress)
+    asked(engine, &task, examples, options.framing, progress)
 }
 
 /// Token ids of one question.

@@ -1,6 +1,7 @@
 //! What can go wrong in a measurement, with file and line where one is to blame.
 
 use crayon_answer::AnswerError;
+use crayon_customize::CustomizeError;
 use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
@@ -16,6 +17,9 @@ pub enum EvalError {
     /// A request could not be answered.
     #[error(transparent)]
     Answer(Box<AnswerError>),
+    /// A customization could not be made.
+    #[error(transparent)]
+    Customize(Box<CustomizeError>),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -111,6 +115,16 @@ impl From<AnswerError> for EvalError {
     }
 }
 
+impl From<CustomizeError> for EvalError {
+    fn from(error: CustomizeError) -> EvalError {
+        match error {
+            CustomizeError::Engine(error) => EvalError::Engine(error),
+            #[allow(unreachable_patterns, reason = "reachable where the ladder trains")]
+            error => EvalError::Customize(Box::new(error)),
+        }
+    }
+}
+
 #[cfg(feature = "train")]
 impl From<crayon_train::TrainError> for EvalError {
     fn from(error: crayon_train::TrainError) -> EvalError {
@@ -135,6 +149,7 @@ impl Explain for EvalError {
         match self {
             EvalError::Engine(error) => error.verdict(),
             EvalError::Answer(error) => error.verdict(),
+            EvalError::Customize(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.verdict(),
@@ -150,6 +165,7 @@ impl Explain for EvalError {
         match self {
             EvalError::Engine(error) => error.hint(),
             EvalError::Answer(error) => error.hint(),
+            EvalError::Customize(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.hint(),
@@ -171,6 +187,7 @@ impl Explain for EvalError {
             EvalError::Option { name, what, .. } => phrase![*name, format!(" {what}")],
             EvalError::Engine(error) => error.message(),
             EvalError::Answer(error) => error.message(),
+            EvalError::Customize(error) => error.message(),
             EvalError::Server(error) => error.message(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.message(),

@@ -10,11 +10,16 @@ const VALUES: usize = 1 << 24;
 /// `ln p(target)` under a row of logits, in f64; `None` when the row holds NaN or +∞.
 pub(crate) fn log_likelihood(logits: &[f32], target: u32) -> Option<f64> {
     let target = f64::from(*logits.get(target as usize)?);
+    let value = target - log_sum(logits)?;
+    (value <= 0.0).then_some(value)
+}
+
+/// `ln sum exp` of a row of logits, what is taken from each for its log-likelihood; `None` when the row holds NaN or +∞.
+pub(crate) fn log_sum(logits: &[f32]) -> Option<f64> {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    let value = target - largest - sum.ln();
     // NaN hides from `max`, but not from the sum.
-    (sum.is_finite() && value <= 0.0).then_some(value)
+    sum.is_finite().then_some(largest + sum.ln())
 }
 
 /// Feeds `inputs` and hands each row of logits to `row` with its index, a bounded number of rows at a time.

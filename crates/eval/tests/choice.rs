@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{checkpoint, engine, go_on, ids, log_softmax, plain_logits};
 use crayon_engine::Message;
 use crayon_errors::Explain as _;
+use crayon_eval::tasks::examples as examples_of;
 use crayon_eval::{Choice, ChoiceOptions, EvalError, Framing, choice, log_likelihoods};
 use crayon_text::{Role, Special};
 
@@ -62,7 +63,8 @@ impl Folder {
 }
 
 fn ask(task: &Path, examples: Option<&Path>, options: &ChoiceOptions) -> Result<Choice, EvalError> {
-    choice(&engine(1, true), task, examples, options, &mut go_on)
+    let examples = examples.map(examples_of).transpose()?.unwrap_or_default();
+    choice(&engine(1, true), task, &examples, options, &mut go_on)
 }
 
 fn line(prompt: &str, choices: &[&str], answer: usize) -> String {
@@ -104,10 +106,10 @@ fn both_framings_ask_what_they_say() {
     let task = folder.file("task.jsonl", &line(question, &WORDS, 0));
     assert_eq!(ask(&task, None, &ChoiceOptions::default()).unwrap().framing, Framing::Chat);
     let bare = common::framed(1, false, Some("plain"));
-    let result = choice(&bare, &task, None, &ChoiceOptions::default(), &mut go_on).unwrap();
+    let result = choice(&bare, &task, &[], &ChoiceOptions::default(), &mut go_on).unwrap();
     assert_eq!(result.framing, Framing::Plain);
     let options = ChoiceOptions { framing: Framing::Chat, ..ChoiceOptions::default() };
-    let error = choice(&bare, &task, None, &options, &mut go_on).unwrap_err();
+    let error = choice(&bare, &task, &[], &options, &mut go_on).unwrap_err();
     assert!(error.to_string().contains("framing") && error.hint().is_some(), "{error}");
 }
 
@@ -119,7 +121,9 @@ fn a_model_without_a_template_is_asked_in_its_frame() {
     let text = "Question: 1?\nAnswer: 2\n\nQuestion: it?\nAnswer:";
     let (best, best_norm) = expected(&bare.text_prompt(text).unwrap(), " ");
     let task = folder.file("task.jsonl", &line("it?", &WORDS, best));
-    let result = choice(&bare, &task, Some(&examples), &ChoiceOptions::default(), &mut go_on).unwrap();
+    let result =
+        choice(&bare, &task, &examples_of(&examples).unwrap(), &ChoiceOptions::default(), &mut go_on)
+            .unwrap();
     let norm = f64::from(best == best_norm);
     assert_eq!((result.framing, result.accuracy, result.accuracy_norm), (Framing::Chat, 1.0, norm));
     // A template gives way to a frame that is asked for.

@@ -7,6 +7,7 @@
 //! - the number of threads never changes a result: one task computes an output, always in the same order;
 //! - a row's result never depends on the other rows in its batch, so a prefill and single steps agree bit for bit.
 
+mod accumulate;
 mod activations;
 mod attention;
 mod chunks;
@@ -22,6 +23,7 @@ mod threads;
 pub mod timing;
 mod variant;
 
+pub use accumulate::{Factors, accumulate};
 pub use activations::Activations;
 pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_heads};
 pub use format::Format;

@@ -35,6 +35,8 @@ pub(crate) struct Variant {
     pub(crate) rows: usize,
     /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
     pub(crate) product: fn(&Tile<'_>),
+    /// A block of [`crate::accumulate`].
+    pub(crate) accumulate: fn(&crate::accumulate::Block<'_>),
     /// One head of attention.
     pub(crate) attend: fn(&mut Head<'_, '_>),
     /// `x * sigmoid(x)` in place.
@@ -64,6 +66,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     lanes: false,
     rows: 16,
     product: products::portable::product,
+    accumulate: crate::accumulate::portable,
     attend: attention::portable::attend,
     silu: crate::ops::portable::silu,
     gelu_tanh: crate::ops::portable::gelu_tanh,

@@ -4,12 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crayon_answer::{
-    AnswerError, Customization, Event, Input, Limits, MemoryRequest, Note, Outcome, Task, ask_server, plan,
-    run,
+    AnswerError, DeviceEvent, Event, Input, Limits, MemoryRequest, Note, Outcome, Sink, Task, ask_server,
+    plan, run,
 };
+use crayon_customize::{Rung, Tried};
+use crayon_errors::Phrase;
 use crayon_hybrid::Route;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::examples::{self, Found};
 use crate::fields::wrong;
 use crate::queued::Queued;
 use crate::refusal::Refusal;
@@ -35,8 +38,13 @@ pub(crate) struct Answered {
     pub(crate) weights: Vec<(String, f32)>,
     /// Whether the examples are near to something the pool learned, where there are any.
     pub(crate) fits: Option<bool>,
+    /// Examples in the prompt.
+    pub(crate) shown: usize,
+    /// Candidates that the examples' answers judged, the simplest first, and the one taken.
+    pub(crate) tried: Vec<Tried>,
+    pub(crate) chosen: Option<Rung>,
     /// What else the client should know.
-    pub(crate) notes: Vec<Note>,
+    pub(crate) notes: Vec<Phrase>,
 }
 
 /// Answers `asked` for `client`. That `tell` is closed is how it is known that nobody waits any more.
@@ -96,7 +104,9 @@ pub(crate) fn answered(
     };
     if let (Some(decision), Some(question)) = (routing.server_only(), &question) {
         let outcome = ask_server(&routing, decision, question, false, &mut sink).map_err(failed)?;
-        return Ok(Answered { outcome, weights: Vec::new(), fits: None, notes });
+        let notes = notes.iter().map(Note::phrase).collect();
+        let (weights, tried) = (Vec::new(), Vec::new());
+        return Ok(Answered { outcome, weights, shown: 0, fits: None, tried, chosen: None, notes });
     }
     let limits = &shared.options.limits;
     let limits = Limits {
@@ -107,25 +117,44 @@ pub(crate) fn answered(
         answer: limits.answer,
         distil: false,
     };
-    let mut plan = plan(&shared.engine, &asked.request, &limits).map_err(blame)?;
-    let (custom, told) = customization(shared, asked)?;
-    let scope = custom.apply(&shared.engine, asked.request.query(), &mut plan)?;
+    let mut queued = Queued { shared, client };
+    let found = customization(shared, asked, &mut queued, &mut sink)?;
+    let (plan, scope) = found
+        .custom
+        .plan(&shared.engine, &asked.request, |request| plan(&shared.engine, request, &limits))
+        .map_err(blame)?;
     let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
-    let outcome = run(&routing, &task, &mut Queued { shared, client }, &mut sink).map_err(failed)?;
+    let outcome = run(&routing, &task, &mut queued, &mut sink).map_err(failed)?;
     let alone = plan.outside && outcome.on_device().is_some();
-    let weights = if alone { Vec::new() } else { custom.weights().to_vec() };
-    let notes = plan.notes.into_iter().chain(told).chain(notes).collect();
-    Ok(Answered { outcome, weights, fits: custom.fits(), notes })
+    let weights = if alone { Vec::new() } else { found.custom.weights().to_vec() };
+    let shown = match (&asked.request.input, outcome.on_device()) {
+        (Input::Chat(_), Some(_)) if !alone => found.custom.demonstrations().len(),
+        _ => 0,
+    };
+    let told = found.notes.iter().cloned();
+    let notes =
+        plan.notes.iter().map(Note::phrase).chain(told).chain(notes.iter().map(Note::phrase)).collect();
+    let (tried, chosen, fits) = (found.tried.clone(), found.chosen, found.custom.fits());
+    Ok(Answered { outcome, weights, shown, fits, tried, chosen, notes })
 }
 
-/// What a request answers through: adapters by name, or a blend for its examples.
-fn customization(shared: &Shared, asked: &ApiRequest) -> Result<(Customization, Option<Note>), Refusal> {
-    let (custom, told) = match (asked.adapter.as_slice(), asked.examples.as_slice()) {
-        ([], []) => (shared.registry.common(), None),
-        ([], prompts) => {
-            shared.registry.blend(&shared.engine, asked.pool.as_deref(), prompts, asked.force)?
+/// What a request answers through: adapters by name, or what its examples are worth.
+fn customization(
+    shared: &Shared,
+    asked: &ApiRequest,
+    queued: &mut Queued<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<Arc<Found>, Refusal> {
+    let custom = match (asked.adapter.as_slice(), asked.examples.is_empty()) {
+        ([], false) => {
+            return shared.examples.get(examples::key(asked), || {
+                let watch = &mut |_: DeviceEvent| sink(Event::Waiting);
+                examples::find(&shared.engine, &shared.registry, asked, queued, watch)
+            });
         }
-        (adapters, _) => (shared.registry.adapters(adapters)?, None),
+        ([], true) => shared.registry.common(),
+        (adapters, _) => shared.registry.adapters(adapters)?,
     };
-    Ok((if asked.force { custom.always() } else { custom }, told))
+    let custom = if asked.force { custom.always() } else { custom };
+    Ok(Arc::new(Found { custom, tried: Vec::new(), chosen: None, notes: Vec::new() }))
 }

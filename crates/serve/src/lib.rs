@@ -6,12 +6,13 @@
 //! a thread of its own; requests wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its channel
 //! is closed, the thread that waits for it drops its place, and the worker stops at the next token.
 //!
-//! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `queued`, `worker`, `reply`;
+//! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `examples`, `queued`, `worker`, `reply`;
 //! `pools` beside.
 //! Prompts and answers are never logged.
 
 mod answered;
 mod body;
+mod examples;
 mod fields;
 mod http;
 mod keys;
@@ -36,7 +37,7 @@ use crayon_engine::adapters::AdapterError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
-pub use registry::{Bigger, OfferedAdapter, Offers};
+pub use registry::{Bigger, Offered, OfferedAdapter, Offers};
 
 /// Bounds on what one request, and all of them together, may take.
 #[derive(Clone, Debug, PartialEq, Eq)]

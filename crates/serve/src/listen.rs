@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::examples::Remembered;
 use crate::http::router;
 use crate::pace::Pace;
 use crate::pools::AT_ONCE;
@@ -51,6 +52,7 @@ pub(crate) fn run(
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {
         blends: Semaphore::new(AT_ONCE),
+        examples: Remembered::default(),
         cache: options.cache.clone(),
         registry,
         options,

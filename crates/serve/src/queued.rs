@@ -7,10 +7,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, Written};
+use crayon_customize::Instantly;
 
+use crate::examples::Judging;
 use crate::queue::NoPlace;
 use crate::shared::Shared;
-use crate::worker::{Job, WorkerEvent};
+use crate::worker::{Done, Job, Work, WorkerEvent};
 
 /// How often a waiting request looks whether its client is still there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -31,15 +33,28 @@ impl Drop for Waiting {
     }
 }
 
-impl Device for Queued<'_> {
-    fn write(
+impl Queued<'_> {
+    /// What examples are worth, in one's turn.
+    pub(crate) fn judge(
         &mut self,
-        plan: &Plan,
+        judging: Judging,
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
-    ) -> Result<Written, AnswerError> {
+    ) -> Result<Instantly, AnswerError> {
+        match self.have(Work::Judge(Arc::new(judging)), watch)? {
+            Done::Judge(found) => Ok(found),
+            Done::Answer(_) => Err(AnswerError::Crashed),
+        }
+    }
+
+    /// Waits for one's turn and for what is done then.
+    fn have(
+        &mut self,
+        work: Work,
+        watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
+    ) -> Result<Done, AnswerError> {
         let (tell, told) = channel();
         let waiting = Waiting(Arc::new(AtomicBool::new(false)));
-        let job = Job { plan: plan.clone(), tell, gone: waiting.0.clone() };
+        let job = Job { work, tell, gone: waiting.0.clone() };
         let pushed = self.shared.queue.push(self.client.clone(), job, Job::is_left);
         pushed.map_err(|no| match no {
             NoPlace::Full(waiting) => AnswerError::Busy { seconds: self.shared.pace.seconds(waiting) },
@@ -52,10 +67,23 @@ impl Device for Queued<'_> {
             }
             flow = match told.recv_timeout(LOOK) {
                 Ok(WorkerEvent::Event(event)) => watch(event),
-                Ok(WorkerEvent::Ended(written)) => return *written,
+                Ok(WorkerEvent::Ended(done)) => return *done,
                 Err(RecvTimeoutError::Timeout) => watch(DeviceEvent::Waiting),
                 Err(RecvTimeoutError::Disconnected) => return Err(AnswerError::Stopping),
             };
+        }
+    }
+}
+
+impl Device for Queued<'_> {
+    fn write(
+        &mut self,
+        plan: &Plan,
+        watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
+    ) -> Result<Written, AnswerError> {
+        match self.have(Work::Answer(plan.clone()), watch)? {
+            Done::Answer(written) => Ok(written),
+            Done::Judge(_) => Err(AnswerError::Crashed),
         }
     }
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use crayon_answer::AnswerError;
+use crayon_customize::CustomizeError;
 use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Piece, Setting};
 use crayon_hybrid::{HybridError, RemoteError};
@@ -39,6 +40,14 @@ impl Refusal {
     pub(crate) fn code(mut self, code: &'static str) -> Refusal {
         self.code = Some(code);
         self
+    }
+
+    /// Examples cannot be used.
+    pub(crate) fn of_customization(error: CustomizeError) -> Refusal {
+        match error {
+            CustomizeError::Engine(error) => error.into(),
+            error => Refusal::invalid(error.to_string()).at("examples"),
+        }
     }
 
     /// A name that is not among those there are.

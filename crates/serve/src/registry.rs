@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_answer::{AnswerError, Blend, BlendRequest, Customization, Note, Routing, Server};
-use crayon_engine::adapters::{Catalogue, Example, Form, Lora, Pool, Scope, Stack, peft};
+use crayon_answer::{AnswerError, Customization, Routing, Server};
+use crayon_engine::adapters::{Catalogue, Demonstration, Form, Lora, Pool, Scope, Stack, peft};
 use crayon_engine::{Adapter, Engine};
 use crayon_hybrid::{
     Event as ServerEvent, HybridError, Question, Remote, RemoteAnswer, Route, Router, Thresholds,
@@ -26,6 +26,8 @@ pub struct Offers {
     /// What the adapter of the engine was made for, through which requests are answered that name none; empty where it acts
     /// always.
     pub common: Vec<Scope>,
+    /// Examples that stand in the prompts of requests that name no adapter.
+    pub demonstrations: Vec<Demonstration>,
 }
 
 /// An adapter that requests may name.
@@ -33,12 +35,31 @@ pub struct Offers {
 pub struct OfferedAdapter {
     /// Its name in requests.
     pub name: String,
-    /// The adapter.
-    pub lora: Lora,
+    /// What it is.
+    pub what: Offered,
     /// Its weight where a request gives none; other weights are multiplied with it.
     pub weight: f32,
     /// What it was customized for, where known.
     pub scope: Option<Scope>,
+}
+
+/// What answers under a name.
+#[derive(Clone, Debug)]
+pub enum Offered {
+    /// An adapter, which can be weighed and summed with others.
+    Adapter(Lora),
+    /// Examples that stand in the prompt, alone.
+    Demonstrations(Vec<Demonstration>),
+}
+
+impl OfferedAdapter {
+    /// Its adapter, if it is one.
+    fn lora(&self) -> Option<&Lora> {
+        match &self.what {
+            Offered::Adapter(lora) => Some(lora),
+            Offered::Demonstrations(_) => None,
+        }
+    }
 }
 
 impl Offers {
@@ -87,8 +108,9 @@ impl Server for SharedRemote {
 pub(crate) struct Registry {
     /// What requests are answered through that name nothing, and what it was made for.
     common: (Option<Arc<dyn Adapter>>, Vec<Scope>),
+    demonstrations: Vec<Demonstration>,
     adapters: Vec<OfferedAdapter>,
-    /// Those adapters, held once for any weighting.
+    /// Those of them that are adapters, held once for any weighting.
     stack: Option<Arc<Stack>>,
     pub(crate) pools: Vec<OfferedPool>,
     bigger: Option<(Bigger, Arc<dyn Server>)>,
@@ -98,8 +120,8 @@ pub(crate) struct Registry {
 pub(crate) struct OfferedPool {
     pub(crate) name: String,
     pub(crate) pool: Pool,
-    stack: Arc<Stack>,
-    catalogue: Catalogue,
+    pub(crate) stack: Arc<Stack>,
+    pub(crate) catalogue: Catalogue,
     /// The file of its keys, as devices get it.
     pub(crate) keys: Vec<u8>,
     /// SHA-256 of that file.
@@ -112,8 +134,8 @@ impl Registry {
     pub(crate) fn new(offers: Offers, engine: &mut Engine, asking: usize) -> Result<Registry, ServeError> {
         let adapter = engine.adapter().cloned();
         engine.set_adapter(None);
-        let Offers { adapters, pools, bigger, common } = offers;
-        let loras: Vec<&Lora> = adapters.iter().map(|adapter| &adapter.lora).collect();
+        let Offers { adapters, pools, bigger, common, demonstrations } = offers;
+        let loras: Vec<&Lora> = adapters.iter().filter_map(OfferedAdapter::lora).collect();
         let stack = match loras.is_empty() {
             true => None,
             false => Some(Arc::new(Stack::new(&loras, engine.spec(), engine.threads())?)),
@@ -131,6 +153,7 @@ impl Registry {
         });
         Ok(Registry {
             common: (adapter, common),
+            demonstrations,
             adapters,
             stack,
             pools: pools.collect::<Result<_, ServeError>>()?,
@@ -176,13 +199,16 @@ impl Registry {
     /// What a request answers through that names nothing.
     pub(crate) fn common(&self) -> Customization {
         let (adapter, scopes) = &self.common;
+        if !self.demonstrations.is_empty() {
+            return Customization::of_demonstrations(self.demonstrations.clone(), scopes.first().cloned());
+        }
         Customization::of_adapters(Vec::new(), scopes.clone(), adapter.clone())
     }
 
     /// What a request answers through: offered adapters by name, each with its weight.
     pub(crate) fn adapters(&self, wanted: &[(String, f32)]) -> Result<Customization, Refusal> {
         let mut weights = vec![0.0; self.adapters.len()];
-        let mut scopes = Vec::new();
+        let (mut scopes, mut shown) = (Vec::new(), None);
         for (name, weight) in wanted {
             let Some(at) = self.adapters.iter().position(|adapter| adapter.name == *name) else {
                 let names = self.adapters.iter().map(|adapter| adapter.name.as_str());
@@ -191,44 +217,27 @@ impl Registry {
             };
             weights[at] += weight * self.adapters[at].weight;
             scopes.extend(self.adapters[at].scope.clone());
+            if let Offered::Demonstrations(demonstrations) = &self.adapters[at].what {
+                shown = Some((at, demonstrations));
+            }
         }
+        if let Some((at, demonstrations)) = shown {
+            if wanted.len() > 1 || weights[at] != 1.0 {
+                let message = format!(
+                    "{:?} is examples for the prompt, which are no part of a sum",
+                    self.adapters[at].name
+                );
+                return Err(Refusal::invalid(message).at("adapter"));
+            }
+            return Ok(Customization::of_demonstrations(demonstrations.clone(), scopes.pop()));
+        }
+        let mut kinds = self.adapters.iter();
+        weights.retain(|_| kinds.next().is_some_and(|adapter| adapter.lora().is_some()));
         let weighted = match &self.stack {
             Some(stack) => stack.weigh(&weights).map_err(|error| Refusal::invalid(error.to_string()))?,
             None => return Err(Refusal::invalid("no adapter is offered here").at("adapter")),
         };
         Ok(Customization::of_adapters(wanted.to_vec(), scopes, Some(Arc::new(weighted))))
-    }
-
-    /// What a request answers through: the blend of a pool for these prompts.
-    pub(crate) fn blend(
-        &self,
-        engine: &Engine,
-        pool: Option<&str>,
-        prompts: &[String],
-        force: bool,
-    ) -> Result<(Customization, Option<Note>), Refusal> {
-        let OfferedPool { stack, catalogue, .. } = self.pool(pool)?;
-        let examples = prompts.iter().enumerate().map(|(at, prompt)| {
-            Ok(Example {
-                prompt: prompt.clone(),
-                answer: None,
-                task: None,
-                choices: Vec::new(),
-                line: at + 1,
-            })
-        });
-        let blend =
-            Blend::score(engine, catalogue, examples, &BlendRequest { force, ..BlendRequest::default() })?;
-        // Examples that fit nothing leave the model alone.
-        let adapter = match blend.used() {
-            true => {
-                let weighted =
-                    stack.weigh(&blend.weights).map_err(|error| Refusal::invalid(error.to_string()))?;
-                Some(Arc::new(weighted) as Arc<dyn Adapter>)
-            }
-            false => None,
-        };
-        Ok((Customization::blended(&blend, adapter), blend.note()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_answer::Outcome;
+use crayon_customize::{Rung, Tried};
 use serde_json::{Map, Value, json};
 
 use crate::answered::Answered;
@@ -89,17 +90,25 @@ impl Reply {
     }
 
     fn extra(&self, answered: &Answered) -> Value {
-        let Answered { outcome, weights, fits, notes } = answered;
+        let Answered { outcome, weights, shown, fits, tried, chosen, notes } = answered;
         let counts = outcome.counts();
         let weights = weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
         let weights: Map<String, Value> = weights.collect();
-        let notes: Vec<String> = notes.iter().map(|note| spell(&note.phrase())).collect();
+        let notes: Vec<String> = notes.iter().map(spell).collect();
+        let row = |tried: &Tried| {
+            let (name, seconds) = (tried.rung.name(), tried.seconds);
+            json!({"name": name, "right": tried.right(), "of": tried.of(), "loss": tried.loss(), "seconds": seconds})
+        };
+        let tried: Vec<Value> = tried.iter().map(row).collect();
         json!({
             "where": outcome.decision.place.name(),
             "reason": outcome.decision.reason,
             "confidence": outcome.confidence.map(short),
             "scope": outcome.scope.map(short),
             "adapter": (!weights.is_empty()).then_some(weights),
+            "shown": shown,
+            "tried": tried,
+            "chosen": chosen.map(Rung::name),
             "fits": fits,
             "kept": counts.kept.unwrap_or(0),
             "evicted": counts.evicted.unwrap_or(0),

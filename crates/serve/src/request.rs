@@ -3,6 +3,7 @@
 //! `examples`, `pool`, `force` and `route` are extensions.
 
 use crayon_answer::{Catalyst, Input, MemoryRequest, MemorySize, Request, policy_names};
+use crayon_engine::adapters::Example;
 use crayon_engine::{Message, Role, SamplingOverrides};
 use crayon_hybrid::Route;
 use serde_json::{Value, json};
@@ -36,8 +37,8 @@ pub(crate) struct ApiRequest {
     pub(crate) usage: bool,
     /// Offered adapters to answer through, each with its weight.
     pub(crate) adapter: Vec<(String, f32)>,
-    /// Prompts of examples that an adapter is blended for; empty for none.
-    pub(crate) examples: Vec<String>,
+    /// Examples of what is wanted; empty for none.
+    pub(crate) examples: Vec<Example>,
     /// Whether it is blended even where the examples fit nothing, and answers even what it was not made for.
     pub(crate) force: bool,
     /// The pool it is blended from.
@@ -230,20 +231,24 @@ fn read_adapter(value: Option<Value>) -> Result<Vec<(String, f32)>, Refusal> {
     }
 }
 
-/// Texts, or objects with a `prompt`; their answers are not looked at.
-fn read_examples(value: Option<Value>) -> Result<Vec<String>, Refusal> {
+/// Texts, or objects as lines of a file of examples are.
+fn read_examples(value: Option<Value>) -> Result<Vec<Example>, Refusal> {
     let list = match value {
         None => return Ok(Vec::new()),
         Some(Value::Array(list)) if !list.is_empty() => list,
-        Some(_) => return Err(wrong("examples", "a list of at least one text or {\"prompt\": text}")),
+        Some(_) => {
+            let expected = "a list of at least one {\"prompt\": text, \"answer\": text} or text";
+            return Err(wrong("examples", expected));
+        }
     };
     let read = |(at, example): (usize, Value)| {
-        let text = match &example {
-            Value::Object(object) => object.get("prompt").and_then(Value::as_str),
-            example => example.as_str(),
+        let example = match example {
+            Value::String(prompt) => json!({"prompt": prompt}),
+            example => example,
         };
-        let text = text.filter(|text| !text.trim().is_empty()).map(str::to_owned);
-        text.ok_or_else(|| wrong(&format!("examples.{at}"), "a text, or an object with a prompt"))
+        let name = format!("examples.{at}");
+        Example::from_value(&example, at + 1)
+            .map_err(|what| Refusal::invalid(format!("{name} {what}")).at(name))
     };
     list.into_iter().enumerate().map(read).collect()
 }
@@ -334,10 +339,10 @@ mod tests {
         assert_eq!(asked.adapter, [("a".to_owned(), 0.5), ("b".to_owned(), -1.0)]);
         assert_eq!(asked.route, Some(Route::Device));
         let asked = chat(r#","examples":["x",{"prompt":"y","answer":"z"}],"pool":"p""#).unwrap();
-        assert_eq!(
-            (asked.examples, asked.pool.as_deref()),
-            (vec!["x".to_owned(), "y".to_owned()], Some("p"))
-        );
+        let texts = |example: &Example| (example.prompt.clone(), example.answer.clone());
+        let examples: Vec<(String, Option<String>)> = asked.examples.iter().map(texts).collect();
+        assert_eq!(examples, [("x".to_owned(), None), ("y".to_owned(), Some("z".to_owned()))]);
+        assert_eq!(asked.pool.as_deref(), Some("p"));
     }
 
     #[test]

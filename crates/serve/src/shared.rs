@@ -8,6 +8,7 @@ use crayon_engine::{Engine, PrefixCache};
 use tokio::sync::Semaphore;
 
 use crate::ServeOptions;
+use crate::examples::Remembered;
 use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     /// Places of those who are blended for at once.
     pub(crate) blends: Semaphore,
+    /// What was found for examples asked with before.
+    pub(crate) examples: Remembered,
     /// Documents that were read, where they may be kept.
     pub(crate) cache: Option<PrefixCache>,
     pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,

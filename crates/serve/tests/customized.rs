@@ -10,7 +10,7 @@ use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool
 use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
 use crayon_hybrid::{Endpoint, Remote, RetryPolicy, Route, Thresholds};
 use crayon_model::{LowRankPair, Projection, Site};
-use crayon_serve::{Bigger, Limits, OfferedAdapter, Offers};
+use crayon_serve::{Bigger, Limits, Offered, OfferedAdapter, Offers};
 use serde_json::{Value, json};
 
 use support::{Running, engine, offering, read, start};
@@ -65,7 +65,7 @@ fn pool(engine: &Engine) -> Pool {
 fn offers(engine: &Engine) -> Offers {
     let adapter = |name: &str, seed| OfferedAdapter {
         name: name.to_owned(),
-        lora: lora(engine, seed),
+        what: Offered::Adapter(lora(engine, seed)),
         weight: 1.0,
         scope: None,
     };
@@ -74,6 +74,7 @@ fn offers(engine: &Engine) -> Offers {
         pools: vec![("mine".to_owned(), pool(engine))],
         bigger: None,
         common: Vec::new(),
+        demonstrations: Vec::new(),
     }
 }
 

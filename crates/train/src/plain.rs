@@ -287,14 +287,20 @@ impl PlainDecoder {
 
 /// Reorders the rows of q and k of interleaved files so that rotated pairs are `(i, i + dims / 2)`; other tensors stay.
 /// Says whether it did.
-pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut Vec<f32>) -> bool {
-    let Positions::Rope(rope) = &spec.positions else { return false };
+pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut Vec<f32>) {
+    let Some(order) = half_order(spec, name, shape[0]) else { return };
+    let width: usize = shape[1..].iter().product();
+    *values = order.iter().flat_map(|from| &values[from * width..(from + 1) * width]).copied().collect();
+}
+
+/// Where each of `rows` rows of a parameter comes from, where the file has them in another order.
+pub(crate) fn half_order(spec: &Spec, name: &str, rows: usize) -> Option<Vec<usize>> {
+    let Positions::Rope(rope) = &spec.positions else { return None };
     let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
     if rope.layout == RopeLayout::Half || !is_q_or_k {
-        return false;
+        return None;
     }
     let (dim, half) = (spec.head_dim, rope.dims / 2);
-    let width: usize = shape[1..].iter().product();
     let source = |row: usize| {
         let (head, i) = (row / dim, row % dim);
         let from = if i < half {
@@ -306,12 +312,7 @@ pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut
         };
         head * dim + from
     };
-    let reordered: Vec<f32> = (0..shape[0])
-        .flat_map(|row| &values[source(row) * width..(source(row) + 1) * width])
-        .copied()
-        .collect();
-    *values = reordered;
-    true
+    Some((0..rows).map(source).collect())
 }
 
 /// cos and sin, `[rows, dims / 2]`, for layers that see everything and for sliding ones.

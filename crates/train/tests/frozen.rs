@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor, Var};
 use common::{cases, named, relative_difference};
 use crayon_formats::spec::Spec;
-use crayon_kernels::Threads;
+use crayon_kernels::{Mode, Threads};
 use crayon_model::{ModelError, Projection, Site};
 use crayon_train::TrainError;
-use crayon_train::frozen::{FrozenDecoder, Sequence, TrainableAdapter, product, transpose};
+use crayon_train::frozen::{FrozenDecoder, Loss, Sequence, TrainableAdapter};
 use crayon_train::plain::{PlainDecoder, PlainLowRank, PlainPass, Train, cross_entropy};
 
 const RANK: usize = 3;
@@ -28,7 +28,20 @@ struct Pair {
 
 /// Low-rank pairs in the plainest form: inner values are computed again on the way back.
 #[derive(Default)]
-struct Pairs(BTreeMap<Site, Pair>);
+struct Pairs {
+    pairs: BTreeMap<Site, Pair>,
+    together: bool,
+}
+
+/// `x Wᵀ` for `x` `[rows, cols]` and W `[out, cols]`.
+fn product(x: &[f32], cols: usize, weight: &[f32]) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum();
+    x.chunks(cols).flat_map(|x| weight.chunks(cols).map(move |w| dot(x, w))).collect()
+}
+
+fn transpose(values: &[f32], cols: usize) -> Vec<f32> {
+    (0..cols).flat_map(|col| values.iter().skip(col).step_by(cols)).copied().collect()
+}
 
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + seed * 101) % 113) as f32 / 113.0 - 0.5).collect()
@@ -51,15 +64,19 @@ impl Pairs {
                 }
             }
         }
-        Pairs(pairs)
+        Pairs { pairs, together: false }
     }
 }
 
 impl TrainableAdapter for Pairs {
-    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
-        let pair = &self.0[&site];
-        let inner = product(threads, x, rows, x.len() / rows, &pair.a, RANK);
-        let out = product(threads, &inner, rows, RANK, &pair.b, y.len() / rows);
+    fn alike(&self) -> bool {
+        self.together
+    }
+
+    fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], _: &Threads) {
+        let pair = &self.pairs[&site];
+        let inner = product(x, x.len() / rows, &pair.a);
+        let out = product(&inner, RANK, &pair.b);
         y.iter_mut().zip(out).for_each(|(y, out)| *y += SCALE * out);
     }
 
@@ -70,18 +87,16 @@ impl TrainableAdapter for Pairs {
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
-        threads: &Threads,
+        _: &Threads,
     ) {
-        let pair = self.0.get_mut(&site).unwrap();
+        let pair = self.pairs.get_mut(&site).unwrap();
         let (input, output) = (x.len() / rows, gradient.len() / rows);
         let gradient: Vec<f32> = gradient.iter().map(|value| SCALE * value).collect();
-        let inner = product(threads, x, rows, input, &pair.a, RANK);
-        let (inner, turned) = (transpose(&inner, rows, RANK), transpose(&gradient, rows, output));
-        pair.b_gradient = product(threads, &turned, output, rows, &inner, RANK);
-        let inner = product(threads, &gradient, rows, output, &transpose(&pair.b, output, RANK), RANK);
-        let (turned, x) = (transpose(&inner, rows, RANK), transpose(x, rows, input));
-        pair.a_gradient = product(threads, &turned, RANK, rows, &x, input);
-        let flows = product(threads, &inner, rows, RANK, &transpose(&pair.a, RANK, input), input);
+        let inner = product(x, input, &pair.a);
+        pair.b_gradient = product(&transpose(&gradient, output), rows, &transpose(&inner, RANK));
+        let inner = product(&gradient, output, &transpose(&pair.b, RANK));
+        pair.a_gradient = product(&transpose(&inner, RANK), rows, &transpose(x, input));
+        let flows = product(&inner, RANK, &transpose(&pair.a, input));
         x_gradient.iter_mut().zip(flows).for_each(|(sum, value)| *sum += value);
     }
 }
@@ -94,7 +109,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
         let spec = &case.checkpoint.spec;
         families.insert(format!("{:?}", spec.family));
         let mut pairs = Pairs::new(spec);
-        let decoder = FrozenDecoder::open(&case.checkpoint).unwrap();
+        let decoder = FrozenDecoder::open(&case.checkpoint, Mode::Exact, &threads).unwrap();
         let texts = [(&case.tokens[..], 3), (&case.tokens[2..case.tokens.len() - 3], 1)];
         let sequences = texts.map(|(tokens, answer)| Sequence { tokens, answer });
         let loss = decoder.loss(&sequences, &mut pairs, true, &threads).unwrap();
@@ -103,7 +118,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
         let plain = PlainDecoder::open(&case.checkpoint, &device, Train::Nothing).unwrap();
         let mut adapter = PlainLowRank::default();
         let mut variables: BTreeMap<Site, (Var, Var)> = BTreeMap::new();
-        for (site, pair) in &pairs.0 {
+        for (site, pair) in &pairs.pairs {
             let (input, output) = site.projection.size(spec);
             let var = |values: &Vec<f32>, shape: (usize, usize)| {
                 Var::from_tensor(&Tensor::from_vec(values.clone(), shape, &device).unwrap()).unwrap()
@@ -132,7 +147,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
 
         let gradients = expected.backward().unwrap();
         for (site, (a, b)) in &variables {
-            let pair = &pairs.0[site];
+            let pair = &pairs.pairs[site];
             for (variable, found) in [(a, &pair.a_gradient), (b, &pair.b_gradient)] {
                 let expected =
                     gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -147,8 +162,8 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
 
 #[test]
 fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
-    let case = named("llama");
-    let decoder = FrozenDecoder::open(&case.checkpoint).unwrap();
+    let (case, threads) = (named("llama"), Threads::new(1));
+    let decoder = FrozenDecoder::open(&case.checkpoint, Mode::Exact, &threads).unwrap();
     let (one, other) = (
         Sequence { tokens: &case.tokens[..9], answer: 4 },
         Sequence { tokens: &case.tokens[3..], answer: 2 },
@@ -156,7 +171,7 @@ fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
     let loss = |sequences: &[Sequence<'_>], threads: usize| {
         let mut pairs = Pairs::new(&case.checkpoint.spec);
         let loss = decoder.loss(sequences, &mut pairs, true, &Threads::new(threads)).unwrap();
-        let gradients: Vec<Vec<f32>> = pairs.0.into_values().map(|pair| pair.a_gradient).collect();
+        let gradients: Vec<Vec<f32>> = pairs.pairs.into_values().map(|pair| pair.a_gradient).collect();
         (loss, gradients)
     };
     assert_eq!(loss(&[one, other], 1), loss(&[one, other], 3));
@@ -166,8 +181,8 @@ fn neither_threads_nor_neighbours_change_the_loss_of_a_text() {
 
 #[test]
 fn what_cannot_be_read_is_refused() {
-    let case = named("llama");
-    let decoder = FrozenDecoder::open(&case.checkpoint).unwrap();
+    let (case, threads) = (named("llama"), Threads::new(1));
+    let decoder = FrozenDecoder::open(&case.checkpoint, Mode::Exact, &threads).unwrap();
     let vocab = case.checkpoint.spec.vocab as u32;
     let fail = |tokens: &[u32], answer: usize| {
         let sequences = [Sequence { tokens, answer }];
@@ -179,4 +194,35 @@ fn what_cannot_be_read_is_refused() {
     assert!(matches!(fail(&[1, 2, 3], 3), TrainError::NothingPredicted { .. }));
     assert!(matches!(fail(&[1, 2, 3], 0), TrainError::NothingPredicted { .. }));
     assert!(matches!(fail(&[], 1), TrainError::NothingPredicted { .. }));
+}
+
+/// Loss and the gradients of all A and B, in order.
+fn learned(decoder: &FrozenDecoder, sequences: &[Sequence<'_>], together: bool) -> (Loss, Vec<Vec<f32>>) {
+    let mut pairs = Pairs { together, ..Pairs::new(decoder.spec()) };
+    let loss = decoder.loss(sequences, &mut pairs, true, &Threads::new(2)).unwrap();
+    (loss, pairs.pairs.into_values().flat_map(|pair| [pair.a_gradient, pair.b_gradient]).collect())
+}
+
+#[test]
+fn a_common_beginning_that_is_read_once_changes_nothing() {
+    for case in cases() {
+        let decoder = FrozenDecoder::open(&case.checkpoint, Mode::Exact, &Threads::new(1)).unwrap();
+        let texts: Vec<Vec<u32>> = [&[9, 4, 2][..], &[3, 8], &[5, 5, 1, 6]]
+            .into_iter()
+            .map(|end| [&case.tokens[..5], end].concat())
+            .collect();
+        let sequences: Vec<Sequence<'_>> =
+            texts.iter().map(|tokens| Sequence { tokens, answer: tokens.len() - 1 }).collect();
+        let (apart, each) = learned(&decoder, &sequences, false);
+        let (together, once) = learned(&decoder, &sequences, true);
+        assert!(
+            (apart.mean() - together.mean()).abs() < 1e-4 && apart.tokens == together.tokens,
+            "{}",
+            case.name
+        );
+        for (each, once) in each.iter().zip(&once) {
+            let difference = relative_difference(once, each);
+            assert!(difference < 2e-3, "{}: {difference}", case.name);
+        }
+    }
 }

@@ -8,9 +8,10 @@ use std::ops::ControlFlow;
 use common::{base, difference, logits};
 use crayon_adapters::{Form, Lora, Pool, Query, QueryEncoder, Sample, blend};
 use crayon_errors::Explain as _;
-use crayon_kernels::Threads;
+use crayon_kernels::{Mode, Threads};
+use crayon_model::LowRankPair;
 use crayon_train::frozen::{FrozenDecoder, Sequence};
-use crayon_train::pool::{Learner, Learning, Mixture, Own, TrainOptions, fit, loss, train};
+use crayon_train::pool::{Learner, Mixture, Own, TrainOptions, fit, go_on, loss, train};
 use crayon_train::{Progress, TrainError, Trainable};
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
@@ -158,8 +159,8 @@ fn options_and_data_that_cannot_be_used_are_refused() {
 #[test]
 fn one_adapter_learns_a_few_examples() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples: Vec<Sample> = samples(6).into_iter().step_by(2).collect();
     let options = TrainOptions { batch: 2, ..options() };
     let before = loss(&decoder, &Lora::default(), &samples, &threads).unwrap();
@@ -177,8 +178,8 @@ fn one_adapter_learns_a_few_examples() {
 #[test]
 fn an_adapter_learns_on_top_of_another() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples = samples(6);
     let options = TrainOptions { batch: 2, ..options() };
     let below = fit(&decoder, &samples[..1], &options, 10, &threads).unwrap();
@@ -196,8 +197,8 @@ fn an_adapter_learns_on_top_of_another() {
 #[test]
 fn weights_of_adapters_learn_by_their_own_gradient() {
     let checkpoint = base("llama");
-    let decoder = FrozenDecoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
+    let decoder = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
     let samples = samples(6);
     let (even, odd): (Vec<_>, Vec<_>) = samples.iter().cloned().partition(|sample| sample.task == "even");
     let options = TrainOptions { batch: 8, rate: 0.1, ..options() };
@@ -210,7 +211,6 @@ fn weights_of_adapters_learn_by_their_own_gradient() {
     // The gradient of a first pass is that of small steps.
     let start = [0.3, 0.4];
     let mut mixture = Mixture::new(&members, &start);
-    mixture.begin(0);
     let texts: Vec<Vec<u32>> = even.iter().map(|one| [&one.prompt[..], &one.answer].concat()).collect();
     let sequences: Vec<Sequence<'_>> =
         texts.iter().map(|tokens| Sequence { tokens, answer: even[0].prompt.len() }).collect();
@@ -247,4 +247,32 @@ fn without_centring_all_keys_are_alike() {
     assert!(pool.keys.mean.iter().all(|value| *value == 0.0));
     let alike = pool.keys.scores(&pool.keys.keys[0].clone().into());
     assert!(alike[1] > 0.0, "{alike:?}");
+}
+
+#[test]
+fn a_pool_is_gone_on_with_from_where_it_was() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let (samples, threads) = (samples(40), Threads::new(1));
+    // An earlier pool, whose keys look at prompts alone.
+    let options = TrainOptions { prompt_keys: true, fixed_keys: true, ..options() };
+    let (pool, before) =
+        train(&checkpoint, "llama", &samples, &options, folder.path(), &threads, &mut go).unwrap();
+    assert!(pool.keys.answers.is_none() && pool.keys.rest.is_none());
+    // A step of no length: what comes out is what went in, but for the score of no adapter.
+    let options = TrainOptions { epochs: 1, rate: 1e-12, adapters: 7, rank: 9, ..TrainOptions::default() };
+    let other = tempfile::tempdir().unwrap();
+    let (same, after) =
+        go_on(&checkpoint, &pool, &samples, &options, other.path(), &threads, &mut go).unwrap();
+    assert!(after.loss_before < 0.6 * before.loss_before, "{before:?} {after:?}");
+    assert_eq!(same.keys.mean, pool.keys.mean);
+    let answers = same.keys.answers.as_ref().unwrap();
+    assert!(answers.keys.len() == 2 && same.keys.rest.is_some());
+    for (one, other) in same.members.iter().zip(&pool.members) {
+        for (site, pair) in &other.lora.pairs {
+            let found = &one.lora.pairs[site];
+            let scaled =
+                |pair: &LowRankPair| pair.b.iter().map(|value| value * pair.scale).collect::<Vec<_>>();
+            assert!(difference(&found.a, &pair.a) < 1e-5 && difference(&scaled(found), &scaled(pair)) < 1e-5);
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crayon_answer::{Blend, BlendRequest, Customization, Event, PoolAccess, Source, Traffic, is_address};
-use crayon_customize::{Given, Rung, instant};
-use crayon_engine::adapters::{AdapterError, Catalogue, Example, Examples, Form, Scope, Stack, secret_seed};
+use crayon_customize::{Given, Instantly, Offered, Rung, SEED, Tried, instant};
+use crayon_engine::adapters::{AdapterError, Catalogue, Example, Examples, Form, Scope, secret_seed};
 use crayon_engine::{Adapter, BUILT_IN, Engine};
 use crayon_hybrid::{Key, RetryPolicy};
 
@@ -127,20 +127,38 @@ pub(crate) fn check_pool(custom: &CustomArgs, route: &RouteArgs) -> Result {
     Err(mistake(format!("{forbids}, and the pool is on a server"), hint))
 }
 
-/// What is answered through: the blend for `--examples`, if they are given, else the adapters of `-a`. `engine` is left without
+/// What is answered through, and how that was found.
+pub(crate) struct Customized {
+    pub(crate) custom: Customization,
+    /// Candidates that the examples' answers judged, the simplest first; none where they judged nothing.
+    pub(crate) tried: Vec<Tried>,
+    /// The one taken.
+    pub(crate) chosen: Option<Rung>,
+}
+
+impl From<Customization> for Customized {
+    fn from(custom: Customization) -> Customized {
+        Customized { custom, tried: Vec::new(), chosen: None }
+    }
+}
+
+/// What is answered through: what is best for `--examples`, if they are given, else the adapters of `-a`. `engine` is left without
 /// an adapter of its own, because every request is answered with it or without.
 pub(crate) fn customize(
     engine: &mut Engine,
     model: &ModelArgs,
     args: &CustomArgs,
     output: &Output,
-) -> Result<Customization> {
-    let Some(examples) = &args.examples else {
+) -> Result<Customized> {
+    let Some(path) = &args.examples else {
         let custom = of_adapters(engine, model)?;
-        return Ok(if args.force { custom.always() } else { custom });
+        return Ok(if args.force { custom.always() } else { custom }.into());
     };
+    if args.pool.is_none() && engine.built_in_pool()?.is_none() {
+        return without_pool(engine, path, args.force, output);
+    }
     let request = PoolRequest {
-        examples,
+        examples: path,
         pool: args.pool.as_deref().unwrap_or(BUILT_IN),
         server: &args.server,
         temperature: None,
@@ -154,69 +172,92 @@ pub(crate) fn customize(
         // Notes about examples without answers would come with every question.
         given.notes.iter().for_each(|told| output.note(&spell(&told.phrase())));
     }
-    let base = |blend: &Blend| {
-        if let Some(told) = blend.note() {
-            note(&told, output);
-        }
-        Ok(Customization::blended(blend, None))
-    };
-    let adapter: Arc<dyn Adapter> = match &source {
+    let stack = match &source {
         Source::Here(pool) if can_judge || blend.used() => {
-            let stack = Arc::new(pool.stack(engine.spec(), engine.threads())?);
-            if can_judge {
-                blend.judged = Some(judge(engine, &given, &stack, &mut blend.weights)?);
-            }
-            Arc::new(stack.weigh(&blend.weights)?)
+            Some(Arc::new(pool.stack(engine.spec(), engine.threads())?))
         }
+        _ => None,
+    };
+    // A server learns nothing where its adapter would not be used.
+    let made: Option<Arc<dyn Adapter>> = match &source {
         Source::There(_) if blend.used() => {
             let sink = &mut |event| told(event, output);
             let made = source.blend(&blend.sent, None, Form::Exact, engine, sink)?;
             output.detail(&left(&source, &blend, made.traffic));
-            let made: Arc<dyn Adapter> = Arc::new(made.lora.attach(engine.spec())?);
-            if can_judge {
-                let candidates = [(Rung::Base, None), (Rung::Blend, Some(Arc::clone(&made)))];
-                let (_, chosen) = instant(engine, &given.cases, &candidates, &mut |_| interrupt::flow())?;
-                blend.judged = Some(chosen == Rung::Blend);
-            }
-            made
+            Some(Arc::new(made.lora.attach(engine.spec())?))
         }
-        _ => return base(&blend),
+        _ => None,
     };
-    if !blend.used() {
-        let stays = crayon_customize::Note::BaseStays;
-        output.note(&spell(&stays.phrase()));
-        return base(&blend);
+    if !can_judge {
+        if let Some(told) = blend.note() {
+            note(&told, output);
+        }
+        let adapter = match &stack {
+            Some(stack) => Some(Arc::new(stack.weigh(&blend.weights)?) as Arc<dyn Adapter>),
+            None => made,
+        };
+        if adapter.is_some() {
+            bars(&catalogue, &blend, output).iter().for_each(|line| output.detail(line));
+        }
+        return Ok(Customization::blended(&blend, adapter).into());
     }
-    if let Some(told) = blend.note() {
-        note(&told, output);
+    let weights = blend.weights.clone();
+    let offered = match (&stack, made) {
+        (Some(stack), _) => Offered::Stack(stack, &weights),
+        (None, Some(made)) => Offered::Blend(made),
+        (None, None) => Offered::Nothing,
+    };
+    let found = judge(engine, &given, &offered, output)?;
+    let Instantly { tried, chosen, adapter, weights, demonstrations, .. } = found;
+    let custom = Customization::judged(&mut blend, adapter, weights, demonstrations);
+    if blend.used() {
+        bars(&catalogue, &blend, output).iter().for_each(|line| output.detail(line));
     }
-    for line in bars(&catalogue, &blend, output) {
-        output.detail(&line);
-    }
-    Ok(Customization::blended(&blend, Some(adapter)))
+    Ok(Customized { custom, tried, chosen: Some(chosen) })
 }
 
-/// Whether the examples' answers are likelier through a blend, or the nearest adapter alone, than without; `weights` become those
-/// of the better one.
-fn judge(engine: &Engine, given: &Given, stack: &Arc<Stack>, weights: &mut Vec<f32>) -> Result<bool> {
-    let best = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let first = weights.iter().position(|weight| *weight == best);
-    let nearest: Vec<f32> = (0..weights.len()).map(|at| f32::from(u8::from(Some(at) == first))).collect();
-    let adapter =
-        |weights: &[f32]| -> Result<Option<Arc<dyn Adapter>>> { Ok(Some(Arc::new(stack.weigh(weights)?))) };
-    let candidates =
-        [(Rung::Base, None), (Rung::Blend, adapter(weights)?), (Rung::Nearest, adapter(&nearest)?)];
-    let (_, chosen) = instant(engine, &given.cases, &candidates, &mut |_| interrupt::flow())?;
-    if chosen == Rung::Nearest {
-        *weights = nearest;
+/// What examples are worth beside a model that has no pool: they can stand in the prompt.
+fn without_pool(engine: &Engine, path: &Path, force: bool, output: &Output) -> Result<Customized> {
+    let told = crayon_customize::Note::NoPool;
+    if force {
+        let hint = "--pool names one; `crayon pool train` makes one";
+        return Err(mistake(format!("{} has no pool to blend by force", engine.name()), hint));
     }
-    Ok(chosen != Rung::Base)
+    output.note(&spell(&told.phrase()));
+    let examples = first_examples(path)?;
+    let given = Given::new(engine, &examples)?;
+    given.notes.iter().for_each(|told| output.note(&spell(&told.phrase())));
+    if given.cases.len() < 2 {
+        return Ok(Customization::default().into());
+    }
+    let Instantly { tried, chosen, demonstrations, .. } = judge(engine, &given, &Offered::Nothing, output)?;
+    let custom = match demonstrations.is_empty() {
+        true => Customization::default(),
+        false => Customization::of_demonstrations(
+            demonstrations,
+            Some(engine.scope(examples.iter().map(|example| example.prompt.as_str()))?),
+        ),
+    };
+    Ok(Customized { custom, tried, chosen: Some(chosen) })
+}
+
+/// What the examples' answers speak for at once.
+fn judge(engine: &Engine, given: &Given, offered: &Offered<'_>, output: &Output) -> Result<Instantly> {
+    interrupt::watch();
+    let found = instant(engine, given, offered, SEED, &mut |_| interrupt::flow())?;
+    found.notes.iter().for_each(|told| output.note(&spell(&told.phrase())));
+    Ok(found)
 }
 
 /// Of the adapters given with `-a`, which may have been customized before.
 fn of_adapters(engine: &mut Engine, args: &ModelArgs) -> Result<Customization> {
     if args.adapter.is_empty() {
         return Ok(Customization::default());
+    }
+    if let Some(demonstrations) = model::demonstrations(args)? {
+        let base = engine.checkpoint().fingerprint();
+        let scope = Scope::read(&args.adapter[0].path, engine.spec(), &base)?;
+        return Ok(Customization::of_demonstrations(demonstrations, scope));
     }
     let alone = match args.merge {
         true => Some(Engine::open(&model::resolve(&args.model)?, &model::settings(&args.run))?),
@@ -250,17 +291,23 @@ pub(crate) fn left(source: &Source, blend: &Blend, traffic: Traffic) -> String {
     )
 }
 
-/// A bar for each base adapter, in its crayon's colour, with what it learned.
+/// A bar for each base adapter, in its crayon's colour, with what it learned, and one for what is left to the model.
 pub(crate) fn bars(catalogue: &Catalogue, blend: &Blend, output: &Output) -> Vec<String> {
-    let members = &catalogue.members;
-    let width = members.iter().map(|member| member.name.chars().count()).max().unwrap_or(0);
-    let numbers = blend.weights.iter().zip(&blend.scored.scores);
-    let rows = members.iter().zip(numbers).zip(CRAYONS.iter().cycle());
-    rows.map(|((member, (weight, score)), colour)| {
-        let length = (weight * BAR as f32).round() as usize;
-        let bar = output.paint(&"█".repeat(length), *colour);
-        let rest = " ".repeat(BAR - length.min(BAR));
-        format!("{:<width$}  {bar}{rest} {:>5.1} %  cosine {score:+.2}", member.name, 100.0 * weight)
-    })
-    .collect()
+    let numbers = blend.weights.iter().copied().zip(blend.scored.scores.iter().copied());
+    let mut rows: Vec<(&str, (f32, f32))> =
+        catalogue.members.iter().map(|member| member.name.as_str()).zip(numbers).collect();
+    if let Some(rest) = catalogue.keys.rest {
+        let left = 1.0 - blend.weights.iter().sum::<f32>();
+        rows.push(("the model alone", (left.max(0.0), rest)));
+    }
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines = rows.into_iter().zip(CRAYONS.iter().cycle());
+    lines
+        .map(|((name, (weight, score)), colour)| {
+            let length = (weight * BAR as f32).round() as usize;
+            let bar = output.paint(&"█".repeat(length), *colour);
+            let rest = " ".repeat(BAR - length.min(BAR));
+            format!("{name:<width$}  {bar}{rest} {:>5.1} %  cosine {score:+.2}", 100.0 * weight)
+        })
+        .collect()
 }

@@ -6,11 +6,13 @@ mod folders;
 mod routing;
 mod shown;
 mod times;
+mod tried;
 
 pub(crate) use customize::{
-    PoolRequest, Scores, bars, check_pool, customize, first_examples, left, score, told,
+    Customized, PoolRequest, Scores, bars, check_pool, customize, first_examples, left, score, told,
 };
 pub(crate) use folders::{CACHE_BYTES, cache_folder, thresholds_folder};
 pub(crate) use routing::{calibrated, open as open_server, remote, route, routing};
 pub(crate) use shown::{Shown, explain, note, notes};
 pub(crate) use times::Times;
+pub(crate) use tried::{TriedRow, rows, table};

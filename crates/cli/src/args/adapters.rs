@@ -10,9 +10,9 @@ use super::model::ModelArgs;
 #[derive(Debug, Group)]
 #[command(after_help = "\
 An example is a line {\"prompt\": \"…\", \"answer\": \"…\"}. Candidates are judged by how well they give the answers: the model as it
-is (base), the pool's blend and its nearest adapter (which look at prompts alone), the pool's adapters under fitted weights, and an
-adapter trained on the examples. Taken is the simplest that is about as good as the best; where nothing is better than the base, no
-adapter is written. Without answers the blend is taken if the examples are near to what the pool learned. With a pool in a folder
+is (base), the pool's blend and its nearest adapter (which see the words of prompts and answers), the pool's adapters under fitted weights, the
+examples in the prompt, and an adapter trained on the examples. Taken is the simplest that is about as good as the best; where nothing
+is better than the base, nothing is written. Ctrl-C takes the best so far, and the same command goes on. Without answers the blend is taken if the examples are near to what the pool learned. With a pool in a folder
 nothing leaves this device; a server's pool is told one similarity score for each of its keys, and nothing else.
 
 Examples:
@@ -28,19 +28,21 @@ pub(crate) struct CustomizeArgs {
     /// Examples of what you want, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: PathBuf,
-    /// The pool: a folder of `crayon pool train`, or the address of a server's; built-in is the one for mini
-    #[arg(long, value_name = "DIR|URL", default_value = crayon_engine::BUILT_IN)]
-    pub(crate) pool: String,
+    /// The pool: a folder of `crayon pool train`, or the address of a server's [default: the one built in for mini, none beside
+    /// other models]
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) pool: Option<String>,
     #[command(flatten)]
     pub(crate) server: PoolServerArgs,
     /// The noise follows from it; who knows it can take the noise off [default: the system's chance]
     #[arg(long, value_name = "S", requires = "noise")]
     pub(crate) seed: Option<u64>,
-    /// Write the adapter into this folder, as PEFT files; nothing is written where the model is best as it is
+    /// Write what is taken into this folder, for -a: an adapter as PEFT files, or examples for the prompt; nothing is written where
+    /// the model is best as it is
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
-    /// How far candidates go: instant (nothing learns), fit (weights of the pool's adapters), train (an adapter of its own),
-    /// auto (up to the first that gives every answer)
+    /// How far candidates go: instant (nothing learns), fit (weights of the pool's adapters too), train (an adapter of its own too),
+    /// auto (as train, up to the first that gives every answer)
     #[arg(long, default_value = "auto", value_parser = ["instant", "fit", "train", "auto"])]
     pub(crate) effort: String,
     /// Seconds for all candidates; what would take longer is not begun
@@ -102,6 +104,9 @@ pub(crate) struct PoolTrainArgs {
     /// Folder of the pool
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// Go on from this pool's adapters and keys; their number, rank and layers count then
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapters", "rank", "alpha", "targets"])]
+    pub(crate) from: Option<PathBuf>,
     /// LoRA's alpha; the factor is alpha / rank
     #[arg(long, value_name = "A", default_value_t = 16.0)]
     pub(crate) alpha: f32,

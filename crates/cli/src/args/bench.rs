@@ -29,6 +29,48 @@ Examples:
     /// What reading through a pot costs, and whether it stays the same as the text grows
     #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
     Pot(PotBenchArgs),
+    /// What training an adapter on a person's examples costs
+    #[cfg(feature = "train")]
+    #[command(after_help = "\
+Examples:
+  crayon bench train
+  crayon bench train -m gemma.gguf --examples 20 --tokens 40 --rounds 12
+  crayon bench train -m gemma.gguf --shared 20                  a prompt that all examples begin with")]
+    Train(TrainBenchArgs),
+}
+
+#[cfg(feature = "train")]
+#[derive(Debug, Group)]
+pub(crate) struct TrainBenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Examples to learn from, made up
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) examples: u16,
+    /// Tokens of each
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) tokens: u16,
+    /// Tokens of each that are its answer
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) answer: u16,
+    /// Tokens at the start of each that all have in common
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) shared: u16,
+    /// Times the examples are read
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+    /// Examples of a step
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// Rank of the adapter
+    #[arg(long, value_name = "R", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) rank: u16,
+    /// The shape of a known model with made-up weights, instead of a model
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    /// Number type of the made-up weights [default: q8_0]
+    #[arg(long, value_name = "TYPE", requires = "shape")]
+    pub(crate) scheme: Option<String>,
 }
 
 #[derive(Debug, Group)]

@@ -8,14 +8,15 @@ use clap::Args as Group;
 #[derive(Debug, Default, Group)]
 #[command(next_help_heading = "Customization")]
 pub(crate) struct CustomArgs {
-    /// Examples of what you want, one JSON object a line; a pool's adapters are blended for them
+    /// Examples of what you want, one JSON object a line; their answers choose among the model as it is, a pool's blend and the examples
+    /// in the prompt
     #[arg(long, value_name = "FILE", conflicts_with = "adapter")]
     pub(crate) examples: Option<PathBuf>,
     /// The pool: a folder of `crayon pool train`, or the address of a server's, which is told similarity scores only [default: the
     /// one built in for mini]
     #[arg(long = "pool", value_name = "DIR|URL", requires = "examples")]
     pub(crate) pool: Option<String>,
-    /// Blend even if the examples fit nothing in the pool, and answer everything through the adapter, wherever it lies
+    /// Blend even if the examples fit nothing in the pool, and customize every answer, wherever its question lies
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -40,10 +40,11 @@ CLINC150's data_full.json, LLM-Adapters' json and CommonsenseQA's jsonl are read
 Example:
   crayon eval choice --task questions.jsonl")]
     Choice(ChoiceArgs),
-    /// A pool's blend beside what else can be done with a few examples
+    /// A pool's blend and what customize takes, beside what else can be done with a few examples
     #[command(after_help = "\
-A user is a folder within USERS with train.jsonl, to draw examples from, and test.jsonl, to ask: lines of
-{\"prompt\": str, \"choices\": [str], \"answer\": int}. The pool must not have learned from them.
+A user is a folder within USERS with train.jsonl, examples to draw from as customize reads them, and test.jsonl, to ask:
+lines of {\"prompt\": str, \"choices\": [str], \"answer\": int}. The pool must not have learned from them. Questions are answered
+by the likeliest choice, and in writing.
 
 Example:
   crayon eval customize --users users --pool pool --sizes 5,20 --seeds 3 --cells cells.jsonl")]
@@ -179,12 +180,18 @@ pub(crate) struct ChoiceArgs {
     /// Questions with their choices
     #[arg(long, value_name = "FILE")]
     pub(crate) task: PathBuf,
-    /// Solved examples: put in front of every question, or with --pool what the adapter is blended for
+    /// Solved examples: put in front of every question, or with --pool or --effort what the model is customized for
     #[arg(long, value_name = "FILE")]
     pub(crate) examples: Option<PathBuf>,
-    /// Answer through the blend of this pool for the examples; built-in is the one for mini
+    /// Answer through what customize takes for the examples with this pool; built-in is the one for mini
     #[arg(long, value_name = "DIR|URL", requires = "examples", conflicts_with = "adapter")]
     pub(crate) pool: Option<String>,
+    /// How far customize goes for that: instant, fit, train, auto [default with --pool: auto]
+    #[arg(long, requires = "examples", conflicts_with = "adapter", value_parser = ["instant", "fit", "train", "auto"])]
+    pub(crate) effort: Option<String>,
+    /// Seconds that it may take
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) budget: f64,
     /// How questions are put: auto, chat (as a conversation, in the model's template or --frame) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,
@@ -238,23 +245,23 @@ pub(crate) struct RoutingArgs {
 pub(crate) struct EvalCustomizeArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Folder with a folder for each user
-    #[arg(long, value_name = "USERS")]
-    pub(crate) users: PathBuf,
+    /// Folder with a folder for each user; can be given several times
+    #[arg(long, value_name = "USERS", required = true)]
+    pub(crate) users: Vec<PathBuf>,
     /// The pool
     #[arg(long, value_name = "DIR")]
     pub(crate) pool: PathBuf,
     /// One adapter trained on all of the pool's data, as a pool of one
     #[arg(long, value_name = "DIR")]
     pub(crate) joint: Option<PathBuf>,
-    /// base, fewshot, joint, uniform, nearest, arrow, lorahub, oracle, blend [default: all]
+    /// base, prompt, joint, uniform, nearest, arrow, lorahub, blend, instant, fitted, trained, auto, oracle [default: all]
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
     pub(crate) methods: Vec<String>,
     /// Numbers of examples
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "5,10,20,50")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "5,20")]
     pub(crate) sizes: Vec<usize>,
     /// Draws of the examples at each size
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) seeds: u64,
     /// Questions of each user
     #[arg(long, value_name = "N", default_value_t = 60)]
@@ -265,12 +272,18 @@ pub(crate) struct EvalCustomizeArgs {
     /// How the blend is held: exact, svd, factor
     #[arg(long, default_value = "exact", value_parser = ["exact", "svd", "factor"])]
     pub(crate) form: String,
-    /// Learning rate of the adapter trained on a user's examples
+    /// Seconds that instant, fitted, trained and auto may take for a user's examples
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    pub(crate) budget: f64,
+    /// Examples of the user's that the oracle learns from at most
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub(crate) oracle_examples: usize,
+    /// Times it reads them
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) oracle_epochs: usize,
+    /// Its learning rate
     #[arg(long, value_name = "R", default_value_t = 2e-3)]
     pub(crate) oracle_rate: f64,
-    /// Steps of that training, 8 examples each
-    #[arg(long, value_name = "N", default_value_t = 40)]
-    pub(crate) oracle_steps: usize,
     /// Keep finished results in this file, and do not repeat those it holds
     #[arg(long, value_name = "FILE")]
     pub(crate) cells: Option<PathBuf>,

@@ -16,6 +16,8 @@ pub(crate) use adapters::{
     CustomizeArgs, PoolAddArgs, PoolArgs, PoolCommand, PoolPackArgs, PoolShowArgs, PoolTrainArgs,
 };
 pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
+#[cfg(feature = "train")]
+pub(crate) use bench::TrainBenchArgs;
 pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use eval::{

@@ -10,7 +10,7 @@ use super::route::RouteArgs;
 #[derive(Debug, Group)]
 #[command(after_help = "\
 It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Requests may ask for an
-adapter offered with -a NAME=FOLDER, for examples blended from a pool, and, with --server, for a bigger model. Pools are
+adapter offered with -a NAME=FOLDER, for what examples are worth, and, with --server, for a bigger model. Pools are
 offered to other devices too, which send scores and get one adapter (/v1/pools). Only this device reaches it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
 in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
 

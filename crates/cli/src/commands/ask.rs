@@ -9,7 +9,7 @@ use crayon_engine::{EngineError, Finish, PrefixCache};
 use crayon_text::{Message, Role};
 use serde::{Serialize, Serializer};
 
-use crate::answering::{self, Shown, Times};
+use crate::answering::{self, Customized, Shown, Times, TriedRow, rows};
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
@@ -29,6 +29,11 @@ struct AskReport<'a> {
     scope: Option<f32>,
     /// Adapters the device answers through, with their weights; none where it answered a question from outside without them.
     adapter: Option<Weights<'a>>,
+    /// Examples in the prompt.
+    shown: usize,
+    /// Candidates that the examples' answers judged, the simplest first, and the one taken.
+    tried: &'a [TriedRow],
+    chosen: Option<&'static str>,
     seed: Option<u64>,
     tokens: Tokens,
     timing: Times,
@@ -57,6 +62,9 @@ impl Serialize for Weights<'_> {
 struct Device<'a> {
     model: &'a str,
     weights: &'a [(String, f32)],
+    shown: usize,
+    tried: &'a [TriedRow],
+    chosen: Option<&'static str>,
     loading: Duration,
 }
 
@@ -77,17 +85,19 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     if let (Some(decision), Some(question)) = (routing.server_only(), &question) {
         interrupt::watch();
         let outcome = ask_server(&routing, decision, question, live, &mut |event| shown.event(event));
-        let device = Device { model: "", weights: &[], loading: Duration::ZERO };
+        let device =
+            Device { model: "", weights: &[], shown: 0, tried: &[], chosen: None, loading: Duration::ZERO };
         return finish(args, &shown.end(outcome)?, &device, args.answer.seed, output);
     }
     let mut engine = match args.raw {
-        true => model::open(&args.model, output)?,
-        false => model::open_to_ask(&args.model, output)?,
+        true => model::open_beside(&args.model, output)?,
+        false => model::open_to_answer(&args.model, output)?,
     };
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
-    let mut plan = plan(&engine, &request, &Limits::default())?;
+    let Customized { custom, tried, chosen } =
+        answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let (plan, scope) =
+        custom.plan(&engine, &request, |request| plan(&engine, request, &Limits::default()))?;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
-    let scope = custom.apply(&engine, request.query(), &mut plan)?;
     answering::notes(&plan, output);
     interrupt::watch();
     let cache = match args.cache {
@@ -101,7 +111,13 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     let outcome = shown.end(outcome)?;
     let alone = plan.outside && outcome.on_device().is_some();
     let weights = if alone { &[] } else { custom.weights() };
-    let device = Device { model: engine.name(), weights, loading: engine.loading() };
+    let shown = match outcome.on_device() {
+        Some(_) if !alone && !args.raw => custom.demonstrations().len(),
+        _ => 0,
+    };
+    let (tried, chosen) = (rows(&tried), chosen.map(|rung| rung.name()));
+    let device =
+        Device { model: engine.name(), weights, shown, tried: &tried, chosen, loading: engine.loading() };
     let seed = plan.generate.sampling.seed;
     finish(args, &outcome, &device, Some(seed), output)?;
     if args.answer.seed.is_none() && plan.generate.sampling.temperature > 0.0 {
@@ -133,6 +149,9 @@ fn finish(
             confidence: outcome.confidence,
             scope: outcome.scope,
             adapter: (!device.weights.is_empty()).then_some(Weights(device.weights)),
+            shown: device.shown,
+            tried: device.tried,
+            chosen: device.chosen,
             seed: if on_device.is_some() { seed } else { args.answer.seed },
             tokens: Tokens {
                 read: counts.read,

@@ -8,6 +8,8 @@ use crayon_kernels::{Threads, limits};
 use serde_json::json;
 
 use super::watched;
+#[cfg(feature = "train")]
+use crate::args::TrainBenchArgs;
 use crate::args::{
     BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs,
 };
@@ -22,17 +24,81 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
         BenchCommand::Kernels(args) => kernels(args, output),
         BenchCommand::Blend(args) => blend(args, output),
         BenchCommand::Pot(args) => pot(args, output),
+        #[cfg(feature = "train")]
+        BenchCommand::Train(args) => train(args, output),
+    }
+}
+
+#[cfg(feature = "train")]
+fn train(args: &TrainBenchArgs, output: &Output) -> Result {
+    let own = u32::from(args.answer) + u32::from(args.shared);
+    if own >= u32::from(args.tokens) {
+        let what = format!("answer and common start are {own} tokens, an example has {}", args.tokens);
+        return Err(mistake(what, "leave one token at least between them: raise --tokens"));
+    }
+    let options = bench::TrainBenchOptions {
+        examples: usize::from(args.examples),
+        tokens: usize::from(args.tokens),
+        answer: usize::from(args.answer),
+        shared: usize::from(args.shared),
+        rounds: usize::from(args.rounds),
+        batch: usize::from(args.batch),
+        rank: usize::from(args.rank),
+    };
+    let subject = shape_or_model(args.shape.as_deref(), args.scheme.as_deref(), &args.model)?;
+    let settings = model::settings(&args.model.run);
+    let bench = watched("steps", output, |progress| bench::train(&subject, &options, &settings, progress))?;
+    if output.json {
+        return Ok(output.object(&bench)?);
+    }
+    let [f32_gflops, int8_gops] = bench.limits;
+    let mut rows = vec![
+        ("model", format!("{}, {}", bench.model, show::bytes(bench.weight_bytes as u64))),
+        (
+            "examples",
+            format!(
+                "{} of {} tokens, {} of them the answer, {} rounds in steps of {}, rank {}, {}",
+                show::count(options.examples),
+                options.tokens,
+                options.answer,
+                options.rounds,
+                options.batch,
+                options.rank,
+                show::counted(bench.threads, "thread"),
+            ),
+        ),
+        ("opening", format!("{:.2} s", bench.open_seconds)),
+        ("training", format!("{:.2} s, {:.0} tokens a second", bench.seconds, bench.tok_s)),
+        (
+            "",
+            format!(
+                "{:.0} Gop/s; this machine's limits are {f32_gflops:.0} in f32 and {int8_gops:.0} in int8",
+                bench.gops
+            ),
+        ),
+        ("loss", format!("{:.3} to {:.3} nats a token", bench.loss[0], bench.loss[1])),
+    ];
+    if let Some(peak) = bench.peak_rss_mb {
+        rows.push(("peak memory", format!("{peak:.0} MB, the model's file among it")));
+    }
+    for (name, value) in rows {
+        output.line(&format!("{name:<16} {value}"))?;
+    }
+    Ok(())
+}
+
+fn shape_or_model(shape: Option<&str>, scheme: Option<&str>, args: &ModelArgs) -> Result<Subject> {
+    match shape {
+        Some(name) => {
+            let scheme = Scheme::from_name(scheme.unwrap_or("q8_0"))?;
+            Ok(Subject::Shape(Shape::from_name(name)?, scheme))
+        }
+        None => subject(args),
     }
 }
 
 fn generate(args: &GenerateArgs, output: &Output) -> Result {
-    let subject = match &args.shape {
-        Some(name) => {
-            let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
-            Subject::Shape(Shape::from_name(name)?, scheme)
-        }
-        None => subject(&args.model)?,
-    };
+    let subject = shape_or_model(args.shape.as_deref(), args.scheme.as_deref(), &args.model)?;
     let options = GenerateOptions {
         prompt: args.prompt as usize,
         tokens: args.tokens as usize,
@@ -128,13 +194,7 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> Result {
 }
 
 fn pot(args: &PotBenchArgs, output: &Output) -> Result {
-    let subject = match &args.shape {
-        Some(name) => {
-            let scheme = Scheme::from_name(args.scheme.as_deref().unwrap_or("q8_0"))?;
-            Subject::Shape(Shape::from_name(name)?, scheme)
-        }
-        None => subject(&args.model)?,
-    };
+    let subject = shape_or_model(args.shape.as_deref(), args.scheme.as_deref(), &args.model)?;
     let opened = bench::open(&subject, &model::settings(&args.model.run))?;
     let engine = &opened.engine;
     let window = engine.spec().context;

@@ -2,26 +2,24 @@
 //! `--examples`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use crayon_customize::{Climbed, Effort, Given, Members, Note, Request, Rung, Tried, climb};
-use crayon_engine::adapters::{Form, Lora, Scope, peft};
-use crayon_engine::{BUILT_IN, Engine};
+use crayon_customize::Rung;
+use crayon_engine::Engine;
+use crayon_engine::adapters::{Form, Lora, peft, remove_demonstrations, write_demonstrations};
 use serde::Serialize;
 
-use crate::answering::{self, PoolRequest, Scores, told};
+use super::taken::{self, Asked, Found, Taken, find};
+use crate::answering::{self, Scores, TriedRow, table};
 use crate::args::CustomizeArgs;
-use crate::failure::{Result, mistake};
+use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
-use crate::progress::Counting;
-use crate::spelling::spell;
-use crate::{interrupt, model, show};
+use crate::{model, show};
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct CustomizeReport<'a> {
     /// Every candidate that was judged, the simplest first.
-    tried: Vec<Row>,
+    tried: Vec<TriedRow>,
     /// The one taken.
     chosen: &'static str,
     /// Of the pool's adapters in the blend.
@@ -32,8 +30,12 @@ struct CustomizeReport<'a> {
     /// The scores as they were blended by: rounded for a server, and with noise where it was asked for.
     sent: &'a [f32],
     names: Vec<&'a str>,
-    /// Folder of the adapter, if one was written.
+    /// Folder of the adapter, or of the examples for the prompt, if something was written.
     adapter: Option<&'a Path>,
+    /// Examples for the prompt.
+    shown: usize,
+    /// Whether it was stopped before its end; the same command goes on.
+    stopped: bool,
     /// Whether the examples are near to something the pool learned; null without a pool.
     fits: Option<bool>,
     form: &'static str,
@@ -49,25 +51,9 @@ struct CustomizeReport<'a> {
 }
 
 #[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    right: usize,
-    of: usize,
-    loss: f64,
-    seconds: f64,
-}
-
-#[derive(Serialize)]
 struct Millis {
     embed: f64,
     blend: f64,
-}
-
-/// What is taken.
-struct Taken {
-    rung: Rung,
-    lora: Option<Lora>,
-    weights: Option<Vec<f32>>,
 }
 
 /// Runs the command.
@@ -78,85 +64,31 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
     {
         return Err(mistake(format!("--temperature must be above 0, not {temperature}"), "0.1 is usual"));
     }
-    let Some(budget) = Duration::try_from_secs_f64(args.budget).ok() else {
-        return Err(mistake(format!("--budget must be 0 or more, not {}", args.budget), "60 is usual"));
-    };
     let Some(form) = Form::from_name(&args.form) else {
         return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
     };
-    let Some(effort) = Effort::from_name(&args.effort) else {
-        return Err(mistake(
-            format!("{} is no effort", args.effort),
-            "known are instant, fit, train and auto",
-        ));
-    };
+    let (effort, budget) = (taken::effort(&args.effort)?, taken::budget(args.budget)?);
     let engine = model::open_to_ask(&args.model, output)?;
-    let say = |note: &Note| output.note(&spell(&note.phrase()));
-    let without_pool =
-        effort != Effort::Instant && args.pool == BUILT_IN && engine.built_in_pool()?.is_none();
-    let mut scores = match without_pool {
-        true => {
-            say(&Note::NoPool);
-            None
-        }
-        false => Some(scores(&engine, args, output)?),
-    };
-    let examples = match &mut scores {
-        Some(scores) => std::mem::take(&mut scores.examples),
-        None => answering::first_examples(&args.examples)?,
-    };
-    interrupt::watch();
-    let started = Instant::now();
-    // A server learns nothing where its adapter would not be used.
-    let made = match &scores {
-        Some(Scores { source, blend, .. }) if blend.used() || source.host().is_none() => {
-            let sink = &mut |event| told(event, output);
-            Some(source.blend(&blend.sent, args.temperature, form, &engine, sink)?)
-        }
-        _ => None,
-    };
-    let blending = show::millis(started.elapsed());
-
-    let given = Given::new(&engine, &examples)?;
-    given.notes.iter().for_each(say);
-    let members: Vec<&Lora> = match &scores {
-        Some(Scores { source: crayon_answer::Source::Here(pool), .. }) => {
-            pool.members.iter().map(|member| &member.lora).collect()
-        }
-        _ => Vec::new(),
-    };
-    let weights = scores.as_ref().map_or(&[][..], |scores| &scores.blend.weights);
-    let request = Request {
-        blend: made.as_ref().map(|made| &made.lora),
-        members: (!members.is_empty()).then_some(Members { loras: &members, weights }),
-        effort: if args.force { Effort::Instant } else { effort },
+    let unfinished = args.output.as_ref().map(|folder| folder.join(UNFINISHED));
+    let asked = Asked {
+        examples: &args.examples,
+        pool: args.pool.as_deref(),
+        server: &args.server,
+        temperature: args.temperature,
+        seed: args.seed,
+        force: args.force,
+        form,
+        effort,
         budget,
-        seed: args.seed.unwrap_or(0),
+        folder: unfinished.as_deref(),
     };
-    let climbed = watched(&engine, &given, &request, output)?;
-    climbed.notes.iter().filter(|note| !args.force || **note != Note::BaseStays).for_each(say);
-    let used = scores.as_ref().is_some_and(|scores| scores.blend.used());
-    let tried = climbed.tried.iter().map(Row::of).collect();
-    let mut taken = match climbed.tried.is_empty() || args.force {
-        true if used => {
-            let lora = made.as_ref().map(|made| made.lora.clone());
-            let weights = scores.as_ref().map(|scores| scores.blend.weights.clone());
-            Taken { rung: Rung::Blend, lora, weights }
-        }
-        _ => Taken { rung: climbed.chosen, lora: climbed.lora, weights: climbed.weights },
-    };
-    if let Some(lora) = &mut taken.lora {
-        lora.base = Some(engine.checkpoint().fingerprint());
-        lora.base_name = Some(engine.name().to_owned());
-    }
-    let written = match (&args.output, &taken.lora) {
-        (Some(folder), Some(lora)) => {
-            peft::write(folder, lora, engine.spec())?;
+    let Found { scores, made, blending, examples, taken, tried, stopped } = find(&engine, &asked, output)?;
+    let written = match &args.output {
+        Some(folder) if taken.write(folder, &engine)? => {
             match &scores {
                 Some(Scores { blend, catalogue, .. }) => blend.scope.write(folder, &catalogue.base)?,
                 None => {
-                    let queries = examples.iter().map(|example| engine.query(&example.prompt));
-                    let scope = Scope::of_examples(queries.collect::<Result<_, _>>()?, engine.general()?);
+                    let scope = engine.scope(examples.iter().map(|example| example.prompt.as_str()))?;
                     scope.write(folder, &engine.checkpoint().fingerprint())?;
                 }
             }
@@ -164,54 +96,30 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
         }
         _ => None,
     };
-    let report =
-        Report { scores: scores.as_ref(), taken, tried, written, blending, examples: examples.len() };
-    report.print(args, made.as_ref(), form, output)
-}
-
-fn scores(engine: &Engine, args: &CustomizeArgs, output: &Output) -> Result<Scores> {
-    let request = PoolRequest {
-        examples: &args.examples,
-        pool: &args.pool,
-        server: &args.server,
-        temperature: args.temperature,
-        seed: args.seed,
-        force: args.force,
-    };
-    answering::score(engine, &request, output)
-}
-
-/// Climbs the ladder with a bar for each rung.
-fn watched(engine: &Engine, given: &Given, request: &Request<'_>, output: &Output) -> Result<Climbed> {
-    let mut bar: Option<(Rung, Counting)> = None;
-    let climbed = climb(engine, given, request, &mut |stage| {
-        let bar = match &mut bar {
-            Some((rung, bar)) if *rung == stage.rung => bar,
-            other => {
-                if let Some((_, ended)) = other.take() {
-                    ended.finish();
-                }
-                &mut other.insert((stage.rung, Counting::new(stage.rung.name(), "steps", output))).1
-            }
-        };
-        bar.at(stage.done, stage.total);
-        interrupt::flow()
-    });
-    if let Some((_, bar)) = bar {
-        bar.finish();
+    let examples = examples.len();
+    let report = Report { scores: scores.as_ref(), taken, tried, written, blending, examples, stopped };
+    report.print(args, made.as_ref(), form, output)?;
+    match stopped {
+        true => Err(Interrupted.into()),
+        false => Ok(()),
     }
-    Ok(climbed?)
 }
 
-impl Row {
-    fn of(tried: &Tried) -> Row {
-        Row {
-            name: tried.rung.name(),
-            right: tried.right(),
-            of: tried.judged.len(),
-            loss: tried.loss(),
-            seconds: tried.seconds,
+/// Folder within OUT that holds what learns, until it is done.
+const UNFINISHED: &str = ".unfinished";
+
+impl Taken {
+    /// Writes what was taken into `folder`; says whether there was something to write.
+    fn write(&self, folder: &Path, engine: &Engine) -> Result<bool> {
+        match &self.lora {
+            Some(lora) => {
+                peft::write(folder, lora, engine.spec())?;
+                remove_demonstrations(folder)?;
+            }
+            None if self.demonstrations.is_empty() => return Ok(false),
+            None => write_demonstrations(folder, &self.demonstrations)?,
         }
+        Ok(true)
     }
 }
 
@@ -219,12 +127,13 @@ impl Row {
 struct Report<'a> {
     scores: Option<&'a Scores>,
     taken: Taken,
-    tried: Vec<Row>,
+    tried: Vec<TriedRow>,
     written: Option<&'a Path>,
     /// Milliseconds.
     blending: f64,
     /// Where there is no pool that counts them.
     examples: usize,
+    stopped: bool,
 }
 
 impl Report<'_> {
@@ -235,7 +144,7 @@ impl Report<'_> {
         form: Form,
         output: &Output,
     ) -> Result {
-        let Report { scores, taken, tried, written, blending, examples } = self;
+        let Report { scores, taken, tried, written, blending, examples, stopped } = self;
         let blend = scores.map(|scores| &scores.blend);
         let traffic = match (made, scores) {
             (Some(made), _) => made.traffic,
@@ -256,6 +165,8 @@ impl Report<'_> {
                 sent: blend.map_or(&[], |blend| &blend.sent),
                 names: members.iter().map(|member| member.name.as_str()).collect(),
                 adapter: written,
+                shown: taken.demonstrations.len(),
+                stopped,
                 fits: blend.map(|blend| blend.fits),
                 form: form.name(),
                 rank,
@@ -282,9 +193,13 @@ impl Report<'_> {
             ))?;
         }
         if !tried.is_empty() {
-            output.line(&table(&tried, taken.rung))?;
+            output.line(&table(&tried, taken.rung.name()))?;
         }
         match (written, rank) {
+            (Some(folder), _) if !taken.demonstrations.is_empty() => {
+                let shown = show::counted(taken.demonstrations.len(), "example");
+                output.line(&format!("{shown} for the prompt in {}", folder.display()))?;
+            }
             (Some(folder), Some(rank)) => {
                 output.line(&format!("adapter of rank {rank} in {}", folder.display()))?;
             }
@@ -293,23 +208,9 @@ impl Report<'_> {
             }
             _ => {}
         }
+        if stopped && args.output.is_some() {
+            output.note("stopped: this is the best until then; the same command goes on");
+        }
         Ok(())
     }
-}
-
-/// The candidates, the one taken marked.
-fn table(tried: &[Row], chosen: Rung) -> String {
-    let rows: Vec<Vec<String>> = tried
-        .iter()
-        .map(|row| {
-            vec![
-                row.name.to_owned(),
-                format!("{} of {}", row.right, row.of),
-                format!("{:.2}", row.loss),
-                format!("{:.2} s", row.seconds),
-                if row.name == chosen.name() { "chosen".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    show::table(&["", "right", "loss", "time", ""], &rows)
 }

@@ -1,16 +1,18 @@
 //! `crayon eval`: hands files to the measurements of `crayon-eval` and prints what they return.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crayon_engine::EngineError;
-use crayon_eval::ChoiceOptions;
+use crayon_customize::Effort;
+use crayon_engine::adapters::{Demonstration, Form};
+use crayon_engine::{Engine, EngineError};
+use crayon_eval::{Choice, ChoiceOptions, tasks};
+use serde::Serialize;
 
+use super::taken::{self, Asked, Taken, find};
 use super::{eval_customize, eval_routing, long_texts, watched};
-use crate::answering;
-use crate::args::{
-    ChoiceArgs, CustomArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs,
-};
-use crate::failure::Result;
+use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs};
+use crate::failure::{Interrupted, Result};
 use crate::output::Output;
 use crate::{input, model, show};
 
@@ -91,24 +93,58 @@ fn logits(args: &LogitsArgs, output: &Output) -> Result {
     Ok(())
 }
 
+/// What `eval choice --json` prints.
+#[derive(Serialize)]
+struct ChoiceReport<'a> {
+    #[serde(flatten)]
+    choice: &'a Choice,
+    /// What `customize` took for the examples, where it was asked.
+    through: Option<&'static str>,
+}
+
+/// What `customize` takes for examples.
+fn customized(engine: &Engine, args: &ChoiceArgs, examples: &Path, output: &Output) -> Result<Taken> {
+    let server = PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() };
+    let asked = Asked {
+        examples,
+        pool: args.pool.as_deref(),
+        server: &server,
+        temperature: None,
+        seed: None,
+        force: false,
+        form: Form::Exact,
+        effort: taken::effort(args.effort.as_deref().unwrap_or(Effort::Auto.name()))?,
+        budget: taken::budget(args.budget)?,
+        folder: None,
+    };
+    let found = find(engine, &asked, output)?;
+    match found.stopped {
+        true => Err(Interrupted.into()),
+        false => Ok(found.taken),
+    }
+}
+
 fn choice(args: &ChoiceArgs, output: &Output) -> Result {
     let framing = super::framing::framing(&args.framing)?;
     let options = ChoiceOptions { framing, limit: args.limit, seed: args.seed };
     let mut engine = super::framing::open(framing, &args.model, output)?;
-    let mut shown = args.examples.as_deref();
-    if let (Some(examples), Some(pool)) = (shown, &args.pool) {
-        let custom = CustomArgs {
-            examples: Some(examples.to_owned()),
-            pool: Some(pool.clone()),
-            force: true,
-            server: PoolServerArgs { pool_timeout: 60, ..PoolServerArgs::default() },
-        };
-        let custom = answering::customize(&mut engine, &args.model, &custom, output)?;
-        engine.set_adapter(custom.adapter().cloned());
-        shown = None;
+    let (mut shown, mut through) = (Vec::new(), None);
+    match &args.examples {
+        Some(examples) if args.pool.is_some() || args.effort.is_some() => {
+            let found = customized(&engine, args, examples, output)?;
+            output.note(&format!("answered through {}", found.rung));
+            if let Some(lora) = found.lora {
+                engine.set_adapter(Some(Arc::new(lora.attach(engine.spec())?)));
+            }
+            let turn = |one: Demonstration| tasks::Example { prompt: one.prompt, answer: one.answer };
+            shown = found.demonstrations.into_iter().map(turn).collect();
+            through = Some(found.rung.name());
+        }
+        Some(examples) => shown = tasks::examples(examples)?,
+        None => {}
     }
     let result = watched("questions", output, |progress| {
-        crayon_eval::choice(&engine, &args.task, shown, &options, progress)
+        crayon_eval::choice(&engine, &args.task, &shown, &options, progress)
     })?;
     if result.skipped > 0 {
         output.note(&format!(
@@ -117,7 +153,7 @@ fn choice(args: &ChoiceArgs, output: &Output) -> Result {
         ));
     }
     if output.json {
-        return Ok(output.object(&result)?);
+        return Ok(output.object(&ChoiceReport { choice: &result, through })?);
     }
     let line = |name: &str, value: f64, error: f64| format!("{name:<20} {value:.4} ± {error:.4}");
     output.line(&line("accuracy", result.accuracy, result.accuracy_stderr))?;

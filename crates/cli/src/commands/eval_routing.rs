@@ -10,7 +10,7 @@ use crayon_hybrid::{Endpoint, HybridError, Question, RemoteError};
 use super::watched;
 use crate::answering;
 use crate::args::RoutingArgs;
-use crate::failure::{Context, Result};
+use crate::failure::{Context, Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, show};
 
@@ -35,7 +35,13 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
     let key = args.server_key_file.as_deref();
     let remote = answering::open_server(endpoint, &args.server_model, key, Duration::from_secs(120))?;
     let mut engine = super::framing::open(options.framing, &args.model, output)?;
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
+    if !custom.demonstrations().is_empty() {
+        return Err(mistake(
+            "these examples are worth most in the prompt, and adapters alone are measured here",
+            "--force blends them",
+        ));
+    }
     engine.set_adapter(custom.adapter().cloned());
     let mut ask = |prompt: &str| {
         let question = Question {

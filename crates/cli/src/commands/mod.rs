@@ -21,6 +21,7 @@ mod pool_train;
 mod pull;
 mod route;
 mod serve;
+mod taken;
 
 use std::ops::ControlFlow;
 

@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use crayon_answer::{Input, Limits, Request, thresholds_path};
-use crayon_engine::{Adapter, Engine, Event, GenerateOptions, Message, Role};
+use crayon_answer::{Input, Limits, Request, Through, thresholds_path};
+use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
 use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
 use serde::{Deserialize, Serialize};
 
@@ -51,16 +50,16 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     for path in &args.data {
         queries.extend(read(path)?);
     }
-    let mut engine = model::open_to_ask(&args.model, output)?;
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let mut engine = model::open_to_answer(&args.model, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
     interrupt::watch();
     let started = Instant::now();
     let mut bar = Counting::new("asking", "queries", output);
     let mut signals = Vec::new();
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
-        let scope = custom.scope(&engine, query)?;
         let through = custom.through(&engine, query)?;
+        let scope = through.scope;
         signals.push(Signals { confidence: ask(&engine, through, query, args)?, scope });
     }
     bar.finish();
@@ -100,15 +99,14 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     output.line(&format!("file       {}", path.display())).map_err(Into::into)
 }
 
-/// How sure the model is of its answer to `query` `through` an adapter or none, which is made as `crayon ask` makes it.
-fn ask(
-    engine: &Engine,
-    through: Option<Arc<dyn Adapter>>,
-    query: &str,
-    args: &CalibrateArgs,
-) -> Result<Option<f32>> {
-    let messages = vec![Message::new(Role::User, query)];
-    let prompt = engine.chat_prompt(&messages)?;
+/// How sure the model is of its answer to `query` `through` what it is customized with, which is made as `crayon ask` makes it.
+fn ask(engine: &Engine, through: Through<'_>, query: &str, args: &CalibrateArgs) -> Result<Option<f32>> {
+    let Through { adapter, demonstrations, .. } = through;
+    let request = Request {
+        demonstrations: demonstrations.to_vec(),
+        ..Request::new(Input::Chat(vec![Message::new(Role::User, query)]))
+    };
+    let prompt = request.prompt(engine)?;
     let left = engine.spec().context.saturating_sub(prompt.len());
     let longest = args.max_tokens.map_or(Limits::default().longest, |tokens| tokens as usize);
     let max_tokens = args.tokens.map_or(longest, |tokens| longest.min(tokens as usize)).min(left);
@@ -120,9 +118,9 @@ fn ask(
         ));
     }
     let mut session = engine.session(prompt.len() + max_tokens)?;
-    session.set_adapter(through);
+    session.set_adapter(adapter);
     session.feed(&prompt, &mut |_| interrupt::flow())?;
-    let sampling = Request::new(Input::Chat(messages)).sampling(engine)?;
+    let sampling = request.sampling(engine)?;
     let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
     let mut logprobs = Vec::new();
     session.generate(&options, &mut |event| {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crayon_answer::Customization;
-use crayon_engine::adapters::{Pool, Scope};
+use crayon_engine::adapters::{Pool, Scope, read_demonstrations};
 use crayon_engine::{BUILT_IN, Engine, PrefixCache};
-use crayon_serve::{Bigger, Keys, Limits, OfferedAdapter, Offers, ServeOptions, Server};
+use crayon_serve::{Bigger, Keys, Limits, Offered, OfferedAdapter, Offers, ServeOptions, Server};
 use serde::Serialize;
 
 use crate::answering;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     // Adapters with a name are for the requests that name them; others are for all.
     let (named, mut common) = (named(args), args.model.clone());
     common.adapter.retain(|adapter| offered(adapter).is_none());
-    let engine = model::open_to_ask(&common, output)?;
+    let engine = model::open_to_answer(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
     let bigger = match remote {
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         pools: pools(&engine, &args.pool)?,
         bigger,
         common: scopes(&engine, &common)?,
+        demonstrations: model::demonstrations(&common)?.unwrap_or_default(),
     };
     let cache = match args.cache {
         true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
@@ -131,9 +132,14 @@ fn adapters(
 ) -> Result<Vec<OfferedAdapter>> {
     let base = engine.checkpoint().fingerprint();
     let read = |(name, AdapterRef { path, weight }): (String, AdapterRef)| {
-        let (lora, scope) = (engine.read_adapter(&path)?, Scope::read(&path, engine.spec(), &base)?);
+        let scope = Scope::read(&path, engine.spec(), &base)?;
+        if let Some(demonstrations) = read_demonstrations(&path)? {
+            let what = Offered::Demonstrations(demonstrations);
+            return Ok(OfferedAdapter { name, what, weight, scope });
+        }
+        let lora = engine.read_adapter(&path)?;
         model::left_out(&lora, &name, output);
-        Ok(OfferedAdapter { name, lora, weight, scope })
+        Ok(OfferedAdapter { name, what: Offered::Adapter(lora), weight, scope })
     };
     named.into_iter().map(read).collect()
 }

@@ -12,6 +12,8 @@ mod made_up;
 mod memory;
 mod pot;
 mod shape;
+#[cfg(feature = "train")]
+mod train;
 
 pub use blend::{BlendBench, BlendBenchOptions, FormBench, blend};
 pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
@@ -21,3 +23,5 @@ pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
 pub use pot::{PotBench, PotBenchOptions, Shares, pot};
 pub use shape::{SCHEMES, Scheme, Shape};
+#[cfg(feature = "train")]
+pub use train::{TrainBench, TrainBenchOptions, train};

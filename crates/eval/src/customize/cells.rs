@@ -14,6 +14,8 @@ use crate::EvalError;
 /// One user's result after one method with one draw of examples.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Cell {
+    /// Name of the folder of users the user is in.
+    pub group: String,
     /// The user.
     pub user: String,
     /// What was done.
@@ -24,17 +26,25 @@ pub struct Cell {
     pub seed: u64,
     /// Share of the questions whose likeliest choice is right.
     pub accuracy: f64,
+    /// Share of the questions to which the right answer is written, but for blanks around it.
+    pub written: f64,
+    /// For each question a digit: 1 where it is right by choice, and 2 more where it is right in writing.
+    pub marks: String,
     /// Questions asked.
     pub questions: usize,
     /// What guessing would reach.
     pub chance: f64,
     /// Examples in front of each question.
     pub shown: usize,
+    /// What was taken, where the method takes what the examples speak for.
+    pub chosen: Option<String>,
     /// From the examples to something that answers, in milliseconds.
     pub millis: f64,
+    /// For reading a question and what stands before it, in milliseconds, on average.
+    pub read_millis: f64,
     /// Bytes that a device sends where the pool is on a server: one f32 a score.
     pub bytes_up: usize,
-    /// Bytes of the adapter in f32.
+    /// Bytes that it gets then: the adapter, or all those it has to choose from, in f32.
     pub bytes_down: usize,
 }
 
@@ -98,15 +108,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cells.jsonl");
         let cell = Cell {
+            group: "inside".to_owned(),
             user: "u".to_owned(),
             method: Method::Blend,
             size: 5,
             seed: 1,
             accuracy: 0.5,
+            written: 0.25,
+            marks: "0123".to_owned(),
             questions: 60,
             chance: 0.25,
             shown: 0,
+            chosen: Some("blend".to_owned()),
             millis: 1.5,
+            read_millis: 0.5,
             bytes_up: 32,
             bytes_down: 64,
         };

@@ -1,73 +1,90 @@
 //! What can be done with a person's examples.
 
+use crayon_customize::Effort;
 use serde::{Deserialize, Serialize};
 
-/// A row of the comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident => $word:literal,)+) => {
+        /// A row of the comparison.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum Method {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Method {
+            /// All, in the order of tables.
+            pub const ALL: &[Method] = &[$(Method::$variant),+];
+
+            /// The name on the command line and in results.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Method::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+
+methods! {
     /// Nothing: the model alone.
-    Base,
+    Base => "base",
     /// The examples in front of every question, as many as fit.
-    FewShot,
+    Prompt => "prompt",
     /// One adapter trained on all of the pool's data.
-    Joint,
+    Joint => "joint",
     /// The pool's adapters in equal parts.
-    Uniform,
+    Uniform => "uniform",
     /// The adapter with the nearest key.
-    Nearest,
+    Nearest => "nearest",
     /// Every token picks its adapters in every layer (Arrow).
-    Arrow,
+    Arrow => "arrow",
     /// Weights found without gradients by the loss on the examples (LoRAHub).
-    LoraHub,
-    /// An adapter trained on the examples.
-    Oracle,
+    LoraHub => "lorahub",
     /// The pool's adapters weighed by the nearness of their keys (Crayon).
-    Blend,
+    Blend => "blend",
+    /// What customization takes with the effort `instant`: the blend behind its gate.
+    Instant => "instant",
+    /// What it takes with the effort `fit`: fitted weights, where the examples speak for them.
+    Fitted => "fitted",
+    /// What it takes with the effort `train`: an adapter trained on the examples, where they speak for it.
+    Trained => "trained",
+    /// What it takes by default.
+    Auto => "auto",
+    /// An adapter trained on all of the user's training data, which no person has: what there is to gain.
+    Oracle => "oracle",
 }
 
 impl Method {
-    /// All, in the order of tables.
-    pub const ALL: [Method; 9] = [
-        Method::Base,
-        Method::FewShot,
-        Method::Joint,
-        Method::Uniform,
-        Method::Nearest,
-        Method::Arrow,
-        Method::LoraHub,
-        Method::Oracle,
-        Method::Blend,
-    ];
+    /// The method called `name`.
+    pub fn from_name(name: &str) -> Option<Method> {
+        Method::ALL.iter().copied().find(|method| method.name() == name)
+    }
 
-    /// The name on the command line and in results.
-    pub const fn name(self) -> &'static str {
+    /// The ladder that is climbed for it.
+    pub(super) const fn effort(self) -> Option<Effort> {
         match self {
-            Method::Base => "base",
-            Method::FewShot => "fewshot",
-            Method::Joint => "joint",
-            Method::Uniform => "uniform",
-            Method::Nearest => "nearest",
-            Method::Arrow => "arrow",
-            Method::LoraHub => "lorahub",
-            Method::Oracle => "oracle",
-            Method::Blend => "blend",
+            Method::Instant => Some(Effort::Instant),
+            Method::Fitted => Some(Effort::Fit),
+            Method::Trained => Some(Effort::Train),
+            Method::Auto => Some(Effort::Auto),
+            _ => None,
         }
     }
 
-    /// The method called `name`.
-    pub fn from_name(name: &str) -> Option<Method> {
-        Method::ALL.into_iter().find(|method| method.name() == name)
-    }
-
-    /// Whether it needs the losses of the examples, and with them a program built with training.
+    /// Whether something learns for it, which needs a program built with training.
     pub const fn trains(self) -> bool {
-        matches!(self, Method::LoraHub | Method::Oracle)
+        matches!(self, Method::LoraHub | Method::Fitted | Method::Trained | Method::Auto | Method::Oracle)
     }
 
-    /// Whether its result depends on the examples.
+    /// Whether its result depends on the few examples.
     pub const fn looks_at_examples(self) -> bool {
-        !matches!(self, Method::Base | Method::Joint | Method::Uniform | Method::Arrow)
+        !matches!(self, Method::Base | Method::Joint | Method::Uniform | Method::Arrow | Method::Oracle)
+    }
+
+    /// Whether its result depends on a pool.
+    pub const fn looks_at_pool(self) -> bool {
+        !matches!(self, Method::Base | Method::Prompt | Method::Oracle)
     }
 }
 

@@ -1,12 +1,15 @@
-//! How well a model serves a person after a few examples: a pool's blend beside what else could be done with them.
+//! How well a model serves a person after a few examples: a pool's blend and the ladder beside what else could be done with them.
 //!
-//! A *user* is a task that the pool was not trained on, with a few examples from its train split and questions from its test
-//! split. Every method gets the same examples and questions. A result is a [`Cell`]; finished cells are kept in a file, so that
-//! a benchmark that was stopped goes on.
+//! A *user* is a task with a few examples from its train split and questions from its test split. Every method gets the same
+//! examples and questions; questions are answered by choice and in writing. A result is a [`Cell`]; finished cells are kept in a
+//! file, so that a benchmark that was stopped goes on.
 
+mod answers;
 mod cells;
+mod ladder;
 #[cfg(feature = "train")]
 mod lorahub;
+mod made;
 mod methods;
 #[cfg(feature = "train")]
 mod trained;
@@ -19,17 +22,17 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use crayon_adapters::{Arrow, Form, Keys, Pool, QueryEncoder, QueryMean, Sample, Stack, weights};
-use crayon_engine::{Adapter, Engine, EngineError};
+use crayon_adapters::{Arrow, Form, Pool, QueryEncoder, Stack};
+use crayon_engine::{Engine, EngineError};
 use serde::Serialize;
 
-use crate::choice::{Framing, asked};
-use crate::tasks::Example;
 use crate::{EvalError, Progress};
+use answers::{Answers, answer};
 pub use cells::Cell;
 use cells::Cells;
+use ladder::Climbs;
 pub use methods::Method;
 use trained::Trainer;
 use users::User;
@@ -37,8 +40,9 @@ use users::User;
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct CustomizeOptions {
-    /// Folder with a folder for each user: `train.jsonl` and `test.jsonl`, lines of prompt, choices and answer.
-    pub users: PathBuf,
+    /// Folders with a folder for each user: `train.jsonl`, examples as `customize` reads them, and `test.jsonl`, lines of prompt,
+    /// choices and answer.
+    pub users: Vec<PathBuf>,
     /// One adapter trained on all of the pool's data, as a pool of one.
     pub joint: Option<PathBuf>,
     /// What is done with the examples.
@@ -53,10 +57,14 @@ pub struct CustomizeOptions {
     pub temperature: Option<f32>,
     /// How the blend is held.
     pub form: Form,
-    /// Learning rate of an adapter that is trained on a user's examples; its rank is the pool's.
+    /// Time that the ladder may take for one person.
+    pub budget: Duration,
+    /// Examples that the oracle learns from, at most.
+    pub oracle_examples: usize,
+    /// Times it reads them.
+    pub oracle_epochs: usize,
+    /// Its learning rate.
     pub oracle_rate: f64,
-    /// Steps of that training.
-    pub oracle_steps: usize,
     /// File with finished cells, one JSON object a line.
     pub cells: Option<PathBuf>,
     /// Tells pools and settings apart in that file.
@@ -78,40 +86,35 @@ pub struct Customized {
 
 /// What all users share.
 struct Bench<'a> {
+    engine: &'a Engine,
     options: &'a CustomizeOptions,
     pool: &'a Pool,
     stack: Arc<Stack>,
     arrow: Arrow,
-    joint: Option<Arc<Stack>>,
+    joint: Option<Joint>,
     encoder: QueryEncoder,
     trainer: Trainer,
+    climbs: Climbs,
+    /// Answers of a user through what has this fingerprint.
+    known: HashMap<String, Answers>,
 }
 
-/// An adapter for a user and what it cost.
-struct Made {
-    adapter: Option<Arc<dyn Adapter>>,
-    /// Examples in front of each question.
-    shown: Vec<Example>,
-    millis: f64,
-    bytes_up: usize,
-    bytes_down: usize,
-    /// Cells of one user with the same note have the same answers.
-    same: Option<String>,
+/// One adapter for all.
+struct Joint {
+    stack: Arc<Stack>,
+    bytes: usize,
 }
 
-impl Made {
-    fn of(adapter: Option<Arc<dyn Adapter>>) -> Made {
-        Made { adapter, shown: Vec::new(), millis: 0.0, bytes_up: 0, bytes_down: 0, same: None }
-    }
-}
+/// A cell to be filled: a user's number, a method, examples and their draw.
+type Planned = (usize, Method, usize, u64);
 
 /// Asks every user's questions after every method. Nothing is fitted to questions.
 ///
 /// # Errors
-/// When a method trains and this program was built without training, a user's file cannot be read or has too few examples, the joint adapter does not belong to the model, or `progress`
-/// stops it; finished cells are kept.
+/// When a method trains and this program was built without training, a user's file cannot be read or has too few examples, the
+/// joint adapter does not belong to the model, or `progress` stops it; finished cells are kept.
 pub fn customize(
-    engine: &mut Engine,
+    engine: &Engine,
     pool: &Pool,
     options: &CustomizeOptions,
     progress: &mut Progress<'_>,
@@ -122,31 +125,28 @@ pub fn customize(
     let users = users::read(&options.users, options.questions)?;
     let mut cells = Cells::open(options.cells.as_deref())?;
     let stack = Arc::new(pool.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?);
-    let joint = match &options.joint {
-        Some(path) => {
-            let joint = Pool::open(path, engine.checkpoint(), engine.name()).map_err(EngineError::from)?;
-            Some(Arc::new(joint.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?))
-        }
-        None => None,
-    };
     let mut bench = Bench {
+        engine,
         options,
         pool,
         arrow: Arrow::new(pool, Arc::clone(&stack)).map_err(EngineError::from)?,
         stack,
-        joint,
+        joint: options.joint.as_ref().map(|path| Joint::open(engine, path)).transpose()?,
         encoder: engine.query_encoder()?,
         trainer: Trainer::default(),
+        climbs: Climbs::default(),
+        known: HashMap::new(),
     };
-    let plan = options.plan(&users);
+    let plan = options.plan(users.len());
+    let base = engine.checkpoint().fingerprint();
     let mut rows = Vec::with_capacity(plan.len());
-    let mut known: HashMap<String, f64> = HashMap::new();
-    for (done, (user, method, size, seed)) in plan.iter().enumerate() {
-        let key = format!("{} {} {method} {size} {seed} {}", options.label, user.name, options.questions);
+    for (done, planned) in plan.iter().enumerate() {
+        let user = &users[planned.0];
+        let key = options.key(&base, user, planned);
         let cell = match cells.find(&key) {
             Some(cell) => cell,
             None => {
-                let cell = bench.cell(engine, user, *method, *size, *seed, &mut known)?;
+                let cell = bench.cell(user, planned)?;
                 cells.keep(&key, &cell)?;
                 cell
             }
@@ -156,161 +156,76 @@ pub fn customize(
             return Err(EngineError::Cancelled.into());
         }
     }
-    engine.set_adapter(None);
     Ok(Customized { rows, adapters: pool.members.len(), rank: pool.rank(), questions: options.questions })
 }
 
 impl CustomizeOptions {
     /// Every cell; methods that do not look at examples have one for each user, of size 0.
-    fn plan<'a>(&self, users: &'a [User]) -> Vec<(&'a User, Method, usize, u64)> {
+    fn plan(&self, users: usize) -> Vec<Planned> {
+        let methods =
+            || self.methods.iter().filter(|method| **method != Method::Joint || self.joint.is_some());
         let mut plan = Vec::new();
-        for user in users {
-            for &method in &self.methods {
-                if method == Method::Joint && self.joint.is_none() {
-                    continue;
-                }
-                if !method.looks_at_examples() {
-                    plan.push((user, method, 0, 0));
-                    continue;
-                }
-                for &size in &self.sizes {
-                    plan.extend((0..self.seeds).map(|seed| (user, method, size, seed)));
+        for user in 0..users {
+            plan.extend(
+                methods().filter(|method| !method.looks_at_examples()).map(|&method| (user, method, 0, 0)),
+            );
+            for &size in &self.sizes {
+                for seed in 0..self.seeds {
+                    let own = methods().filter(|method| method.looks_at_examples());
+                    plan.extend(own.map(|&method| (user, method, size, seed)));
                 }
             }
         }
         plan
     }
+
+    /// What a cell depends on, in words.
+    fn key(&self, base: &str, user: &User, (_, method, size, seed): &Planned) -> String {
+        let base = &base[..base.len().min(12)];
+        let own = match method {
+            Method::Oracle => {
+                format!(" {} {} {}", self.oracle_examples, self.oracle_epochs, self.oracle_rate)
+            }
+            method if method.effort().is_some() => format!(" {} {}", self.label, self.budget.as_secs_f64()),
+            method if method.looks_at_pool() => format!(" {}", self.label),
+            _ => String::new(),
+        };
+        format!("{base} {}/{} {} {method} {size} {seed}{own}", user.group, user.name, self.questions)
+    }
 }
 
 impl Bench<'_> {
-    fn cell(
-        &mut self,
-        engine: &mut Engine,
-        user: &User,
-        method: Method,
-        size: usize,
-        seed: u64,
-        known: &mut HashMap<String, f64>,
-    ) -> Result<Cell, EvalError> {
-        let examples = user.draw(size, seed)?;
-        let made = self.make(engine, user, &examples, method, seed)?;
-        let note = made.same.map(|note| format!("{} {note}", user.name));
-        let accuracy = match note.as_ref().and_then(|note| known.get(note)) {
-            Some(accuracy) => *accuracy,
+    fn cell(&mut self, user: &User, &(_, method, size, seed): &Planned) -> Result<Cell, EvalError> {
+        let made = self.make(user, method, size, seed)?;
+        let fingerprint = made.adapter.as_ref().map(|adapter| adapter.fingerprint()).unwrap_or_default();
+        let through = format!("{}/{} {fingerprint}", user.group, user.name);
+        let found = match self.known.get(&through).filter(|_| made.shown.is_empty()) {
+            Some(found) => found.clone(),
             None => {
-                engine.set_adapter(made.adapter);
-                let mut nothing = |_: usize, _: usize| ControlFlow::Continue(());
-                let right =
-                    asked(engine, &user.questions, &made.shown, Framing::Auto, &mut nothing)?.accuracy;
-                engine.set_adapter(None);
-                known.extend(note.map(|note| (note, right)));
-                right
+                let found = answer(self.engine, &user.questions, &made.shown, made.adapter)?;
+                if made.shown.is_empty() {
+                    self.known.insert(through, found.clone());
+                }
+                found
             }
         };
         Ok(Cell {
+            group: user.group.clone(),
             user: user.name.clone(),
             method,
             size,
             seed,
-            accuracy,
+            accuracy: found.chosen(),
+            written: found.written(),
+            marks: found.marks,
             questions: user.questions.questions.len(),
             chance: user.chance(),
             shown: made.shown.len(),
+            chosen: made.chosen,
             millis: made.millis,
+            read_millis: found.read_millis,
             bytes_up: made.bytes_up,
             bytes_down: made.bytes_down,
         })
     }
-
-    /// Does what `method` does with a user's examples.
-    fn make(
-        &mut self,
-        engine: &Engine,
-        user: &User,
-        examples: &[Example],
-        method: Method,
-        seed: u64,
-    ) -> Result<Made, EvalError> {
-        let started = Instant::now();
-        let mut made = match method {
-            Method::Base => Made::of(None),
-            Method::FewShot => Made { shown: user.fitting(engine, examples)?, ..Made::of(None) },
-            Method::Joint => {
-                let weighed = self.joint.as_ref().map(|joint| joint.weigh(&[1.0])).transpose();
-                let weighed = weighed.map_err(EngineError::from)?;
-                Made::of(weighed.map(|adapter| Arc::new(adapter) as Arc<dyn Adapter>))
-            }
-            Method::Uniform => {
-                self.weighed(&vec![1.0 / self.pool.members.len() as f32; self.pool.members.len()])?
-            }
-            Method::Arrow => Made::of(Some(Arc::new(self.arrow.clone()))),
-            Method::Nearest => {
-                let scores = self.scores(engine, examples)?;
-                let weights = weights(&scores, f32::MIN_POSITIVE);
-                Made { same: Some(format!("{weights:?}")), ..self.weighed(&weights)? }
-            }
-            Method::Blend => self.blend(engine, &self.scores(engine, examples)?)?,
-            Method::LoraHub => {
-                let samples = samples(engine, &self.encoder, examples)?;
-                lora_made(engine, self.trainer.lorahub(engine, self.pool, &samples, seed)?)?
-            }
-            Method::Oracle => {
-                let samples = samples(engine, &self.encoder, examples)?;
-                lora_made(engine, self.trainer.oracle(engine, self.pool, &samples, self.options, seed)?)?
-            }
-        };
-        made.millis = started.elapsed().as_secs_f64() * 1e3;
-        Ok(made)
-    }
-
-    /// Cosines of the examples' mean query with the keys.
-    fn scores(&self, engine: &Engine, examples: &[Example]) -> Result<Vec<f32>, EvalError> {
-        let keys: &Keys = &self.pool.keys;
-        let mut mean = QueryMean::new(self.encoder.width());
-        for example in examples {
-            mean.add(keys, &engine.example_query(&self.encoder, &example.prompt, Some(&example.answer))?);
-        }
-        Ok(keys.scores(&mean.mean()))
-    }
-
-    fn weighed(&self, weights: &[f32]) -> Result<Made, EvalError> {
-        let adapter = self.stack.weigh(weights).map_err(EngineError::from)?;
-        Ok(Made::of(Some(Arc::new(adapter))))
-    }
-
-    /// The blend for these scores. Scores go up and an adapter comes down where the pool is on a server.
-    fn blend(&self, engine: &Engine, scores: &[f32]) -> Result<Made, EvalError> {
-        let temperature = self.options.temperature.unwrap_or(self.pool.temperature);
-        let mut made = if self.options.form == Form::Exact {
-            let parameters = self.pool.members.iter().map(|member| member.lora.parameters());
-            let bytes_down = 4 * parameters.sum::<usize>();
-            Made { bytes_down, ..self.weighed(&self.pool.keys.weights(scores, temperature))? }
-        } else {
-            let blended = self.pool.blend(scores, temperature, self.options.form, engine.threads());
-            lora_made(engine, blended.map_err(EngineError::from)?.lora)?
-        };
-        made.bytes_up = 4 * scores.len();
-        Ok(made)
-    }
-}
-
-fn lora_made(engine: &Engine, lora: crayon_adapters::Lora) -> Result<Made, EvalError> {
-    let bytes_down = 4 * lora.parameters();
-    let attached = lora.attach(engine.spec()).map_err(EngineError::from)?;
-    Ok(Made { bytes_down, ..Made::of(Some(Arc::new(attached))) })
-}
-
-fn samples(engine: &Engine, encoder: &QueryEncoder, examples: &[Example]) -> Result<Vec<Sample>, EvalError> {
-    let mut samples = Vec::with_capacity(examples.len());
-    for (at, example) in examples.iter().enumerate() {
-        let example = crayon_adapters::Example {
-            prompt: example.prompt.clone(),
-            answer: Some(example.answer.clone()),
-            task: None,
-            choices: Vec::new(),
-            line: at + 1,
-        };
-        samples.push(engine.sample(encoder, &example, "examples", "examples")?);
-    }
-    Ok(samples)
 }

@@ -1,7 +1,8 @@
-//! What learns from a user's examples.
+//! What learns from a user's examples, but for the ladder.
 
 use crayon_adapters::{Lora, Pool, Sample};
 use crayon_engine::Engine;
+use crayon_model::Projection;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool::{TrainOptions, fit};
 
@@ -18,7 +19,9 @@ impl Trainer {
     fn decoder(&mut self, engine: &Engine) -> Result<&FrozenDecoder, EvalError> {
         match &mut self.decoder {
             Some(decoder) => Ok(decoder),
-            held => Ok(held.insert(FrozenDecoder::open(engine.checkpoint())?)),
+            held => {
+                Ok(held.insert(FrozenDecoder::open(engine.checkpoint(), engine.mode(), engine.threads())?))
+            }
         }
     }
 
@@ -33,17 +36,19 @@ impl Trainer {
         lorahub::fit(self.decoder(engine)?, pool, samples, seed, engine.threads())
     }
 
-    /// An adapter of its own, of the pool's rank.
+    /// An adapter of its own, on every linear layer.
     pub(super) fn oracle(
         &mut self,
         engine: &Engine,
-        pool: &Pool,
         samples: &[Sample],
         options: &CustomizeOptions,
-        seed: u64,
     ) -> Result<Lora, EvalError> {
-        let training =
-            TrainOptions { rank: pool.rank(), rate: options.oracle_rate, seed, ..TrainOptions::default() };
-        Ok(fit(self.decoder(engine)?, samples, &training, options.oracle_steps, engine.threads())?)
+        let training = TrainOptions {
+            targets: Projection::ALL.to_vec(),
+            rate: options.oracle_rate,
+            ..TrainOptions::default()
+        };
+        let steps = options.oracle_epochs.max(1) * samples.len().div_ceil(training.batch);
+        Ok(fit(self.decoder(engine)?, samples, &training, steps, engine.threads())?)
     }
 }

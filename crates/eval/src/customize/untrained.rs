@@ -18,10 +18,8 @@ impl Trainer {
     pub(super) fn oracle(
         &mut self,
         _: &Engine,
-        _: &Pool,
         _: &[Sample],
         _: &CustomizeOptions,
-        _: u64,
     ) -> Result<Lora, EvalError> {
         Err(EvalError::NoTraining { method: Method::Oracle.name() })
     }

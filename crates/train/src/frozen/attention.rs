@@ -1,4 +1,4 @@
-//! Attention within sequences that stand one behind another, forward and backward.
+//! Attention within parts of texts that stand one behind another, forward and backward.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,10 @@ use crayon_formats::spec::Spec;
 use crayon_kernels::{Threads, ops};
 use crayon_model::rope::Rotation;
 
-/// Rotary positions of whole rows: cos and sin `[rows, dims / 2]`; positions start at 0 in every sequence.
+use super::pieces::sum_of;
+use super::rows::Part;
+
+/// Rotary positions of whole rows: cos and sin `[rows, dims / 2]`; a part's go on from those before it.
 pub(super) struct Angles {
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -15,10 +18,11 @@ pub(super) struct Angles {
 }
 
 impl Angles {
-    pub(super) fn new(rotation: &Rotation, sequences: &[Range<usize>]) -> Angles {
+    pub(super) fn new(rotation: &Rotation, parts: &[Part]) -> Angles {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for sequence in sequences {
-            (0..sequence.len()).for_each(|position| rotation.push_angles(position, &mut cos, &mut sin));
+        for part in parts {
+            let positions = part.before.len()..part.seen();
+            positions.for_each(|position| rotation.push_angles(position, &mut cos, &mut sin));
         }
         Angles { cos, sin, half: rotation.inverse_frequencies.len() }
     }
@@ -42,7 +46,7 @@ impl Angles {
 /// What one layer's attention needs: rotated `q` `[rows, heads, dim]`, rotated `k` and `v` `[rows, kv_heads, dim]`.
 pub(super) struct Attention<'a> {
     pub(super) spec: &'a Spec,
-    pub(super) sequences: &'a [Range<usize>],
+    pub(super) parts: &'a [Part],
     pub(super) window: Option<usize>,
     pub(super) q: &'a [f32],
     pub(super) k: &'a [f32],
@@ -57,18 +61,18 @@ pub(super) struct Gradients {
 }
 
 impl Attention<'_> {
-    /// Probabilities of each query head of each sequence, `[rows, rows]` of the sequence with zeros where a row does not look,
-    /// and the mix `[rows, heads, dim]`.
+    /// Probabilities of each query head of each part, `[rows, rows seen]` with zeros where a row does not look, and the mix
+    /// `[rows, heads, dim]`.
     pub(super) fn forward(&self, threads: &Threads) -> (Vec<Vec<f32>>, Vec<f32>) {
         let (spec, dim) = (self.spec, self.spec.head_dim);
-        let made = self.each(spec.heads, threads, |sequence, head| {
-            let (q, k, v) = self.heads(sequence, head);
-            let rows = sequence.len();
-            let mut probabilities = vec![0.0; rows * rows];
+        let made = self.each(spec.heads, threads, |part, head| {
+            let (q, k, v) = self.heads(part, head);
+            let (rows, all) = (part.rows.len(), part.seen());
+            let mut probabilities = vec![0.0; rows * all];
             let mut mixed = vec![0.0; rows * dim];
             for row in 0..rows {
-                let seen = self.seen(row);
-                let line = &mut probabilities[row * rows..][seen.clone()];
+                let seen = self.seen(part.before.len() + row);
+                let line = &mut probabilities[row * all..][seen.clone()];
                 for (value, key) in line.iter_mut().zip(k[seen.start * dim..].chunks_exact(dim)) {
                     *value = dot(&q[row * dim..(row + 1) * dim], key) * spec.attention_scale;
                 }
@@ -86,7 +90,8 @@ impl Attention<'_> {
         let mut mixed = vec![0.0; self.q.len()];
         let mut probabilities = Vec::with_capacity(made.len());
         for (at, (own, part)) in made.into_iter().enumerate() {
-            self.scatter(&part, at, spec.heads, &mut mixed);
+            let rows = self.parts[at / spec.heads].rows.clone();
+            scatter(&part, rows, at % spec.heads, [spec.heads, dim], &mut mixed);
             probabilities.push(own);
         }
         (probabilities, mixed)
@@ -95,17 +100,17 @@ impl Attention<'_> {
     /// Gradient of the mix `[rows, heads, dim]` to those of q, k and v, with the probabilities that `forward` gave.
     pub(super) fn backward(&self, probabilities: &[Vec<f32>], mixed: &[f32], threads: &Threads) -> Gradients {
         let (spec, dim) = (self.spec, self.spec.head_dim);
-        let made = self.each(spec.heads, threads, |sequence, head| {
-            let (q, k, v) = self.heads(sequence, head);
-            let rows = sequence.len();
-            let number = self.sequences.iter().position(|other| other.start == sequence.start);
+        let made = self.each(spec.heads, threads, |part, head| {
+            let (q, k, v) = self.heads(part, head);
+            let (rows, all) = (part.rows.len(), part.seen());
+            let number = self.parts.iter().position(|other| other.rows.start == part.rows.start);
             let probabilities = &probabilities[number.unwrap_or(0) * spec.heads + head];
-            let mixed = gather(mixed, sequence, head, spec.heads, dim);
-            let mut gradients = [vec![0.0; rows * dim], vec![0.0; rows * dim], vec![0.0; rows * dim]];
-            let mut scores = vec![0.0; rows];
+            let mixed = gather(mixed, part.rows.clone(), head, spec.heads, dim);
+            let mut gradients = [vec![0.0; rows * dim], vec![0.0; all * dim], vec![0.0; all * dim]];
+            let mut scores = vec![0.0; all];
             for row in 0..rows {
-                let seen = self.seen(row);
-                let line = &probabilities[row * rows..][seen.clone()];
+                let seen = self.seen(part.before.len() + row);
+                let line = &probabilities[row * all..][seen.clone()];
                 let out = &mixed[row * dim..(row + 1) * dim];
                 let scores = &mut scores[..line.len()];
                 let mut sum = 0.0;
@@ -131,74 +136,66 @@ impl Attention<'_> {
         let mut all =
             Gradients { q: vec![0.0; self.q.len()], k: vec![0.0; self.k.len()], v: vec![0.0; self.v.len()] };
         for (at, [q, k, v]) in made.into_iter().enumerate() {
-            self.scatter(&q, at, spec.heads, &mut all.q);
-            let (number, head) = (at / spec.heads, at % spec.heads);
-            let at = number * spec.kv_heads + head / group;
-            self.scatter(&k, at, spec.kv_heads, &mut all.k);
-            self.scatter(&v, at, spec.kv_heads, &mut all.v);
+            let (part, head) = (&self.parts[at / spec.heads], at % spec.heads);
+            scatter(&q, part.rows.clone(), head, [spec.heads, dim], &mut all.q);
+            for (own, all) in [(k, &mut all.k), (v, &mut all.v)] {
+                scatter(&own, part.all(), head / group, [spec.kv_heads, dim], all);
+            }
         }
         all
     }
 
-    /// Slots that row `row` of a sequence looks at.
+    /// Rows that the one at position `row` looks at.
     fn seen(&self, row: usize) -> Range<usize> {
         self.window.map_or(0, |window| (row + 1).saturating_sub(window))..row + 1
     }
 
-    /// q, k and v of one query head of a sequence, `[rows, dim]` each.
-    fn heads(&self, sequence: &Range<usize>, head: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    /// q of one query head of a part, `[rows, dim]`, and k and v of all rows that it sees.
+    fn heads(&self, part: &Part, head: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let spec = self.spec;
         let kv = head / (spec.heads / spec.kv_heads);
         (
-            gather(self.q, sequence, head, spec.heads, spec.head_dim),
-            gather(self.k, sequence, kv, spec.kv_heads, spec.head_dim),
-            gather(self.v, sequence, kv, spec.kv_heads, spec.head_dim),
+            gather(self.q, part.rows.clone(), head, spec.heads, spec.head_dim),
+            gather(self.k, part.all(), kv, spec.kv_heads, spec.head_dim),
+            gather(self.v, part.all(), kv, spec.kv_heads, spec.head_dim),
         )
     }
 
-    /// `f` of every head of every sequence, in that order.
-    fn each<T: Send>(
-        &self,
-        heads: usize,
-        threads: &Threads,
-        f: impl Fn(&Range<usize>, usize) -> T + Sync,
-    ) -> Vec<T> {
-        let made: Vec<Mutex<Option<T>>> =
-            (0..self.sequences.len() * heads).map(|_| Mutex::new(None)).collect();
+    /// `f` of every head of every part, in that order.
+    fn each<T: Send>(&self, heads: usize, threads: &Threads, f: impl Fn(&Part, usize) -> T + Sync) -> Vec<T> {
+        let made: Vec<Mutex<Option<T>>> = (0..self.parts.len() * heads).map(|_| Mutex::new(None)).collect();
         threads.run(made.len(), |at| {
-            let value = f(&self.sequences[at / heads], at % heads);
+            let value = f(&self.parts[at / heads], at % heads);
             *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         });
         made.into_iter()
             .filter_map(|cell| cell.into_inner().unwrap_or_else(PoisonError::into_inner))
             .collect()
     }
+}
 
-    /// Adds `[rows, dim]` of head `at % heads` of sequence `at / heads` to `[all rows, heads, dim]`.
-    fn scatter(&self, part: &[f32], at: usize, heads: usize, all: &mut [f32]) {
-        let dim = self.spec.head_dim;
-        let rows = self.sequences[at / heads].clone();
-        for (row, part) in rows.zip(part.chunks_exact(dim)) {
-            ops::add(&mut all[(row * heads + at % heads) * dim..][..dim], part);
-        }
+/// Adds `[rows, dim]` of one head to those rows of `[all rows, heads, dim]`.
+fn scatter(
+    own: &[f32],
+    rows: impl Iterator<Item = usize>,
+    head: usize,
+    [heads, dim]: [usize; 2],
+    all: &mut [f32],
+) {
+    for (row, own) in rows.zip(own.chunks_exact(dim)) {
+        ops::add(&mut all[(row * heads + head) * dim..][..dim], own);
     }
 }
 
 /// `[rows, dim]` of one head out of `[all rows, heads, dim]`.
-fn gather(x: &[f32], rows: &Range<usize>, head: usize, heads: usize, dim: usize) -> Vec<f32> {
-    rows.clone().flat_map(|row| &x[(row * heads + head) * dim..][..dim]).copied().collect()
+fn gather(x: &[f32], rows: impl Iterator<Item = usize>, head: usize, heads: usize, dim: usize) -> Vec<f32> {
+    let mut out = Vec::new();
+    rows.for_each(|row| out.extend_from_slice(&x[(row * heads + head) * dim..][..dim]));
+    out
 }
 
-/// Eight sums side by side, so that the compiler may use vectors.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [0.0f32; 8];
-    for (a, b) in a.iter().zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f32>() + a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum::<f32>()
+    sum_of(a, b, |a, b| a * b)
 }
 
 fn add_scaled(out: &mut [f32], x: &[f32], factor: f32) {

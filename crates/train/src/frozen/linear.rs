@@ -2,82 +2,152 @@
 
 use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, dequantize, matmul, ops};
+use crayon_kernels::{
+    Activations, Factors, Matrix, Mode, Product, Threads, accumulate, dequantize, dequantize_rows, matmul,
+    ops,
+};
 
+use super::turned::{stored_in_blocks, turned};
 use crate::{TrainError, plain};
 
-/// `y = x Wᵀ + b`. The weight stands twice, once for each way, because products run along rows.
-pub(super) struct Linear {
-    /// `[out, in]`.
-    weight: Weight,
-    /// `[in, out]`.
-    transposed: Vec<f32>,
-    bias: Option<Vec<f32>>,
-    output: usize,
-    input: usize,
+/// What products work with: threads, and memory that is used again.
+pub(super) struct Work<'a> {
+    pub(super) threads: &'a Threads,
+    pub(super) mode: Mode,
+    activations: Activations,
 }
 
-/// The weight of the way forward.
-enum Weight {
-    /// Floats that lie in the file as they are needed: no copy.
-    File(Tensor),
-    /// Unpacked, or with its rows in another order.
-    Own(Vec<f32>),
+impl<'a> Work<'a> {
+    pub(super) fn new(threads: &'a Threads, mode: Mode) -> Work<'a> {
+        Work { threads, mode, activations: Activations::new() }
+    }
+}
+
+/// `y = x Wᵀ + b`.
+pub(super) struct Linear {
+    /// `[out, in]`; as it lies in the file where it can be used so.
+    weight: Tensor,
+    /// `[in, out]` in 8-bit blocks, because products run along rows; `None`: the way back is computed in f32 from `weight`.
+    turned: Option<Tensor>,
+    bias: Option<Vec<f32>>,
 }
 
 impl Linear {
     /// The layer called `stem` in the checkpoint, with rows of queries and keys in the order of halves.
-    pub(super) fn open(checkpoint: &Checkpoint, stem: &str, bias: bool) -> Result<Linear, TrainError> {
+    pub(super) fn open(
+        checkpoint: &Checkpoint,
+        stem: &str,
+        bias: bool,
+        mode: Mode,
+        threads: &Threads,
+    ) -> Result<Linear, TrainError> {
         let name = format!("{stem}.weight");
         let bias = bias.then(|| parameter(checkpoint, &format!("{stem}.bias"))).transpose()?;
-        let tensor = checkpoint.tensor(&name)?;
-        let (output, input) = (tensor.shape[0], tensor.cols());
-        let mut values = tensor.to_f32();
-        let turned = plain::pair_halves(&checkpoint.spec, &name, &tensor.shape, &mut values);
-        let transposed = transpose(&values, output, input);
-        let weight = match tensor.format.is_float() && !turned {
-            true => Weight::File(tensor),
-            false => Weight::Own(values),
+        let mut weight = checkpoint.tensor(&name)?;
+        if let Some(order) = plain::half_order(&checkpoint.spec, &name, weight.shape[0]) {
+            let row = weight.data.len() / weight.shape[0].max(1);
+            let bytes = order.iter().flat_map(|from| &weight.data[from * row..(from + 1) * row]);
+            weight.data = bytes.copied().collect::<Vec<u8>>().into();
+        }
+        let turned = (mode == Mode::Fast).then(|| turned(&weight, threads)).flatten();
+        let weight = match mode {
+            Mode::Fast => stored_in_blocks(weight, threads),
+            Mode::Exact => weight,
         };
-        Ok(Linear { weight, transposed, bias, output, input })
+        Ok(Linear { weight, turned, bias })
     }
 
     /// `[rows, in]` to `[rows, out]`.
-    pub(super) fn forward(&self, x: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
-        let mut y = match &self.weight {
-            Weight::Own(values) => product(threads, x, rows, self.input, values, self.output),
-            Weight::File(tensor) => {
-                let (rows_out, cols) = (self.output, self.input);
-                let weight = Matrix { format: tensor.format, rows: rows_out, cols, data: &tensor.data };
-                multiply(threads, x, rows, weight)
-            }
-        };
-        if let Some(bias) = &self.bias {
-            ops::add_bias(&mut y, bias);
-        }
+    pub(super) fn forward(&self, x: &[f32], rows: usize, work: &mut Work<'_>) -> Vec<f32> {
+        let [y] = forward([self], x, rows, work);
         y
     }
 
     /// Gradient `[rows, out]` of the output to that of the input, `[rows, in]`.
-    pub(super) fn backward(&self, gradient: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
-        product(threads, gradient, rows, self.output, &self.transposed, self.input)
-    }
-
-    /// The row for each of `ids`, side by side.
-    pub(super) fn rows(&self, ids: &[u32]) -> Vec<f32> {
-        let mut out = vec![0.0; ids.len() * self.input];
-        for (id, row) in ids.iter().zip(out.chunks_exact_mut(self.input)) {
-            let id = *id as usize;
-            match &self.weight {
-                Weight::Own(values) => row.copy_from_slice(&values[id * self.input..(id + 1) * self.input]),
-                Weight::File(tensor) => {
-                    let bytes = tensor.data.len() / self.output;
-                    dequantize(tensor.format, &tensor.data[id * bytes..(id + 1) * bytes], row);
-                }
+    pub(super) fn backward(&self, gradient: &[f32], rows: usize, work: &mut Work<'_>) -> Vec<f32> {
+        match &self.turned {
+            Some(turned) => {
+                let mut out = vec![0.0; rows * turned.shape[0]];
+                multiply(&[turned], gradient, rows, &mut [&mut out], work);
+                out
             }
+            None => back_in_f32(&self.weight, gradient, rows, work.threads),
         }
-        out
     }
+}
+
+/// Several layers of the same input `[rows, in]`.
+pub(super) fn forward<const N: usize>(
+    layers: [&Linear; N],
+    x: &[f32],
+    rows: usize,
+    work: &mut Work<'_>,
+) -> [Vec<f32>; N] {
+    let mut all = layers.map(|layer| vec![0.0; rows * layer.weight.shape[0]]);
+    multiply(&layers.map(|layer| &layer.weight), x, rows, &mut all.each_mut().map(|out| &mut out[..]), work);
+    for (layer, out) in layers.iter().zip(&mut all) {
+        if let Some(bias) = &layer.bias {
+            ops::add_bias(out, bias);
+        }
+    }
+    all
+}
+
+/// `x Wᵀ` of several weights for `x` `[rows, cols]`.
+fn multiply(weights: &[&Tensor], x: &[f32], rows: usize, out: &mut [&mut [f32]], work: &mut Work<'_>) {
+    let Some(cols) = weights.first().map(|weight| weight.cols()).filter(|cols| rows * cols > 0) else {
+        return;
+    };
+    let Work { threads, mode, activations } = work;
+    activations.set_with(threads, x, rows, cols);
+    activations.prepare(threads, weights.iter().map(|weight| weight.format), *mode);
+    let mut products: Vec<Product<'_>> = weights
+        .iter()
+        .zip(out)
+        .map(|(weight, out)| {
+            let matrix = Matrix {
+                format: weight.format,
+                rows: weight.shape[0],
+                cols: weight.cols(),
+                data: &weight.data,
+            };
+            Product { weight: matrix, out }
+        })
+        .collect();
+    matmul(threads, activations, &mut products, *mode);
+}
+
+/// `dy W`, with some rows of the weight in floats at a time.
+fn back_in_f32(weight: &Tensor, gradient: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
+    /// Rows in floats at a time, and those a task makes.
+    const STRIPE: usize = 256;
+    const EACH: usize = 32;
+    let (output, cols) = (weight.shape[0], weight.cols());
+    let bytes = weight.data.len() / output.max(1);
+    let mut out = vec![0.0; rows * cols];
+    let mut values = vec![0.0; STRIPE.min(output) * cols];
+    for first in (0..output).step_by(STRIPE) {
+        let stripe = first..output.min(first + STRIPE);
+        let values = &mut values[..stripe.len() * cols];
+        threads.for_each_chunk(values, EACH * cols, |at, values| {
+            let from = (stripe.start + at * EACH) * bytes;
+            let data = &weight.data[from..from + values.len() / cols * bytes];
+            dequantize_rows(weight.format, cols, data, values);
+        });
+        accumulate(threads, Factors::new(gradient, rows, output).columns(stripe), values, cols, &mut out);
+    }
+    out
+}
+
+/// The row of `table` for each of `ids`, side by side.
+pub(super) fn look_up(table: &Tensor, ids: &[u32]) -> Vec<f32> {
+    let (cols, bytes) = (table.cols(), table.data.len() / table.shape[0].max(1));
+    let mut out = vec![0.0; ids.len() * cols];
+    for (id, row) in ids.iter().zip(out.chunks_exact_mut(cols)) {
+        let id = *id as usize;
+        dequantize(table.format, &table.data[id * bytes..(id + 1) * bytes], row);
+    }
+    out
 }
 
 /// Values of a parameter, with rows of queries and keys in the order of halves.
@@ -87,41 +157,6 @@ pub(super) fn parameter(checkpoint: &Checkpoint, name: &str) -> Result<Vec<f32>,
     let mut values = tensor.to_f32();
     plain::pair_halves(spec, name, &tensor.shape, &mut values);
     Ok(values)
-}
-
-/// `x Wᵀ` for `x` `[rows, cols]` and `weight` `[out, cols]`, in f32; the same on any number of threads.
-///
-/// # Panics
-/// When a slice does not have the size its shape says.
-pub fn product(
-    threads: &Threads,
-    x: &[f32],
-    rows: usize,
-    cols: usize,
-    weight: &[f32],
-    output: usize,
-) -> Vec<f32> {
-    assert!(
-        x.len() == rows * cols && weight.len() == output * cols,
-        "[{rows}, {cols}] by [{output}, {cols}]"
-    );
-    match Matrix::from_f32(output, cols, weight) {
-        Ok(weight) => multiply(threads, x, rows, weight),
-        Err(_) => vec![0.0; rows * output],
-    }
-}
-
-/// `x Wᵀ` for `x` `[rows, cols]` and float weights of any kind.
-fn multiply(threads: &Threads, x: &[f32], rows: usize, weight: Matrix<'_>) -> Vec<f32> {
-    let mut out = vec![0.0; rows * weight.rows];
-    if out.is_empty() || weight.cols == 0 {
-        return out;
-    }
-    let mut activations = Activations::new();
-    activations.set(x, rows, weight.cols);
-    activations.prepare(threads, [weight.format].into_iter(), Mode::Exact);
-    matmul(threads, &activations, &mut [Product { weight, out: &mut out }], Mode::Exact);
-    out
 }
 
 /// `[rows, cols]` to `[cols, rows]`.
@@ -143,4 +178,36 @@ pub fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn fast_products_are_near_the_exact_ones_both_ways() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mini.gguf");
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let threads = Threads::new(2);
+        let rows = 7;
+        for stem in ["blk.0.attn_q", "blk.3.ffn_down", "token_embd"] {
+            let [exact, fast] = [Mode::Exact, Mode::Fast].map(|mode| {
+                let linear = Linear::open(&checkpoint, stem, false, mode, &threads).unwrap();
+                let [output, input] = [linear.weight.shape[0], linear.weight.cols()];
+                let numbers = |count: usize| (0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+                let work = &mut Work::new(&threads, mode);
+                let y = linear.forward(&numbers(rows * input), rows, work);
+                [y, linear.backward(&numbers(rows * output), rows, work)]
+            });
+            for (exact, fast) in exact.iter().zip(&fast) {
+                let square =
+                    |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>();
+                let apart = square(&mut exact.iter().zip(fast).map(|(a, b)| a - b));
+                let share = (apart / square(&mut exact.iter().copied())).sqrt();
+                assert!(share > 0.0 && share < 0.02, "{stem}: {share}");
+            }
+        }
+    }
 }

@@ -9,25 +9,37 @@
 
 mod attention;
 mod linear;
+mod low_rank;
 mod pieces;
+mod rows;
+mod turned;
 
 use std::collections::HashMap;
-use std::ops::Range;
 
-use crayon_formats::Checkpoint;
-use crayon_formats::spec::{Activation, Norm, Positions, Spec};
-use crayon_kernels::{Threads, ops};
+use crayon_formats::spec::{Norm, Positions, Spec};
+use crayon_formats::{Checkpoint, Tensor};
+use crayon_kernels::{Mode, Threads, ops};
 use crayon_model::rope::Rotations;
 use crayon_model::{ModelError, Projection, Site, act};
 
 use crate::TrainError;
 use attention::{Angles, Attention};
-use linear::{Linear, parameter};
-pub use linear::{product, transpose};
-use pieces::{RowNorm, cross_entropy, slope};
+pub use linear::transpose;
+use linear::{Linear, Work, forward, look_up, parameter};
+pub use low_rank::{back_to_inner, back_to_input, inward, matrix_gradient, outward};
+use pieces::{RowNorm, cross_entropy, gated, gated_back, slope};
+use rows::{Part, parts};
 
 /// Something trained beside fixed linear layers: a LoRA, say.
 pub trait TrainableAdapter {
+    /// Whether it acts alike on the rows of all sequences, so that what they have in common at the beginning may be read once.
+    fn alike(&self) -> bool {
+        false
+    }
+
+    /// A pass over so many rows begins.
+    fn begin(&mut self, _rows: usize) {}
+
     /// Adds its part to `y` `[rows, out]` at `site` for input `x` `[rows, in]`.
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads);
 
@@ -72,12 +84,13 @@ impl Loss {
 /// A network that does not learn.
 pub struct FrozenDecoder {
     spec: Spec,
+    mode: Mode,
     layers: Vec<Layer>,
-    embedding: Linear,
+    /// `[vocab, hidden]`, as it lies in the file.
+    embedding: Tensor,
     positions: Option<Vec<f32>>,
     output_norm: RowNorm,
-    /// Where it is not the embedding.
-    output: Option<Linear>,
+    output: Linear,
 }
 
 struct Layer {
@@ -113,18 +126,20 @@ struct Trace {
 
 /// The rows of a pass.
 struct Rows {
-    sequences: Vec<Range<usize>>,
+    parts: Vec<Part>,
     count: usize,
     global: Option<Angles>,
     local: Option<Angles>,
 }
 
 impl FrozenDecoder {
-    /// Reads `checkpoint`: every matrix transposed in f32, and once more as it is unless it lies in the file so.
+    /// Reads `checkpoint`. In [`Mode::Exact`] weights stay in the file, and products are computed in f32. [`Mode::Fast`] runs on
+    /// 8-bit integers: weights of other formats are brought to blocks of 32 with a scale each, once as they are and once with
+    /// rows and columns exchanged for the way back, and activations and gradients are rounded as they come.
     ///
     /// # Errors
     /// When a tensor is missing or damaged.
-    pub fn open(checkpoint: &Checkpoint) -> Result<FrozenDecoder, TrainError> {
+    pub fn open(checkpoint: &Checkpoint, mode: Mode, threads: &Threads) -> Result<FrozenDecoder, TrainError> {
         let spec = checkpoint.spec.clone();
         let norm = |stem: String| RowNorm::open(checkpoint, &stem, spec.norm);
         let head_norm = |stem: String| {
@@ -139,7 +154,7 @@ impl FrozenDecoder {
             let mut linear = HashMap::new();
             for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(&spec)) {
                 let (site, bias) = (Site { layer, projection }, projection.has_bias(&spec));
-                linear.insert(projection, Linear::open(checkpoint, &site.to_string(), bias)?);
+                linear.insert(projection, Linear::open(checkpoint, &site.to_string(), bias, mode, threads)?);
             }
             let post = |name: &str| spec.post_norms.then(|| norm(stem(name))).transpose();
             let head = |name: &str| spec.qk_norm.then(|| head_norm(stem(name))).transpose();
@@ -156,10 +171,17 @@ impl FrozenDecoder {
         let learned = spec.positions == Positions::Learned;
         Ok(FrozenDecoder {
             layers,
-            embedding: Linear::open(checkpoint, "token_embd", false)?,
+            mode,
+            embedding: checkpoint.tensor("token_embd.weight")?,
             positions: learned.then(|| parameter(checkpoint, "position_embd.weight")).transpose()?,
             output_norm: norm("output_norm".to_owned())?,
-            output: (!spec.tied).then(|| Linear::open(checkpoint, "output", false)).transpose()?,
+            output: Linear::open(
+                checkpoint,
+                if spec.tied { "token_embd" } else { "output" },
+                false,
+                mode,
+                threads,
+            )?,
             spec,
         })
     }
@@ -184,33 +206,40 @@ impl FrozenDecoder {
         if sequences.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
         }
-        let rows = self.rows(sequences)?;
-        let mut hidden = self.embed(sequences);
+        self.check(sequences)?;
+        let (parts, tokens) = parts(sequences, adapter.alike());
+        let rows = self.rows(parts, tokens.len());
+        adapter.begin(rows.count);
+        let work = &mut Work::new(threads, self.mode);
+        let mut hidden = self.embed(&tokens, &rows);
         let mut traces = Vec::with_capacity(self.layers.len());
         for number in 0..self.layers.len() {
-            let trace = self.layer(number, hidden, &rows, adapter, threads);
+            let trace = self.layer(number, hidden, &rows, adapter, work);
             hidden = trace.middle.clone();
-            ops::add(&mut hidden, &self.expanded(number, &trace));
+            ops::add(&mut hidden, &self.expanded(number, &trace, threads));
             traces.push(trace);
         }
 
         let width = self.spec.hidden;
+        // Each sequence's own part ends with the rows that predict its answer.
+        let own = &rows.parts[rows.parts.len() - sequences.len()..];
         let wanted = || {
-            let spans = rows.sequences.iter().zip(sequences);
-            spans.flat_map(|(span, sequence)| span.start + sequence.answer - 1..span.end)
+            let spans = own.iter().zip(sequences);
+            spans.flat_map(|(part, sequence)| {
+                part.rows.end - (sequence.tokens.len() - sequence.answer)..part.rows.end
+            })
         };
         let targets: Vec<u32> =
             sequences.iter().flat_map(|sequence| &sequence.tokens[sequence.answer..]).copied().collect();
         let picked: Vec<f32> =
             wanted().flat_map(|row| &hidden[row * width..(row + 1) * width]).copied().collect();
-        let normed = self.output_norm.forward(&picked);
-        let output = self.output.as_ref().unwrap_or(&self.embedding);
-        let mut logits = output.forward(&normed, targets.len(), threads);
+        let normed = self.output_norm.forward(&picked, threads);
+        let mut logits = self.output.forward(&normed, targets.len(), work);
         if let Some(cap) = self.spec.logit_softcap {
             ops::softcap(&mut logits, cap);
         }
         let capped = self.spec.logit_softcap.filter(|_| learn).map(|cap| (cap, logits.clone()));
-        let sum = cross_entropy(&mut logits, &targets, 1.0 / targets.len() as f32);
+        let sum = cross_entropy(&mut logits, &targets, 1.0 / targets.len() as f32, threads);
         let loss = Loss { sum, tokens: targets.len() };
         if !learn {
             return Ok(loss);
@@ -222,22 +251,20 @@ impl FrozenDecoder {
                 *gradient *= 1.0 - (logit / cap) * (logit / cap);
             }
         }
-        let mut gradient = output.backward(&gradient, targets.len(), threads);
-        self.output_norm.backward(&picked, &mut gradient);
+        let mut gradient = self.output.backward(&gradient, targets.len(), work);
+        self.output_norm.backward(&picked, &mut gradient, threads);
         hidden.fill(0.0);
         for (row, gradient) in wanted().zip(gradient.chunks_exact(width)) {
             hidden[row * width..(row + 1) * width].copy_from_slice(gradient);
         }
         for (number, trace) in traces.iter().enumerate().rev() {
-            self.layer_back(number, trace, &mut hidden, &rows, adapter, threads);
+            self.layer_back(number, trace, &mut hidden, &rows, adapter, work);
         }
         Ok(loss)
     }
 
-    fn rows(&self, sequences: &[Sequence<'_>]) -> Result<Rows, TrainError> {
+    fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), TrainError> {
         let (vocab, context) = (self.spec.vocab, self.spec.context);
-        let mut spans = Vec::with_capacity(sequences.len());
-        let mut count = 0;
         for sequence in sequences {
             if let Some(&id) = sequence.tokens.iter().find(|id| **id as usize >= vocab) {
                 return Err(ModelError::Token { id, vocab }.into());
@@ -253,30 +280,30 @@ impl FrozenDecoder {
             if self.positions.is_some() && length > context {
                 return Err(ModelError::Position { position: context, context }.into());
             }
-            spans.push(count..count + length);
-            count += length;
         }
-        let (mut global, mut local) = (None, None);
-        if let Positions::Rope(rope) = &self.spec.positions {
-            let longest = spans.iter().map(Range::len).max().unwrap_or(0);
-            let rotations = Rotations::new(rope, longest);
-            global = Some(Angles::new(&rotations.global, &spans));
-            local = rotations.local.as_ref().map(|rotation| Angles::new(rotation, &spans));
-        }
-        Ok(Rows { sequences: spans, count, global, local })
+        Ok(())
     }
 
-    fn embed(&self, sequences: &[Sequence<'_>]) -> Vec<f32> {
-        let mut hidden = Vec::new();
-        for sequence in sequences {
-            let ids = &sequence.tokens[..sequence.tokens.len() - 1];
-            let mut rows = self.embedding.rows(ids);
-            ops::scale(&mut rows, self.spec.embedding_scale);
-            if let Some(positions) = &self.positions {
-                let length = rows.len();
-                ops::add(&mut rows, &positions[..length]);
+    fn rows(&self, parts: Vec<Part>, count: usize) -> Rows {
+        let (mut global, mut local) = (None, None);
+        if let Positions::Rope(rope) = &self.spec.positions {
+            let longest = parts.iter().map(Part::seen).max().unwrap_or(0);
+            let rotations = Rotations::new(rope, longest);
+            global = Some(Angles::new(&rotations.global, &parts));
+            local = rotations.local.as_ref().map(|rotation| Angles::new(rotation, &parts));
+        }
+        Rows { parts, count, global, local }
+    }
+
+    fn embed(&self, tokens: &[u32], rows: &Rows) -> Vec<f32> {
+        let mut hidden = look_up(&self.embedding, tokens);
+        ops::scale(&mut hidden, self.spec.embedding_scale);
+        if let Some(positions) = &self.positions {
+            let width = self.spec.hidden;
+            for part in &rows.parts {
+                let own = &mut hidden[part.rows.start * width..part.rows.end * width];
+                ops::add(own, &positions[part.before.len() * width..part.seen() * width]);
             }
-            hidden.append(&mut rows);
         }
         hidden
     }
@@ -292,13 +319,13 @@ impl FrozenDecoder {
 
     fn attention<'a>(&'a self, number: usize, rows: &'a Rows, qkv: [&'a [f32]; 3]) -> Attention<'a> {
         let [q, k, v] = qkv;
-        Attention { spec: &self.spec, sequences: &rows.sequences, window: self.window(number), q, k, v }
+        Attention { spec: &self.spec, parts: &rows.parts, window: self.window(number), q, k, v }
     }
 
     /// What the MLP of a layer adds to the hidden rows.
-    fn expanded(&self, number: usize, trace: &Trace) -> Vec<f32> {
+    fn expanded(&self, number: usize, trace: &Trace, threads: &Threads) -> Vec<f32> {
         match &self.layers[number].post_mlp_norm {
-            Some(norm) => norm.forward(&trace.expanded),
+            Some(norm) => norm.forward(&trace.expanded, threads),
             None => trace.expanded.clone(),
         }
     }
@@ -309,20 +336,20 @@ impl FrozenDecoder {
         hidden: Vec<f32>,
         rows: &Rows,
         adapter: &mut dyn TrainableAdapter,
-        threads: &Threads,
+        work: &mut Work<'_>,
     ) -> Trace {
-        let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
-        let mut linear = |projection: Projection, x: &[f32]| {
-            let mut y = layer.linear[&projection].forward(x, count, threads);
-            adapter.forward(Site { layer: number, projection }, x, count, &mut y, threads);
-            y
+        let (spec, layer, count, threads) = (&self.spec, &self.layers[number], rows.count, work.threads);
+        let mut adapt = |projection: Projection, x: &[f32], y: &mut [f32]| {
+            adapter.forward(Site { layer: number, projection }, x, count, y, threads);
         };
-        let normed = layer.attention_norm.forward(&hidden);
-        let (mut q, mut k) = (linear(Projection::Q, &normed), linear(Projection::K, &normed));
-        let v = linear(Projection::V, &normed);
+        let normed = layer.attention_norm.forward(&hidden, threads);
+        let qkv = [Projection::Q, Projection::K, Projection::V];
+        let mut made = forward(qkv.map(|projection| &layer.linear[&projection]), &normed, count, work);
+        qkv.into_iter().zip(&mut made).for_each(|(projection, y)| adapt(projection, &normed, y));
+        let [mut q, mut k, v] = made;
         let mut raw = None;
         if let (Some(q_norm), Some(k_norm)) = (&layer.q_norm, &layer.k_norm) {
-            let (q_normed, k_normed) = (q_norm.forward(&q), k_norm.forward(&k));
+            let (q_normed, k_normed) = (q_norm.forward(&q, threads), k_norm.forward(&k, threads));
             raw = Some([std::mem::replace(&mut q, q_normed), std::mem::replace(&mut k, k_normed)]);
         }
         if let Some(angles) = self.angles(number, rows) {
@@ -330,28 +357,34 @@ impl FrozenDecoder {
             angles.rotate(&mut k, spec.kv_heads, spec.head_dim, false);
         }
         let (probabilities, mixed) = self.attention(number, rows, [&q, &k, &v]).forward(threads);
-        let attended = linear(Projection::O, &mixed);
+        let mut attended = layer.linear[&Projection::O].forward(&mixed, count, work);
+        adapt(Projection::O, &mixed, &mut attended);
         let mut middle = hidden.clone();
         match &layer.post_attention_norm {
-            Some(norm) => ops::add(&mut middle, &norm.forward(&attended)),
+            Some(norm) => ops::add(&mut middle, &norm.forward(&attended, threads)),
             None => ops::add(&mut middle, &attended),
         }
-        let mlp_normed = layer.mlp_norm.forward(&middle);
-        let gate = spec.gated.then(|| linear(Projection::Gate, &mlp_normed));
-        let up = linear(Projection::Up, &mlp_normed);
-        let inner = match &gate {
+        let mlp_normed = layer.mlp_norm.forward(&middle, threads);
+        let up_layer = &layer.linear[&Projection::Up];
+        let (gate, mut up) = match layer.linear.get(&Projection::Gate) {
             Some(gate) => {
-                let mut inner = gate.clone();
-                ops::gate_mul(act(spec.activation), &mut inner, &up);
-                inner
+                let [mut gate, up] = forward([gate, up_layer], &mlp_normed, count, work);
+                adapt(Projection::Gate, &mlp_normed, &mut gate);
+                (Some(gate), up)
             }
+            None => (None, up_layer.forward(&mlp_normed, count, work)),
+        };
+        adapt(Projection::Up, &mlp_normed, &mut up);
+        let inner = match &gate {
+            Some(gate) => gated(act(spec.activation), gate, &up, threads),
             None => {
                 let mut inner = up.clone();
                 act(spec.activation).apply(&mut inner);
                 inner
             }
         };
-        let expanded = linear(Projection::Down, &inner);
+        let mut expanded = layer.linear[&Projection::Down].forward(&inner, count, work);
+        adapt(Projection::Down, &inner, &mut expanded);
         Trace {
             hidden,
             normed,
@@ -379,31 +412,39 @@ impl FrozenDecoder {
         hidden: &mut [f32],
         rows: &Rows,
         adapter: &mut dyn TrainableAdapter,
-        threads: &Threads,
+        work: &mut Work<'_>,
     ) {
-        let (spec, layer, count) = (&self.spec, &self.layers[number], rows.count);
+        let (spec, layer, count, threads) = (&self.spec, &self.layers[number], rows.count, work.threads);
         let mut linear = |projection: Projection, x: &[f32], gradient: &[f32]| {
-            let mut x_gradient = layer.linear[&projection].backward(gradient, count, threads);
+            let mut x_gradient = layer.linear[&projection].backward(gradient, count, work);
             let site = Site { layer: number, projection };
             adapter.backward(site, x, gradient, count, &mut x_gradient, threads);
             x_gradient
         };
         let mut gradient = hidden.to_vec();
         if let Some(norm) = &layer.post_mlp_norm {
-            norm.backward(&trace.expanded, &mut gradient);
+            norm.backward(&trace.expanded, &mut gradient, threads);
         }
         let mut up = linear(Projection::Down, &trace.inner, &gradient);
-        let gate = mlp_back(spec.activation, trace, &mut up);
+        let gate = match &trace.gate {
+            Some(gate) => Some(gated_back(spec.activation, gate, &trace.up, &mut up, threads)),
+            None => {
+                for ((gradient, x), value) in up.iter_mut().zip(&trace.up).zip(&trace.inner) {
+                    *gradient *= slope(spec.activation, *x, *value);
+                }
+                None
+            }
+        };
         let mut gradient = linear(Projection::Up, &trace.mlp_normed, &up);
         if let Some(gate) = gate {
             ops::add(&mut gradient, &linear(Projection::Gate, &trace.mlp_normed, &gate));
         }
-        layer.mlp_norm.backward(&trace.middle, &mut gradient);
+        layer.mlp_norm.backward(&trace.middle, &mut gradient, threads);
         ops::add(hidden, &gradient);
 
         let mut gradient = hidden.to_vec();
         if let Some(norm) = &layer.post_attention_norm {
-            norm.backward(&trace.attended, &mut gradient);
+            norm.backward(&trace.attended, &mut gradient, threads);
         }
         let mixed = linear(Projection::O, &trace.mixed, &gradient);
         let attention = self.attention(number, rows, [&trace.q, &trace.k, &trace.v]);
@@ -413,31 +454,13 @@ impl FrozenDecoder {
             angles.rotate(&mut own.k, spec.kv_heads, spec.head_dim, true);
         }
         if let (Some(q_norm), Some(k_norm), Some([q, k])) = (&layer.q_norm, &layer.k_norm, &trace.raw) {
-            q_norm.backward(q, &mut own.q);
-            k_norm.backward(k, &mut own.k);
+            q_norm.backward(q, &mut own.q, threads);
+            k_norm.backward(k, &mut own.k, threads);
         }
         let mut gradient = linear(Projection::Q, &trace.normed, &own.q);
         ops::add(&mut gradient, &linear(Projection::K, &trace.normed, &own.k));
         ops::add(&mut gradient, &linear(Projection::V, &trace.normed, &own.v));
-        layer.attention_norm.backward(&trace.hidden, &mut gradient);
+        layer.attention_norm.backward(&trace.hidden, &mut gradient, threads);
         ops::add(hidden, &gradient);
     }
-}
-
-/// `inner`, the gradient of the activated values, becomes that of `up`; returns that of the gate, where there is one.
-fn mlp_back(activation: Activation, trace: &Trace, inner: &mut [f32]) -> Option<Vec<f32>> {
-    let Some(gate) = &trace.gate else {
-        for ((gradient, x), value) in inner.iter_mut().zip(&trace.up).zip(&trace.inner) {
-            *gradient *= slope(activation, *x, *value);
-        }
-        return None;
-    };
-    let mut activated = gate.clone();
-    act(activation).apply(&mut activated);
-    let mut gate_gradient = Vec::with_capacity(gate.len());
-    for (((gradient, up), gate), value) in inner.iter_mut().zip(&trace.up).zip(gate).zip(&activated) {
-        gate_gradient.push(*gradient * up * slope(activation, *gate, *value));
-        *gradient *= value;
-    }
-    Some(gate_gradient)
 }

@@ -4,10 +4,17 @@ use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm};
-use crayon_kernels::ops;
+use crayon_kernels::Threads;
+use crayon_kernels::ops::{self, Act};
+use crayon_model::act;
 
 use super::linear::parameter;
 use crate::TrainError;
+
+/// Rows of a norm that a task takes.
+const EACH: usize = 8;
+/// Values of an activation that a task takes.
+const VALUES: usize = 8192;
 
 /// A norm over rows of `weight.len()` values.
 pub(super) struct RowNorm {
@@ -25,38 +32,56 @@ impl RowNorm {
         Ok(RowNorm { kind, weight: parameter(checkpoint, &format!("{stem}.weight"))?, bias })
     }
 
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
+    pub(super) fn forward(&self, x: &[f32], threads: &Threads) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
-        match self.kind {
-            Norm::Rms { eps } => ops::rms_norm(x, &self.weight, eps, &mut out),
-            Norm::Layer { eps } => ops::layer_norm(x, &self.weight, self.bias.as_deref(), eps, &mut out),
-        }
+        let piece = EACH * self.weight.len();
+        threads.for_each_chunk(&mut out, piece, |at, out| {
+            let x = &x[at * piece..][..out.len()];
+            match self.kind {
+                Norm::Rms { eps } => ops::rms_norm(x, &self.weight, eps, out),
+                Norm::Layer { eps } => ops::layer_norm(x, &self.weight, self.bias.as_deref(), eps, out),
+            }
+        });
         out
     }
 
     /// Gradient of the output, for input `x`, to that of the input, in place.
-    pub(super) fn backward(&self, x: &[f32], gradient: &mut [f32]) {
+    pub(super) fn backward(&self, x: &[f32], gradient: &mut [f32], threads: &Threads) {
+        let piece = EACH * self.weight.len();
+        threads.for_each_chunk(gradient, piece, |at, gradient| {
+            self.rows_back(&x[at * piece..][..gradient.len()], gradient);
+        });
+    }
+
+    fn rows_back(&self, x: &[f32], gradient: &mut [f32]) {
         let width = self.weight.len();
         let n = width as f32;
         for (x, gradient) in x.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
             gradient.iter_mut().zip(&self.weight).for_each(|(gradient, weight)| *gradient *= weight);
-            let (mean, eps) = match self.kind {
-                Norm::Rms { eps } => (0.0, eps),
-                Norm::Layer { eps } => (x.iter().sum::<f32>() / n, eps),
+            let (mean, shift, eps) = match self.kind {
+                Norm::Rms { eps } => (0.0, 0.0, eps),
+                Norm::Layer { eps } => (x.iter().sum::<f32>() / n, gradient.iter().sum::<f32>() / n, eps),
             };
-            let square = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
+            let square = sum_of(x, x, |x, _| (x - mean) * (x - mean)) / n;
             let inverse = 1.0 / (square + eps).sqrt();
-            let along = x.iter().zip(&*gradient).map(|(x, g)| (x - mean) * g).sum::<f32>();
-            let along = along * inverse * inverse / n;
-            let shift = match self.kind {
-                Norm::Rms { .. } => 0.0,
-                Norm::Layer { .. } => gradient.iter().sum::<f32>() / n,
-            };
+            let along = sum_of(x, gradient, |x, g| (x - mean) * g) * inverse * inverse / n;
             for (gradient, x) in gradient.iter_mut().zip(x) {
                 *gradient = inverse * (*gradient - shift - (x - mean) * along);
             }
         }
     }
+}
+
+/// Sum of `f` of the pairs: eight sums side by side, so that the compiler may use vectors.
+pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f(*a, *b);
+        }
+    }
+    sums.iter().sum::<f32>() + a_tail.iter().zip(b_tail).map(|(a, b)| f(*a, *b)).sum::<f32>()
 }
 
 /// Derivative at `x`, given the activation's `value` there.
@@ -77,19 +102,55 @@ pub(super) fn slope(activation: Activation, x: f32, value: f32) -> f32 {
     }
 }
 
+/// `act(gate) * up`.
+pub(super) fn gated(act: Act, gate: &[f32], up: &[f32], threads: &Threads) -> Vec<f32> {
+    let mut inner = gate.to_vec();
+    threads.for_each_chunk(&mut inner, VALUES, |at, inner| {
+        ops::gate_mul(act, inner, &up[at * VALUES..][..inner.len()]);
+    });
+    inner
+}
+
+/// `inner`, the gradient of `act(gate) * up`, becomes that of `up`; returns that of the gate.
+pub(super) fn gated_back(
+    activation: Activation,
+    gate: &[f32],
+    up: &[f32],
+    inner: &mut [f32],
+    threads: &Threads,
+) -> Vec<f32> {
+    // The gate's gradient is made where its activation stands.
+    let mut activated = gate.to_vec();
+    threads.for_each_chunk(&mut activated, VALUES, |_, values| act(activation).apply(values));
+    let kept: &[f32] = inner;
+    let mut gate_gradient = vec![0.0; gate.len()];
+    threads.for_each_chunk(&mut gate_gradient, VALUES, |at, out| {
+        let part = at * VALUES..at * VALUES + out.len();
+        let values = kept[part.clone()].iter().zip(&up[part.clone()]);
+        let values = values.zip(gate[part.clone()].iter().zip(&activated[part]));
+        for (out, ((gradient, up), (gate, value))) in out.iter_mut().zip(values) {
+            *out = gradient * up * slope(activation, *gate, *value);
+        }
+    });
+    threads.for_each_chunk(inner, VALUES, |at, inner| {
+        inner.iter_mut().zip(&activated[at * VALUES..]).for_each(|(gradient, value)| *gradient *= value);
+    });
+    gate_gradient
+}
+
 /// Sum of the cross-entropies in nats of `targets` under rows of `logits`, which become `share` times their own gradient.
-pub(super) fn cross_entropy(logits: &mut [f32], targets: &[u32], share: f32) -> f64 {
-    let vocab = logits.len() / targets.len().max(1);
+pub(super) fn cross_entropy(logits: &mut [f32], targets: &[u32], share: f32, threads: &Threads) -> f64 {
+    let vocab = (logits.len() / targets.len().max(1)).max(1);
+    threads.for_each_chunk(logits, vocab, |_, row| ops::softmax(row));
     let mut sum = 0.0;
-    for (row, &target) in logits.chunks_exact_mut(vocab.max(1)).zip(targets) {
-        ops::softmax(row);
+    for (row, &target) in logits.chunks_exact_mut(vocab).zip(targets) {
         // A probability that is too small for a float counts as the smallest; NaN stays.
         let probability = row[target as usize];
         let rounded_away = probability < f32::MIN_POSITIVE;
         sum -= f64::from(if rounded_away { f32::MIN_POSITIVE } else { probability }.ln());
         row[target as usize] -= 1.0;
-        ops::scale(row, share);
     }
+    threads.for_each_chunk(logits, vocab, |_, row| ops::scale(row, share));
     sum
 }
 
@@ -119,10 +180,10 @@ mod tests {
     #[test]
     fn the_loss_and_its_gradient_are_those_of_small_steps() {
         let logits = [0.3f32, -1.0, 2.0, 0.1, 0.5, -0.2];
-        let targets = [2, 0];
-        let loss = |logits: &[f32]| cross_entropy(&mut logits.to_vec(), &targets, 1.0);
+        let (targets, threads) = ([2, 0], Threads::new(1));
+        let loss = |logits: &[f32]| cross_entropy(&mut logits.to_vec(), &targets, 1.0, &threads);
         let mut gradient = logits.to_vec();
-        cross_entropy(&mut gradient, &targets, 0.5);
+        cross_entropy(&mut gradient, &targets, 0.5, &threads);
         for at in 0..logits.len() {
             let moved = |by: f32| {
                 let mut logits = logits.to_vec();

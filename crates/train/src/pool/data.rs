@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crayon_adapters::{AnswerKeys, Keys, Query, Random, Sample, k_means};
+use crayon_adapters::{AnswerKeys, Keys, Query, QueryMean, Random, Sample, k_means};
 use crayon_errors::{Setting, phrase};
 
 use super::TrainOptions;
@@ -78,15 +78,31 @@ pub(super) fn groups(
     Ok(keys)
 }
 
+/// The keys of an earlier pool, with a part for answers where it had none: the mean of those whose prompts are nearest to a key.
+pub(super) fn grown(keys: &Keys, means: &Keys, samples: &[Sample], learning: &[usize]) -> Keys {
+    let (None, Some(AnswerKeys { mean, .. })) = (&keys.answers, &means.answers) else { return keys.clone() };
+    let mut sums = vec![QueryMean::new(mean.len()); keys.keys.len()];
+    for &at in learning {
+        let query = &samples[at].query;
+        let (nearest, _) = best(keys, query);
+        sums[nearest].add(means, query);
+    }
+    let answer = |sum: QueryMean| sum.mean().answer.unwrap_or_else(|| vec![0.0; mean.len()]);
+    let answers = AnswerKeys { keys: sums.into_iter().map(answer).collect(), mean: mean.clone() };
+    Keys { answers: Some(answers), ..keys.clone() }
+}
+
+/// The nearest key, and how near it is.
+fn best(keys: &Keys, query: &Query) -> (usize, f32) {
+    let scores = keys.scores(&keys.centre(query));
+    (0..scores.len()).map(|key| (key, scores[key])).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+}
+
 /// The nearest key of each training example; sets from how near on one fits.
 pub(super) fn assign(keys: &mut Keys, samples: &[Sample], learning: &[usize]) -> Vec<usize> {
     /// Share of the training examples that lie farther from every key than the floor allows.
     const OUTSIDE: f64 = 0.01;
-    let best = |&at: &usize| {
-        let scores = keys.scores(&keys.centre(&samples[at].query));
-        (0..scores.len()).map(|key| (key, scores[key])).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
-    };
-    let found: Vec<(usize, f32)> = learning.iter().map(best).collect();
+    let found: Vec<(usize, f32)> = learning.iter().map(|&at| best(keys, &samples[at].query)).collect();
     let mut scores: Vec<f32> = found.iter().map(|(_, score)| *score).collect();
     scores.sort_by(f32::total_cmp);
     keys.floor = scores[((scores.len() - 1) as f64 * OUTSIDE) as usize];

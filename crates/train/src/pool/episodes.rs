@@ -69,7 +69,15 @@ impl<'a> Episodes<'a> {
                 labels.insert(name, different);
             }
         }
-        Episodes { keys, samples, tasks, labels, answers, largest: options.episode, strangers: options.strangers }
+        Episodes {
+            keys,
+            samples,
+            tasks,
+            labels,
+            answers,
+            largest: options.episode,
+            strangers: options.strangers,
+        }
     }
 
     /// Example `at` as somebody's of its task.

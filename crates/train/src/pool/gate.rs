@@ -28,14 +28,22 @@ impl Gate {
     /// Begins with `keys`. Those of the hard variant, and fixed ones, stay as they are.
     pub(super) fn new(mut keys: Keys, options: &TrainOptions) -> Gate {
         let learns = !options.hard && !options.fixed_keys;
-        keys.rest = learns.then_some(REST);
+        if learns {
+            keys.rest = keys.rest.or(Some(REST));
+        }
         let mut all = Vec::new();
         for (number, key) in keys.keys.iter().enumerate() {
             all.extend_from_slice(key);
             all.extend(keys.answers.iter().flat_map(|answers| &answers.keys[number]));
         }
         let temperature = if options.hard { f32::MIN_POSITIVE } else { options.temperature };
-        Gate { keys: Variable::new(all), rest: Variable::new(vec![REST]), before: keys, temperature, learns }
+        Gate {
+            keys: Variable::new(all),
+            rest: Variable::new(vec![keys.rest.unwrap_or(REST)]),
+            before: keys,
+            temperature,
+            learns,
+        }
     }
 
     /// The keys that `values`, its variables' values, stand for.
@@ -78,8 +86,13 @@ impl Gate {
             let none = 1.0 - weights.iter().sum::<f32>();
             self.rest.gradient[0] -= none * mean / self.temperature;
             let used = if keys.answers.is_some() && query.answer.is_some() { parts } else { 1 };
-            let asked: Vec<f32> =
-                query.prompt.iter().chain(query.answer.iter().flatten()).take(used * width).copied().collect();
+            let asked: Vec<f32> = query
+                .prompt
+                .iter()
+                .chain(query.answer.iter().flatten())
+                .take(used * width)
+                .copied()
+                .collect();
             let length = norm(&asked);
             let rows = self.keys.values.chunks_exact(parts * width);
             let gradients = self.keys.gradient.chunks_exact_mut(parts * width);

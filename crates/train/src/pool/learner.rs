@@ -1,5 +1,7 @@
 //! What learns from a person's examples, a step at a time, so that whoever waits can look at it and stop it.
 
+use std::path::Path;
+
 use crayon_adapters::{Lora, Random, Sample};
 use crayon_formats::spec::Spec;
 use crayon_kernels::Threads;
@@ -10,23 +12,21 @@ use super::single::Fixed;
 use super::soft::Part;
 use super::{Soft, TrainOptions};
 use crate::frozen::{FrozenDecoder, TrainableAdapter};
-use crate::{Adam, Schedule, TrainError, Trainable, Variable};
+use crate::{Schedule, State, TrainError, Trainable, Variable};
 
 /// Something that takes part in the network and learns there.
-pub trait Learning: TrainableAdapter + Trainable {
-    /// A pass over so many rows begins.
-    fn begin(&mut self, rows: usize);
-}
+pub trait Learning: TrainableAdapter + Trainable {}
+
+impl<L: TrainableAdapter + Trainable> Learning for L {}
 
 /// A training on a few examples. The same seed gives the same result, on any number of threads.
 pub struct Learner<'a, L> {
     decoder: &'a FrozenDecoder,
     samples: Vec<&'a Sample>,
     learned: L,
-    adam: Adam,
+    state: State,
     schedule: Schedule,
     steps: usize,
-    step: usize,
     batch: usize,
     seed: u64,
     /// Samples that have not come yet in this round.
@@ -55,11 +55,10 @@ impl<'a, L: Learning> Learner<'a, L> {
         Ok(Learner {
             decoder,
             samples,
-            adam: Adam::new(&learned),
+            state: State::new(&learned),
             learned,
             schedule: Schedule::new(options.rate, steps),
             steps,
-            step: 0,
             batch: options.batch,
             seed: options.seed,
             waiting: Vec::new(),
@@ -72,9 +71,32 @@ impl<'a, L: Learning> Learner<'a, L> {
         self.steps
     }
 
+    /// Steps done.
+    pub fn done(&self) -> usize {
+        self.state.step
+    }
+
     /// Whether all steps are done.
     pub fn ended(&self) -> bool {
-        self.step >= self.steps
+        self.state.step >= self.steps
+    }
+
+    /// Keeps what was learned so far in `folder`, under a `key` of everything that it follows from, for [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(&self, folder: &Path, key: &str) -> Result<(), TrainError> {
+        self.state.keep(folder, key, &self.learned)
+    }
+
+    /// Goes on where a training of the same key was kept; says whether there was one. To be called before the first step.
+    pub fn resume(&mut self, folder: &Path, key: &str) -> bool {
+        let Some(state) = State::resume(folder, key, &mut self.learned) else { return false };
+        for step in 0..state.step {
+            self.batch(step);
+        }
+        self.state = state;
+        true
     }
 
     /// One step more. Returns the loss before it, in nats a token of the answers read.
@@ -82,23 +104,28 @@ impl<'a, L: Learning> Learner<'a, L> {
     /// # Errors
     /// When a sample cannot be read, or the loss is no number.
     pub fn step(&mut self) -> Result<f64, TrainError> {
-        // Every example once before one comes again.
+        let batch = self.batch(self.state.step);
+        let loss = pass(self.decoder, &mut self.learned, &batch, true, self.threads)?.mean();
+        if !loss.is_finite() {
+            return Err(TrainError::NotFinite { step: self.state.step + 1 });
+        }
+        let State { step, adam, .. } = &mut self.state;
+        adam.step(&mut self.learned, self.schedule.at(*step), *step);
+        *step += 1;
+        Ok(loss)
+    }
+
+    /// The samples of a step: every one comes once before one comes again.
+    fn batch(&mut self, step: usize) -> Vec<&'a Sample> {
         let size = self.batch.min(self.samples.len());
-        let mut batch: Vec<&Sample> = Vec::with_capacity(size);
+        let mut batch = Vec::with_capacity(size);
         while batch.len() < size {
             if self.waiting.is_empty() {
-                self.waiting = Random::new(self.seed, 5000 + self.step as u64).order(self.samples.len());
+                self.waiting = Random::new(self.seed, 5000 + step as u64).order(self.samples.len());
             }
             batch.extend(self.waiting.pop().map(|at| self.samples[at]));
         }
-        self.learned.begin(batch.iter().map(|sample| sample.prompt.len() + sample.answer.len() - 1).sum());
-        let loss = pass(self.decoder, &mut self.learned, &batch, true, self.threads)?.mean();
-        if !loss.is_finite() {
-            return Err(TrainError::NotFinite { step: self.step + 1 });
-        }
-        self.adam.step(&mut self.learned, self.schedule.at(self.step), self.step);
-        self.step += 1;
-        Ok(loss)
+        batch
     }
 
     /// What was learned so far.
@@ -128,12 +155,6 @@ impl<'a> Own<'a> {
     }
 }
 
-impl Learning for Own<'_> {
-    fn begin(&mut self, rows: usize) {
-        self.soft.begin(std::iter::once(Part { shares: &[1.0], rows, taught: true }));
-    }
-}
-
 impl Trainable for Own<'_> {
     fn variables(&self) -> Vec<&Variable> {
         self.soft.variables()
@@ -145,6 +166,14 @@ impl Trainable for Own<'_> {
 }
 
 impl TrainableAdapter for Own<'_> {
+    fn alike(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, rows: usize) {
+        self.soft.set_parts(std::iter::once(Part { shares: &[1.0], rows, taught: true }));
+    }
+
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         if let Some(below) = self.below {
             Fixed(below).forward(site, x, rows, y, threads);

@@ -6,23 +6,18 @@
 use std::collections::BTreeMap;
 
 use crayon_adapters::Lora;
-use crayon_kernels::{Threads, ops};
+use crayon_kernels::Threads;
 use crayon_model::Site;
 
-use super::learner::Learning;
-use crate::frozen::{TrainableAdapter, product, transpose};
+use crate::frozen::{TrainableAdapter, back_to_inner, back_to_input, inward, outward, transpose};
 use crate::{Trainable, Variable};
 
 /// The adapters of one place, side by side.
 struct Place {
     /// `[inner, in]`.
     a: Vec<f32>,
-    /// `[in, inner]`.
-    a_turned: Vec<f32>,
     /// `[out, inner]`.
     b: Vec<f32>,
-    /// `[inner, out]`.
-    b_turned: Vec<f32>,
     /// For each inner value the adapter it belongs to, and that adapter's scale.
     owners: Vec<(usize, f32)>,
     /// `A x` of the pass under way, `[rows, inner]`.
@@ -55,10 +50,8 @@ impl Mixture {
             let owners =
                 parts().flat_map(|(number, pair)| std::iter::repeat_n((number, pair.scale), pair.rank));
             let place = Place {
-                a_turned: transpose(&a, inner, a.len() / inner),
                 b: transpose(&b_turned, inner, b_turned.len() / inner),
                 a,
-                b_turned,
                 owners: owners.collect(),
                 inner: Vec::new(),
             };
@@ -73,12 +66,6 @@ impl Mixture {
     }
 }
 
-impl Learning for Mixture {
-    fn begin(&mut self, _: usize) {
-        self.weights.gradient.fill(0.0);
-    }
-}
-
 impl Trainable for Mixture {
     fn variables(&self) -> Vec<&Variable> {
         vec![&self.weights]
@@ -90,20 +77,27 @@ impl Trainable for Mixture {
 }
 
 impl TrainableAdapter for Mixture {
+    fn alike(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, _: usize) {
+        self.weights.gradient.fill(0.0);
+    }
+
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(place) = self.places.get_mut(&site) else { return };
         let count = place.owners.len();
-        place.inner = product(threads, x, rows, x.len() / rows, &place.a, count);
+        place.inner = inward(x, rows, &place.a, count, threads);
         let weights = &self.weights.values;
         let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
-        let weighed = scaled(&place.inner, &gains);
-        ops::add(y, &product(threads, &weighed, rows, count, &place.b, y.len() / rows));
+        outward(&scaled(&place.inner, &gains), rows, &place.b, y, threads);
     }
 
     fn backward(
         &mut self,
         site: Site,
-        x: &[f32],
+        _: &[f32],
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
@@ -111,7 +105,7 @@ impl TrainableAdapter for Mixture {
     ) {
         let Some(place) = self.places.get(&site) else { return };
         let count = place.owners.len();
-        let flow = product(threads, gradient, rows, gradient.len() / rows, &place.b_turned, count);
+        let flow = back_to_inner(gradient, rows, &place.b, count, threads);
         for (flow, inner) in flow.chunks_exact(count).zip(place.inner.chunks_exact(count)) {
             for ((flow, inner), (owner, scale)) in flow.iter().zip(inner).zip(&place.owners) {
                 self.weights.gradient[*owner] += scale * flow * inner;
@@ -119,8 +113,7 @@ impl TrainableAdapter for Mixture {
         }
         let weights = &self.weights.values;
         let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
-        let flow = scaled(&flow, &gains);
-        ops::add(x_gradient, &product(threads, &flow, rows, count, &place.a_turned, x.len() / rows));
+        back_to_input(&scaled(&flow, &gains), rows, &place.a, x_gradient, threads);
     }
 }
 

@@ -19,13 +19,13 @@ mod tensors;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crayon_adapters::{Lora, Member, Pool, Random, Sample};
+use crayon_adapters::{AnswerKeys, Lora, Member, Pool, Random, Sample};
 use crayon_formats::Checkpoint;
 use crayon_kernels::Threads;
 use sha2::{Digest, Sha256};
 
 use crate::{Progress, Schedule, State, TrainError, TrainSummary, Trainable, Variable};
-use data::{assign, centred, epoch_order, groups, names, split};
+use data::{assign, centred, epoch_order, groups, grown, names, split};
 use episodes::{Drawn, Episodes};
 use gate::Gate;
 pub use learner::{Learner, Learning, Own};
@@ -50,17 +50,67 @@ pub fn train(
     threads: &Threads,
     watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<(Pool, TrainSummary), TrainError> {
+    run(&Data { checkpoint, name, samples, from: None }, options, folder, threads, watch)
+}
+
+/// As [`train`], from the adapters and keys of `pool` on, which is of this model. Their number, rank and places count, not those of
+/// `options`. A pool that did not look at answers learns to.
+///
+/// # Errors
+/// As [`train`], and when the pool's adapters differ in their ranks or places.
+pub fn go_on(
+    checkpoint: &Checkpoint,
+    pool: &Pool,
+    samples: &[Sample],
+    options: &TrainOptions,
+    folder: &Path,
+    threads: &Threads,
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<(Pool, TrainSummary), TrainError> {
+    let options = options.clone().like(pool)?;
+    let data = Data { checkpoint, name: &pool.base_name, samples, from: Some(pool) };
+    run(&data, &options, folder, threads, watch)
+}
+
+/// What is trained on, and what from.
+struct Data<'a> {
+    checkpoint: &'a Checkpoint,
+    name: &'a str,
+    samples: &'a [Sample],
+    from: Option<&'a Pool>,
+}
+
+fn run(
+    data: &Data<'_>,
+    options: &TrainOptions,
+    folder: &Path,
+    threads: &Threads,
+    watch: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<(Pool, TrainSummary), TrainError> {
+    let &Data { checkpoint, name, samples, from } = data;
     options.check()?;
     let (learning, held_out) = split(samples.len(), options)?;
-    let means = centred(samples, &learning, options);
+    let mut means = centred(samples, &learning, options);
+    if let Some(Pool { keys, .. }) = from {
+        // What is compared with an earlier pool's keys is centred as that was.
+        means.mean.clone_from(&keys.mean);
+        let answers = keys.answers.as_ref().map(|answers| AnswerKeys { keys: Vec::new(), ..answers.clone() });
+        means.answers = answers.or(means.answers);
+    }
     let episodes = Episodes::new(&means, samples, &learning, options);
-    let keys = groups(&episodes, &learning, &means, options)?;
-    let model = Model::open(checkpoint, options.device, threads)?;
+    let keys = match from {
+        Some(pool) => grown(&pool.keys, &means, samples, &learning),
+        None => groups(&episodes, &learning, &means, options)?,
+    };
+    let model = Model::open(checkpoint, options, threads)?;
     let base = checkpoint.fingerprint();
 
     let (soft, gate) = (Soft::new(&checkpoint.spec, options), Gate::new(keys, options));
     let mut learned = Learned { soft, gate };
-    let key = key(&base, samples, options);
+    if let Some(pool) = from {
+        learned.soft.set(pool);
+    }
+    let key = key(&base, samples, options, &learned);
     let mut state = State::resume(folder, &key, &mut learned).unwrap_or_else(|| State::new(&learned));
     let resumed = state.step;
     let per_epoch = learning.len().div_ceil(options.batch);
@@ -178,11 +228,14 @@ impl Trainable for Learned {
 }
 
 /// Tells trainings apart: another model, other data or other options start anew.
-fn key(base: &str, samples: &[Sample], options: &TrainOptions) -> String {
+fn key(base: &str, samples: &[Sample], options: &TrainOptions, start: &dyn Trainable) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{base} {options:?} {}", samples.len()));
     for sample in samples {
         hash.update(format!("{:?} {:?} {}", sample.prompt, sample.answer, sample.task));
+    }
+    for value in start.variables().into_iter().flat_map(|variable| &variable.values) {
+        hash.update(value.to_le_bytes());
     }
     hex::encode(hash.finalize())
 }

@@ -4,6 +4,7 @@ use crayon_adapters::Sample;
 use crayon_formats::Checkpoint;
 use crayon_kernels::Threads;
 
+use super::TrainOptions;
 use super::episodes::Drawn;
 use super::soft::{Part, Soft};
 use super::tensors::TensorModel;
@@ -19,12 +20,15 @@ pub(super) enum Model<'a> {
 impl<'a> Model<'a> {
     pub(super) fn open(
         checkpoint: &Checkpoint,
-        device: Device,
+        options: &TrainOptions,
         threads: &'a Threads,
     ) -> Result<Model<'a>, TrainError> {
-        Ok(match device {
-            Device::Cpu => Model::Slices { decoder: Box::new(FrozenDecoder::open(checkpoint)?), threads },
-            _ => Model::Tensors(Box::new(TensorModel::open(checkpoint, device)?)),
+        Ok(match options.device {
+            Device::Cpu => {
+                let decoder = FrozenDecoder::open(checkpoint, options.mode, threads)?;
+                Model::Slices { decoder: Box::new(decoder), threads }
+            }
+            device => Model::Tensors(Box::new(TensorModel::open(checkpoint, device)?)),
         })
     }
 
@@ -42,7 +46,7 @@ impl<'a> Model<'a> {
         };
         // The last token is predicted, not read.
         let rows = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
-        soft.begin(batch.iter().map(|(drawn, shares)| Part {
+        soft.set_parts(batch.iter().map(|(drawn, shares)| Part {
             shares,
             rows: rows(&drawn.sample),
             taught: drawn.taught,

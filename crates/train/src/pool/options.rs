@@ -1,8 +1,9 @@
 //! How adapters are trained.
 
-use crayon_adapters::TEMPERATURE;
+use crayon_adapters::{Member, Pool, TEMPERATURE};
 use crayon_errors::{Command, phrase};
-use crayon_model::Projection;
+use crayon_kernels::Mode;
+use crayon_model::{Projection, Site};
 
 use crate::{Device, TrainError};
 
@@ -47,6 +48,8 @@ pub struct TrainOptions {
     pub keep_every: usize,
     /// Where it is computed. Losses differ in their last digits between devices.
     pub device: Device,
+    /// How a CPU multiplies: [`Mode::Fast`] with 8-bit activations and gradients.
+    pub mode: Mode,
 }
 
 impl Default for TrainOptions {
@@ -71,11 +74,35 @@ impl Default for TrainOptions {
             patience: 2,
             keep_every: 50,
             device: Device::Cpu,
+            mode: Mode::Fast,
         }
     }
 }
 
 impl TrainOptions {
+    /// With the number, rank and places of a pool's adapters, and a factor of 1 on each.
+    pub(super) fn like(self, pool: &Pool) -> Result<TrainOptions, TrainError> {
+        let (adapters, rank) = (pool.members.len(), pool.rank());
+        let places = |member: &Member| -> Vec<(Site, usize)> {
+            member.lora.pairs.iter().map(|(site, pair)| (*site, pair.rank)).collect()
+        };
+        let first: Vec<(Site, usize)> = pool.members.first().map(places).unwrap_or_default();
+        let mut targets: Vec<Projection> = first.iter().map(|(site, _)| site.projection).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let layers = first.len() / targets.len().max(1);
+        let whole = (0..layers).all(|layer| {
+            targets.iter().all(|&projection| first.contains(&(Site { layer, projection }, rank)))
+        });
+        if !whole || pool.members.iter().any(|member| places(member) != first) {
+            return Err(TrainError::unusable(
+                "the adapters of the pool are of different ranks or places",
+                "a pool that was trained as one can be gone on with".into(),
+            ));
+        }
+        Ok(TrainOptions { adapters, rank, alpha: rank as f32, targets, ..self })
+    }
+
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let sane = |value: f64| value.is_finite() && value > 0.0;
         let wrong = if self.adapters == 0 || self.rank == 0 || self.epochs == 0 || self.batch == 0 {

@@ -8,7 +8,7 @@ use super::TrainOptions;
 use super::learner::{Learner, Own};
 use super::network::pass;
 use crate::TrainError;
-use crate::frozen::{FrozenDecoder, TrainableAdapter, product, transpose};
+use crate::frozen::{FrozenDecoder, TrainableAdapter, back_to_inner, back_to_input, inward, outward};
 
 /// Trains one adapter on `samples` in `steps` steps. Of `options` rank, alpha, targets, batch, rate and seed count.
 ///
@@ -47,28 +47,29 @@ pub fn loss(
 pub(super) struct Fixed<'a>(pub(super) &'a Lora);
 
 impl TrainableAdapter for Fixed<'_> {
+    fn alike(&self) -> bool {
+        true
+    }
+
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.0.pairs.get(&site) else { return };
-        let mut inner = product(threads, x, rows, x.len() / rows, &pair.a, pair.rank);
+        let mut inner = inward(x, rows, &pair.a, pair.rank, threads);
         ops::scale(&mut inner, pair.scale);
-        ops::add(y, &product(threads, &inner, rows, pair.rank, &pair.b, y.len() / rows));
+        outward(&inner, rows, &pair.b, y, threads);
     }
 
     fn backward(
         &mut self,
         site: Site,
-        x: &[f32],
+        _: &[f32],
         gradient: &[f32],
         rows: usize,
         x_gradient: &mut [f32],
         threads: &Threads,
     ) {
         let Some(pair) = self.0.pairs.get(&site) else { return };
-        let (input, output) = (x.len() / rows, gradient.len() / rows);
-        let b = transpose(&pair.b, output, pair.rank);
-        let mut flow = product(threads, gradient, rows, output, &b, pair.rank);
+        let mut flow = back_to_inner(gradient, rows, &pair.b, pair.rank, threads);
         ops::scale(&mut flow, pair.scale);
-        let a = transpose(&pair.a, pair.rank, input);
-        ops::add(x_gradient, &product(threads, &flow, rows, pair.rank, &a, input));
+        back_to_input(&flow, rows, &pair.a, x_gradient, threads);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crayon_adapters::Random;
+use crayon_adapters::{Pool, Random};
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Threads, ops};
+use crayon_kernels::Threads;
 use crayon_model::{LowRankPair, Site};
 
 use super::TrainOptions;
-use crate::frozen::{TrainableAdapter, product, transpose};
+use crate::frozen::{TrainableAdapter, back_to_inner, back_to_input, inward, matrix_gradient, outward};
 use crate::{Trainable, Variable};
 
 /// A `[adapters * rank, in]` and B `[out, adapters * rank]` of one place.
@@ -77,8 +77,24 @@ impl Soft {
         }
     }
 
+    /// Begins with the adapters of `pool`, which are of this number, rank and places.
+    pub(super) fn set(&mut self, pool: &Pool) {
+        let (rank, inner, scale) = (self.rank, self.inner, self.scale);
+        for (site, pair) in &mut self.pairs {
+            for (number, member) in pool.members.iter().enumerate() {
+                let Some(own) = member.lora.pairs.get(site) else { continue };
+                let size = own.a.len();
+                pair.a.values[number * size..(number + 1) * size].copy_from_slice(&own.a);
+                for (to, from) in pair.b.values.chunks_exact_mut(inner).zip(own.b.chunks_exact(rank)) {
+                    let to = to[number * rank..].iter_mut();
+                    to.zip(from).for_each(|(to, from)| *to = from * own.scale / scale);
+                }
+            }
+        }
+    }
+
     /// The examples of the next pass.
-    pub(super) fn begin<'a>(&mut self, examples: impl Iterator<Item = Part<'a>>) {
+    pub(super) fn set_parts<'a>(&mut self, examples: impl Iterator<Item = Part<'a>>) {
         self.gains.clear();
         self.examples.clear();
         for Part { shares, rows, taught } in examples {
@@ -169,10 +185,8 @@ impl Trainable for Soft {
 impl TrainableAdapter for Soft {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
-        let (input, output) = (x.len() / rows, y.len() / rows);
-        pair.inner = product(threads, x, rows, input, &pair.a.values, self.inner);
-        let weighed = multiplied(&pair.inner, &self.gains);
-        ops::add(y, &product(threads, &weighed, rows, self.inner, &pair.b.values, output));
+        pair.inner = inward(x, rows, &pair.a.values, self.inner, threads);
+        outward(&multiplied(&pair.inner, &self.gains), rows, &pair.b.values, y, threads);
     }
 
     fn backward(
@@ -185,23 +199,16 @@ impl TrainableAdapter for Soft {
         threads: &Threads,
     ) {
         let Some(pair) = self.pairs.get(&site) else { return };
-        let (input, output, inner) = (x.len() / rows, gradient.len() / rows, self.inner);
-        // dB = dYᵀ inner
+        let inner = self.inner;
         let mut weighed = multiplied(&pair.inner, &self.gains);
         self.mute(&mut weighed);
-        let (turned, values) = (transpose(gradient, rows, output), transpose(&weighed, rows, inner));
-        let by_b = product(threads, &turned, output, rows, &values, inner);
-        // d inner = dY B, which goes through the weights
-        let b = transpose(&pair.b.values, output, inner);
-        let mut flow = product(threads, gradient, rows, output, &b, inner);
+        let by_b = matrix_gradient(gradient, &weighed, rows, threads);
+        let mut flow = back_to_inner(gradient, rows, &pair.b.values, inner, threads);
         let by_gains = multiplied(&flow, &pair.inner);
         flow = multiplied(&flow, &self.gains);
-        let a = transpose(&pair.a.values, inner, input);
-        ops::add(x_gradient, &product(threads, &flow, rows, inner, &a, input));
-        // dA = d innerᵀ X
+        back_to_input(&flow, rows, &pair.a.values, x_gradient, threads);
         self.mute(&mut flow);
-        let (turned, x) = (transpose(&flow, rows, inner), transpose(x, rows, input));
-        let by_a = product(threads, &turned, inner, rows, &x, input);
+        let by_a = matrix_gradient(&flow, x, rows, threads);
         let mut rows = by_gains.chunks_exact(inner);
         for (example, by) in self.examples.iter().zip(self.by_shares.chunks_exact_mut(inner / self.rank)) {
             for row in rows.by_ref().take(example.count) {

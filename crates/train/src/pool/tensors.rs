@@ -54,7 +54,7 @@ impl TensorModel {
         if samples.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
         }
-        soft.begin(batch.iter().map(|(drawn, shares)| Part { shares, rows: 1, taught: drawn.taught }));
+        soft.set_parts(batch.iter().map(|(drawn, shares)| Part { shares, rows: 1, taught: drawn.taught }));
         let [tokens, targets, weights] = self.batch(&samples)?;
         let adapter = self.pairs(soft, samples.len())?;
         let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&adapter), tap: None })?;
@@ -142,7 +142,7 @@ mod tests {
     use std::path::Path;
 
     use crayon_adapters::Query;
-    use crayon_kernels::Threads;
+    use crayon_kernels::{Mode, Threads};
     use crayon_model::Projection;
 
     use super::super::TrainOptions;
@@ -194,7 +194,7 @@ mod tests {
                 (loss, gradients.chain([soft.by_shares().to_vec()]).collect::<Vec<_>>())
             };
             let threads = Threads::new(1);
-            let slices = FrozenDecoder::open(&checkpoint).unwrap();
+            let slices = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();
             let (loss, gradients) = learned(&Model::Slices { decoder: Box::new(slices), threads: &threads });
             let tensors = TensorModel::open(&checkpoint, Device::Cpu).unwrap();
             let (same_loss, same) = learned(&Model::Tensors(Box::new(tensors)));

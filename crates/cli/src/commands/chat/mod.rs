@@ -50,8 +50,8 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     }
     answering::check_pool(&args.custom, &args.route)?;
     let routing = answering::routing(&args.route)?;
-    let mut engine = model::open_to_ask(&args.model, output)?;
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?;
+    let mut engine = model::open_to_answer(&args.model, output)?;
+    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
     let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let mut request = Request {
         sampling: args.answer.sampling(),
@@ -261,8 +261,7 @@ impl Chat<'_> {
             output.piece("\n")?;
             return Ok(outcome);
         }
-        let mut plan = self.plan(&request)?;
-        let scope = self.custom.apply(self.engine, request.query(), &mut plan)?;
+        let (plan, scope) = self.custom.plan(self.engine, &request, |request| self.plan(request))?;
         answering::notes(&plan, output);
         if let Memory::Pot(..) = plan.memory {
             self.session = plan.session(self.engine)?;

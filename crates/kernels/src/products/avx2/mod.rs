@@ -70,6 +70,8 @@ pub(crate) static VARIANT: Variant = Variant {
     // SAFETY: as above.
     attend: |head| unsafe { attention::avx2::attend(head) },
     // SAFETY: as above.
+    accumulate: |block| unsafe { crate::accumulate::avx2(block) },
+    // SAFETY: as above.
     silu: |x| unsafe { ops::avx2::silu(x) },
     // SAFETY: as above.
     gelu_tanh: |x| unsafe { ops::avx2::gelu_tanh(x) },

@@ -50,6 +50,7 @@ pub(crate) static VARIANT: Variant = Variant {
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.
     attend: |head| unsafe { attention::avx512::attend(head) },
+    accumulate: avx2::VARIANT.accumulate,
     // SAFETY: as above.
     silu: |x| unsafe { ops::avx512::silu(x) },
     // SAFETY: as above.

@@ -127,7 +127,9 @@ fn over_panels<const N: usize>(
 /// Every panel meets all of them, and unpacking the weights once more costs less than fetching codes from further away.
 pub(super) fn row_blocks<const N: usize>(m: usize, cols: usize) -> impl Iterator<Item = Range<usize>> {
     const CODES: usize = 768 << 10;
-    let most = (CODES / cols.max(1)).max(N);
+    // Of very long rows, such as gradients of a vocabulary, fewer than these would be unpacked for too little.
+    const LEAST: usize = 48;
+    let most = (CODES / cols.max(1)).max(LEAST);
     let each = m.div_ceil(m.div_ceil(most).max(1)).next_multiple_of(N);
     (0..m).step_by(each).map(move |first| first..(first + each).min(m))
 }
