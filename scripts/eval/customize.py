@@ -40,6 +40,7 @@ METHODS = {
     "oracle": "oracle",
 }
 COLOURS = dict(zip(METHODS, "#888888 #c49a00 #8c564b #7f9ec4 #e377c2 #17becf #9467bd #d62728 #ff7f0e #bcbd22 #4878d0 #1f3fd0 #2ca02c".split()))
+POOLLESS = ["base", "prompt", "instant", "trained", "auto", "oracle"]
 LADDER = ["instant", "fitted", "trained", "auto"]
 # Settings of `pool train`, where no pool is given.
 POOL = {"-n": 8, "--rank": 8, "--epochs": 4, "--batch": 16, "--rate": 3e-3, "--validation": 0.05, "--patience": 4}
@@ -71,17 +72,18 @@ def run(args):
     groups = {group: GROUPS[group][: getattr(args, group)] for group in GROUPS if getattr(args, group)}
     for group, names in groups.items():
         tasks.write_users(args.data, names, own / group)
-    kept = json.loads((own / "result.json").read_text()) if (own / "result.json").is_file() else {}
-    if args.pool is None:
+    made = args.recipe
+    if args.no_pool:
+        args.methods = [method for method in args.methods if method in POOLLESS]
+    elif args.pool is None:
         examples = tasks.write_pool(args.data, args.runs / "pool.jsonl", CAP)
         args.pool = trained(args, "pool", POOL)
         args.joint = trained(args, "joint", JOINT) if "joint" in args.methods else None
         made = f"`crayon pool train {' '.join(f'{key} {value}' for key, value in POOL.items())}` on {examples:,} examples"
-    else:
-        made = args.recipe
     label = digest(args.pool, args.joint)
-    of_same = kept.get("label") == label and kept.get("questions") == args.questions
-    call = ["eval", "customize", "--pool", args.pool.resolve(), "--methods", ",".join(args.methods), "--label", label]
+    call = ["eval", "customize", "--methods", ",".join(args.methods), "--label", label]
+    if args.pool:
+        call += ["--pool", args.pool.resolve()]
     for group in groups:
         call += ["--users", own / group]
     if args.joint:
@@ -89,22 +91,17 @@ def run(args):
     for name in ("sizes", "seeds", "questions", "budget", "oracle_examples", "oracle_epochs", "oracle_rate"):
         value = getattr(args, name)
         call += [f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, list) else value]
-    found = crayon(args, *call, "--cells", own / "cells.jsonl")
-    rows = {cell_key(row): row for row in [*(kept["rows"] if of_same else []), *found["rows"]]}
-    result = {
+    pool = crayon(args, "pool", "show", args.pool.resolve()) if args.pool else None
+    settings = {
         "title": args.title or args.name,
         "label": label,
         "questions": args.questions,
-        "pool": {"adapters": found["adapters"], "rank": found["rank"], "made": made},
+        "pool": pool and {"adapters": len(pool["adapters"]), "rank": pool["rank"], "made": made},
         "oracle": [args.oracle_examples, args.oracle_epochs, args.oracle_rate],
         "budget": args.budget,
-        "rows": list(rows.values()),
     }
-    (own / "result.json").write_text(json.dumps(result), encoding="utf-8")
-
-
-def cell_key(row):
-    return tuple(row[name] for name in ("group", "user", "method", "size", "seed"))
+    (own / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    crayon(args, *call, "--cells", own / "cells.jsonl")
 
 
 def digest(*pools):
@@ -113,7 +110,25 @@ def digest(*pools):
     for pool in filter(None, pools):
         for path in sorted(pool.rglob("*.safetensors")) if pool.is_dir() else [pool]:
             found.update(path.read_bytes())
-    return found.hexdigest()[:12]
+    return found.hexdigest()[:12] if any(pools) else ""
+
+
+def read(folder):
+    """The settings of the last run, and the finished cells that belong to them."""
+    result, rows = json.loads((folder / "settings.json").read_text()), {}
+    for line in (folder / "cells.jsonl").read_text().splitlines():
+        line = json.loads(line)
+        row = line["cell"]
+        _, _, questions, _, size, seed, *own = line["key"].split(" ")
+        if row["method"] == "oracle":
+            same = [float(value) for value in own] == result["oracle"]
+        elif row["method"] in LADDER:
+            same = own == [result["label"], f"{result['budget']:g}"]
+        else:
+            same = row["method"] in ("base", "prompt") or own == [result["label"]]
+        if same and int(questions) == result["questions"]:
+            rows[row["group"], row["user"], row["method"], size, seed] = row
+    return result | {"rows": list(rows.values())}
 
 
 # Figures of results.
@@ -376,15 +391,17 @@ def ran(result, sizes):
                 draws[seeds, size].append(method)
     said = "; ".join(f"{size} examples, {seeds} draw{'s' * (seeds > 1)}: {', '.join(methods)}" for (seeds, size), methods in sorted(draws.items(), reverse=True))
     most, epochs, rate = result["oracle"]
+    pool = result["pool"]
+    has = f"Pool: {pool['adapters']} adapters of rank {pool['rank']}, {pool['made']}" if pool else "No pool was at hand; the ladder has no blend"
     return (
         f"**{result['title']}**: {counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each. {said}. "
-        f"Pool: {result['pool']['adapters']} adapters of rank {result['pool']['rank']}, {result['pool']['made']}. The oracle learns from at most "
+        f"{has}. The oracle learns from at most "
         f"{most} examples, {epochs} times, at a rate of {rate}; the ladder has {result['budget']:g} s."
     )
 
 
 def page(args):
-    results = [json.loads((args.runs / name / "result.json").read_text()) for name in args.names]
+    results = [read(args.runs / name) for name in args.names]
     sizes = sorted({row["size"] for result in results for row in result["rows"] if row["size"]})
     size = sizes[-1]
     titles = " and ".join(result["title"] for result in results)
@@ -424,6 +441,7 @@ def main():
     one.add_argument("--title", help="of the model, for the page")
     one.add_argument("-m", "--model", default="mini")
     one.add_argument("--pool", type=Path)
+    one.add_argument("--no-pool", action="store_true", help="compare what needs none")
     one.add_argument("--joint", type=Path)
     one.add_argument("--recipe", default="", help="how that pool was made, for the page")
     one.add_argument("--binary", type=Path, default=ROOT / "target/release/crayon")

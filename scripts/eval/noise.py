@@ -2,10 +2,9 @@
 
     cargo build --release && python3 scripts/eval/noise.py --data DIR
 
-Trains a pool on CLINC150's intents (its train split, `DIR/clinc150/data_full.json`), takes every domain for a person with twenty
-examples, and asks questions of its test split, four intents to choose from. For each amount of noise it prints how far the weights
-of the blend move and what becomes of the right answers. Writes docs/results/noise.md. A pool that is there already
-(`--pool`) is not trained again.
+Takes every domain of CLINC150 (`DIR/clinc150/data_full.json`) for a person with twenty examples of its train split, without their
+answers, and asks questions of its test split, four intents to choose from. For each amount of noise it prints how far the weights of the
+blend move and what becomes of the right answers. Writes docs/results/noise.md. `--pool` names another pool than the one inside the program.
 """
 
 import argparse
@@ -21,7 +20,6 @@ from program import crayon
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "docs/results/noise.md"
-TRAIN = ["pool", "train", "-n", "8", "--rank", "4", "--targets", "all", "--epochs", "4", "--rate", "0.002", "--batch", "16"]
 
 
 def words(intent):
@@ -49,19 +47,6 @@ def load(folder):
     return found
 
 
-def train(args, data, folder):
-    files = []
-    for domain, intents in data.items():
-        # The first of each intent learn, the last ones are the people's own.
-        rows = [
-            {"prompt": prompt(text), "answer": words(intent)}
-            for intent, splits in intents.items()
-            for text in splits["train"][: args.learn]
-        ]
-        files += ["--data", write(folder / f"{domain}.jsonl", rows)]
-    crayon(args.binary, *TRAIN, *files, "-o", args.pool)
-
-
 def questions(intents, count, draw):
     rows, names = [], list(intents)
     for _ in range(count):
@@ -86,7 +71,7 @@ def measure(args, data, folder):
     draw = random.Random(0)
     rows = {name: {"cosine": [], "moved": [], "right": []} for name in ["base", "uniform", *args.sigmas]}
     for domain, intents in data.items():
-        own = [text for splits in intents.values() for text in splits["train"][args.learn :]]
+        own = [text for splits in intents.values() for text in splits["train"]]
         examples = write(folder / "own.jsonl", [{"prompt": prompt(text)} for text in draw.sample(own, 20)])
         task = write(folder / "task.jsonl", questions(intents, args.questions, draw))
 
@@ -116,19 +101,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
-    parser.add_argument("--pool", type=Path, help="where the pool is, or is to be kept")
-    parser.add_argument("--learn", type=int, default=10, help="texts of each intent that the pool learns")
+    parser.add_argument("--pool", default="built-in")
     parser.add_argument("--questions", type=int, default=50, help="for each domain")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.0, 0.02, 0.05, 0.1, 0.2, 0.5])
     args = parser.parse_args()
     data = load(args.data)
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        args.pool = args.pool or folder / "pool"
-        if not (args.pool / "pool.safetensors").is_file():
-            train(args, data, folder)
-        rows = measure(args, data, folder)
+        rows = measure(args, data, Path(folder))
     names = {"base": "no adapter", "uniform": "all adapters alike"}
     lines = []
     for name, row in rows.items():
@@ -139,11 +119,10 @@ def main():
     RESULT.write_text(
         f"""# Noise on the scores
 
-`python3 scripts/eval/noise.py --data DIR` made this file: `crayon customize --noise SIGMA` on the embedded model `mini` with a pool
-of {TRAIN[3]} adapters (`crayon {" ".join(TRAIN)}`) trained on {args.learn} texts of each of CLINC150's intents. {len(data)} people, one for each
-domain, with 20 examples each that the pool did not see; {total} questions of the test split with four intents to choose from;
-{args.seeds} draws of the noise. *Moved* is the share of the weight that lands on other adapters than without noise. Errors are standard
-errors over people and draws.
+`python3 scripts/eval/noise.py --data DIR` made this file: `crayon customize --noise SIGMA --force` on the embedded model `mini` with
+{"the pool inside the program" if args.pool == "built-in" else "the pool " + args.pool}. {len(data)} people, one for each domain of CLINC150, with 20 examples each, without answers; {total} questions of the
+test split with four intents to choose from; {args.seeds} draws of the noise. *Moved* is the share of the weight that lands on other adapters
+than without noise. Errors are standard errors over people and draws.
 
 | sigma | cosine of the weights | moved | right answers, % |
 |---|---|---|---|

@@ -250,16 +250,28 @@ impl Customization {
         Ok((scopes.into_iter().map(|(of, _)| of).max_by(f32::total_cmp), acts))
     }
 
+    /// Whether questions that lie inside are answered through something else than the model alone: an adapter, also one that
+    /// is part of the weights, or examples in the prompt.
+    pub fn acts(&self, engine: &Engine) -> bool {
+        let adapted = self.adapter.is_some() || engine.adapter().is_some() || !self.weights.is_empty();
+        adapted || !self.demonstrations.is_empty()
+    }
+
     /// Text that differs between customizations; `None` for the model alone. An adapter in a file and the same blend made at
-    /// once have the same.
+    /// once have the same, examples in the prompt and what leaves the model as it is have others.
     pub fn fingerprint(&self, engine: &Engine) -> Option<String> {
         let mut scopes: Vec<String> = self.scopes.iter().map(Scope::fingerprint).collect();
         if !self.demonstrations.is_empty() {
             scopes.push(fingerprint(&self.demonstrations));
         }
-        match scopes.is_empty() {
-            true => self.adapter.as_ref().or(engine.adapter()).map(|adapter| adapter.fingerprint()),
-            false => Some(scopes.join("+")),
+        if !scopes.is_empty() && !self.acts(engine) {
+            scopes.push("alone".to_owned());
+        }
+        match scopes.as_slice() {
+            [] => self.adapter.as_ref().or(engine.adapter()).map(|adapter| adapter.fingerprint()),
+            [scope] => Some(scope.clone()),
+            // Its beginning names a file, which must not be that of the first of them.
+            parts => Some(crayon_hybrid::digest(parts.join("+").as_bytes())),
         }
     }
 

@@ -28,7 +28,7 @@ pub enum Event {
 pub type Sink<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
 
 /// Something a person should know beside an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Note {
     /// Fewer tokens than usual are left for the answer.
     LittleRoom(usize),
@@ -62,6 +62,8 @@ pub enum Note {
     Outside,
     /// The examples for the prompt are not shown, because the text to go on with has no turns.
     NoTurns,
+    /// The answer's confidence, and the one below which the model's answers are mostly wrong.
+    Unsure(f32, f32),
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -124,6 +126,11 @@ impl Note {
             Note::NoTurns => {
                 "a text to go on with has no turns for the examples: the model goes on without them".into()
             }
+            Note::Unsure(confidence, below) => format!(
+                "the model is not sure of this answer: its confidence is {confidence:.2}, and below {below:.2} most of its \
+                 answers were wrong when that was measured"
+            )
+            .into(),
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

@@ -4,9 +4,10 @@
 //! with the numbers what cannot be done. [`run()`] has it answered by the device, by a bigger model on a server, or by the
 //! device after all ([`Routing`]), and tells a sink of [`Event`]s. Nothing here prints, reads arguments or listens.
 //!
-//! Reading order: `request`, `plan`, `run`, `device`; `memory` and `room` serve the plan, `route` the run; `customization` and
+//! Reading order: `request`, `plan`, `run`, `device`; `memory` and `room` serve the plan, `route` and `calibrated` the run; `customization` and
 //! `source` say what is answered through.
 
+mod calibrated;
 mod customization;
 mod device;
 mod error;
@@ -20,6 +21,7 @@ mod route;
 mod run;
 mod source;
 
+pub use calibrated::{Calibrated, thresholds_path};
 pub use customization::{Blend, BlendRequest, Customization, Through};
 pub use device::{Device, DeviceEvent, Distilled, SessionDevice, Written};
 pub use error::AnswerError;
@@ -29,6 +31,6 @@ pub use memory::{Catalyst, MemoryRequest, MemorySize, policy_names};
 pub use plan::{Memory, Plan, plan, plan_turn};
 pub use request::{Input, Request};
 pub use room::{NoRoom, Otherwise};
-pub use route::{Routing, Server, thresholds_path};
+pub use route::{Routing, Server};
 pub use run::{By, Counts, Outcome, Task, ask_server, run};
 pub use source::{Made, PoolAccess, ServerPool, Source, Traffic, is_address};

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crayon_hybrid::{
-    Calibration, Decision, Event as ServerEvent, HybridError, Place, Question, Remote, RemoteAnswer, Router,
+    Decision, Event as ServerEvent, HybridError, Place, Question, Remote, RemoteAnswer, Router, Thresholds,
 };
 
-use crate::{AnswerError, Note};
+use crate::AnswerError;
 
 /// Something that answers questions on a server.
 pub trait Server: Send + Sync {
@@ -90,38 +89,8 @@ impl Routing {
         }
     }
 
-    /// The same with the thresholds calibrated for a model of this fingerprint, customized for what `custom` is the fingerprint
-    /// of or not at all: those in `file`, else those in `folder`, else a guess. A note says where they are not the right ones.
-    ///
-    /// # Errors
-    /// When a file is damaged or belongs to another model.
-    pub fn calibrated(
-        mut self,
-        model: &str,
-        custom: Option<&str>,
-        file: Option<&Path>,
-        folder: &Path,
-    ) -> Result<(Routing, Option<Note>), AnswerError> {
-        if self.router.before(None).is_some() {
-            return Ok((self, None));
-        }
-        let (usual, own) = (thresholds_path(folder, model, None), thresholds_path(folder, model, custom));
-        let (path, note) = match file {
-            Some(file) => (file.to_owned(), None),
-            None if own.exists() => (own, None),
-            None if usual.exists() => (usual, Some(Note::ThresholdsOfBase)),
-            None => return Ok((self, Some(Note::NoThresholds))),
-        };
-        let calibration = Calibration::load(&path, model, custom)?;
-        self.after = calibration.after;
-        self.router = self.router.with_thresholds(calibration.thresholds);
-        Ok((self, note))
+    /// The same with these thresholds, decided after `after` tokens or after the whole answer.
+    pub(crate) fn with_thresholds(self, thresholds: Thresholds, after: Option<usize>) -> Routing {
+        Routing { router: self.router.with_thresholds(thresholds), after, ..self }
     }
-}
-
-/// Where in `folder` the thresholds of a model are kept, customized for what `custom` is the fingerprint of or not at all.
-pub fn thresholds_path(folder: &Path, model: &str, custom: Option<&str>) -> PathBuf {
-    let short = |text: &str| text.get(..16).unwrap_or(text).to_owned();
-    let custom = custom.map(|custom| format!("-{}", short(custom))).unwrap_or_default();
-    folder.join(format!("{}{custom}.json", short(model)))
 }

@@ -3,9 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use crayon_engine::Finish;
+use crayon_engine::{Answer, Finish};
 use crayon_hybrid::{
-    Decision, Event as ServerEvent, Place, Question, RemoteAnswer, RemoteError, Signals, confidence,
+    Decision, Doubt, Event as ServerEvent, Place, Question, RemoteAnswer, RemoteError, Signals, confidence,
 };
 
 use crate::device::{Device, DeviceEvent, Written};
@@ -23,6 +23,8 @@ pub struct Task<'a> {
     pub question: Option<&'a Question>,
     /// Cosine between the query and the task the model is customized for, where it is.
     pub scope: Option<f32>,
+    /// Which answers of the device are doubted, where that was measured.
+    pub doubt: Option<Doubt>,
     /// Whether a server's text is told as it comes, and taken back by [`Event::Discard`] when it is cut; else it is told when it
     /// is whole.
     pub live: bool,
@@ -46,6 +48,11 @@ pub struct Outcome {
     pub confidence: Option<f32>,
     /// Cosine between the query and the customized task, where there is one.
     pub scope: Option<f32>,
+    /// Whether the device is believed: its answers below a certain confidence were mostly wrong. `None` where that was not
+    /// measured, and for a server's answer.
+    pub sure: Option<bool>,
+    /// What the reader of the answer should know.
+    pub note: Option<Note>,
     /// The answer.
     pub by: By,
 }
@@ -131,14 +138,24 @@ pub fn run(
         _ if task.question.is_none() => Some(here("a text to go on with stays on the device")),
         decision => decision,
     };
-    let device_alone = |written: Written, decision: Decision| Outcome {
-        decision: match task.plan.outside {
-            true => Decision { reason: format!("{}; {OUTSIDE}", decision.reason), ..decision },
-            false => decision,
-        },
-        confidence: written.answer.confidence,
-        scope: task.scope,
-        by: By::Device(Box::new(written)),
+    let device_alone = |written: Written, decision: Decision| {
+        let confidence = written.answer.confidence;
+        // An answer that was stopped is nobody's last word, and of longer ones than were measured nothing is known.
+        let Answer { finish, tokens, .. } = &written.answer;
+        let measured = |doubt: &Doubt| *finish != Finish::Cancelled && tokens.len() <= doubt.longest;
+        let doubt = task.doubt.filter(measured);
+        let unsure = doubt.filter(|doubt| confidence.unwrap_or(0.0) < doubt.below);
+        Outcome {
+            decision: match task.plan.outside {
+                true => Decision { reason: format!("{}; {OUTSIDE}", decision.reason), ..decision },
+                false => decision,
+            },
+            confidence,
+            scope: task.scope,
+            sure: doubt.map(|_| unsure.is_none()),
+            note: unsure.map(|doubt| Note::Unsure(confidence.unwrap_or(0.0), doubt.below)),
+            by: By::Device(Box::new(written)),
+        }
     };
     let (draft, decision, confidence) = match before {
         Some(decision) if decision.place == Place::Device => {
@@ -157,7 +174,7 @@ pub fn run(
     let failed = match ask(routing, question, task.live, sink) {
         Ok(answer) => {
             let by = By::Server(Box::new(answer));
-            return Ok(Outcome { decision, confidence, scope: task.scope, by });
+            return Ok(Outcome { decision, confidence, scope: task.scope, sure: None, note: None, by });
         }
         Err(error @ (AnswerError::Remote(_) | AnswerError::ServerBusy))
             if routing.router().may_fall_back() =>
@@ -191,7 +208,8 @@ pub fn ask_server(
     sink: &mut Sink<'_>,
 ) -> Result<Outcome, AnswerError> {
     let answer = ask(routing, question, live, sink)?;
-    Ok(Outcome { decision, confidence: None, scope: None, by: By::Server(Box::new(answer)) })
+    let by = By::Server(Box::new(answer));
+    Ok(Outcome { decision, confidence: None, scope: None, sure: None, note: None, by })
 }
 
 fn here(reason: &str) -> Decision {

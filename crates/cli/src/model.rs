@@ -19,7 +19,7 @@ pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
         let path = args.adapter[0].path.display();
         return Err(mistake(
             format!("{path} holds examples for the prompt and no adapter"),
-            "ask, chat, serve and route calibrate put them there; others take adapters only",
+            "ask, chat, serve, route calibrate and eval routing put them there; others take adapters only",
         ));
     }
     open_beside(args, output)

@@ -64,7 +64,7 @@ fn check(place: &Place, serving: &Serving, rows: &[Row]) {
             "generated": usage["completion_tokens"],
         });
         assert_eq!(asked["tokens"], counts, "{name}");
-        for key in ["where", "reason"] {
+        for key in ["where", "reason", "sure"] {
             assert_eq!(asked[key], extra[key], "{name}: {key}");
         }
         for key in ["confidence", "scope"] {
@@ -73,6 +73,14 @@ fn check(place: &Place, serving: &Serving, rows: &[Row]) {
         }
         let names = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
         assert_eq!(names(&asked["adapter"]), names(&extra["adapter"]), "{name}");
+        for key in ["shown", "chosen"] {
+            assert_eq!(asked[key], extra[key], "{name}: {key}");
+        }
+        let tried = |value: &Value| {
+            let rows = value["tried"].as_array().unwrap().iter();
+            rows.map(|row| ["name", "right", "of", "loss"].map(|key| row[key].clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(tried(&asked), tried(extra), "{name}");
     }
 }
 
@@ -90,6 +98,15 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
     place.write("long-rule.txt", &long_rule);
     let lines: Vec<String> = travel.iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
     place.write("travel.jsonl", lines.join("\n"));
+    // Answers that the prompt is enough for, and answers that nothing tried at once can give.
+    let foods = ["tea", "soup", "bread", "cake", "milk", "rice"];
+    let order = |(at, food)| json!({"prompt": format!("Order number {at}: {food}"), "answer": "sir"});
+    let orders: Vec<Value> = foods.iter().enumerate().map(order).collect();
+    let noise = |(at, food)| json!({"prompt": food, "answer": format!("xq{at} vrtl")});
+    let noise: Vec<Value> = foods.iter().enumerate().map(noise).collect();
+    for (name, examples) in [("orders.jsonl", &orders), ("noise.jsonl", &noise)] {
+        place.write(name, examples.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"));
+    }
     let serving = Serving::start(&place, &["--cache", "--pool", "built-in"]);
     let mut system = row(
         "instructions",
@@ -189,6 +206,30 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
             "i want to fly to rome",
             &["--examples", "travel.jsonl", "--max-tokens", "8"],
             json!({"examples": travel, "max_tokens": 8}),
+        ),
+        row(
+            "customized by answers: the examples in the prompt",
+            "Order number 9: pasta",
+            &["--examples", "orders.jsonl", "--max-tokens", "8"],
+            json!({"examples": orders, "max_tokens": 8}),
+        ),
+        row(
+            "customized by answers, elsewhere",
+            "Why is the sky blue?",
+            &["--examples", "orders.jsonl", "--max-tokens", "8"],
+            json!({"examples": orders, "max_tokens": 8}),
+        ),
+        row(
+            "customized by answers: the model as it is",
+            "pasta",
+            &["--examples", "noise.jsonl", "--max-tokens", "8"],
+            json!({"examples": noise, "max_tokens": 8}),
+        ),
+        row(
+            "customized by answers, through a pot",
+            "Order number 9: pasta",
+            &["--examples", "orders.jsonl", "-c", "story.txt", "--pot", "384", "--max-tokens", "8"],
+            json!({"examples": orders, "documents": [story.trim()], "pot": 384, "max_tokens": 8}),
         ),
         row("nothing asked", " ", &[], json!({})),
         row("a tiny pot", "What do cats eat?", &["--pot", "3"], json!({"pot": 3})),

@@ -177,8 +177,7 @@ fn every_kind_of_bad_input_is_told_and_leaves_something_usable() {
     let place = Place::new();
     let instant = ["--effort", "instant"];
     let mut lines = orders();
-    lines[3].0.clone_from(&lines[0].0);
-    lines[3].1 = "Never".to_owned();
+    lines[3] = (lines[0].0.clone(), "Never".to_owned());
     told(&place, &lines, &instant, "lines 1 and 4 ask the same and answer differently");
     told(&place, &orders(), &instant, "all examples have the same answer");
     lines = [orders(), orders()].concat();
@@ -218,10 +217,9 @@ mod stopped {
 
     use super::*;
 
-    /// Enough to learn for some seconds, with answers that differ.
-    fn lessons() -> Vec<(String, String)> {
-        let teams = ["red team", "blue team", "green team"];
-        (0..30).map(|at| (format!("Who has ticket number {at}?"), teams[at % 3].to_owned())).collect()
+    /// Examples that a training on them answers, and nothing below.
+    fn butler() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/users/butler/examples.jsonl")
     }
 
     fn start(place: &Place, file: &Path, folder: &str) -> Child {
@@ -269,7 +267,7 @@ mod stopped {
     #[test]
     fn ctrl_c_keeps_the_best_so_far_and_the_same_command_goes_on_to_the_same_end() {
         let place = Place::new();
-        let file = examples(&place, "lessons.jsonl", &lessons());
+        let file = butler();
         let whole = start(&place, &file, "whole").wait_with_output().unwrap();
         let whole: Value = serde_json::from_slice(&whole.stdout).unwrap();
         assert_eq!(
@@ -288,17 +286,18 @@ mod stopped {
         let made: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(made["stopped"], true);
         let last = made["tried"].as_array().unwrap().last().unwrap().clone();
-        assert!(last["name"] == "trained" && last["of"].as_u64() < Some(30), "{made}");
+        assert!(last["name"] == "trained" && last["of"].as_u64() < Some(8), "{made}");
         if !made["adapter"].is_null() {
-            ask(&place, "Who has ticket number 31?", &["-a", "mine"]);
+            ask(&place, "Open the window, please", &["-a", "mine"]);
         }
 
         // Killed in the middle, then let alone.
+        let kept = place.path("mine/.unfinished/trained/training.safetensors");
+        std::fs::remove_file(&kept).unwrap();
         let mut child = start(&place, &file, "mine");
-        std::thread::sleep(Duration::from_millis(700));
+        wait_for(&kept);
         signal(&child, "KILL");
         child.wait().unwrap();
-        assert!(place.path("mine/.unfinished/trained/folds.json").is_file());
         let output = start(&place, &file, "mine").wait_with_output().unwrap();
         let made: Value = serde_json::from_slice(&output.stdout).unwrap();
         let results = |made: &Value| {

@@ -267,14 +267,48 @@ fn the_servers_share_is_measured_question_by_question() {
     assert_eq!((&report["outside"]["inside"], &report["outside"]["outside"]), (&3.into(), &1.into()));
     assert!(std::fs::read_to_string(&plot).unwrap().contains("confidence"));
 
-    // Nobody but the device is asked about what lies outside.
-    assert_eq!(server.connections(), 3);
+    // Nobody but the device is asked about what lies outside, and the same question is not asked twice.
+    assert_eq!(server.connections(), 2);
     let offered = r"Who speaks?\nOptions:\n- the server's words\n- nobody\nAnswer:";
     assert!(server.bodies.lock().unwrap()[0].contains(offered));
     place.json(&[&arguments[..], &[outside, "--bare", "--limit", "1"]].concat());
-    assert!(!server.bodies.lock().unwrap()[3].contains("nobody"));
+    assert!(!server.bodies.lock().unwrap()[2].contains("nobody"));
+
+    // What the server said is kept, and it is shown solved examples where there are some.
+    std::fs::create_dir_all(place.path("solved")).unwrap();
+    place.write("solved/task.jsonl", wrong);
+    let kept = [&arguments[..8], &["--cells", "cells.jsonl", "--solved", "solved"]].concat();
+    for _ in 0..2 {
+        assert_eq!(place.json(&kept)["rows"][0]["n"], 3);
+        assert_eq!(server.connections(), 5);
+    }
+    let body = server.bodies.lock().unwrap()[3].clone();
+    assert!(body.contains("assistant") && body.contains("nobody"), "{body}");
 
     let offline = Place::new();
     offline.mistake(&[&arguments[..], &[outside]].concat(), "CRAYON_OFFLINE forbids", "--route device");
-    assert_eq!(server.connections(), 4);
+    assert_eq!(server.connections(), 5);
+}
+
+#[test]
+fn written_answers_are_measured_with_a_server_and_without() {
+    let place = Place::online();
+    let server = Server::start(200, GOOD);
+    let question = "What is a dog?";
+    let text = place.json(&["ask", "--max-tokens", "6", question])["text"].as_str().unwrap().to_owned();
+    let line =
+        |prompt: &str, answer: &str| serde_json::json!({"prompt": prompt, "answer": answer}).to_string();
+    let lines = [line(question, &text), line("What is a cat?", "the server's words")];
+    place.write("known.jsonl", lines.join("\n"));
+    let alone = ["eval", "routing", "--written", "--max-tokens", "6", "--task", "known.jsonl"];
+    let report = place.json(&alone);
+    let row = &report["rows"][0];
+    assert_eq!((&row["n"], &row["device"], &row["server"]), (&2.into(), &0.5.into(), &Value::Null));
+    assert!(row["orders"].as_array().unwrap().is_empty() && row["told"][0]["auroc"].is_number(), "{row}");
+    let doubted = &row["doubted"];
+    assert_eq!(doubted["doubted"].as_u64().unwrap() + doubted["believed"].as_u64().unwrap(), 2, "{row}");
+    let both = [&alone[..], &["--server", &server.address, "--server-model", "big"]].concat();
+    let row = &place.json(&both)["rows"][0];
+    assert_eq!((&row["device"], &row["server"]), (&0.5.into(), &0.5.into()), "{row}");
+    assert_eq!(server.connections(), 2);
 }

@@ -22,8 +22,7 @@ pub(crate) fn options(seed: u64) -> TrainOptions {
 pub(crate) fn fit(work: &mut Work<'_, '_, '_>, members: Members<'_>) -> Result<Learned, CustomizeError> {
     let threads = work.engine.threads();
     let lora = |mixture: &Mixture| {
-        let parts: Vec<(&Lora, f32)> =
-            members.loras.iter().copied().zip(mixture.weights().iter().copied()).collect();
+        let parts: Vec<(&Lora, f32)> = members.loras.iter().copied().zip(mixture.weights(0)).collect();
         Ok(blend(&parts, Form::Exact, threads)?)
     };
     let recipe = Recipe {
@@ -31,7 +30,7 @@ pub(crate) fn fit(work: &mut Work<'_, '_, '_>, members: Members<'_>) -> Result<L
         rounds: ROUNDS,
         make: &|| Mixture::new(members.loras, members.weights),
         lora: &lora,
-        weights: &|mixture| Some(mixture.weights().to_vec()),
+        weights: &|mixture| Some(mixture.weights(0)),
     };
     learn(work, &recipe)
 }

@@ -44,6 +44,9 @@ pub struct Instantly {
     pub notes: Vec<Note>,
 }
 
+/// A rung, its adapter, and the weights of the pool's adapters in it.
+type Candidate = (Rung, Option<Arc<dyn Adapter>>, Option<Vec<f32>>);
+
 /// Judges the model as it is, what is `offered` and the examples in the prompt, and says which to take.
 ///
 /// # Errors
@@ -56,8 +59,7 @@ pub fn instant(
     watch: &mut Watch<'_>,
 ) -> Result<Instantly, CustomizeError> {
     let cases = &given.cases;
-    let mut candidates: Vec<(Rung, Option<Arc<dyn Adapter>>, Option<Vec<f32>>)> =
-        vec![(Rung::Base, None, None)];
+    let mut candidates: Vec<Candidate> = vec![(Rung::Base, None, None)];
     match offered {
         Offered::Nothing => {}
         Offered::Blend(adapter) => candidates.push((Rung::Blend, Some(adapter.clone()), None)),

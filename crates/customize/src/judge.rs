@@ -23,6 +23,8 @@ pub struct Judge<'e> {
     session: Session<'e>,
     cases: &'e [Case],
     ends: Vec<u32>,
+    /// What may stand where an answer ends.
+    closing: Vec<u32>,
 }
 
 /// Log-likelihood of an answer, its tokens, and whether each is the likeliest.
@@ -43,7 +45,12 @@ impl<'e> Judge<'e> {
             case.sample.prompt.len() + answers.map(Vec::len).max().unwrap_or(0)
         };
         let longest = cases.iter().map(length).max().unwrap_or(1);
-        Ok(Judge { session: engine.session(longest)?, cases, ends: engine.end_tokens() })
+        Ok(Judge {
+            session: engine.session(longest)?,
+            cases,
+            ends: engine.end_tokens(),
+            closing: engine.closing_tokens(),
+        })
     }
 
     /// Begins with another candidate; `None` is the model as it is.
@@ -95,10 +102,11 @@ impl<'e> Judge<'e> {
         let mut read = Read { sum: 0.0, tokens: answer.len().max(1), likeliest: true };
         let Some((&head, tail)) = answer.split_first() else { return Ok(read) };
         let mut add = |logits: &[f32], target: u32| -> Result<(), EngineError> {
-            let (likelihood, best) = look(logits, target).ok_or_else(|| engine.not_finite())?;
-            read.sum += likelihood;
             // Any end ends an answer.
-            read.likeliest &= best == target || self.ends.contains(&target) && self.ends.contains(&best);
+            let targets = if self.ends.contains(&target) { &self.closing[..] } else { &[target] };
+            let (likelihood, best) = look(logits, targets).ok_or_else(|| engine.not_finite())?;
+            read.sum += likelihood;
+            read.likeliest &= targets.contains(&best);
             Ok(())
         };
         add(first, head)?;
@@ -122,9 +130,11 @@ pub(crate) fn attached(engine: &Engine, lora: Lora) -> Result<Arc<dyn Adapter>, 
     Ok(Arc::new(lora.attach(engine.spec())?))
 }
 
-/// `ln p(target)` and the likeliest token; `None` when a logit is no number.
-fn look(logits: &[f32], target: u32) -> Option<(f64, u32)> {
-    let own = f64::from(*logits.get(target as usize)?);
+/// `ln` of the probability of all `targets` together and the likeliest token; `None` when a logit is no number, or there is no
+/// such token.
+fn look(logits: &[f32], targets: &[u32]) -> Option<(f64, u32)> {
+    let own =
+        targets.iter().map(|target| logits.get(*target as usize).copied()).collect::<Option<Vec<f32>>>()?;
     let mut best = 0;
     for (id, logit) in logits.iter().enumerate() {
         if *logit > logits[best] {
@@ -132,13 +142,17 @@ fn look(logits: &[f32], target: u32) -> Option<(f64, u32)> {
         }
     }
     let sum = log_sum(logits);
-    let value = own - sum;
-    (sum.is_finite() && value <= 0.0).then_some((floored(value), best as u32))
+    let value = log_sum(&own) - sum;
+    // All tokens together may come to a little more than everything, by rounding.
+    (sum.is_finite() && value <= 1e-9).then_some((floored(value).min(0.0), best as u32))
 }
 
 /// `ln sum exp`; not finite when a logit is no number.
 fn log_sum(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    if largest == f64::NEG_INFINITY && logits.iter().all(|logit| !logit.is_nan()) {
+        return largest;
+    }
     largest + logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum::<f64>().ln()
 }
 
@@ -157,12 +171,30 @@ mod tests {
 
     #[test]
     fn likelihoods_are_those_of_a_softmax() {
-        let (value, best) = look(&[0.0, 2.0, 1.0], 2).unwrap();
+        let (value, best) = look(&[0.0, 2.0, 1.0], &[2]).unwrap();
         let expected = 1.0 - (1.0 + 2f64.exp() + 1f64.exp()).ln();
         assert!((value - expected).abs() < 1e-9 && best == 1);
-        assert!(look(&[f32::NEG_INFINITY, 1.0], 0).unwrap().0.is_finite());
-        assert_eq!(look(&[f32::NAN, 1.0], 0), None);
-        assert_eq!(look(&[0.0], 3), None);
+        assert!(look(&[f32::NEG_INFINITY, 1.0], &[0]).unwrap().0.is_finite());
+        assert_eq!(look(&[f32::NAN, 1.0], &[0]), None);
+        assert_eq!(look(&[0.0], &[3]), None);
+        let (either, _) = look(&[0.0, 2.0, 1.0], &[0, 2]).unwrap();
+        assert!((either - ((1.0 + 1f64.exp()).ln() - (1.0 + 2f64.exp() + 1f64.exp()).ln())).abs() < 1e-9);
+    }
+
+    #[test]
+    fn in_a_frame_a_new_line_closes_an_answer() {
+        let open = |frame: Option<&str>| {
+            let settings =
+                Settings { frame: frame.and_then(crayon_engine::Frame::named), ..Settings::default() };
+            Engine::open(&ModelSource::embedded("mini").unwrap(), &settings).unwrap()
+        };
+        let (taught, framed, plain) = (open(None), open(Some("qa")), open(Some("plain")));
+        assert_eq!(taught.closing_tokens(), taught.end_tokens());
+        assert_eq!(plain.closing_tokens(), plain.end_tokens());
+        let more: Vec<u32> =
+            framed.closing_tokens().into_iter().filter(|id| !framed.end_tokens().contains(id)).collect();
+        let new_line = |id: &u32| framed.tokenizer().unwrap().bytes(*id).unwrap().starts_with(b"\n");
+        assert!(!more.is_empty() && more.iter().all(new_line));
     }
 
     #[test]

@@ -261,7 +261,8 @@ impl Ladder<'_, '_, '_> {
 fn key(engine: &Engine, cases: &[Case], request: &Request<'_>, below: Option<&Lora>) -> String {
     use sha2::{Digest, Sha256};
 
-    let options = (crate::fitted::options(request.seed), crate::trained::training(request.seed));
+    let hidden = engine.spec().hidden;
+    let options = (crate::fitted::options(request.seed), crate::trained::training(hidden, request.seed));
     let members = request.members.map(|members| members.weights);
     let mut hash = Sha256::new();
     hash.update(format!("{} {options:?} {members:?} {cases:?}", engine.checkpoint().fingerprint()));

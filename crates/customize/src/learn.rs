@@ -21,6 +21,8 @@ use crate::watch::{Clock, Stage, Watch};
 const EVERY: usize = 2;
 /// Looks without improvement after which a fold ends.
 const PATIENCE: usize = 2;
+/// Times that learning from all examples is begun, at most.
+const ATTEMPTS: usize = 3;
 /// What is said to take this share of the time left, or less, is begun.
 const SHARE: f64 = 0.9;
 
@@ -110,31 +112,62 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
         }
         let best = self.best_look();
         let rounds = ((best + 1) * EVERY).min(self.plan.rounds);
+        let judged = self.judged(best);
         let mut notes = Vec::new();
         if rounds < self.plan.rounds {
             notes.push(Note::Early(rounds, self.plan.rounds));
         }
-        let all = self.work.samples(|_| true);
-        let mut learner = self.work.learner(self.recipe, all, self.plan.rounds)?;
-        self.work.journal.resume(self.plan.folds, &mut learner);
-        let wanted = learner.steps() / self.plan.rounds * rounds;
-        self.stage.total = self.stage.done + wanted;
-        let why = self.steps(self.plan.folds, &mut learner, wanted)?;
-        if let Some(why) = why {
+        self.on_all(rounds, judged, notes)
+    }
+
+    /// Learns from all examples. They must then be answered at least as well as those that were kept aside; where they are not,
+    /// learning went astray, and is begun again at half the rate.
+    fn on_all(
+        &mut self,
+        rounds: usize,
+        aside: Vec<Option<Judged>>,
+        mut notes: Vec<Note>,
+    ) -> Result<Learned, CustomizeError> {
+        let wanted_merit = merit(&aside.iter().flatten().copied().collect::<Vec<_>>());
+        let mut options = self.recipe.options.clone();
+        for attempt in 0..ATTEMPTS {
+            let number = self.plan.folds + attempt;
+            let all = self.work.samples(|_| true);
+            let mut learner = self.work.learner(self.recipe, &options, all, self.plan.rounds)?;
+            self.work.journal.resume(number, &mut learner);
+            let wanted = learner.steps() / self.plan.rounds * rounds;
+            self.stage.total = self.stage.done + wanted;
+            let why = self.steps(number, &mut learner, wanted)?;
             // Half of it is worth more than what a fold has learned.
-            if learner.done() * 2 < wanted {
+            if let Some(why) = &why
+                && learner.done() * 2 < wanted
+            {
+                return Ok(self.part(why.clone()));
+            }
+            let lora = (self.recipe.lora)(learner.learned())?;
+            let weights = (self.recipe.weights)(learner.learned());
+            let seen = self.look(&lora)?;
+            let (right, loss) = merit(&seen);
+            if right >= wanted_merit.0 && (loss <= wanted_merit.1 || right > wanted_merit.0) {
+                notes.extend(why);
+                let stopped = notes.contains(&Note::Stopped(self.work.rung));
+                return Ok(Learned { judged: aside, lora: Some(lora), weights, notes, stopped });
+            }
+            if let Some(why) = why {
                 return Ok(self.part(why));
             }
-            notes.push(why);
+            notes.push(Note::Astray(self.work.rung));
+            options.rate /= 2.0;
         }
-        let learned = learner.learned();
-        Ok(Learned {
-            judged: self.judged(best),
-            lora: Some((self.recipe.lora)(learned)?),
-            weights: (self.recipe.weights)(learned),
-            stopped: notes.contains(&Note::Stopped(self.work.rung)),
-            notes,
-        })
+        // What folds have learned is all there is.
+        let part = self.part(Note::NotSteady(self.work.rung));
+        Ok(Learned { lora: None, weights: None, judged: Vec::new(), ..part })
+    }
+
+    /// All examples, through what was learned from them.
+    fn look(&mut self, lora: &Lora) -> Result<Vec<Judged>, CustomizeError> {
+        self.work.judge.take(Some(attached(self.work.engine, lora.clone())?));
+        (0..self.work.cases.len()).map(|at| self.work.judge.one(at)).collect()
     }
 
     /// Learns without the examples of a part and looks at them now and then; says why it was stopped, if it was.
@@ -145,19 +178,20 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
         }
         let kept = self.parts[number].clone();
         let learning = self.work.samples(|at| !kept.contains(&at));
-        let mut learner = self.work.learner(self.recipe, learning, self.plan.rounds)?;
+        let options = &self.recipe.options;
+        let mut learner = self.work.learner(self.recipe, options, learning, self.plan.rounds)?;
         let round = learner.steps() / self.plan.rounds;
         let rounds = self.plan.rounds;
         let target = |look: usize| round * ((look + 1) * EVERY).min(rounds);
+        self.work.journal.resume(number, &mut learner);
         if !self.folds[number].ended {
-            self.work.journal.resume(number, &mut learner);
             // Looks at what was not kept are taken again.
             let seen = (0..looks).take_while(|look| target(*look) <= learner.done()).count();
             self.folds[number].looks.truncate(seen);
-            if seen > 0 {
-                let learned = learner.learned();
-                self.latest = Some(((self.recipe.lora)(learned)?, (self.recipe.weights)(learned)));
-            }
+        }
+        if learner.done() > 0 && !self.folds[number].looks.is_empty() {
+            let learned = learner.learned();
+            self.latest = Some(((self.recipe.lora)(learned)?, (self.recipe.weights)(learned)));
         }
         self.stage.done += learner.done();
         while !self.folds[number].ended {
@@ -172,8 +206,9 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
             let fold = &mut self.folds[number];
             fold.looks.push(aside);
             fold.ended = fold.looks.len() == looks || is_stale(&fold.looks);
+            let ended = fold.ended;
             self.work.journal.note(self.plan, &self.folds)?;
-            self.work.journal.keep(number, &learner, false)?;
+            self.work.journal.keep(number, &learner, ended)?;
         }
         self.stage.done += learner.steps() - learner.done();
         Ok(None)
@@ -201,10 +236,11 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
     }
 
     /// What is left of a learning that did not come to its end.
-    fn part(self, why: Note) -> Learned {
+    fn part(&mut self, why: Note) -> Learned {
         let judged = self.judged(self.best_look());
         let stopped = matches!(why, Note::Stopped(_));
-        let (lora, weights) = self.latest.map_or((None, None), |(lora, weights)| (Some(lora), weights));
+        let (lora, weights) =
+            self.latest.take().map_or((None, None), |(lora, weights)| (Some(lora), weights));
         Learned { judged, lora, weights, notes: vec![why], stopped }
     }
 
@@ -275,17 +311,18 @@ impl<'a> Work<'a, '_, '_> {
     fn learner<L: Learning>(
         &self,
         recipe: &Recipe<'_, L>,
+        options: &TrainOptions,
         samples: Vec<&'a Sample>,
         rounds: usize,
     ) -> Result<Learner<'a, L>, CustomizeError> {
-        let steps = rounds * samples.len().div_ceil(recipe.options.batch);
+        let steps = rounds * samples.len().div_ceil(options.batch);
         let (decoder, threads) = (self.decoder, self.engine.threads());
-        Ok(Learner::new(decoder, samples, (recipe.make)(), &recipe.options, steps, threads)?)
+        Ok(Learner::new(decoder, samples, (recipe.make)(), options, steps, threads)?)
     }
 
     /// Times of a step and of a look at all examples.
     fn cost<L: Learning>(&mut self, recipe: &Recipe<'_, L>) -> Result<(Duration, Duration), CustomizeError> {
-        let mut learner = self.learner(recipe, self.samples(|_| true), 1)?;
+        let mut learner = self.learner(recipe, &recipe.options, self.samples(|_| true), 1)?;
         let started = Instant::now();
         learner.step()?;
         let step = started.elapsed();

@@ -39,6 +39,10 @@ pub enum Note {
     Stopped(Rung),
     /// Learning ended after so many of so many rounds: the examples kept aside gained nothing more.
     Early(usize, usize),
+    /// Learning from all examples went astray and was begun again at half the rate.
+    Astray(Rung),
+    /// Learning from all examples did not come to what parts of them taught.
+    NotSteady(Rung),
     /// The program was built without training.
     NoTraining,
     /// Nothing is better than the model as it is by more than chance.
@@ -106,6 +110,14 @@ impl Note {
                 "learning ends after {done} of {planned} rounds: examples kept aside gained nothing more"
             )
             .into(),
+            Note::Astray(rung) => format!(
+                "{rung} went astray: it answered the examples it had learned from worse than ones kept aside, and was begun again \
+                 at half the rate"
+            )
+            .into(),
+            Note::NotSteady(rung) => {
+                format!("{rung} is left out: what it learns from all examples is worse than what parts of them taught").into()
+            }
             Note::NoTraining => {
                 "this program was built without training: nothing is fitted to the answers or trained on them".into()
             }

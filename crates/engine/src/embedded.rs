@@ -11,6 +11,8 @@ pub struct Embedded {
     pub bytes: &'static [u8],
     /// A packed pool of adapters beside it.
     pub pool: Option<&'static [u8]>,
+    /// What was measured of its confidence, as `crayon-hybrid` writes it.
+    pub thresholds: Option<&'static str>,
 }
 
 /// All embedded models, the default first; none in a program built without the feature `embedded`.
@@ -21,6 +23,7 @@ pub static EMBEDDED: &[Embedded] = &[
         summary: "the default: a small Llama-like model for simple English, intents and short questions",
         bytes: include_bytes!("../../../models/mini.gguf"),
         pool: Some(include_bytes!("../../../models/mini-pool.safetensors")),
+        thresholds: Some(include_str!("../../../models/mini-thresholds.json")),
     },
     #[cfg(feature = "embedded")]
     Embedded {
@@ -28,5 +31,6 @@ pub static EMBEDDED: &[Embedded] = &[
         summary: "the same vocabulary in GPT-2's architecture",
         bytes: include_bytes!("../../../models/mini-gpt2.gguf"),
         pool: None,
+        thresholds: None,
     },
 ];

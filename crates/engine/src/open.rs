@@ -196,6 +196,20 @@ impl Engine {
         ids
     }
 
+    /// Ids by which an answer is seen to be over: those that end it and, in a frame with turns, those that begin a new line, as
+    /// the next turn does. A model that was never taught a format writes no end.
+    pub fn closing_tokens(&self) -> Vec<u32> {
+        let mut ids = self.end_tokens();
+        if let (Some(tokenizer), Some(_)) = (&self.tokenizer, self.frame().filter(|frame| frame.has_turns()))
+        {
+            let new_line = |id: &u32| tokenizer.bytes(*id).is_some_and(|bytes| bytes.starts_with(b"\n"));
+            ids.extend((0..tokenizer.len() as u32).filter(new_line));
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        ids
+    }
+
     /// The error for logits that are not numbers: names the first broken tensor.
     pub fn not_finite(&self) -> EngineError {
         let broken = self.spec().tensors().into_iter().map(|(name, _)| name).find(|name| {

@@ -84,9 +84,7 @@ impl Explain for HybridError {
                 Setting::Route,
                 " auto chooses what is allowed"
             ],
-            HybridError::Share { .. } => {
-                "0.3 sends the 3 of 10 queries of which the device is least sure".into()
-            }
+            HybridError::Share { .. } => "0.3 is 3 of 10".into(),
             HybridError::NoQueries => "give a file with one query a line".into(),
             HybridError::File { .. } => phrase![
                 Command::CalibrateRoute,

@@ -3,6 +3,7 @@
 //! - [`confidence`]: how sure the device's model is of what it says;
 //! - [`Thresholds`]: which confidence, and which closeness to the customized task, is enough; calibrated from held-out
 //!   queries for a wanted share of the server;
+//! - [`Doubt`]: below which confidence answers are mostly wrong;
 //! - [`Router`]: who answers, and why, before the device has begun and after;
 //! - [`Remote`]: any server with OpenAI's chat interface, asked again where a failure may pass;
 //! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else.
@@ -11,6 +12,7 @@
 
 pub mod confidence;
 mod decide;
+mod doubt;
 mod endpoint;
 mod error;
 mod http;
@@ -24,6 +26,7 @@ mod thresholds;
 
 pub use crayon_net::RetryPolicy;
 pub use decide::{Decision, Place, Route, Router};
+pub use doubt::{Doubt, Judged, doubt};
 pub use endpoint::Endpoint;
 pub use error::{HybridError, PoolError, RemoteError};
 pub use http::Event;

@@ -1,8 +1,8 @@
 //! How sure is sure enough: thresholds, and where they come from.
 //!
-//! A query goes to the server when its confidence is below `t`, or its scope below `t_g`. Both are quantiles on
-//! held-out queries, at the one level that gives the wanted share of the server (our choice: the paper leaves the
-//! level of each open).
+//! A query goes to the server when its confidence is below `t`, or its scope below `t_g`. For a wanted share of the
+//! server both are quantiles on held-out queries, at the one level that gives it (our choice: the paper leaves the
+//! level of each open). Where no share is wanted, answers below `t` are mostly wrong ([`Doubt`]).
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use crayon_errors::describe;
 use crayon_files::write_file;
 use serde::{Deserialize, Serialize};
 
-use crate::HybridError;
+use crate::{Doubt, HybridError};
 
 /// What the file calls itself.
 const FORMAT: &str = "crayon-routing";
 /// Version of the file written, and the only one read.
 const VERSION: u32 = 1;
 /// Above every confidence and every cosine, so that all queries go to the server.
-const EVERYTHING: f32 = 2.0;
+pub(crate) const EVERYTHING: f32 = 2.0;
 /// Below every confidence and every cosine, so that none does.
-const NOTHING: f32 = -2.0;
+pub(crate) const NOTHING: f32 = -2.0;
 /// Largest file read, in bytes.
 const LARGEST: u64 = 1 << 16;
 
@@ -114,9 +114,13 @@ fn quantile(values: &[f32], level: f64) -> f32 {
     match (below.checked_sub(1).and_then(|last| values.get(last)), values.get(below)) {
         (None, _) => NOTHING,
         (_, None) => EVERYTHING,
-        // In the middle, so that neither neighbour lies on the border.
-        (Some(a), Some(b)) => b.min((a + b) / 2.0 + f32::EPSILON * a.abs()),
+        (Some(a), Some(b)) => between(*a, *b),
     }
+}
+
+/// A border in the middle between `a` and the larger `b`, so that neither lies on it.
+pub(crate) fn between(a: f32, b: f32) -> f32 {
+    b.min((a + b) / 2.0 + f32::EPSILON * a.abs())
 }
 
 /// Thresholds with where they come from, as the file holds them.
@@ -133,27 +137,36 @@ pub struct Calibration {
     pub after: Option<usize>,
     /// The thresholds.
     pub thresholds: Thresholds,
-    /// Share of the server that was wanted.
-    pub wanted: f64,
+    /// Share of the server that was wanted; `None` where the thresholds are those of `doubt`.
+    pub wanted: Option<f64>,
     /// Share on the queries they were made from.
     pub share: f64,
     /// Number of those queries.
     pub queries: usize,
+    /// Below which confidence an answer is doubted; `None` where it was not known which answers are right.
+    #[serde(default)]
+    pub doubt: Option<Doubt>,
 }
 
 impl Calibration {
-    /// [`calibrate`], for the model with this fingerprint, customized for what `custom` is the fingerprint of.
+    /// [`calibrate`] for the wanted share of `queries`, else the border of `doubt`, for the model with this fingerprint,
+    /// customized for what `custom` is the fingerprint of.
     ///
     /// # Errors
-    /// As [`calibrate`].
+    /// As [`calibrate`], and when there is neither.
     pub fn new(
         model: &str,
         custom: Option<&str>,
         after: Option<usize>,
         queries: &[Signals],
-        wanted: f64,
+        wanted: Option<f64>,
+        doubt: Option<Doubt>,
     ) -> Result<Calibration, HybridError> {
-        let thresholds = calibrate(queries, wanted)?;
+        let thresholds = match (wanted, doubt) {
+            (Some(share), _) => calibrate(queries, share)?,
+            (None, Some(doubt)) => Thresholds { confidence: doubt.below, scope: None },
+            (None, None) => return Err(HybridError::NoQueries),
+        };
         Ok(Calibration {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -164,6 +177,7 @@ impl Calibration {
             wanted,
             share: thresholds.share(queries),
             queries: queries.len(),
+            doubt,
         })
     }
 
@@ -190,11 +204,7 @@ impl Calibration {
             return Err(wrong(format!("{size} bytes are more than thresholds have")));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(describe(&error)))?;
-        let calibration: Calibration =
-            serde_json::from_str(&text).map_err(|error| wrong(format!("no thresholds: {error}")))?;
-        if (calibration.format.as_str(), calibration.version) != (FORMAT, VERSION) {
-            return Err(wrong(format!("not {FORMAT} of version {VERSION}")));
-        }
+        let calibration = Calibration::parse(&text).map_err(wrong)?;
         if calibration.model != model {
             return Err(wrong("made with another model, whose confidences mean something else".to_owned()));
         }
@@ -202,10 +212,23 @@ impl Calibration {
             let what = "made with the model customized for something else than it is now";
             return Err(wrong(what.to_owned()));
         }
-        if calibration.after == Some(0) {
-            return Err(wrong("decides after 0 tokens".to_owned()));
-        }
         Ok(calibration)
+    }
+
+    /// Reads what such a file holds, whatever model it belongs to.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Calibration, String> {
+        let calibration: Calibration =
+            serde_json::from_str(text).map_err(|error| format!("no thresholds: {error}"))?;
+        if (calibration.format.as_str(), calibration.version) != (FORMAT, VERSION) {
+            return Err(format!("not {FORMAT} of version {VERSION}"));
+        }
+        match calibration.after {
+            Some(0) => Err("decides after 0 tokens".to_owned()),
+            _ => Ok(calibration),
+        }
     }
 }
 
@@ -254,11 +277,13 @@ mod tests {
     fn files_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("routing.json");
-        let calibration = Calibration::new("print", None, Some(8), &queries(&[0.1, 0.9]), 0.5).unwrap();
+        let calibration =
+            Calibration::new("print", None, Some(8), &queries(&[0.1, 0.9]), Some(0.5), None).unwrap();
         calibration.save(&path).unwrap();
         assert_eq!(Calibration::load(&path, "print", None).unwrap(), calibration);
         assert_eq!(Calibration::load(&path, "print", Some("mine")).unwrap(), calibration);
-        let mine = Calibration::new("print", Some("mine"), None, &queries(&[0.1, 0.9]), 0.5).unwrap();
+        let mine =
+            Calibration::new("print", Some("mine"), None, &queries(&[0.1, 0.9]), Some(0.5), None).unwrap();
         mine.save(&path).unwrap();
         assert_eq!(Calibration::load(&path, "print", Some("mine")).unwrap(), mine);
         for custom in [None, Some("yours")] {
@@ -270,6 +295,23 @@ mod tests {
         std::fs::write(&path, "{}").unwrap();
         assert!(Calibration::load(&path, "print", None).is_err());
         assert!(Calibration::load(&folder.path().join("none"), "print", None).is_err());
+    }
+
+    #[test]
+    fn where_no_share_is_wanted_the_border_of_doubt_decides() {
+        let found = Doubt { below: 0.5, longest: 9, answers: 20, doubted: 10, wrong: 9, right: 8 };
+        let made = |wanted, doubt| {
+            Calibration::new("print", None, None, &queries(&[0.1, 0.2, 0.3, 0.9]), wanted, doubt)
+        };
+        let calibration = made(None, Some(found)).unwrap();
+        assert_eq!((calibration.thresholds.confidence, calibration.share), (found.below, 0.75));
+        let both = made(Some(0.25), Some(found)).unwrap();
+        assert_eq!((both.share, both.doubt), (0.25, Some(found)));
+        assert!(matches!(made(None, None), Err(HybridError::NoQueries)));
+        // Files from before there was any doubt are read.
+        let text = serde_json::to_string(&both).unwrap();
+        let older = text.replace(&format!(",\"doubt\":{}", serde_json::to_string(&found).unwrap()), "");
+        assert_eq!(Calibration::parse(&older).unwrap(), Calibration { doubt: None, ..both });
     }
 
     proptest! {

@@ -123,7 +123,8 @@ pub(crate) fn answered(
         .custom
         .plan(&shared.engine, &asked.request, |request| plan(&shared.engine, request, &limits))
         .map_err(blame)?;
-    let task = Task { plan: &plan, question: question.as_ref(), scope, live: false };
+    let doubt = shared.registry.calibrated.doubt(&shared.engine, &found.custom, &plan);
+    let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live: false };
     let outcome = run(&routing, &task, &mut queued, &mut sink).map_err(failed)?;
     let alone = plan.outside && outcome.on_device().is_some();
     let weights = if alone { Vec::new() } else { found.custom.weights().to_vec() };
@@ -132,8 +133,8 @@ pub(crate) fn answered(
         _ => 0,
     };
     let told = found.notes.iter().cloned();
-    let notes =
-        plan.notes.iter().map(Note::phrase).chain(told).chain(notes.iter().map(Note::phrase)).collect();
+    let after = notes.iter().chain(&outcome.note).map(Note::phrase);
+    let notes = plan.notes.iter().map(Note::phrase).chain(told).chain(after).collect();
     let (tried, chosen, fits) = (found.tried.clone(), found.chosen, found.custom.fits());
     Ok(Answered { outcome, weights, shown, fits, tried, chosen, notes })
 }

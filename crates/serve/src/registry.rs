@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crayon_answer::{AnswerError, Customization, Routing, Server};
+use crayon_answer::{AnswerError, Calibrated, Customization, Routing, Server};
 use crayon_engine::adapters::{Catalogue, Demonstration, Form, Lora, Pool, Scope, Stack, peft};
 use crayon_engine::{Adapter, Engine};
 use crayon_hybrid::{
@@ -23,6 +23,8 @@ pub struct Offers {
     pub pools: Vec<(String, Pool)>,
     /// A server with a bigger model.
     pub bigger: Option<Bigger>,
+    /// What is known of the model's confidence; nothing is doubted by default.
+    pub calibrated: Calibrated,
     /// What the adapter of the engine was made for, through which requests are answered that name none; empty where it acts
     /// always.
     pub common: Vec<Scope>,
@@ -114,6 +116,8 @@ pub(crate) struct Registry {
     stack: Option<Arc<Stack>>,
     pub(crate) pools: Vec<OfferedPool>,
     bigger: Option<(Bigger, Arc<dyn Server>)>,
+    /// What is known of the model's confidence.
+    pub(crate) calibrated: Calibrated,
 }
 
 /// A pool, ready to be used.
@@ -134,7 +138,7 @@ impl Registry {
     pub(crate) fn new(offers: Offers, engine: &mut Engine, asking: usize) -> Result<Registry, ServeError> {
         let adapter = engine.adapter().cloned();
         engine.set_adapter(None);
-        let Offers { adapters, pools, bigger, common, demonstrations } = offers;
+        let Offers { adapters, pools, bigger, calibrated, common, demonstrations } = offers;
         let loras: Vec<&Lora> = adapters.iter().filter_map(OfferedAdapter::lora).collect();
         let stack = match loras.is_empty() {
             true => None,
@@ -158,6 +162,7 @@ impl Registry {
             stack,
             pools: pools.collect::<Result<_, ServeError>>()?,
             bigger,
+            calibrated,
         })
     }
 

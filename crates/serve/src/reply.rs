@@ -105,6 +105,7 @@ impl Reply {
             "reason": outcome.decision.reason,
             "confidence": outcome.confidence.map(short),
             "scope": outcome.scope.map(short),
+            "sure": outcome.sure,
             "adapter": (!weights.is_empty()).then_some(weights),
             "shown": shown,
             "tried": tried,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crayon_answer::Calibrated;
 use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool, Scope, peft};
 use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
 use crayon_hybrid::{Endpoint, Remote, RetryPolicy, Route, Thresholds};
@@ -73,6 +74,7 @@ fn offers(engine: &Engine) -> Offers {
         adapters: vec![adapter("letters", 3), adapter("jokes", 4)],
         pools: vec![("mine".to_owned(), pool(engine))],
         bigger: None,
+        calibrated: Calibrated::default(),
         common: Vec::new(),
         demonstrations: Vec::new(),
     }

@@ -233,7 +233,7 @@ fn weights_of_adapters_learn_by_their_own_gradient() {
     while !learner.ended() {
         learner.step().unwrap();
     }
-    let weights = learner.learned().weights();
+    let weights = learner.learned().weights(0);
     assert!(weights[0] > weights[1] && at([weights[0], weights[1]]) < at([0.5, 0.5]), "{weights:?}");
 }
 

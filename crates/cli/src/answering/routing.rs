@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crayon_answer::{Customization, Routing, Server};
+use crayon_answer::{Calibrated, Customization, Routing, Server};
 use crayon_engine::Engine;
 use crayon_hybrid::{Endpoint, Key, Remote, RetryPolicy, Route, Router, Thresholds};
 
@@ -52,21 +52,25 @@ pub(crate) fn route(args: &RouteArgs) -> Route {
     args.route.map_or(Route::Auto, Into::into)
 }
 
-/// `routing` with the thresholds that were calibrated for this model and what it is customized for, if they are needed.
+/// What was calibrated for this model and what it is customized for, and `routing` with it.
 pub(crate) fn calibrated(
     routing: Routing,
     args: &RouteArgs,
     engine: &Engine,
     custom: &Customization,
     output: &Output,
-) -> Result<Routing> {
+) -> Result<(Routing, Calibrated)> {
     let (model, custom) = (engine.checkpoint().fingerprint(), custom.fingerprint(engine));
     let (file, folder) = (args.thresholds.as_deref(), thresholds_folder()?);
-    let (routing, told) = routing.calibrated(&model, custom.as_deref(), file, &folder)?;
+    let calibrated = Calibrated::find(&model, custom.as_deref(), file, &folder)?;
+    let (routing, told) = calibrated.routing(routing);
     if let Some(told) = told {
         note(&told, output);
     }
-    Ok(routing)
+    match args.no_doubt {
+        true => Ok((routing, Calibrated::default())),
+        false => Ok((routing, calibrated)),
+    }
 }
 
 /// The server at `endpoint`, with the key of the file or of the environment.

@@ -110,6 +110,9 @@ pub(crate) fn explain(outcome: &Outcome, always: bool, output: &Output) {
         }
         Finish::End | Finish::Stop | Finish::Cancelled => {}
     }
+    if let Some(told) = &outcome.note {
+        note(told, output);
+    }
     let Some(distilled) = written.distilled.as_ref().filter(|distilled| always || distilled.now > 0) else {
         return;
     };

@@ -215,18 +215,34 @@ pub(crate) struct RoutingArgs {
     /// Prompts that belong to none of the tasks
     #[arg(long, value_name = "FILE")]
     pub(crate) outside: Option<PathBuf>,
-    /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: String,
+    /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY [default: the device
+    /// is measured alone]
+    #[arg(long, value_name = "URL", requires = "server_model")]
+    pub(crate) server: Option<String>,
     /// Name of the model there
-    #[arg(long, value_name = "NAME")]
-    pub(crate) server_model: String,
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub(crate) server_model: Option<String>,
     /// A file that holds the server's key
     #[arg(long, value_name = "FILE")]
     pub(crate) server_key_file: Option<PathBuf>,
     /// Do not show the server the choices, for a model that was trained on such prompts
     #[arg(long)]
     pub(crate) bare: bool,
+    /// Show the server solved examples as earlier turns: a folder with a file of each task's name
+    #[arg(long, value_name = "DIR")]
+    pub(crate) solved: Option<PathBuf>,
+    /// Keep this server's answers in a file, so that a stopped run goes on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cells: Option<PathBuf>,
+    /// Have the device write its answers as `ask` does, instead of taking the likeliest choice; tasks may be examples then
+    #[arg(long)]
+    pub(crate) written: bool,
+    /// Longest written answer in tokens [default: 48]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Thresholds of `crayon route calibrate`, below which written answers are doubted [default: where it writes them]
+    #[arg(long, value_name = "FILE", requires = "written")]
+    pub(crate) thresholds: Option<PathBuf>,
     /// How the device is asked: auto, chat (as a conversation, in the model's template or --frame) or plain (as a text to go on with)
     #[arg(long, default_value = "auto")]
     pub(crate) framing: String,
@@ -248,13 +264,13 @@ pub(crate) struct EvalCustomizeArgs {
     /// Folder with a folder for each user; can be given several times
     #[arg(long, value_name = "USERS", required = true)]
     pub(crate) users: Vec<PathBuf>,
-    /// The pool
+    /// The pool; without one, methods that need none are compared
     #[arg(long, value_name = "DIR")]
-    pub(crate) pool: PathBuf,
+    pub(crate) pool: Option<PathBuf>,
     /// One adapter trained on all of the pool's data, as a pool of one
     #[arg(long, value_name = "DIR")]
     pub(crate) joint: Option<PathBuf>,
-    /// base, prompt, joint, uniform, nearest, arrow, lorahub, blend, instant, fitted, trained, auto, oracle [default: all]
+    /// base, prompt, joint, uniform, nearest, arrow, lorahub, blend, instant, fitted, trained, auto, oracle [default: all that can be]
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
     pub(crate) methods: Vec<String>,
     /// Numbers of examples

@@ -31,8 +31,11 @@ pub(crate) struct RouteArgs {
     #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) server_timeout: u32,
     /// Thresholds of `crayon route calibrate` [default: where it writes them]
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) thresholds: Option<PathBuf>,
+    /// Do not say where the model is not sure of its answer
+    #[arg(long)]
+    pub(crate) no_doubt: bool,
 }
 
 /// Who answers.
@@ -64,7 +67,11 @@ The model answers every query as `crayon ask` would; nothing is sent anywhere. T
 which the wanted share of the answers lies. With --tokens it is decided after so many tokens of an answer, so that a
 sure device shows its answer at once; else after the whole answer.
 
-Example:
+Where the right answers are given (10 and more), the confidence is measured below which most of the model's answers are
+wrong. That is the threshold without --share, and `ask`, `chat` and `serve` say of an answer below it that the model is not sure.
+
+Examples:
+  crayon route calibrate --data questions.jsonl
   crayon route calibrate --data held-out.jsonl --share 0.3
   crayon ask --server https://api.example/v1 --server-model big \"Why do leaves fall?\"")]
     Calibrate(CalibrateArgs),
@@ -74,12 +81,16 @@ Example:
 pub(crate) struct CalibrateArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Queries nobody trained on: JSON lines of {\"prompt\": str}; may be given several times
+    /// Queries nobody trained on: JSON lines of {\"prompt\": str}, with \"answer\": str where that is known; may be given several
+    /// times
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// Share of the queries that may go to the server, 0 to 1
+    /// Share of the queries that may go to the server, 0 to 1 [default: those whose answers are mostly wrong]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
-    pub(crate) share: f64,
+    pub(crate) share: Option<f64>,
+    /// Share of the doubted answers that must be wrong, 0 to 1
+    #[arg(long, value_name = "R", default_value_t = 0.8, allow_negative_numbers = true)]
+    pub(crate) wrong: f64,
     /// Decide after so many tokens of an answer [default: after the whole answer]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tokens: Option<u32>,

@@ -27,6 +27,8 @@ struct AskReport<'a> {
     confidence: Option<f32>,
     /// How likely the question belongs to what the adapter was customized for.
     scope: Option<f32>,
+    /// Whether the model is sure of its answer, where that was measured.
+    sure: Option<bool>,
     /// Adapters the device answers through, with their weights; none where it answered a question from outside without them.
     adapter: Option<Weights<'a>>,
     /// Examples in the prompt.
@@ -97,7 +99,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
         answering::customize(&mut engine, &args.model, &args.custom, output)?;
     let (plan, scope) =
         custom.plan(&engine, &request, |request| plan(&engine, request, &Limits::default()))?;
-    let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
+    let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     answering::notes(&plan, output);
     interrupt::watch();
     let cache = match args.cache {
@@ -106,7 +108,8 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     };
     let mut session = plan.session(&engine)?;
     let mut device = SessionDevice { session: &mut session, cache: cache.as_ref() };
-    let task = Task { plan: &plan, question: question.as_ref(), scope, live };
+    let doubt = calibrated.doubt(&engine, &custom, &plan);
+    let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
     let outcome = answer(&routing, &task, &mut device, &mut |event| shown.event(event));
     let outcome = shown.end(outcome)?;
     let alone = plan.outside && outcome.on_device().is_some();
@@ -148,6 +151,7 @@ fn finish(
             reason: &outcome.decision.reason,
             confidence: outcome.confidence,
             scope: outcome.scope,
+            sure: outcome.sure,
             adapter: (!device.weights.is_empty()).then_some(Weights(device.weights)),
             shown: device.shown,
             tried: device.tried,

@@ -21,11 +21,15 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     let methods = named.collect::<Result<Vec<Method>>>()?;
     let budget = taken::budget(args.budget)?;
     let engine = model::open_to_ask(&args.model, output)?;
-    let pool = engine.open_pool(&args.pool)?;
+    let pool = args.pool.as_ref().map(|path| engine.open_pool(path)).transpose()?;
+    let possible = |method: &Method| !method.needs_pool() || pool.is_some();
     let options = CustomizeOptions {
         users: args.users.clone(),
         joint: args.joint.clone(),
-        methods: if methods.is_empty() { Method::ALL.to_vec() } else { methods },
+        methods: match methods.is_empty() {
+            true => Method::ALL.iter().copied().filter(possible).collect(),
+            false => methods,
+        },
         sizes: args.sizes.clone(),
         seeds: args.seeds,
         questions: args.questions,
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
         cells: args.cells.clone(),
         label: args.label.clone(),
     };
-    let result = watched("cells", output, |progress| customize(&engine, &pool, &options, progress))?;
+    let result = watched("cells", output, |progress| customize(&engine, pool.as_ref(), &options, progress))?;
     if output.json {
         return Ok(output.object(&result)?);
     }

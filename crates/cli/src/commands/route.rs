@@ -1,12 +1,13 @@
 //! `crayon route calibrate`: from held-out queries to the thresholds that `--route auto` uses.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crayon_answer::{Input, Limits, Request, Through, thresholds_path};
-use crayon_engine::{Engine, Event, GenerateOptions, Message, Role};
-use crayon_hybrid::{Calibration, Signals, Thresholds, confidence};
+use crayon_answer::{Through, thresholds_path};
+use crayon_engine::{Engine, EngineError};
+use crayon_eval::EvalError;
+use crayon_eval::routing::{Wrote, says, write};
+use crayon_hybrid::{Calibration, Doubt, Judged, Signals, Thresholds, confidence, doubt};
 use serde::{Deserialize, Serialize};
 
 use crate::answering;
@@ -16,10 +17,14 @@ use crate::output::Output;
 use crate::progress::Counting;
 use crate::{input, interrupt, model, show};
 
-/// A line of a file of queries; other fields, such as answers, are of no interest.
+/// Known answers from which on it is seen which of the model's are wrong.
+const FEWEST: usize = 10;
+
+/// A line of a file of queries; other fields are of no interest.
 #[derive(Deserialize)]
 struct Query {
     prompt: String,
+    answer: Option<String>,
     choices: Option<serde::de::IgnoredAny>,
 }
 
@@ -30,9 +35,10 @@ struct CalibrateReport<'a> {
     model: &'a str,
     after: Option<usize>,
     thresholds: Thresholds,
-    wanted: f64,
+    wanted: Option<f64>,
     share: f64,
     queries: usize,
+    doubt: Option<Doubt>,
     seconds: f64,
 }
 
@@ -45,28 +51,52 @@ pub(crate) fn run(command: &RouteCommand, output: &Output) -> Result {
 
 fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     // A share out of range is told before any work.
-    crayon_hybrid::calibrate(&[Signals::default()], args.share)?;
+    crayon_hybrid::calibrate(&[Signals::default()], args.share.unwrap_or(0.0))?;
+    doubt(&[], args.wrong)?;
     let mut queries = Vec::new();
     for path in &args.data {
         queries.extend(read(path)?);
+    }
+    let answered = queries.iter().filter(|query| query.answer.is_some()).count();
+    if args.share.is_none() && answered < FEWEST {
+        return Err(mistake(
+            format!(
+                "{} with a known answer are too few to see which answers are wrong",
+                show::count(answered)
+            ),
+            format!("give {FEWEST} and more lines of {{\"prompt\": str, \"answer\": str}}, or --share"),
+        ));
     }
     let mut engine = model::open_to_answer(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
     interrupt::watch();
     let started = Instant::now();
     let mut bar = Counting::new("asking", "queries", output);
-    let mut signals = Vec::new();
+    let (mut signals, mut judged) = (Vec::new(), Vec::new());
+    // Whether an answer is right is seen when it is whole.
+    let whole = answered >= FEWEST;
+    let longest = args.max_tokens.into_iter().chain(args.tokens.filter(|_| !whole)).min();
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
-        let through = custom.through(&engine, query)?;
-        let scope = through.scope;
-        signals.push(Signals { confidence: ask(&engine, through, query, args)?, scope });
+        let through = custom.through(&engine, &query.prompt)?;
+        let wrote = ask(&engine, &through, &query.prompt, longest)?;
+        let decided = args.tokens.map_or(usize::MAX, |tokens| tokens as usize).min(wrote.logprobs.len());
+        signals.push(Signals {
+            confidence: confidence::of_text(&wrote.logprobs[..decided]),
+            scope: through.scope,
+        });
+        if let Some(answer) = query.answer.as_ref().filter(|_| whole) {
+            let confidence = confidence::of_text(&wrote.logprobs).unwrap_or(0.0);
+            let (right, tokens) = (says(&wrote.text, answer), wrote.logprobs.len());
+            judged.push(Judged { confidence, right, tokens });
+        }
     }
     bar.finish();
     let fingerprint = engine.checkpoint().fingerprint();
     let after = args.tokens.map(|tokens| tokens as usize);
     let custom = custom.fingerprint(&engine);
-    let calibration = Calibration::new(&fingerprint, custom.as_deref(), after, &signals, args.share)?;
+    let doubt = if whole { Some(doubt(&judged, args.wrong)?) } else { None };
+    let calibration = Calibration::new(&fingerprint, custom.as_deref(), after, &signals, args.share, doubt)?;
     let path = match &args.output {
         Some(path) => path.clone(),
         None => usual(&fingerprint, custom.as_deref())?,
@@ -83,6 +113,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
             wanted,
             share,
             queries,
+            doubt,
             seconds,
         })?);
     }
@@ -90,59 +121,44 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     output.line(&format!("threshold  confidence {:.4}{scope}", thresholds.confidence))?;
     let decided = after.map_or_else(|| "the whole answer".to_owned(), |k| show::counted(k, "token"));
     output.line(&format!("decided    after {decided}"))?;
-    output.line(&format!(
-        "share      {:.1} % of {} go to the server, {:.1} % wanted",
-        share * 100.0,
-        if queries == 1 { "1 query".to_owned() } else { format!("{} queries", show::count(queries)) },
-        wanted * 100.0,
-    ))?;
+    let asked = if queries == 1 { "1 query".to_owned() } else { format!("{} queries", show::count(queries)) };
+    let wanted = wanted.map(|wanted| format!(", {:.1} % wanted", wanted * 100.0)).unwrap_or_default();
+    output.line(&format!("share      {:.1} % of {asked} go to the server{wanted}", share * 100.0))?;
+    if let Some(Doubt { below, answers, doubted, wrong, right, .. }) = doubt {
+        output.line(&format!(
+            "doubted    below {below:.4}: {} of {} wrong; from there on {} of {} right",
+            show::count(wrong),
+            show::counted(doubted, "answer"),
+            show::count(right),
+            show::count(answers - doubted),
+        ))?;
+    }
     output.line(&format!("file       {}", path.display())).map_err(Into::into)
 }
 
-/// How sure the model is of its answer to `query` `through` what it is customized with, which is made as `crayon ask` makes it.
-fn ask(engine: &Engine, through: Through<'_>, query: &str, args: &CalibrateArgs) -> Result<Option<f32>> {
-    let Through { adapter, demonstrations, .. } = through;
-    let request = Request {
-        demonstrations: demonstrations.to_vec(),
-        ..Request::new(Input::Chat(vec![Message::new(Role::User, query)]))
-    };
-    let prompt = request.prompt(engine)?;
-    let left = engine.spec().context.saturating_sub(prompt.len());
-    let longest = args.max_tokens.map_or(Limits::default().longest, |tokens| tokens as usize);
-    let max_tokens = args.tokens.map_or(longest, |tokens| longest.min(tokens as usize)).min(left);
-    if max_tokens == 0 {
-        let beginning: String = query.chars().take(40).collect();
-        return Err(mistake(
-            format!("a query of {} tokens does not fit the model: {beginning:?}…", show::count(prompt.len())),
-            "leave it out; held-out queries are short ones",
-        ));
-    }
-    let mut session = engine.session(prompt.len() + max_tokens)?;
-    session.set_adapter(adapter);
-    session.feed(&prompt, &mut |_| interrupt::flow())?;
-    let sampling = request.sampling(engine)?;
-    let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
-    let mut logprobs = Vec::new();
-    session.generate(&options, &mut |event| {
-        if let Event::Token { logprob, .. } = event {
-            logprobs.push(logprob);
+/// The model's answer to `query` `through` what it is customized with, made as `crayon ask` makes it.
+fn ask(engine: &Engine, through: &Through<'_>, query: &str, longest: Option<u32>) -> Result<Wrote> {
+    let longest = longest.map(|tokens| tokens as usize);
+    match write(engine, through, query, longest, &mut interrupt::flow) {
+        Ok(Some(wrote)) => Ok(wrote),
+        Ok(None) => {
+            let beginning: String = query.chars().take(40).collect();
+            let what = format!("a query does not fit the model: {beginning:?}…");
+            Err(mistake(what, "leave it out; held-out queries are short ones"))
         }
-        interrupt::flow()
-    })?;
-    if interrupt::flow() == ControlFlow::Break(()) {
-        return Err(Interrupted.into());
+        Err(EvalError::Engine(EngineError::Cancelled)) => Err(Interrupted.into()),
+        Err(error) => Err(error.into()),
     }
-    Ok(confidence::of_text(&logprobs))
 }
 
 /// The prompts in a file of JSON lines.
-fn read(path: &Path) -> Result<Vec<String>> {
+fn read(path: &Path) -> Result<Vec<Query>> {
     let text = input::file(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let mut prompts = Vec::new();
     for (number, line) in lines {
         let place = format!("{}, line {}", path.display(), number + 1);
-        let hint = "a line is {\"prompt\": str}; an answer beside it is not looked at";
+        let hint = "a line is {\"prompt\": str}, with \"answer\": str where that is known";
         let query: Query =
             serde_json::from_str(line).map_err(|error| mistake(format!("{place}: {error}"), hint))?;
         if query.choices.is_some() {
@@ -151,7 +167,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
                 "`ask` answers in free text: give prompts",
             ));
         }
-        prompts.push(query.prompt);
+        prompts.push(query);
     }
     if prompts.is_empty() {
         return Err(mistake(format!("{} holds no query", path.display()), "give one query a line"));

@@ -50,11 +50,12 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     let engine = model::open_to_answer(&common, output)?;
     // Without a tokenizer every request would fail.
     engine.tokenizer()?;
+    // Customizations differ from request to request, and nothing was measured of them.
+    let alone = Customization::default();
+    let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &alone, output)?;
     let bigger = match remote {
         None => None,
         Some(remote) => {
-            let alone = Customization::default();
-            let routing = answering::calibrated(routing, &args.route, &engine, &alone, output)?;
             let (thresholds, after) = (routing.router().thresholds(), routing.after());
             Some(Bigger { remote, route: answering::route(&args.route), thresholds, after })
         }
@@ -63,6 +64,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         adapters: adapters(&engine, named, output)?,
         pools: pools(&engine, &args.pool)?,
         bigger,
+        calibrated,
         common: scopes(&engine, &common)?,
         demonstrations: model::demonstrations(&common)?.unwrap_or_default(),
     };

@@ -25,7 +25,7 @@ impl Bench<'_> {
         &mut self,
         user: &User,
         examples: &[adapters::Example],
-        scores: &[f32],
+        scores: Option<&[f32]>,
         drawn: (usize, u64),
         effort: Effort,
     ) -> Result<Made, EvalError> {
@@ -39,15 +39,16 @@ impl Bench<'_> {
             let trains = |effort| matches!(effort, Effort::Train | Effort::Auto);
             other.0 == effort || trains(other.0) && trains(effort) && whole(&other.1)
         };
-        let weights = self.weights(scores);
+        let weights = scores.map(|scores| self.weights(scores)).transpose()?;
         let climbed = match self.climbs.climbed.iter().find(|other| same(other)) {
             Some((_, climbed)) => Rc::clone(climbed),
             None => {
-                let blend = self.blended(scores, Form::Exact)?;
-                let loras: Vec<&Lora> = self.pool.members.iter().map(|member| &member.lora).collect();
+                let blend = scores.map(|scores| self.blended(scores, Form::Exact)).transpose()?;
+                let members = self.pooled.iter().flat_map(|pooled| &pooled.pool.members);
+                let loras: Vec<&Lora> = members.map(|member| &member.lora).collect();
                 let request = Request {
-                    blend: Some(&blend),
-                    members: Some(Members { loras: &loras, weights: &weights }),
+                    blend: blend.as_ref(),
+                    members: weights.as_ref().map(|weights| Members { loras: &loras, weights }),
                     effort,
                     budget: self.options.budget,
                     seed: drawn.1,
@@ -66,17 +67,21 @@ impl Bench<'_> {
         let made = match (climbed.chosen, &climbed.lora) {
             (Rung::Base, _) | (_, None) => Made::default(),
             // As the methods of these names have them.
-            (Rung::Blend, _) => self.weighed(&weights)?,
-            (Rung::Nearest, _) => self.weighed(climbed.weights.as_deref().unwrap_or(&weights))?,
+            (Rung::Blend | Rung::Nearest, Some(lora)) => {
+                match climbed.weights.as_ref().or(weights.as_ref()) {
+                    Some(weights) => self.weighed(weights)?,
+                    None => self.lora_made(lora.clone())?,
+                }
+            }
             (_, Some(lora)) => self.lora_made(lora.clone())?,
         };
-        let count = self.pool.members.len();
+        let (bytes_up, bytes_down) = self.traffic();
         Ok(Made {
             shown,
             chosen: Some(climbed.chosen.name().to_owned()),
             millis: climbed.tried.iter().map(|tried| tried.seconds * 1e3).sum(),
-            bytes_up: 4 * count,
-            bytes_down: 4 * self.pool.members.iter().map(|member| member.lora.parameters()).sum::<usize>(),
+            bytes_up,
+            bytes_down,
             ..made
         })
     }

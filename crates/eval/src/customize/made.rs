@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crayon_adapters::{Example, Form, Keys, Lora, Pool, QueryEncoder, QueryMean, Sample, weights};
+use crayon_adapters::{Arrow, Example, Form, Keys, Lora, Pool, QueryEncoder, QueryMean, Sample, weights};
 use crayon_engine::{Adapter, Engine, EngineError};
+use crayon_errors::Setting;
 
 use super::users::User;
-use super::{Bench, Joint, Method};
+use super::{Bench, Joint, Method, Pooled};
 use crate::EvalError;
 use crate::tasks;
 
@@ -30,6 +31,14 @@ impl Made {
     }
 }
 
+impl<'a> Pooled<'a> {
+    pub(super) fn new(engine: &Engine, pool: &'a Pool) -> Result<Pooled<'a>, EvalError> {
+        let stack = Arc::new(pool.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?);
+        let arrow = Arrow::new(pool, Arc::clone(&stack)).map_err(EngineError::from)?;
+        Ok(Pooled { pool, stack, arrow })
+    }
+}
+
 impl Joint {
     pub(super) fn open(engine: &Engine, path: &Path) -> Result<Joint, EvalError> {
         let pool = Pool::open(path, engine.checkpoint(), engine.name()).map_err(EngineError::from)?;
@@ -43,7 +52,19 @@ fn bytes_of<'a>(loras: impl Iterator<Item = &'a Lora>) -> usize {
     4 * loras.map(Lora::parameters).sum::<usize>()
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// The pool; methods that need one are refused without.
+    pub(super) fn pooled(&self) -> Result<&Pooled<'a>, EvalError> {
+        let none = || EvalError::option(Setting::Pool, "is needed", "name one");
+        self.pooled.as_ref().ok_or_else(none)
+    }
+
+    /// Bytes of the scores, and of all adapters, in f32; nothing without a pool.
+    pub(super) fn traffic(&self) -> (usize, usize) {
+        let Some(Pooled { pool, .. }) = &self.pooled else { return (0, 0) };
+        (4 * pool.members.len(), bytes_of(pool.members.iter().map(|member| &member.lora)))
+    }
+
     /// Does what `method` does with a user's examples.
     pub(super) fn make(
         &mut self,
@@ -53,8 +74,7 @@ impl Bench<'_> {
         seed: u64,
     ) -> Result<Made, EvalError> {
         let examples = user.draw(size, seed)?;
-        let all = bytes_of(self.pool.members.iter().map(|member| &member.lora));
-        let up = 4 * self.pool.members.len();
+        let (up, all) = self.traffic();
         let started = Instant::now();
         let mut made = match method {
             Method::Base => Made::default(),
@@ -67,13 +87,15 @@ impl Bench<'_> {
                 None => Made::default(),
             },
             Method::Uniform => {
-                let equal = vec![1.0 / self.pool.members.len() as f32; self.pool.members.len()];
+                let count = self.pooled()?.pool.members.len();
+                let equal = vec![1.0 / count as f32; count];
                 Made { bytes_down: all, ..self.weighed(&equal)? }
             }
-            Method::Arrow => Made { bytes_down: all, ..Made::of(self.arrow.clone()) },
+            Method::Arrow => Made { bytes_down: all, ..Made::of(self.pooled()?.arrow.clone()) },
             Method::Nearest => {
                 let weights = weights(&self.scores(&examples)?, f32::MIN_POSITIVE);
-                let members = self.pool.members.iter().zip(&weights).filter(|(_, weight)| **weight > 0.0);
+                let members =
+                    self.pooled()?.pool.members.iter().zip(&weights).filter(|(_, weight)| **weight > 0.0);
                 let bytes_down = bytes_of(members.map(|(member, _)| &member.lora));
                 Made { bytes_up: up, bytes_down, ..self.weighed(&weights)? }
             }
@@ -83,14 +105,15 @@ impl Bench<'_> {
             }
             Method::LoraHub => {
                 let samples = samples(self.engine, &self.encoder, &examples)?;
-                let lora = self.trainer.lorahub(self.engine, self.pool, &samples, seed)?;
+                let pool = self.pooled()?.pool;
+                let lora = self.trainer.lorahub(self.engine, pool, &samples, seed)?;
                 Made { bytes_down: all, ..self.lora_made(lora)? }
             }
             Method::Instant | Method::Fitted | Method::Trained | Method::Auto => {
                 let effort = method.effort().unwrap_or(crayon_customize::Effort::Auto);
-                let scores = self.scores(&examples)?;
+                let scores = self.pooled.is_some().then(|| self.scores(&examples)).transpose()?;
                 let looked = started.elapsed();
-                let mut made = self.climbed(user, &examples, &scores, (size, seed), effort)?;
+                let mut made = self.climbed(user, &examples, scores.as_deref(), (size, seed), effort)?;
                 made.millis += looked.as_secs_f64() * 1e3;
                 return Ok(made);
             }
@@ -107,7 +130,7 @@ impl Bench<'_> {
 
     /// Cosines of the examples' mean query with the keys.
     fn scores(&self, examples: &[Example]) -> Result<Vec<f32>, EvalError> {
-        let keys: &Keys = &self.pool.keys;
+        let keys: &Keys = &self.pooled()?.pool.keys;
         let mut mean = QueryMean::new(self.encoder.width());
         for example in examples {
             let answer = example.answer.as_deref();
@@ -117,19 +140,20 @@ impl Bench<'_> {
     }
 
     /// Weights of the adapters in the blend.
-    pub(super) fn weights(&self, scores: &[f32]) -> Vec<f32> {
-        self.pool.keys.weights(scores, self.options.temperature.unwrap_or(self.pool.temperature))
+    pub(super) fn weights(&self, scores: &[f32]) -> Result<Vec<f32>, EvalError> {
+        let pool = self.pooled()?.pool;
+        Ok(pool.keys.weights(scores, self.options.temperature.unwrap_or(pool.temperature)))
     }
 
     pub(super) fn weighed(&self, weights: &[f32]) -> Result<Made, EvalError> {
-        Ok(Made::of(self.stack.weigh(weights).map_err(EngineError::from)?))
+        Ok(Made::of(self.pooled()?.stack.weigh(weights).map_err(EngineError::from)?))
     }
 
     /// The blend for these scores.
     fn blend(&self, scores: &[f32]) -> Result<Made, EvalError> {
         if self.options.form == Form::Exact {
-            let bytes_down = bytes_of(self.pool.members.iter().map(|member| &member.lora));
-            return Ok(Made { bytes_down, ..self.weighed(&self.weights(scores))? });
+            let bytes_down = self.traffic().1;
+            return Ok(Made { bytes_down, ..self.weighed(&self.weights(scores)?)? });
         }
         let lora = self.blended(scores, self.options.form)?;
         let bytes_down = 4 * lora.parameters();
@@ -138,8 +162,9 @@ impl Bench<'_> {
 
     /// The blend as one adapter.
     pub(super) fn blended(&self, scores: &[f32], form: Form) -> Result<Lora, EvalError> {
-        let temperature = self.options.temperature.unwrap_or(self.pool.temperature);
-        let blended = self.pool.blend(scores, temperature, form, self.engine.threads());
+        let pool = self.pooled()?.pool;
+        let temperature = self.options.temperature.unwrap_or(pool.temperature);
+        let blended = pool.blend(scores, temperature, form, self.engine.threads());
         Ok(blended.map_err(EngineError::from)?.lora)
     }
 

@@ -82,6 +82,19 @@ impl Method {
         !matches!(self, Method::Base | Method::Joint | Method::Uniform | Method::Arrow | Method::Oracle)
     }
 
+    /// Whether there is nothing to do for it without a pool.
+    pub const fn needs_pool(self) -> bool {
+        matches!(
+            self,
+            Method::Uniform
+                | Method::Nearest
+                | Method::Arrow
+                | Method::LoraHub
+                | Method::Blend
+                | Method::Fitted
+        )
+    }
+
     /// Whether its result depends on a pool.
     pub const fn looks_at_pool(self) -> bool {
         !matches!(self, Method::Base | Method::Prompt | Method::Oracle)

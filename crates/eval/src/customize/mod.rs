@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crayon_adapters::{Arrow, Form, Pool, QueryEncoder, Stack};
 use crayon_engine::{Engine, EngineError};
+use crayon_errors::Setting;
 use serde::Serialize;
 
 use crate::{EvalError, Progress};
@@ -76,7 +77,7 @@ pub struct CustomizeOptions {
 pub struct Customized {
     /// One result for each user, method, size and seed.
     pub rows: Vec<Cell>,
-    /// Adapters of the pool.
+    /// Adapters of the pool; 0 without one.
     pub adapters: usize,
     /// Their rank.
     pub rank: usize,
@@ -88,15 +89,20 @@ pub struct Customized {
 struct Bench<'a> {
     engine: &'a Engine,
     options: &'a CustomizeOptions,
-    pool: &'a Pool,
-    stack: Arc<Stack>,
-    arrow: Arrow,
+    pooled: Option<Pooled<'a>>,
     joint: Option<Joint>,
     encoder: QueryEncoder,
     trainer: Trainer,
     climbs: Climbs,
     /// Answers of a user through what has this fingerprint.
     known: HashMap<String, Answers>,
+}
+
+/// A pool, ready to be used.
+struct Pooled<'a> {
+    pool: &'a Pool,
+    stack: Arc<Stack>,
+    arrow: Arrow,
 }
 
 /// One adapter for all.
@@ -111,26 +117,30 @@ type Planned = (usize, Method, usize, u64);
 /// Asks every user's questions after every method. Nothing is fitted to questions.
 ///
 /// # Errors
-/// When a method trains and this program was built without training, a user's file cannot be read or has too few examples, the
+/// When a method trains and this program was built without training, one needs a pool and there is none, a user's file cannot be read or has too few examples, the
 /// joint adapter does not belong to the model, or `progress` stops it; finished cells are kept.
 pub fn customize(
     engine: &Engine,
-    pool: &Pool,
+    pool: Option<&Pool>,
     options: &CustomizeOptions,
     progress: &mut Progress<'_>,
 ) -> Result<Customized, EvalError> {
     if let Some(method) = options.methods.iter().find(|method| method.trains() && !cfg!(feature = "train")) {
         return Err(EvalError::NoTraining { method: method.name() });
     }
+    if let Some(method) = options.methods.iter().find(|method| method.needs_pool() && pool.is_none()) {
+        return Err(EvalError::option(
+            Setting::Pool,
+            format!("is needed for {method}"),
+            "name one, or leave it out",
+        ));
+    }
     let users = users::read(&options.users, options.questions)?;
     let mut cells = Cells::open(options.cells.as_deref())?;
-    let stack = Arc::new(pool.stack(engine.spec(), engine.threads()).map_err(EngineError::from)?);
     let mut bench = Bench {
         engine,
         options,
-        pool,
-        arrow: Arrow::new(pool, Arc::clone(&stack)).map_err(EngineError::from)?,
-        stack,
+        pooled: pool.map(|pool| Pooled::new(engine, pool)).transpose()?,
         joint: options.joint.as_ref().map(|path| Joint::open(engine, path)).transpose()?,
         encoder: engine.query_encoder()?,
         trainer: Trainer::default(),
@@ -156,7 +166,12 @@ pub fn customize(
             return Err(EngineError::Cancelled.into());
         }
     }
-    Ok(Customized { rows, adapters: pool.members.len(), rank: pool.rank(), questions: options.questions })
+    Ok(Customized {
+        rows,
+        adapters: pool.map_or(0, |pool| pool.members.len()),
+        rank: pool.map_or(0, Pool::rank),
+        questions: options.questions,
+    })
 }
 
 impl CustomizeOptions {

@@ -1,4 +1,4 @@
-//! Which choice a written answer is.
+//! Which choice a written answer is, and whether it is the right one.
 
 /// Index of the choice that `answer` names: the same words, else the longest choice it begins with. Case, and signs
 /// around the words, do not matter; `None` where it names none.
@@ -13,6 +13,12 @@ pub fn named(answer: &str, choices: &[String]) -> Option<usize> {
     };
     let all = choices.iter().enumerate().filter(|(_, choice)| begins(choice));
     all.max_by_key(|(_, choice)| choice.len()).map(|(index, _)| index)
+}
+
+/// Whether the first line of `answer` says what `expected` says. Case, and signs around the words, do not matter.
+pub fn says(answer: &str, expected: &str) -> bool {
+    let first = answer.trim().lines().next().unwrap_or_default();
+    plain(first) == plain(expected)
 }
 
 /// Words in lower case with one space between them.
@@ -35,5 +41,11 @@ mod tests {
         assert_eq!(named("transfers", &choices), None);
         assert_eq!(named("", &choices), None);
         assert_eq!(named("...", &["?".to_owned()]), Some(0));
+    }
+
+    #[test]
+    fn an_answer_is_right_when_its_first_line_is() {
+        assert!(says(" Oslo.\nIt lies in the north.", "oslo"));
+        assert!(!says("Oslo, I think", "Oslo") && !says("Bergen\nOslo", "Oslo") && !says("", "Oslo"));
     }
 }

@@ -94,16 +94,21 @@ impl Task {
 
     /// Keeps `limit` questions, drawn by `seed`, in the order of the file; all when there are no more.
     pub fn sample(&mut self, limit: usize, seed: u64) {
-        let total = self.questions.len();
-        let (mut seen, mut kept, mut random) = (0, 0, Random::seeded(seed));
-        // Selection sampling (Knuth, volume 2, 3.4.2, algorithm S): every subset is equally likely.
-        self.questions.retain(|_| {
-            let take = (random.uniform() * (total - seen) as f64) < limit.saturating_sub(kept) as f64;
-            seen += 1;
-            kept += usize::from(take);
-            take
-        });
+        self.questions = sampled(std::mem::take(&mut self.questions), limit, seed).collect();
     }
+}
+
+/// `limit` of `all`, drawn by `seed`, in their order; all when there are no more.
+pub(crate) fn sampled<T>(all: Vec<T>, limit: usize, seed: u64) -> impl Iterator<Item = T> {
+    let total = all.len();
+    let (mut seen, mut kept, mut random) = (0, 0, Random::seeded(seed));
+    // Selection sampling (Knuth, volume 2, 3.4.2, algorithm S): every subset is equally likely.
+    all.into_iter().filter(move |_| {
+        let take = (random.uniform() * (total - seen) as f64) < limit.saturating_sub(kept) as f64;
+        seen += 1;
+        kept += usize::from(take);
+        take
+    })
 }
 
 impl Question {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crayon_adapters::Lora;
-use crayon_kernels::Threads;
+use crayon_kernels::{Threads, ops};
 use crayon_model::Site;
 
 use crate::frozen::{TrainableAdapter, back_to_inner, back_to_input, inward, outward, transpose};
@@ -24,15 +24,33 @@ struct Place {
     inner: Vec<f32>,
 }
 
+/// What a mixture's weights are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighing {
+    /// A number for each adapter.
+    Free,
+    /// The softmax of a number for each adapter: their sum is 1.
+    Softmax,
+    /// A number for each adapter in each layer.
+    Layers,
+}
+
 /// Adapters under weights that learn.
 pub struct Mixture {
     places: BTreeMap<Site, Place>,
-    weights: Variable,
+    values: Variable,
+    weighing: Weighing,
+    members: usize,
 }
 
 impl Mixture {
-    /// `members`, beginning with one weight for each.
+    /// `members`, beginning with one free weight for each.
     pub fn new(members: &[&Lora], weights: &[f32]) -> Mixture {
+        Mixture::weighed(members, weights, Weighing::Free)
+    }
+
+    /// `members`, beginning with one weight for each.
+    pub fn weighed(members: &[&Lora], weights: &[f32], weighing: Weighing) -> Mixture {
         let mut places = BTreeMap::new();
         let sites: std::collections::BTreeSet<Site> =
             members.iter().flat_map(|lora| lora.pairs.keys().copied()).collect();
@@ -57,22 +75,55 @@ impl Mixture {
             };
             places.insert(site, place);
         }
-        Mixture { places, weights: Variable::new(weights.to_vec()) }
+        let layers = places.keys().map(|site| site.layer + 1).max().unwrap_or(0);
+        let values = match weighing {
+            Weighing::Free => weights.to_vec(),
+            Weighing::Softmax => weights.iter().map(|weight| weight.max(1e-6).ln()).collect(),
+            Weighing::Layers => weights.repeat(layers),
+        };
+        Mixture { places, values: Variable::new(values), weighing, members: members.len() }
     }
 
-    /// The weights as they are now.
-    pub fn weights(&self) -> &[f32] {
-        &self.weights.values
+    /// The weights in `layer` as they are now, `[members]`.
+    pub fn weights(&self, layer: usize) -> Vec<f32> {
+        let values = &self.values.values;
+        match self.weighing {
+            Weighing::Free => values.clone(),
+            Weighing::Softmax => {
+                let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let shares: Vec<f32> = values.iter().map(|value| (value - largest).exp()).collect();
+                let sum: f32 = shares.iter().sum();
+                shares.iter().map(|share| share / sum).collect()
+            }
+            Weighing::Layers => values[layer * self.members..(layer + 1) * self.members].to_vec(),
+        }
+    }
+
+    /// Adds the gradient of the weights in `layer`.
+    fn add_gradient(&mut self, layer: usize, gradient: &[f32]) {
+        let weights = self.weights(layer);
+        let mean: f32 = weights.iter().zip(gradient).map(|(weight, gradient)| weight * gradient).sum();
+        let own = &mut self.values.gradient;
+        match self.weighing {
+            Weighing::Free => ops::add(own, gradient),
+            Weighing::Softmax => {
+                let moved = weights.iter().zip(gradient).map(|(weight, gradient)| weight * (gradient - mean));
+                own.iter_mut().zip(moved).for_each(|(own, moved)| *own += moved);
+            }
+            Weighing::Layers => {
+                ops::add(&mut own[layer * self.members..(layer + 1) * self.members], gradient);
+            }
+        }
     }
 }
 
 impl Trainable for Mixture {
     fn variables(&self) -> Vec<&Variable> {
-        vec![&self.weights]
+        vec![&self.values]
     }
 
     fn variables_mut(&mut self) -> Vec<&mut Variable> {
-        vec![&mut self.weights]
+        vec![&mut self.values]
     }
 }
 
@@ -82,14 +133,14 @@ impl TrainableAdapter for Mixture {
     }
 
     fn begin(&mut self, _: usize) {
-        self.weights.gradient.fill(0.0);
+        self.values.gradient.fill(0.0);
     }
 
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
+        let weights = self.weights(site.layer);
         let Some(place) = self.places.get_mut(&site) else { return };
         let count = place.owners.len();
         place.inner = inward(x, rows, &place.a, count, threads);
-        let weights = &self.weights.values;
         let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
         outward(&scaled(&place.inner, &gains), rows, &place.b, y, threads);
     }
@@ -106,14 +157,15 @@ impl TrainableAdapter for Mixture {
         let Some(place) = self.places.get(&site) else { return };
         let count = place.owners.len();
         let flow = back_to_inner(gradient, rows, &place.b, count, threads);
+        let (weights, mut learned) = (self.weights(site.layer), vec![0.0; self.members]);
         for (flow, inner) in flow.chunks_exact(count).zip(place.inner.chunks_exact(count)) {
             for ((flow, inner), (owner, scale)) in flow.iter().zip(inner).zip(&place.owners) {
-                self.weights.gradient[*owner] += scale * flow * inner;
+                learned[*owner] += scale * flow * inner;
             }
         }
-        let weights = &self.weights.values;
         let gains: Vec<f32> = place.owners.iter().map(|(owner, scale)| weights[*owner] * scale).collect();
         back_to_input(&scaled(&flow, &gains), rows, &place.a, x_gradient, threads);
+        self.add_gradient(site.layer, &learned);
     }
 }
 

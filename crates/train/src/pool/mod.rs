@@ -29,7 +29,7 @@ use data::{assign, centred, epoch_order, groups, grown, names, split};
 use episodes::{Drawn, Episodes};
 use gate::Gate;
 pub use learner::{Learner, Learning, Own};
-pub use mixture::Mixture;
+pub use mixture::{Mixture, Weighing};
 use network::Model;
 pub use options::TrainOptions;
 pub use single::{fit, loss};

@@ -7,7 +7,7 @@ mod slash;
 use std::path::Path;
 
 use crayon_answer::{
-    AnswerError, Customization, Input, Limits, Memory, NoRoom, Outcome, Plan, Request, Routing,
+    AnswerError, Calibrated, Customization, Input, Limits, Memory, NoRoom, Outcome, Plan, Request, Routing,
     SessionDevice, Task, ask_server, plan_turn, run as answer,
 };
 use crayon_engine::{Engine, Finish, Session};
@@ -32,6 +32,7 @@ struct Chat<'e> {
     answers: u64,
     last: Option<String>,
     routing: Routing,
+    calibrated: Calibrated,
     custom: Customization,
     /// Where the conversation is kept with its memory.
     file: Option<&'e Path>,
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
     let routing = answering::routing(&args.route)?;
     let mut engine = model::open_to_answer(&args.model, output)?;
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
-    let routing = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
+    let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let mut request = Request {
         sampling: args.answer.sampling(),
         seed: args.answer.seed,
@@ -75,6 +76,7 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
         answers: 0,
         last: None,
         routing,
+        calibrated,
         custom,
         file: args.session.as_deref(),
     };
@@ -267,7 +269,8 @@ impl Chat<'_> {
             self.session = plan.session(self.engine)?;
         }
         let mut device = SessionDevice { session: &mut self.session, cache: None };
-        let task = Task { plan: &plan, question: question.as_ref(), scope, live };
+        let doubt = self.calibrated.doubt(self.engine, &self.custom, &plan);
+        let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
         let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
         let outcome = shown.end(outcome)?;
         output.piece("\n")?;
