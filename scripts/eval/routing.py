@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = ROOT / "models/mini-thresholds.json"
 # By the train splits the server is better at the first six of each kind, and at the others not.
 CHOSEN = ["film reviews", "spam", "tweets, emotion", "tweets, sentiment", "kinds of questions", "OpenBookQA", "product reviews", "SNIPS intents"]
+ALONE = ["first letters", "larger animals", "colours", "animals", "verbs", "past tense", "plurals", "capital letters", "SNIPS intents", "bAbI 16", "bAbI 18"]
 WRITTEN = ["capitals", "landmarks", "sports", "products", "past tense", "plurals", "larger animals", "first letters", "SNIPS intents"]
 # Whose examples the device is customized with, of the tasks with choices.
 CUSTOMIZED = ["SNIPS intents", "product reviews", "film reviews"]
@@ -109,14 +110,14 @@ class Bench:
         return lines(self.folder / "examples" / f"{name}.jsonl", known[SOLVED : SOLVED + count])
 
 
-def domain(data, folder, name, examples, seed):
+def domain(data, folder, name, examples, seed, most):
     """Questions of a CLINC150 domain, some of its training requests, and requests outside all domains."""
     intents = json.loads((data / "clinc150/domains.json").read_text())[name]
     splits = json.loads((data / "clinc150/data_full.json").read_text())
     words = [i.replace("_", " ") for i in intents]
     inside = [{"prompt": f"{t}\nIntent:", "choices": words, "answer": intents.index(i)} for t, i in splits["test"] if i in intents]
     known = random.Random(seed).sample([{"prompt": f"{t}\nIntent:", "answer": i.replace("_", " ")} for t, i in splits["train"] if i in intents], examples)
-    outside = [{"prompt": f"{t}\nIntent:"} for t, _ in splits["oos_test"]]
+    outside = [{"prompt": f"{t}\nIntent:"} for t, _ in random.Random(seed).sample(splits["oos_test"], most)]
     return lines(folder / f"{name}.jsonl", inside), lines(folder / f"{name}-examples.jsonl", known), lines(folder / f"{name}-outside.jsonl", outside)
 
 
@@ -151,13 +152,13 @@ def told(report):
     return table(["task", "device", *measures], found)
 
 
-def doubted(report, names):
+def doubted(report):
     found = []
     for row in report["rows"]:
         d = row["doubted"]
-        wrong_in_all = d["wrong"] + d["believed"] - d["right"]
-        found.append([row["task"], names.get(row["task"], ""), f"{d['wrong']} of {d['doubted']}", f"{d['right']} of {d['believed']}", f"{d['wrong']} of {wrong_in_all}", f"{d['doubted'] - d['wrong']} of {row['n'] - wrong_in_all}"])
-    return table(["task", "split", "wrong among those noted", "right among the others", "wrong ones noted", "right ones noted"], found)
+        wrong = d["wrong"] + d["believed"] - d["right"]
+        found.append([row["task"], f"{d['wrong']} of {d['doubted']}", f"{d['right']} of {d['believed']}", f"{d['wrong']} of {wrong}", f"{d['doubted'] - d['wrong']} of {row['n'] - wrong}"])
+    return table(["task", "wrong among those noted", "right among the others", "wrong ones noted", "right ones noted"], found)
 
 
 def calibrate(args, folder):
@@ -172,12 +173,13 @@ def calibrate(args, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--strong", type=Path, help="the server's model, a GGUF file")
+    parser.add_argument("--strong", type=Path, help="the server's model, a GGUF file [default: the device is measured alone]")
     parser.add_argument("--device", default="mini")
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
     parser.add_argument("--python", default=sys.executable, help="one that has llama-cpp-python")
     parser.add_argument("--limit", type=int, default=30, help="questions of each task")
+    parser.add_argument("--more", type=int, default=2, help="times as many where the device is measured alone")
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--runs", type=Path, default=ROOT / "training/runs/routing")
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs/results")
@@ -193,6 +195,50 @@ def main():
 
 def measure(args, folder):
     bench = Bench(args, folder)
+    if args.strong:
+        with_servers(args, bench, folder)
+    else:
+        print(f"# Whether {args.device} knows what it does not know\n")
+        print("Printed by `python3 scripts/eval/routing.py` without `--strong`: the device alone, test splits.\n")
+    # The device alone costs little.
+    few, args.limit = args.limit, args.limit * args.more
+    print(f"""## Right told from wrong
+
+How well the device's certainty of what it wrote tells its right answers from its wrong ones (AUROC; 0.5 is chance), up to {args.limit} questions of each
+task: `mean` is the confidence, `exp` of the mean log-probability of the answer's tokens; `with the end` counts the end as a token; `lowest`,
+`first` and `last` are single tokens; `product` is the probability of the whole answer. An answer is right when its first line is.
+""")
+    print(told(bench.routing(ALONE, [], written=True)), flush=True)
+    if args.strong:
+        strong = Bench(argparse.Namespace(**vars(args) | {"device": args.strong, "limit": few}), folder)
+        print(f"\nThe same of {args.strong.stem} as the device, {few} questions of each, nothing shown before:\n")
+        print(told(strong.routing(["capitals", "landmarks", "sports", "products", "larger animals"], [], written=True)))
+    print(f"""
+## The note that the model is not sure
+
+The threshold inside the program for {args.device}, {json.loads(THRESHOLDS.read_text())["doubt"]["below"]:.3f}, was measured by `routing.py --calibrate` on train splits so that 8 of 10 answers below it
+are wrong. What becomes of answers to questions of test splits, first of the tasks whose train splits it was measured on, then of others:
+""")
+    for group, title in ((CALIBRATED, "measured on"), (HELD_OUT, "others")):
+        report = bench.routing(group, [], "--thresholds", THRESHOLDS, written=True)
+        rows = [{**row, "task": f"all {title}" if row["task"] == "all" else row["task"]} for row in report["rows"]]
+        print(doubted({"rows": rows}) + "\n", flush=True)
+    if args.strong:
+        domains(args, folder)
+
+
+def domains(args, folder):
+    print("## Told apart: requests of the customized domain and requests outside all domains (AUROC)\n")
+    print(f"The device is customized with twenty training requests of a CLINC150 domain, and asked {args.limit} of its test split and as many outside all domains.\n")
+    found = []
+    for name in DOMAINS:
+        inside, known, outside = domain(args.data, folder, name, 20, 1, args.limit)
+        report = crayon(args.binary, "eval", "routing", "-m", args.device, "--limit", args.limit, "--seed", 1, "--task", inside, "--outside", outside, "--examples", known, "--force")["outside"]
+        found.append([name, str(report["inside"]), str(report["outside"]), f"{report['confidence']:.3f}", f"{report['scope']:.3f}"])
+    print(table(["domain", "inside", "outside", "by confidence", "by scope"], found))
+
+
+def with_servers(args, bench, folder):
     args.runs.mkdir(parents=True, exist_ok=True)
     template = folder / "template.json"
     template.write_text(json.dumps(TEMPLATE))
@@ -237,37 +283,6 @@ The device writes, as `ask` does; an answer is right when its first line is. The
             picture = args.pictures / f"routing-written-{server.replace(' ', '-').replace('.', '')}.svg"
             report = bench.routing(WRITTEN, where, "--plot", picture, written=True)
             print(f"Server: {server}.\n\n{curves(report)}\n\n![Accuracy over the server's share]({picture.name})\n", flush=True)
-    # The device alone costs little.
-    args.limit *= 5
-    print(f"""## Right told from wrong
-
-How well the device's certainty of what it wrote tells its right answers from its wrong ones (AUROC; 0.5 is chance), up to {args.limit} questions of each
-task: `mean` is the confidence, `exp` of the mean log-probability of the answer's tokens; `with the end` counts the end as a token; `lowest`,
-`first` and `last` are single tokens; `product` is the probability of the whole answer.
-""")
-    print(told(bench.routing(WRITTEN, [], written=True)))
-    strong = Bench(argparse.Namespace(**vars(args) | {"device": args.strong, "limit": args.limit // 5}), folder)
-    print(f"\nThe same of {args.strong.stem} as the device, {args.limit // 5} questions of each, nothing shown before:\n")
-    print(told(strong.routing(["capitals", "landmarks", "sports", "products", "larger animals"], [], written=True)))
-    below = json.loads(THRESHOLDS.read_text())["doubt"]["below"] if THRESHOLDS.is_file() else 0
-    print(f"""
-## The note that the model is not sure
-
-The threshold inside the program for {args.device}, {below:.3f}, was measured by `routing.py --calibrate` on train splits so that 8 of 10 answers below it
-are wrong. On test splits, of tasks whose train split it was measured on and of others:
-""")
-    names = {name: "seen" for name in CALIBRATED} | {name: "new" for name in HELD_OUT} | {"all": ""}
-    for group, title in ((CALIBRATED, "seen"), (HELD_OUT, "new")):
-        report = bench.routing(group, [], "--thresholds", THRESHOLDS, written=True)
-        print(doubted({"rows": [{**row, "task": f"all {title}" if row["task"] == "all" else row["task"]} for row in report["rows"]]}, names) + "\n", flush=True)
-    print("## Told apart: requests of the customized domain and requests outside all domains (AUROC)\n")
-    print("The device is customized with twenty training requests of a CLINC150 domain; the model itself was trained on none of the five.\n")
-    found = []
-    for name in DOMAINS:
-        inside, known, outside = domain(args.data, folder, name, 20, 1)
-        report = crayon(args.binary, "eval", "routing", "-m", args.device, "--limit", 150, "--seed", 1, "--task", inside, "--outside", outside, "--examples", known, "--force")["outside"]
-        found.append([name, str(report["inside"]), str(report["outside"]), f"{report['confidence']:.3f}", f"{report['scope']:.3f}"])
-    print(table(["domain", "inside", "outside", "by confidence", "by scope"], found))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Small users to choose the defaults of training by: their examples and questions come from train splits, never from examples/users.
 
     python3 scripts/eval/validation_users.py DATA/tasks OUT
+    python3 scripts/eval/validation_users.py DATA/clinc150 OUT --inside
 
 DATA is the folder of public data that tests name by CRAYON_DATA. Each of the ten users is a folder of OUT with `examples.jsonl` (8 to 16)
 and `questions.jsonl` (ten others): labels of one's own for texts of five tasks, three word tasks with free answers, and two made-up ways of
-writing things down. The same seed gives the same users.
+writing things down. With --inside there are four users of the built-in pool's own kinds of task, intents of CLINC150, from its validation
+split, which has trained nothing. The same seed gives the same users.
 """
 
 import argparse
@@ -65,15 +67,30 @@ def made_up(chance, name, count):
     return found[:count]
 
 
+def intents(chance, data, domain, count):
+    """Six intents of a domain, by turns."""
+    chosen = json.loads((data / "domains.json").read_text(encoding="utf-8"))[domain]
+    chance.shuffle(chosen)
+    found = {}
+    for text, intent in json.loads((data / "data_full.json").read_text(encoding="utf-8"))["val"]:
+        if intent in chosen[:6]:
+            found.setdefault(intent, []).append({"prompt": text, "answer": intent.replace("_", " ")})
+    order = sorted(found)
+    return [found[order[at % len(order)]][at // len(order)] for at in range(count)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--inside", action="store_true")
     args = parser.parse_args()
     users = {name: (of[-1], lambda c, n, k=name: labelled(args.tasks, c, k, n)) for name, of in LABELS.items()}
     users |= {name: (of[-1], lambda c, n, k=name: words(args.tasks, c, k, n)) for name, of in WORDS.items()}
     users |= {name: (10, lambda c, n, k=name: made_up(c, k, n)) for name in ("guests", "shelves")}
+    if args.inside:
+        users = {name: (12, lambda c, n, k=name: intents(c, args.tasks, k, n)) for name in ("banking", "travel", "home", "work")}
     for name, (examples, make) in users.items():
         made = make(random.Random(f"{args.seed} {name}"), examples + 10)
         folder = args.out / name

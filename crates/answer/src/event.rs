@@ -60,10 +60,10 @@ pub enum Note {
     SomeOutside(usize, usize),
     /// The question lies outside what the model was customized for, and it answers without the adapter.
     Outside,
-    /// The examples for the prompt are not shown, because the text to go on with has no turns.
-    NoTurns,
     /// The answer's confidence, and the one below which the model's answers are mostly wrong.
     Unsure(f32, f32),
+    /// The examples for the prompt are not shown, because the text to go on with has no turns.
+    NoTurns,
     /// The keys of a server's pool are others than last time.
     OtherKeys(String),
 }
@@ -123,14 +123,14 @@ impl Note {
                 Setting::Force,
                 " customizes every answer)"
             ],
-            Note::NoTurns => {
-                "a text to go on with has no turns for the examples: the model goes on without them".into()
-            }
             Note::Unsure(confidence, below) => format!(
                 "the model is not sure of this answer: its confidence is {confidence:.2}, and below {below:.2} most of its \
                  answers were wrong when that was measured"
             )
             .into(),
+            Note::NoTurns => {
+                "a text to go on with has no turns for the examples: the model goes on without them".into()
+            }
             Note::OtherKeys(pool) => format!(
                 "the keys of {pool} have changed since they were last used: the scores say something else about the \
                  examples than before"

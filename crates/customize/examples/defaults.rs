@@ -191,7 +191,10 @@ fn curve<L: Learning>(
         seconds += started.elapsed().as_secs_f64();
         judge.take(Some(Arc::new(lora(learner.learned())?.attach(engine.spec())?)));
         let count = user.questions.cases.len();
-        let judged = (0..count).map(|at| judge.one(at)).collect::<Result<Vec<_>, _>>()?;
+        let mut judged = Vec::with_capacity(count);
+        for at in 0..count {
+            judged.push(judge.one(at)?);
+        }
         let right = judged.iter().filter(|one| one.right).count();
         looks.push((right, judged.iter().map(|one| one.loss).sum::<f64>() / count as f64));
     }

@@ -1,13 +1,13 @@
-//! The pool's adapters under weights fitted to the examples' answers: N numbers that learn by gradient, from the blend on.
+//! The pool's adapters under weights fitted to the examples' answers: N numbers whose softmax learns by gradient, from the blend on.
 
 use crayon_adapters::{Form, Lora, blend};
-use crayon_train::pool::{Mixture, TrainOptions};
+use crayon_train::pool::{Mixture, TrainOptions, Weighing};
 
 use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
 use crate::request::Members;
 
-/// Learning rate: a weight moves by a fifth a step at most.
+/// Learning rate of the weights' logarithms. `examples/defaults.rs` compares the softmax with free weights and with those of each layer.
 const RATE: f64 = 0.2;
 /// Times the examples are read at most.
 const ROUNDS: usize = 4;
@@ -28,7 +28,7 @@ pub(crate) fn fit(work: &mut Work<'_, '_, '_>, members: Members<'_>) -> Result<L
     let recipe = Recipe {
         options: options(work.seed),
         rounds: ROUNDS,
-        make: &|| Mixture::new(members.loras, members.weights),
+        make: &|| Mixture::weighed(members.loras, members.weights, Weighing::Softmax),
         lora: &lora,
         weights: &|mixture| Some(mixture.weights(0)),
     };

@@ -133,8 +133,8 @@ pub(crate) fn answered(
         _ => 0,
     };
     let told = found.notes.iter().cloned();
-    let after = notes.iter().chain(&outcome.note).map(Note::phrase);
-    let notes = plan.notes.iter().map(Note::phrase).chain(told).chain(after).collect();
+    let said = notes.iter().chain(&outcome.note).map(Note::phrase);
+    let notes = plan.notes.iter().map(Note::phrase).chain(told).chain(said).collect();
     let (tried, chosen, fits) = (found.tried.clone(), found.chosen, found.custom.fits());
     Ok(Answered { outcome, weights, shown, fits, tried, chosen, notes })
 }

@@ -41,7 +41,7 @@ impl Queued<'_> {
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Instantly, AnswerError> {
         match self.have(Work::Judge(Arc::new(judging)), watch)? {
-            Done::Judge(found) => Ok(found),
+            Done::Judge(found) => Ok(*found),
             Done::Answer(_) => Err(AnswerError::Crashed),
         }
     }
@@ -81,8 +81,8 @@ impl Device for Queued<'_> {
         plan: &Plan,
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Written, AnswerError> {
-        match self.have(Work::Answer(plan.clone()), watch)? {
-            Done::Answer(written) => Ok(written),
+        match self.have(Work::Answer(Box::new(plan.clone())), watch)? {
+            Done::Answer(written) => Ok(*written),
             Done::Judge(_) => Err(AnswerError::Crashed),
         }
     }

@@ -27,15 +27,15 @@ pub(crate) struct Job {
 /// What there is to do.
 pub(crate) enum Work {
     /// An answer.
-    Answer(Plan),
+    Answer(Box<Plan>),
     /// To judge what examples are worth.
     Judge(Arc<Judging>),
 }
 
 /// What comes of it.
 pub(crate) enum Done {
-    Answer(Written),
-    Judge(Instantly),
+    Answer(Box<Written>),
+    Judge(Box<Instantly>),
 }
 
 /// What the worker tells about a request.
@@ -71,8 +71,11 @@ pub(crate) fn work(
         }
         let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| match &job.work {
-            Work::Answer(plan) => answer(engine, &job, plan, started, time, cache, pace).map(Done::Answer),
-            Work::Judge(judging) => judge(engine, &job, judging, started, time, pace).map(Done::Judge),
+            Work::Answer(plan) => answer(engine, &job, plan, started, time, cache, pace)
+                .map(|written| Done::Answer(Box::new(written))),
+            Work::Judge(judging) => {
+                judge(engine, &job, judging, started, time, pace).map(|found| Done::Judge(Box::new(found)))
+            }
         }));
         let done = outcome.unwrap_or(Err(AnswerError::Crashed));
         pace.last.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);

@@ -34,8 +34,8 @@ pub(crate) fn run(args: &RoutingArgs, output: &Output) -> Result {
         seed: args.seed,
     };
     let remote = remote(args)?;
-    let mut engine = match (args.written, options.framing) {
-        (false, Framing::Plain) => model::open_beside(&args.model, output)?,
+    let mut engine = match options.framing {
+        Framing::Plain if !args.written => model::open_beside(&args.model, output)?,
         _ => model::open_to_answer(&args.model, output)?,
     };
     let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;

@@ -79,12 +79,10 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
     for (done, query) in queries.iter().enumerate() {
         bar.at(done, queries.len());
         let through = custom.through(&engine, &query.prompt)?;
-        let wrote = ask(&engine, &through, &query.prompt, longest)?;
+        let scope = through.scope;
+        let wrote = ask(&engine, through, &query.prompt, longest)?;
         let decided = args.tokens.map_or(usize::MAX, |tokens| tokens as usize).min(wrote.logprobs.len());
-        signals.push(Signals {
-            confidence: confidence::of_text(&wrote.logprobs[..decided]),
-            scope: through.scope,
-        });
+        signals.push(Signals { confidence: confidence::of_text(&wrote.logprobs[..decided]), scope });
         if let Some(answer) = query.answer.as_ref().filter(|_| whole) {
             let confidence = confidence::of_text(&wrote.logprobs).unwrap_or(0.0);
             let (right, tokens) = (says(&wrote.text, answer), wrote.logprobs.len());
@@ -137,7 +135,7 @@ fn calibrate(args: &CalibrateArgs, output: &Output) -> Result {
 }
 
 /// The model's answer to `query` `through` what it is customized with, made as `crayon ask` makes it.
-fn ask(engine: &Engine, through: &Through<'_>, query: &str, longest: Option<u32>) -> Result<Wrote> {
+fn ask(engine: &Engine, through: Through<'_>, query: &str, longest: Option<u32>) -> Result<Wrote> {
     let longest = longest.map(|tokens| tokens as usize);
     match write(engine, through, query, longest, &mut interrupt::flow) {
         Ok(Some(wrote)) => Ok(wrote),

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use crayon_answer::{Input, Limits, Request};
+use crayon_answer::{Input, Limits, Request, Through};
+use crayon_engine::adapters::Demonstration;
 use crayon_engine::{Engine, EngineError, Event, Finish, GenerateOptions, Message, Role, Session};
 use crayon_hybrid::confidence;
 
@@ -14,7 +15,7 @@ use crate::score::log_likelihood;
 use crate::tasks::{Example, Question};
 
 /// What a prompt is answered through.
-pub type Through<'a> = dyn Fn(&str) -> Result<crayon_answer::Through<'a>, EngineError> + 'a;
+pub type ThroughOf<'a> = dyn Fn(&str) -> Result<Through<'a>, EngineError> + 'a;
 
 /// Something to ask.
 #[derive(Clone, Debug)]
@@ -52,12 +53,12 @@ pub struct Wrote {
 /// When the model cannot be asked, or `watch` stops it.
 pub fn write(
     engine: &Engine,
-    through: &crayon_answer::Through<'_>,
+    through: Through<'_>,
     query: &str,
     max_tokens: Option<usize>,
     watch: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<Wrote>, EvalError> {
-    let request = request(through, query);
+    let request = request(through.demonstrations, query);
     let prompt = request.prompt(engine)?;
     let left = engine.spec().context.saturating_sub(prompt.len());
     let max_tokens = max_tokens.unwrap_or(Limits::default().longest).min(left);
@@ -65,7 +66,7 @@ pub fn write(
         return Ok(None);
     }
     let mut session = engine.session(prompt.len() + max_tokens)?;
-    session.set_adapter(through.adapter.clone());
+    session.set_adapter(through.adapter);
     session.feed(&prompt, &mut |_| watch())?;
     let sampling = request.sampling(engine)?;
     let options = GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() };
@@ -83,9 +84,9 @@ pub fn write(
     Ok(Some(Wrote { text: answer.text, logprobs, end }))
 }
 
-/// `query` as a request that shows what examples it is answered through.
-fn request(through: &crayon_answer::Through<'_>, query: &str) -> Request {
-    let demonstrations = through.demonstrations.to_vec();
+/// `query` behind examples that stand in the prompt.
+fn request(demonstrations: &[Demonstration], query: &str) -> Request {
+    let demonstrations = demonstrations.to_vec();
     Request { demonstrations, ..Request::new(Input::Chat(vec![Message::new(Role::User, query)])) }
 }
 
@@ -113,9 +114,9 @@ pub(super) const MEASURES: [(&str, Measure); 6] = [
 ];
 
 /// A device that is asked.
-pub(super) struct Device<'a, 't> {
+pub(super) struct Device<'a, 'c> {
     pub(super) engine: &'a Engine,
-    pub(super) through: &'a Through<'t>,
+    pub(super) through: &'a ThroughOf<'c>,
     pub(super) framing: Framing,
     pub(super) max_tokens: Option<usize>,
 }
@@ -130,20 +131,21 @@ impl Device<'_, '_> {
     }
 
     fn choose(&self, question: &Question) -> Result<Result<Answered, usize>, EvalError> {
-        let through = (self.through)(&question.prompt)?;
-        let shown = through.demonstrations.iter();
-        let shown = shown.map(|one| Example { prompt: one.prompt.clone(), answer: one.answer.clone() });
-        let encoded: Encoded = encode(self.engine, question, &shown.collect::<Vec<_>>(), self.framing)?;
+        let Through { scope, adapter, demonstrations, .. } = (self.through)(&question.prompt)?;
+        let solved = demonstrations.iter();
+        let solved: Vec<Example> =
+            solved.map(|d| Example { prompt: d.prompt.clone(), answer: d.answer.clone() }).collect();
+        let encoded: Encoded = encode(self.engine, question, &solved, self.framing)?;
         if encoded.len() > self.engine.spec().context {
             return Ok(Err(encoded.len()));
         }
         let mut session = self.engine.session(encoded.len())?;
-        session.set_adapter(through.adapter);
+        session.set_adapter(adapter);
         let scores = log_likelihoods(&mut session, &encoded.prompt, &encoded.choices)?;
         let likelihoods: Vec<f32> = scores.iter().map(|score| *score as f32).collect();
         Ok(Ok(Answered {
             confidence: confidence::of_choice(&likelihoods).map_or(0.0, f64::from),
-            scope: through.scope.map(f64::from),
+            scope: scope.map(f64::from),
             device: largest(&scores) == question.answer,
             ..Answered::default()
         }))
@@ -151,15 +153,16 @@ impl Device<'_, '_> {
 
     fn write(&self, example: &Example) -> Result<Result<Answered, usize>, EvalError> {
         let through = (self.through)(&example.prompt)?;
+        let (scope, shown) = (through.scope, through.demonstrations);
         let go = &mut || ControlFlow::Continue(());
-        let Some(wrote) = write(self.engine, &through, &example.prompt, self.max_tokens, go)? else {
-            return Ok(Err(request(&through, &example.prompt).prompt(self.engine)?.len() + 1));
+        let Some(wrote) = write(self.engine, through, &example.prompt, self.max_tokens, go)? else {
+            return Ok(Err(request(shown, &example.prompt).prompt(self.engine)?.len() + 1));
         };
         let measures: Vec<f64> = MEASURES.iter().map(|(_, of)| of(&wrote).map_or(0.0, f64::from)).collect();
         Ok(Ok(Answered {
             confidence: measures.first().copied().unwrap_or(0.0),
             measures,
-            scope: through.scope.map(f64::from),
+            scope: scope.map(f64::from),
             device: says(&wrote.text, &example.answer),
             ..Answered::default()
         }))

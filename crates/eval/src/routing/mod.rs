@@ -29,7 +29,7 @@ use crate::{EvalError, Progress};
 
 pub use answers::{named, says};
 pub use curve::{Curve, Outcome, auroc};
-pub use device::{Through, Wrote, write};
+pub use device::{ThroughOf, Wrote, write};
 pub use rows::{Doubted, Order, Row, Told};
 
 /// Puts a conversation to the server, and returns what it wrote.
@@ -104,7 +104,7 @@ struct Asked {
 /// When a file cannot be read, no question fits the context, the server fails, or `progress` stops it.
 pub fn routing(
     engine: &Engine,
-    through: &Through<'_>,
+    through: &ThroughOf<'_>,
     options: &RoutingOptions,
     mut ask: Option<&mut Ask<'_>>,
     progress: &mut Progress<'_>,

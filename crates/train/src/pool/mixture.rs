@@ -1,7 +1,7 @@
 //! The weights of a pool's adapters as what learns: N numbers, the adapters stay as they are.
 //!
 //! `y += sum of w_n * scale_n * B_n A_n x`; the gradient of `w_n` is the sum over places and rows of `scale_n * (A_n x) . (B_nᵀ dy)`.
-//! Weights are free: they need not sum to 1, and all near 0 is the model alone.
+//! Weights are a softmax, or free ([`Weighing`]): then they need not sum to 1, and all near 0 is the model alone.
 
 use std::collections::BTreeMap;
 
