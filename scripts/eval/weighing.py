@@ -1,177 +1,83 @@
-"""Other ways to find the weights of a blend, side by side: `crayon eval choice` on each, as Markdown.
+"""Ways to weigh a pool, side by side, on people that no pool was trained for; prints Markdown.
 
-    pip install torch transformers
-    cargo build --release && python3 scripts/eval/customize.py run mini --methods base && python3 scripts/eval/weighing.py --model DIR > docs/results/weighing.md
+    cargo build --release && python3 scripts/eval/weighing.py --data DIR > docs/results/weighing.md
 
-`--runs` is the folder of customize.py, `--model` the embedded mini as a Hugging Face folder (`crayon convert`). None of the ways
-looks at the labels of the examples but the last.
-
-- blend: the program's. One key an adapter, the first layer's query, softmax of the cosines at 0.1.
-- keys: four keys an adapter, by k-means among the training examples that are nearest to it; its score is the best of them.
-- tasks: after LORAUTER (arXiv 2601.21795). The cosines are those with the mean queries of the training tasks; each task stands for
-  the weights that its own examples have.
-- layers: every layer has keys of its own, the mean queries of that layer over an adapter's examples, and so weights of its own.
-- picked: of base model, blend at 0.02, 0.1 and 0.3, keys, tasks and layers the one that answers most of the user's examples rightly,
-  the first of them where several do. This one uses labels.
+A small pool for mini is trained each way on the same examples, of the benchmark's pool tasks (customize_tasks.py), and its blend is
+judged by the benchmark's validation tasks: the users' own are left for the benchmark. Finished pools and answers in --runs stay.
 """
 
 import argparse
 import json
-import random
-import tempfile
-from collections import defaultdict
 from pathlib import Path
 
 import customize_tasks as tasks
-import torch
 from program import crayon, table
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).resolve().parents[2]
-KEYS = 4
-TEMPERATURE = 0.1
-WAYS = ["base", "blend", "keys", "tasks", "layers", "picked"]
-
-
-class Queries:
-    """Mean query of each layer over a text's tokens, `[layers, width]`."""
-
-    def __init__(self, folder):
-        self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(Path(folder) / "tokenizer.json"))
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-    @torch.no_grad()
-    def __call__(self, text):
-        ids = torch.tensor([self.tokenizer.encode(text, add_special_tokens=False)])
-        hidden = self.model(ids, output_hidden_states=True).hidden_states
-        layers = self.model.model.layers
-        return torch.stack([layer.self_attn.q_proj(layer.input_layernorm(h))[0].mean(0) for layer, h in zip(layers, hidden)])
-
-
-def rows(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def unit(x):
-    return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-
-
-def softmax(scores, temperature=TEMPERATURE):
-    return torch.softmax(scores / temperature, -1)
-
-
-def centres(points):
-    """Up to `KEYS` centres of unit vectors by spherical k-means; starts spread far apart."""
-    found = points[:1]
-    while len(found) < min(KEYS, len(points)):
-        farthest = (points @ found.T).max(-1).values.argmin()
-        found = torch.cat([found, points[farthest : farthest + 1]])
-    for _ in range(50):
-        nearest = (points @ found.T).argmax(-1)
-        found = torch.stack([unit(points[nearest == k].mean(0)) if (nearest == k).any() else found[k] for k in range(len(found))])
-    return found
-
-
-class Pool:
-    def __init__(self, folder, queries, examples):
-        file = load_file(folder / "pool.safetensors")
-        self.keys = unit(file["keys"])
-        self.adapters = [load_file(path / "adapter_model.safetensors") for path in sorted((folder / "adapters").iterdir())]
-        self.config = json.loads((folder / "adapters/000/adapter_config.json").read_text())
-        asked = torch.stack([queries(row["prompt"]) for row in examples])  # [examples, layers, width]
-        self.means = asked.mean(0)
-        self.means[0] = file["mean"][0]
-        asked = unit(asked - self.means)
-        nearest = (asked[:, 0] @ self.keys.T).argmax(-1)
-        groups = [asked[nearest == n] for n in range(len(self.keys))]
-        self.layer_keys = torch.stack([unit(group.mean(0)) for group in groups], 1)  # [layers, adapters, width]
-        self.several = []
-        for group in groups:
-            self.several.append(centres(group[:, 0]))
-        by_task = defaultdict(list)
-        for row, query in zip(examples, asked[:, 0]):
-            by_task[row["task"]].append(query)
-        self.tasks = unit(torch.stack([torch.stack(group).mean(0) for group in by_task.values()]))
-        self.task_weights = torch.stack([softmax(torch.stack(group) @ self.keys.T).mean(0) for group in by_task.values()])
-
-    def weights(self, way, asked, temperature=TEMPERATURE):
-        """Weights `[layers, adapters]` for the queries of some examples."""
-        own = unit(unit(asked - self.means).mean(0))  # [layers, width]
-        if way == "layers":
-            return softmax(torch.einsum("lw,lnw->ln", own, self.layer_keys), temperature)
-        if way == "keys":
-            found = softmax(torch.stack([(keys @ own[0]).max() for keys in self.several]), temperature)
-        elif way == "tasks":
-            found = softmax(self.tasks @ own[0], temperature) @ self.task_weights
-        else:
-            found = softmax(self.keys @ own[0], temperature)
-        return found.expand(len(own), -1)
-
-    def write(self, weights, folder):
-        """The exact blend as one PEFT adapter."""
-        folder.mkdir(parents=True, exist_ok=True)
-        scale, joined = self.config["lora_alpha"] / self.config["r"], {}
-        for name in self.adapters[0]:
-            layer = int(name.split("layers.")[1].split(".")[0])
-            parts = [adapter[name] for adapter in self.adapters]
-            if "lora_A" in name:
-                joined[name] = torch.cat(parts).contiguous()
-            else:
-                joined[name] = torch.cat([part * weight * scale for part, weight in zip(parts, weights[layer])], 1).contiguous()
-        rank = self.config["r"] * len(self.adapters)
-        save_file(joined, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text(json.dumps(self.config | {"r": rank, "lora_alpha": rank}))
-        return ["-a", folder]
+SETTINGS = ["-n", 8, "--targets", "q,v,up,down", "--epochs", 1, "--batch", 16, "--rate", 6e-3, "--validation", 0.1, "--seed", 1]
+WAYS = {
+    "keys of prompts, fixed": ["--prompt-keys", "--fixed-keys"],
+    "keys of prompts and answers, fixed": ["--fixed-keys"],
+    "keys that learn, no adapter among them": ["--strangers", 0],
+    "the same, with strangers": [],
+    "the same, at a temperature of 0.05": ["--temperature", 0.05],
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
-    parser.add_argument("--runs", type=Path, default=ROOT / "training/runs/customize")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
-    parser.add_argument("--examples", type=int, default=20)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=ROOT / "training/runs/weighing")
+    parser.add_argument("--cap", type=int, default=30, help="training examples of a task")
     parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY")
     args = parser.parse_args()
-    torch.manual_seed(0)
-    queries = Queries(args.model)
-    pool = Pool(args.runs / "mini-pool", queries, rows(args.runs / "pool.jsonl"))
-    found = defaultdict(list)
-    users = sorted(tasks.short(name) for name in tasks.OUTSIDE)
-    trains = {tasks.short(name): tasks.user(args.data, name)["train"] for name in tasks.OUTSIDE}
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = Path(scratch)
-        for user in users:
-            folder, train = args.runs / "mini/outside" / user, trains[user]
+    args.runs.mkdir(parents=True, exist_ok=True)
+    users, data = args.runs / "users", args.runs / "pool.jsonl"
+    if not data.is_file():
+        tasks.write_users(args.data, tasks.VALIDATION, users)
+        tasks.write_pool(args.data, data, args.cap)
+    count = len(data.read_text(encoding="utf-8").splitlines())
+    rows, base = [], {}
+    for way in args.ways:
+        name = "".join(c if c.isalnum() else "-" for c in way)
+        folder, told = args.runs / name, args.runs / f"{name}.json"
+        if not told.is_file():
+            trained = crayon(args.binary, "pool", "train", "--data", data, *SETTINGS, *WAYS[way], "-o", folder, "--force")
+            told.write_text(json.dumps(trained))
+        trained = json.loads(told.read_text())
+        call = ["--users", users, "--pool", folder, "--methods", "base,nearest,blend", "--sizes", 16, "--seeds", 1]
+        asked = crayon(args.binary, "eval", "customize", *call, "--questions", args.questions, "--cells", args.runs / "cells.jsonl",
+                       "--label", name)["rows"]
+        found = {(row["user"], row["method"]): row["accuracy"] for row in asked}
+        names = sorted({user for user, _ in found})
+        base = {user: found[user, "base"] for user in names}
+        mean = lambda method: 100 * sum(found[user, method] for user in names) / len(names)
+        change = {user: 100 * (found[user, "blend"] - base[user]) for user in names}
+        worst = min(names, key=change.get)
+        rows.append([way, f"{trained['loss']:.2f}", f"{mean('nearest'):.1f}", f"{mean('blend'):.1f}",
+                     str(sum(value < 0 for value in change.values())), f"{worst} {change[worst]:+.0f}",
+                     f"{change.get('clinc150-work', 0):+.0f}"])
+        before = trained["loss_before"]
+    print(f"""# Ways to weigh
 
-            def accuracy(task, adapter, *more):
-                return crayon(args.binary, "eval", "choice", "--task", task, *adapter, *more)["accuracy"]
+Printed by `python3 scripts/eval/weighing.py`: small pools for mini, each trained once on the same {count:,} examples of
+{len(tasks.POOL)} tasks (`crayon pool train {' '.join(map(str, SETTINGS))}`).
 
-            test = lambda adapter: accuracy(folder / "test.jsonl", adapter, "--limit", args.questions, "--seed", 1)
-            base = test([])
-            for draw in range(args.draws):
-                own = random.Random(draw).sample(train, args.examples)
-                (scratch / "own.jsonl").write_text("\n".join(map(json.dumps, own)), encoding="utf-8")
-                asked = torch.stack([queries(row["prompt"]) for row in own])
-                made = {way: pool.write(pool.weights(way, asked), scratch / way) for way in ("blend", "keys", "tasks", "layers")}
-                score = {way: test(adapter) for way, adapter in made.items()} | {"base": base}
-                for temperature in (0.02, 0.3):
-                    made[temperature] = pool.write(pool.weights("blend", asked, temperature), scratch / str(temperature))
-                made["base"] = []
-                fits = {way: accuracy(scratch / "own.jsonl", adapter) for way, adapter in made.items()}
-                picked = max(["blend", "base", 0.02, 0.3, "keys", "tasks", "layers"], key=lambda way: fits[way])
-                score["picked"] = score[picked] if picked in score else test(made[picked])
-                for way in WAYS:
-                    found[user, way].append(score[way])
+Inside: loss on held-out examples of the pool's own tasks, in nats a token; {before:.2f} without a pool. Strangers: {len(base)} tasks
+that no pool has seen (the benchmark's validation), accuracy by choice in per cent with 16 examples of each, {args.questions}
+questions; the model alone has {100 * sum(base.values()) / len(base):.1f}. Nothing decides whether a blend is used: it always is.
 
-    mean = lambda values: sum(values) / len(values)
-    title, text = __doc__.split("\n", 1)[0], __doc__.split("\n- ", 1)[1].rstrip()
-    print(f"# Other ways to weigh\n\nPrinted by `python3 scripts/eval/weighing.py`: {args.examples} examples, {args.draws} draws, {args.questions} questions a user, per cent right.\n\n- {text}\n")
-    cells = [[user, *(f"{100 * mean(found[user, way]):.1f}" for way in WAYS)] for user in users]
-    cells.append(["mean", *(f"{100 * mean([mean(found[user, way]) for user in users]):.1f}" for way in WAYS)])
-    print(table(["user", *WAYS], cells))
+{table(["way", "inside", "strangers, nearest", "strangers, blend", "worse than the model", "worst", "unseen intents"], rows)}
+
+- *Keys of prompts, fixed*: the centres of groups of prompts, and weights that sum to 1, as in the paper. Many tasks have the same
+  words: a word may be asked for its opposite, its plural or its first letter.
+- *Keys of prompts and answers*: an example's query is that of its prompt beside that of its answer.
+- *Keys that learn*: by the loss's gradient, from those centres on, and with them a score that no adapter has, so that the weights
+  may sum to less than 1.
+- *With strangers*: a quarter of the examples of tasks with labels are read with another task's labels in their place. Keys learn
+  from them, adapters do not.""")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 //! What is to be known of a pool without holding its adapters: keys, mean query, and what the adapters are called. A
 //! device scores its examples with this alone.
 //!
-//! One safetensors file: `keys` `[adapters, width]`, `mean` `[1, width]`, and the description as JSON in its metadata.
+//! One safetensors file: `keys` `[adapters, width]`, `mean` `[1, width]`, `answer_keys` and `answer_mean` of the same shapes where the
+//! pool looks at answers, and the description as JSON in its metadata.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,12 +11,12 @@ use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::{Bytes, Checkpoint, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, Keys, Lora};
+use crate::{AdapterError, AnswerKeys, Keys, Lora};
 
 /// Key of the description in the file's metadata.
 const DESCRIPTION: &str = "crayon.pool";
-/// Version of the file.
-const VERSION: u32 = 1;
+/// Version of the file. Files of version 1 have no keys for answers and no score of no adapter.
+const VERSION: u32 = 2;
 /// Longest name of an adapter or a model, in characters.
 const LONGEST_NAME: usize = 200;
 pub(crate) const DAMAGED: &str = "the pool is damaged or was cut short; train it again or copy it anew";
@@ -52,6 +53,8 @@ struct Description {
     base_name: String,
     temperature: f32,
     floor: f32,
+    #[serde(default)]
+    rest: Option<f32>,
     members: Vec<Listed>,
 }
 
@@ -92,8 +95,8 @@ impl Catalogue {
         let mut description: Description = serde_json::from_str(text).map_err(|error| {
             AdapterError::key(path, DESCRIPTION, format!("cannot be read: {error}"), DAMAGED)
         })?;
-        if description.version != VERSION {
-            let what = format!("is of version {}, this program reads {VERSION}", description.version);
+        if !(1..=VERSION).contains(&description.version) {
+            let what = format!("is of version {}, this program reads up to {VERSION}", description.version);
             return Err(AdapterError::key(path, DESCRIPTION, what, "use the program that made it"));
         }
         let names = description.members.iter_mut().map(|member| &mut member.name);
@@ -104,29 +107,35 @@ impl Catalogue {
             ..Lora::default()
         };
         owner.check_base(what, &checkpoint.fingerprint(), name)?;
-        let (keys, mean) = (matrix(file, "keys")?, matrix(file, "mean")?);
         let spec = &checkpoint.spec;
         let width = spec.heads * spec.head_dim;
-        let fits = keys.len() == description.members.len()
-            && mean.len() == 1
-            && keys.iter().chain(&mean).all(|row| row.len() == width)
-            && !keys.is_empty();
-        if !fits {
-            let what = format!(
-                "{} keys and {} adapters do not belong together",
-                keys.len(),
-                description.members.len()
-            );
-            return Err(AdapterError::file(path, what, DAMAGED));
-        }
+        let read = |keys: &str, mean: &str| {
+            let (keys, mut mean) = (matrix(file, keys)?, matrix(file, mean)?);
+            let fits = keys.len() == description.members.len()
+                && mean.len() == 1
+                && keys.iter().chain(&mean).all(|row| row.len() == width)
+                && !keys.is_empty();
+            if !fits {
+                let (keys, adapters) = (keys.len(), description.members.len());
+                let what = format!("{keys} keys and {adapters} adapters do not belong together");
+                return Err(AdapterError::file(path, what, DAMAGED));
+            }
+            Ok((keys, mean.swap_remove(0)))
+        };
+        let (keys, mean) = read("keys", "mean")?;
+        let answers = match file.tensor("answer_keys")? {
+            Some(_) => Some(read("answer_keys", "answer_mean")?),
+            None => None,
+        };
+        let answers = answers.map(|(keys, mean)| AnswerKeys { keys, mean });
         let sane = |value: f32| value.is_finite() && value > 0.0;
-        if !sane(description.temperature) || !description.floor.is_finite() {
+        let finite = description.rest.is_none_or(f32::is_finite) && description.floor.is_finite();
+        if !sane(description.temperature) || !finite {
             return Err(AdapterError::key(path, DESCRIPTION, "holds a temperature that is none", DAMAGED));
         }
-        let mean = mean.into_iter().next().unwrap_or_default();
         Ok(Catalogue {
             members: description.members,
-            keys: Keys { keys, mean, floor: description.floor },
+            keys: Keys { keys, mean, answers, floor: description.floor, rest: description.rest },
             temperature: description.temperature,
             base: description.base,
             base_name: description.base_name,
@@ -149,23 +158,29 @@ impl Catalogue {
     }
 
     /// Tensors and metadata of the file.
-    pub(crate) fn parts(&self) -> Result<([Tensor; 2], BTreeMap<String, String>), AdapterError> {
+    pub(crate) fn parts(&self) -> Result<(Vec<Tensor>, BTreeMap<String, String>), AdapterError> {
         let description = Description {
             version: VERSION,
             base: self.base.clone(),
             base_name: self.base_name.clone(),
             temperature: self.temperature,
             floor: self.keys.floor,
+            rest: self.keys.rest,
             members: self.members.clone(),
         };
         let text = serde_json::to_string(&description).map_err(|error| {
             AdapterError::file(Path::new(&self.base_name), format!("cannot be described: {error}"), DAMAGED)
         })?;
-        let Keys { keys, mean, .. } = &self.keys;
-        let tensors = [
-            Tensor::from_f32("keys", vec![keys.len(), mean.len()], &keys.concat()),
-            Tensor::from_f32("mean", vec![1, mean.len()], mean),
-        ];
+        let Keys { keys, mean, answers, .. } = &self.keys;
+        let mut tensors = Vec::new();
+        let mut push = |names: [&str; 2], keys: &[Vec<f32>], mean: &[f32]| {
+            tensors.push(Tensor::from_f32(names[0], vec![keys.len(), mean.len()], &keys.concat()));
+            tensors.push(Tensor::from_f32(names[1], vec![1, mean.len()], mean));
+        };
+        push(["keys", "mean"], keys, mean);
+        if let Some(AnswerKeys { keys, mean }) = answers {
+            push(["answer_keys", "answer_mean"], keys, mean);
+        }
         Ok((tensors, BTreeMap::from([(DESCRIPTION.to_owned(), text)])))
     }
 }

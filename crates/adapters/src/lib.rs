@@ -43,14 +43,14 @@ pub use demonstrations::{
 pub use error::AdapterError;
 pub use examples::{Example, Examples};
 pub use general::General;
-pub use keys::{Keys, TEMPERATURE, weights};
+pub use keys::{AnswerKeys, Keys, TEMPERATURE, weights};
 pub use kmeans::{Clusters, k_means};
 pub use known::Known;
 pub use lora::Lora;
 pub use noise::{add_noise, secret_seed};
 pub use plot::{svg, xml_text};
 pub use pool::{Blended, Member, Pool};
-pub use query::{QueryEncoder, QueryMean};
+pub use query::{Query, QueryEncoder, QueryMean};
 pub use random::Random;
 pub use sample::Sample;
 pub use scope::{Scope, ScopeQueries};

@@ -14,8 +14,7 @@ use crate::catalogue::{Catalogue, DAMAGED};
 use crate::{AdapterError, Lora, Member, Pool};
 
 pub(crate) fn write(pool: &Pool, path: &Path) -> Result<(), AdapterError> {
-    let (listed, metadata) = pool.catalogue().parts()?;
-    let mut tensors = Vec::from(listed);
+    let (mut tensors, metadata) = pool.catalogue().parts()?;
     for (number, member) in pool.members.iter().enumerate() {
         for (site, pair) in &member.lora.pairs {
             let (input, output) = (pair.a.len() / pair.rank, pair.b.len() / pair.rank);
@@ -87,7 +86,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Keys, Member, TEMPERATURE};
+    use crate::{AnswerKeys, Keys, Member, TEMPERATURE};
 
     #[test]
     fn a_packed_pool_comes_back_and_a_damaged_one_does_not() {
@@ -100,7 +99,13 @@ mod tests {
         let lora = Lora { pairs: BTreeMap::from([(site, pair)]), ..Lora::default() };
         let mut pool = Pool {
             members: vec![Member { name: "one".to_owned(), examples: 3, lora }],
-            keys: Keys { keys: vec![vec![1.0; input]], mean: vec![0.5; input], floor: 0.1 },
+            keys: Keys {
+                keys: vec![vec![1.0; input]],
+                mean: vec![0.5; input],
+                answers: Some(AnswerKeys { keys: vec![vec![2.0; input]], mean: vec![0.25; input] }),
+                floor: 0.1,
+                rest: Some(0.4),
+            },
             temperature: TEMPERATURE,
             base: checkpoint.fingerprint(),
             base_name: "llama".to_owned(),

@@ -13,7 +13,7 @@ use crayon_formats::{Bytes, Checkpoint};
 use crayon_kernels::Threads;
 
 use crate::catalogue::{Catalogue, Listed};
-use crate::{AdapterError, Form, Keys, Lora, Stack, blend, packed, peft, weights};
+use crate::{AdapterError, Form, Keys, Lora, Query, Stack, blend, packed, peft};
 
 /// File with the keys and the description.
 const FILE: &str = "pool.safetensors";
@@ -47,7 +47,7 @@ pub struct Pool {
 /// What [`Pool::blend`] makes.
 #[derive(Clone, Debug)]
 pub struct Blended {
-    /// Weight of each member; they sum to 1.
+    /// Weight of each member; what they lack to 1 is the model as it is.
     pub weights: Vec<f32>,
     /// The customized adapter.
     pub lora: Lora,
@@ -134,8 +134,11 @@ impl Pool {
     }
 
     /// Adds an adapter whose key is `query`, a mean of centred queries of its example data.
-    pub fn add(&mut self, name: String, lora: Lora, query: Vec<f32>, examples: usize) {
-        self.keys.keys.push(query);
+    pub fn add(&mut self, name: String, lora: Lora, query: Query, examples: usize) {
+        if let Some(answers) = &mut self.keys.answers {
+            answers.keys.push(query.answer.unwrap_or_else(|| vec![0.0; answers.mean.len()]));
+        }
+        self.keys.keys.push(query.prompt);
         self.members.push(Member { name, examples, lora });
     }
 
@@ -153,7 +156,7 @@ impl Pool {
         self.members.iter().map(|member| member.lora.rank()).max().unwrap_or(0)
     }
 
-    /// One adapter for these scores: `sum of alpha_n * scale * B_n A_n` with `alpha = softmax(scores / temperature)`.
+    /// One adapter for these scores: `sum of alpha_n * scale * B_n A_n` with `alpha` as [`Keys::weights`] gives it.
     ///
     /// # Errors
     /// When there are not as many scores as adapters, or the form does not take adapters of different ranks.
@@ -169,7 +172,7 @@ impl Pool {
                 format!("{} scores do not fit a pool of {} adapters", scores.len(), self.members.len());
             return Err(AdapterError::unusable(what, "score the examples with the keys of this pool"));
         }
-        let weights = weights(scores, temperature);
+        let weights = self.keys.weights(scores, temperature);
         let parts: Vec<(&Lora, f32)> =
             self.members.iter().zip(&weights).map(|(member, weight)| (&member.lora, *weight)).collect();
         let mut lora = blend(&parts, form, threads)?;

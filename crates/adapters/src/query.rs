@@ -116,35 +116,73 @@ impl QueryEncoder {
     }
 }
 
+/// What the first layer asks of an example, or of several on average.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    /// Of the prompt, `[width]`.
+    pub prompt: Vec<f32>,
+    /// Of the answer, `[width]`, where there is one.
+    pub answer: Option<Vec<f32>>,
+}
+
+impl<T: Into<Vec<f32>>> From<T> for Query {
+    /// Of a prompt alone.
+    fn from(prompt: T) -> Query {
+        Query { prompt: prompt.into(), answer: None }
+    }
+}
+
 /// The mean query of a person's examples, in memory that does not grow with their number.
 #[derive(Clone, Debug)]
 pub struct QueryMean {
-    sum: Vec<f64>,
+    prompts: Sum,
+    answers: Sum,
+}
+
+#[derive(Clone, Debug)]
+struct Sum {
+    values: Vec<f64>,
     count: usize,
+}
+
+impl Sum {
+    fn add(&mut self, query: &[f32]) {
+        for (sum, value) in self.values.iter_mut().zip(query) {
+            *sum += f64::from(*value);
+        }
+        self.count += 1;
+    }
+
+    fn mean(&self) -> Vec<f32> {
+        let count = self.count.max(1) as f64;
+        self.values.iter().map(|value| (value / count) as f32).collect()
+    }
 }
 
 impl QueryMean {
     /// Of no examples yet.
     pub fn new(width: usize) -> QueryMean {
-        QueryMean { sum: vec![0.0; width], count: 0 }
+        let none = Sum { values: vec![0.0; width], count: 0 };
+        QueryMean { prompts: none.clone(), answers: none }
     }
 
-    /// Adds one example: `query` `[width]` as [`QueryEncoder::query`] gives it.
-    pub fn add(&mut self, keys: &Keys, query: &[f32]) {
-        for (sum, value) in self.sum.iter_mut().zip(keys.centre(query)) {
-            *sum += f64::from(value);
+    /// Adds one example, its queries as [`QueryEncoder::query`] gives them.
+    pub fn add(&mut self, keys: &Keys, query: &Query) {
+        let centred = keys.centre(query);
+        self.prompts.add(&centred.prompt);
+        if let Some(answer) = centred.answer {
+            self.answers.add(&answer);
         }
-        self.count += 1;
     }
 
     /// Examples so far.
     pub fn count(&self) -> usize {
-        self.count
+        self.prompts.count
     }
 
-    /// `q_c`: the mean of the centred queries of length 1, `[width]`.
-    pub fn mean(&self) -> Vec<f32> {
-        let count = self.count.max(1) as f64;
-        self.sum.iter().map(|value| (value / count) as f32).collect()
+    /// `q_c`: the mean of the centred queries of length 1; that of the answers over the examples that have one.
+    pub fn mean(&self) -> Query {
+        let answer = (self.answers.count > 0).then(|| self.answers.mean());
+        Query { prompt: self.prompts.mean(), answer }
     }
 }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{adapted, base, difference, logits, made_up, numbers};
-use crayon_adapters::{Blended, Form, Keys, Lora, Member, Pool, QueryEncoder, Stack, blend, peft, weights};
+use crayon_adapters::{
+    Blended, Form, Keys, Lora, Member, Pool, Query, QueryEncoder, Stack, blend, peft, weights,
+};
 use crayon_errors::Explain as _;
 use crayon_kernels::Threads;
 use crayon_model::Adapter;
@@ -129,7 +131,7 @@ fn pool(order: &[usize]) -> Pool {
     let keys = order.iter().map(|&n| numbers(32, 77 + n as u64)).collect();
     Pool {
         members: order.iter().map(member).collect(),
-        keys: Keys { keys, mean: numbers(32, 5), floor: 0.1 },
+        keys: Keys { keys, mean: numbers(32, 5), floor: 0.1, ..Keys::default() },
         temperature: 0.1,
         base: checkpoint.fingerprint(),
         base_name: "qwen2".to_owned(),
@@ -138,7 +140,7 @@ fn pool(order: &[usize]) -> Pool {
 
 #[test]
 fn the_order_of_a_pool_changes_nothing() {
-    let query = numbers(32, 1);
+    let query = Query::from(numbers(32, 1));
     let threads = Threads::new(1);
     let make = |order: &[usize]| -> Blended {
         let pool = pool(order);

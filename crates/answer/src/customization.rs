@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crayon_engine::adapters::{
-    AdapterError, Catalogue, Demonstration, Example, Scope, add_noise, fingerprint, weights,
+    AdapterError, Catalogue, Demonstration, Example, Scope, add_noise, fingerprint,
 };
 use crayon_engine::{Adapter, Engine, EngineError, Scored};
 
@@ -34,7 +34,7 @@ pub struct Blend {
     pub fits: bool,
     /// Whether the examples' answers are likelier through it than without, where that was judged.
     pub judged: Option<bool>,
-    /// Weights of the adapters, their sum is 1: `[adapters]`.
+    /// Weights of the adapters; what they lack to 1 is the model as it is: `[adapters]`.
     pub weights: Vec<f32>,
     /// Time for reading the examples.
     pub embedding: Duration,
@@ -66,7 +66,7 @@ impl Blend {
             sent.iter_mut().for_each(|score| *score = crayon_hybrid::rounded(*score));
         }
         Ok(Blend {
-            weights: weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
+            weights: catalogue.keys.weights(&sent, request.temperature.unwrap_or(catalogue.temperature)),
             fits: scored.fits(&catalogue.keys),
             judged: None,
             scope: Scope::of_examples(scored.queries.clone(), engine.general()?),

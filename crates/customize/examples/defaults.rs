@@ -150,7 +150,7 @@ fn fitted(
         Ok(Example { prompt, answer, task: None, choices: Vec::new(), line: 1 })
     });
     let scored = engine.score(&pool.keys, examples)?;
-    let start = crayon_adapters::weights(&scored.scores, pool.temperature);
+    let start = pool.keys.weights(&scored.scores, pool.temperature);
     let mixture = Mixture::weighed(&loras, &start, weighing);
     curve(engine, decoder, user, setting, mixture, |mixture| {
         // A layer's weights go into its factors.

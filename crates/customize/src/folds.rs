@@ -18,14 +18,14 @@ pub(crate) fn folds(cases: &[Case], count: usize, seed: u64) -> Vec<Vec<usize>> 
 
 #[cfg(test)]
 mod tests {
-    use crayon_adapters::Sample;
+    use crayon_adapters::{Query, Sample};
 
     use super::*;
 
     #[test]
     fn every_example_is_kept_aside_once_and_labels_are_spread() {
         let case = |answer: &str| Case {
-            sample: Sample { prompt: vec![1], answer: vec![2], query: Vec::new(), task: String::new() },
+            sample: Sample { prompt: vec![1], answer: vec![2], query: Query::default(), task: String::new() },
             choices: Vec::new(),
             right: 0,
             prompt: String::new(),

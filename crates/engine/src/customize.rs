@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crayon_adapters::{
-    AdapterError, Example, General, Keys, Known, Pool, QueryEncoder, QueryMean, Sample, Scope, ScopeQueries,
+    AdapterError, Example, General, Keys, Known, Pool, Query, QueryEncoder, QueryMean, Sample, Scope,
+    ScopeQueries,
 };
 use crayon_errors::{Command, Setting, phrase};
 use crayon_formats::Bytes;
@@ -22,8 +23,8 @@ pub struct Scored {
     pub outside: usize,
     /// How likely an example is of a kind that the pool learned, 0 to 1, on average.
     pub known: f32,
-    /// The mean query, `[width]`: the key of an adapter trained on these examples.
-    pub query: Vec<f32>,
+    /// The mean query: the key of an adapter trained on these examples.
+    pub query: Query,
     /// Queries of examples for their scope, `[examples][width]`.
     pub queries: Vec<Vec<f32>>,
 }
@@ -122,8 +123,24 @@ impl Engine {
         Ok(Scope::of_examples(queries.into_queries(), self.general()?))
     }
 
-    /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Their
-    /// answers are not looked at.
+    /// What the first layer asks of an example, its answer's words apart from its prompt's.
+    ///
+    /// # Errors
+    /// When the model has no tokenizer, or a tensor cannot be read.
+    pub fn example_query(
+        &self,
+        encoder: &QueryEncoder,
+        prompt: &str,
+        answer: Option<&str>,
+    ) -> Result<Query, EngineError> {
+        let query = |text: &str| -> Result<Vec<f32>, EngineError> {
+            Ok(encoder.query(&self.query_tokens(text)?, self.threads())?)
+        };
+        Ok(Query { prompt: query(prompt)?, answer: answer.map(query).transpose()? })
+    }
+
+    /// The score step: compares examples with the keys of a pool, one after another, in memory that does not grow. Of their
+    /// answers only the words are looked at, and only by pools that do.
     ///
     /// # Errors
     /// When an example cannot be read, or the model has no tokenizer.
@@ -137,13 +154,13 @@ impl Engine {
         let (mut mean, mut queries) = (QueryMean::new(encoder.width()), ScopeQueries::default());
         let (mut outside, mut known) = (0, 0.0);
         for example in examples {
-            let tokens = self.query_tokens(&example?.prompt)?;
-            let query = encoder.query(&tokens, self.threads())?;
-            let likely = pool.of(&query);
+            let example = example?;
+            let query = self.example_query(&encoder, &example.prompt, example.answer.as_deref())?;
+            let likely = pool.of(&query.prompt);
             outside += usize::from(likely < 0.5 || !keys.near(&keys.scores(&keys.centre(&query))));
             known += likely;
             mean.add(keys, &query);
-            queries.add(query);
+            queries.add(query.prompt);
         }
         let (query, examples) = (mean.mean(), mean.count());
         Ok(Scored {
@@ -185,6 +202,7 @@ impl Engine {
         // Where the template writes answers otherwise than it lets them begin, they are put together by hand.
         let ends = self.end_tokens();
         let written = whole.as_deref().and_then(|whole| whole.strip_prefix(&prompt[..]));
+        let query = self.example_query(encoder, &example.prompt, Some(answer))?;
         let answer = match written {
             Some(written) if written.iter().any(|id| ends.contains(id)) => written.to_vec(),
             _ => {
@@ -193,7 +211,6 @@ impl Engine {
                 ids
             }
         };
-        let query = encoder.query(&self.query_tokens(&example.prompt)?, self.threads())?;
         let task = example.task.clone().unwrap_or_else(|| task.to_owned());
         Ok(Sample { prompt, answer, query, task })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crayon_answer::Calibrated;
-use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool, Scope, peft, weights};
+use crayon_engine::adapters::{Catalogue, Example, Form, Keys, Lora, Member, Pool, Scope, peft};
 use crayon_engine::{Engine, GenerateOptions, Message, Role, Sampling};
 use crayon_hybrid::{Endpoint, Remote, RetryPolicy, Route, Thresholds};
 use crayon_model::{LowRankPair, Projection, Site};
@@ -48,10 +48,10 @@ fn lora(engine: &Engine, seed: u64) -> Lora {
 /// A pool of two made-up adapters whose keys are the queries of two texts.
 fn pool(engine: &Engine) -> Pool {
     let mean = engine.query("The day was long and the people were here.").unwrap();
-    let mut keys = Keys { keys: Vec::new(), mean, floor: 0.6 };
+    let mut keys = Keys { mean, floor: 0.6, ..Keys::default() };
     for text in ["cats like fish and milk", "seven plus nine is sixteen"] {
-        let key = keys.centre(&engine.query(text).unwrap());
-        keys.keys.push(key);
+        let key = keys.centre(&engine.query(text).unwrap().into());
+        keys.keys.push(key.prompt);
     }
     let member = |name: &str, seed| Member { name: name.to_owned(), examples: 3, lora: lora(engine, seed) };
     Pool {
@@ -168,7 +168,7 @@ fn examples_are_blended_from_a_pool_for_one_request() {
     };
     let scored =
         direct.score(&pool.keys, ["cats like milk", "dogs like fish"].into_iter().map(example)).unwrap();
-    let weights = weights(&scored.scores, pool.temperature);
+    let weights = pool.keys.weights(&scored.scores, pool.temperature);
     let stack = Arc::new(pool.stack(direct.spec(), direct.threads()).unwrap());
     direct.set_adapter(Some(Arc::new(stack.weigh(&weights).unwrap())));
     assert_eq!(text(&value), alone(&direct, QUESTION, 20));

@@ -6,11 +6,12 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{base, difference, logits};
-use crayon_adapters::{Form, Lora, Pool, QueryEncoder, Sample, blend};
+use crayon_adapters::{Form, Lora, Pool, Query, QueryEncoder, Sample, blend};
 use crayon_errors::Explain as _;
 use crayon_kernels::{Mode, Threads};
+use crayon_model::LowRankPair;
 use crayon_train::frozen::{FrozenDecoder, Sequence};
-use crayon_train::pool::{Learner, Mixture, Own, TrainOptions, fit, loss, train};
+use crayon_train::pool::{Learner, Mixture, Own, TrainOptions, fit, go_on, loss, train};
 use crayon_train::{Progress, TrainError, Trainable};
 
 /// Two tasks that are told apart by their words and contradict each other in their answers.
@@ -22,7 +23,8 @@ fn samples(count: usize) -> Vec<Sample> {
         .map(|i| {
             let (task, word, answer) = if i % 2 == 0 { ("even", 10, 50) } else { ("odd", 30, 60) };
             let prompt = vec![1, word + i % 5, word + i % 3, 7];
-            let query = encoder.query(&prompt, &threads).unwrap();
+            let query = |tokens: &[u32]| encoder.query(tokens, &threads).unwrap();
+            let query = Query { prompt: query(&prompt), answer: Some(query(&[answer])) };
             Sample { prompt, answer: vec![answer, 2], query, task: task.to_owned() }
         })
         .collect()
@@ -69,7 +71,9 @@ fn a_pool_learns_tasks_and_blends_them_for_examples() {
     let encoder = QueryEncoder::open(&checkpoint).unwrap();
     let threads = Threads::new(1);
     for (prompt, answer) in [([1, 10, 12, 7], 50), ([1, 30, 31, 7], 60)] {
-        let query = pool.keys.centre(&encoder.query(&prompt, &threads).unwrap());
+        let query = |tokens: &[u32]| encoder.query(tokens, &threads).unwrap();
+        let query = Query { prompt: query(&prompt), answer: Some(query(&[answer as u32])) };
+        let query = pool.keys.centre(&query);
         let scores = pool.keys.scores(&query);
         assert!(pool.keys.near(&scores), "{scores:?}");
         let blended = pool.blend(&scores, pool.temperature, Form::Exact, &threads).unwrap();
@@ -241,6 +245,34 @@ fn without_centring_all_keys_are_alike() {
         train(&checkpoint, "llama", &samples(40), &options, folder.path(), &Threads::new(1), &mut go)
             .unwrap();
     assert!(pool.keys.mean.iter().all(|value| *value == 0.0));
-    let alike = pool.keys.scores(&pool.keys.keys[0]);
+    let alike = pool.keys.scores(&pool.keys.keys[0].clone().into());
     assert!(alike[1] > 0.0, "{alike:?}");
+}
+
+#[test]
+fn a_pool_is_gone_on_with_from_where_it_was() {
+    let (checkpoint, folder) = (base("llama"), tempfile::tempdir().unwrap());
+    let (samples, threads) = (samples(40), Threads::new(1));
+    // An earlier pool, whose keys look at prompts alone.
+    let options = TrainOptions { prompt_keys: true, fixed_keys: true, ..options() };
+    let (pool, before) =
+        train(&checkpoint, "llama", &samples, &options, folder.path(), &threads, &mut go).unwrap();
+    assert!(pool.keys.answers.is_none() && pool.keys.rest.is_none());
+    // A step of no length: what comes out is what went in, but for the score of no adapter.
+    let options = TrainOptions { epochs: 1, rate: 1e-12, adapters: 7, rank: 9, ..TrainOptions::default() };
+    let other = tempfile::tempdir().unwrap();
+    let (same, after) =
+        go_on(&checkpoint, &pool, &samples, &options, other.path(), &threads, &mut go).unwrap();
+    assert!(after.loss_before < 0.6 * before.loss_before, "{before:?} {after:?}");
+    assert_eq!(same.keys.mean, pool.keys.mean);
+    let answers = same.keys.answers.as_ref().unwrap();
+    assert!(answers.keys.len() == 2 && same.keys.rest.is_some());
+    for (one, other) in same.members.iter().zip(&pool.members) {
+        for (site, pair) in &other.lora.pairs {
+            let found = &one.lora.pairs[site];
+            let scaled =
+                |pair: &LowRankPair| pair.b.iter().map(|value| value * pair.scale).collect::<Vec<_>>();
+            assert!(difference(&found.a, &pair.a) < 1e-5 && difference(&scaled(found), &scaled(pair)) < 1e-5);
+        }
+    }
 }

@@ -291,17 +291,23 @@ pub(crate) fn left(source: &Source, blend: &Blend, traffic: Traffic) -> String {
     )
 }
 
-/// A bar for each base adapter, in its crayon's colour, with what it learned.
+/// A bar for each base adapter, in its crayon's colour, with what it learned, and one for what is left to the model.
 pub(crate) fn bars(catalogue: &Catalogue, blend: &Blend, output: &Output) -> Vec<String> {
-    let members = &catalogue.members;
-    let width = members.iter().map(|member| member.name.chars().count()).max().unwrap_or(0);
-    let numbers = blend.weights.iter().zip(&blend.scored.scores);
-    let rows = members.iter().zip(numbers).zip(CRAYONS.iter().cycle());
-    rows.map(|((member, (weight, score)), colour)| {
-        let length = (weight * BAR as f32).round() as usize;
-        let bar = output.paint(&"█".repeat(length), *colour);
-        let rest = " ".repeat(BAR - length.min(BAR));
-        format!("{:<width$}  {bar}{rest} {:>5.1} %  cosine {score:+.2}", member.name, 100.0 * weight)
-    })
-    .collect()
+    let numbers = blend.weights.iter().copied().zip(blend.scored.scores.iter().copied());
+    let mut rows: Vec<(&str, (f32, f32))> =
+        catalogue.members.iter().map(|member| member.name.as_str()).zip(numbers).collect();
+    if let Some(rest) = catalogue.keys.rest {
+        let left = 1.0 - blend.weights.iter().sum::<f32>();
+        rows.push(("the model alone", (left.max(0.0), rest)));
+    }
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines = rows.into_iter().zip(CRAYONS.iter().cycle());
+    lines
+        .map(|((name, (weight, score)), colour)| {
+            let length = (weight * BAR as f32).round() as usize;
+            let bar = output.paint(&"█".repeat(length), *colour);
+            let rest = " ".repeat(BAR - length.min(BAR));
+            format!("{name:<width$}  {bar}{rest} {:>5.1} %  cosine {score:+.2}", 100.0 * weight)
+        })
+        .collect()
 }

@@ -10,7 +10,7 @@ use super::model::ModelArgs;
 #[derive(Debug, Group)]
 #[command(after_help = "\
 An example is a line {\"prompt\": \"…\", \"answer\": \"…\"}. Candidates are judged by how well they give the answers: the model as it
-is (base), the pool's blend and its nearest adapter (which look at prompts alone), the pool's adapters under fitted weights, the
+is (base), the pool's blend and its nearest adapter (which see the words of prompts and answers), the pool's adapters under fitted weights, the
 examples in the prompt, and an adapter trained on the examples. Taken is the simplest that is about as good as the best; where nothing
 is better than the base, nothing is written. Ctrl-C takes the best so far, and the same command goes on. Without answers the blend is taken if the examples are near to what the pool learned. With a pool in a folder
 nothing leaves this device; a server's pool is told one similarity score for each of its keys, and nothing else.
@@ -104,6 +104,9 @@ pub(crate) struct PoolTrainArgs {
     /// Folder of the pool
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// Go on from this pool's adapters and keys; their number, rank and layers count then
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["adapters", "rank", "alpha", "targets"])]
+    pub(crate) from: Option<PathBuf>,
     /// LoRA's alpha; the factor is alpha / rank
     #[arg(long, value_name = "A", default_value_t = 16.0)]
     pub(crate) alpha: f32,
@@ -125,9 +128,18 @@ pub(crate) struct PoolTrainArgs {
     /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) episode: usize,
+    /// Share of the examples that are read with another task's labels; the keys learn from them where no adapter helps
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    pub(crate) strangers: f64,
     /// Every example trains the one nearest adapter only
     #[arg(long)]
     pub(crate) hard: bool,
+    /// Keys that look at prompts alone and not at answers, to see what that does
+    #[arg(long)]
+    pub(crate) prompt_keys: bool,
+    /// Keys that stay the centres of groups of examples, and always adapters, to see what that does
+    #[arg(long)]
+    pub(crate) fixed_keys: bool,
     /// Do not subtract the mean query, to see what that does: all queries are nearly alike then
     #[arg(long)]
     pub(crate) uncentred: bool,

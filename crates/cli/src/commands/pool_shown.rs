@@ -35,6 +35,7 @@ pub(super) fn described(pool: &Pool) -> serde_json::Value {
         "rank": pool.rank(),
         "temperature": pool.temperature,
         "floor": pool.keys.floor,
+        "rest": pool.keys.rest,
         "base": pool.base_name,
         "fingerprint": pool.base,
     })

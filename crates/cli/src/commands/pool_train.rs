@@ -5,8 +5,8 @@ use std::time::Instant;
 use crayon_engine::adapters::{Examples, Pool, Sample};
 use crayon_engine::{Engine, EngineError};
 use crayon_model::Projection;
-use crayon_train::pool::{TrainOptions, train};
-use crayon_train::{Device, State};
+use crayon_train::pool::{TrainOptions, go_on, train};
+use crayon_train::{Device, Progress, State};
 use serde_json::json;
 
 use super::pool_shown::{described, refuse_adapters, table};
@@ -50,6 +50,9 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
         episode: args.episode,
         hard: args.hard,
         centred: !args.uncentred,
+        prompt_keys: args.prompt_keys,
+        fixed_keys: args.fixed_keys,
+        strangers: args.strangers,
         seed: args.seed,
         validation: args.validation,
         patience: args.patience,
@@ -58,25 +61,28 @@ pub(super) fn run(args: &PoolTrainArgs, output: &Output) -> Result {
     };
     let started = Instant::now();
     let engine = model::open_to_ask(&args.model, output)?;
+    let from = args.from.as_ref().map(|from| engine.open_pool(from)).transpose()?;
     let samples = samples(&engine, args, output)?;
 
     interrupt::watch();
     let mut bar = Counting::new("training", "steps", output);
     let (checkpoint, name) = (engine.checkpoint(), engine.name());
-    let result =
-        train(checkpoint, name, &samples, &options, &args.output, engine.threads(), &mut |progress| {
-            if progress.resumed > 0 && progress.step == progress.resumed + 1 {
-                output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
-            }
-            bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
-            if let Some(loss) = progress.validation {
-                output.detail(&format!(
-                    "epoch {}: loss {loss:.4} nats a token on held-out examples",
-                    progress.epoch
-                ));
-            }
-            interrupt::flow()
-        });
+    let mut watch = |progress: &Progress| {
+        if progress.resumed > 0 && progress.step == progress.resumed + 1 {
+            output.note(&format!("going on after {}", show::counted(progress.resumed, "step")));
+        }
+        bar.at(progress.step - progress.resumed, progress.steps - progress.resumed);
+        if let Some(loss) = progress.validation {
+            let epoch = progress.epoch;
+            output.detail(&format!("epoch {epoch}: loss {loss:.4} nats a token on held-out examples"));
+        }
+        interrupt::flow()
+    };
+    let (folder, threads) = (&args.output, engine.threads());
+    let result = match &from {
+        Some(pool) => go_on(checkpoint, pool, &samples, &options, folder, threads, &mut watch),
+        None => train(checkpoint, name, &samples, &options, folder, threads, &mut watch),
+    };
     bar.finish();
     let (pool, summary) = result?;
     pool.save(&args.output, engine.spec(), 0)?;

@@ -48,13 +48,13 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
 /// A pool of three made-up adapters whose keys are the queries of three texts; everything fits it.
 pub(crate) fn pool(engine: &Engine) -> Pool {
     let mean = engine.query("The day was long and the people were here.").unwrap();
-    let mut keys = Keys { keys: Vec::new(), mean, floor: -1.0 };
+    let mut keys = Keys { mean, floor: -1.0, ..Keys::default() };
     let mut members = Vec::new();
     let texts =
         ["cats like fish and milk", "seven plus nine is sixteen", "the train to the city leaves at noon"];
     for (seed, (text, name)) in texts.into_iter().zip(["animals", "sums", "travel"]).enumerate() {
-        let key = keys.centre(&engine.query(text).unwrap());
-        keys.keys.push(key);
+        let key = keys.centre(&engine.query(text).unwrap().into());
+        keys.keys.push(key.prompt);
         members.push(Member { name: name.to_owned(), examples: 3, lora: lora(engine, seed as u64 + 1) });
     }
     let (base, base_name) = (engine.checkpoint().fingerprint(), engine.name().to_owned());

@@ -151,7 +151,7 @@ pub fn blend(options: &BlendBenchOptions, progress: &mut Progress<'_>) -> Result
     }
     let pool = Pool {
         members,
-        keys: Keys { keys: Vec::new(), mean: Vec::new(), floor: 0.0 },
+        keys: Keys::default(),
         temperature: crayon_adapters::TEMPERATURE,
         base: String::new(),
         base_name: shape.name.to_owned(),

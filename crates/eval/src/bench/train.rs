@@ -140,7 +140,7 @@ fn samples(options: &TrainBenchOptions, vocab: usize) -> Vec<Sample> {
         Sample {
             prompt: [shared, prompt].concat(),
             answer: answer.to_vec(),
-            query: Vec::new(),
+            query: crayon_adapters::Query::default(),
             task: String::new(),
         }
     };

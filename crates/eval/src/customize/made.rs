@@ -133,9 +133,8 @@ impl<'a> Bench<'a> {
         let keys: &Keys = &self.pooled()?.pool.keys;
         let mut mean = QueryMean::new(self.encoder.width());
         for example in examples {
-            let tokens = self.engine.query_tokens(&example.prompt)?;
-            let query = self.encoder.query(&tokens, self.engine.threads()).map_err(EngineError::from)?;
-            mean.add(keys, &query);
+            let answer = example.answer.as_deref();
+            mean.add(keys, &self.engine.example_query(&self.encoder, &example.prompt, answer)?);
         }
         Ok(keys.scores(&mean.mean()))
     }
@@ -143,7 +142,7 @@ impl<'a> Bench<'a> {
     /// Weights of the adapters in the blend.
     pub(super) fn weights(&self, scores: &[f32]) -> Result<Vec<f32>, EvalError> {
         let pool = self.pooled()?.pool;
-        Ok(weights(scores, self.options.temperature.unwrap_or(pool.temperature)))
+        Ok(pool.keys.weights(scores, self.options.temperature.unwrap_or(pool.temperature)))
     }
 
     pub(super) fn weighed(&self, weights: &[f32]) -> Result<Made, EvalError> {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crayon_adapters::{Clusters, Keys, Random, Sample, k_means};
+use crayon_adapters::{AnswerKeys, Keys, Query, QueryMean, Random, Sample, k_means};
 use crayon_errors::{Setting, phrase};
 
 use super::TrainOptions;
+use super::episodes::Episodes;
 use crate::TrainError;
 
 /// Which examples train, and which are held out.
@@ -26,31 +27,86 @@ pub(super) fn split(count: usize, options: &TrainOptions) -> Result<(Vec<usize>,
     Ok((order, held_out))
 }
 
-/// The keys of the training examples, and from how near on an example fits one.
-pub(super) fn find_keys(
-    samples: &[Sample],
+/// Keys without any key: the mean queries of the training examples.
+pub(super) fn centred(samples: &[Sample], learning: &[usize], options: &TrainOptions) -> Keys {
+    let query = |at: usize| &samples[at].query;
+    let width = samples.first().map_or(0, |sample| sample.query.prompt.len());
+    let mean = |part: &dyn Fn(&'_ Query) -> Vec<f32>| -> Vec<f32> {
+        let mut mean = vec![0.0f64; width];
+        for &at in learning.iter().filter(|_| options.centred) {
+            for (sum, value) in mean.iter_mut().zip(part(query(at))) {
+                *sum += f64::from(value) / learning.len() as f64;
+            }
+        }
+        mean.into_iter().map(|value| value as f32).collect()
+    };
+    let answered = !options.prompt_keys && learning.iter().all(|&at| query(at).answer.is_some());
+    let answers = answered.then(|| AnswerKeys {
+        keys: Vec::new(),
+        mean: mean(&|query| query.answer.clone().unwrap_or_default()),
+    });
+    Keys { mean: mean(&|query| query.prompt.clone()), answers, ..Keys::default() }
+}
+
+/// The keys before training: centres of groups of the queries that examples are learned under.
+pub(super) fn groups(
+    episodes: &Episodes<'_>,
     learning: &[usize],
+    means: &Keys,
     options: &TrainOptions,
-) -> Result<(Keys, Clusters), TrainError> {
-    /// Share of the training examples that lie farther from every key than the floor allows.
-    const OUTSIDE: f64 = 0.01;
-    let width = samples.first().map_or(0, |sample| sample.query.len());
-    let mut mean = vec![0.0f64; width];
-    for &at in learning.iter().filter(|_| options.centred) {
-        for (sum, value) in mean.iter_mut().zip(&samples[at].query) {
-            *sum += f64::from(*value) / learning.len() as f64;
+) -> Result<Keys, TrainError> {
+    /// Examples that are grouped, at most.
+    const MOST: usize = 4000;
+    let mut random = Random::new(options.seed, 3);
+    let width = means.mean.len();
+    let point = |&at: &usize| {
+        let Query { mut prompt, answer } = episodes.draw(at, &mut random).query;
+        if means.answers.is_some() {
+            prompt.extend(answer.unwrap_or_else(|| vec![0.0; width]));
+        }
+        prompt
+    };
+    let points: Vec<Vec<f32>> = learning.iter().take(MOST).map(point).collect();
+    let mut keys = means.clone();
+    for mut centre in k_means(&points, options.adapters, options.seed)?.centroids {
+        let answer = centre.split_off(width);
+        keys.keys.push(centre);
+        if let Some(answers) = &mut keys.answers {
+            answers.keys.push(answer);
         }
     }
-    let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
-    let mut keys = Keys { keys: Vec::new(), mean, floor: 0.0 };
-    let points: Vec<Vec<f32>> = learning.iter().map(|&at| keys.centre(&samples[at].query)).collect();
-    let clusters = k_means(&points, options.adapters, options.seed)?;
-    keys.keys = clusters.centroids.clone();
-    let best = |point: &Vec<f32>| keys.scores(point).into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let mut nearest: Vec<f32> = points.iter().map(best).collect();
-    nearest.sort_by(f32::total_cmp);
-    keys.floor = nearest[((nearest.len() - 1) as f64 * OUTSIDE) as usize];
-    Ok((keys, clusters))
+    Ok(keys)
+}
+
+/// The keys of an earlier pool, with a part for answers where it had none: the mean of those whose prompts are nearest to a key.
+pub(super) fn grown(keys: &Keys, means: &Keys, samples: &[Sample], learning: &[usize]) -> Keys {
+    let (None, Some(AnswerKeys { mean, .. })) = (&keys.answers, &means.answers) else { return keys.clone() };
+    let mut sums = vec![QueryMean::new(mean.len()); keys.keys.len()];
+    for &at in learning {
+        let query = &samples[at].query;
+        let (nearest, _) = best(keys, query);
+        sums[nearest].add(means, query);
+    }
+    let answer = |sum: QueryMean| sum.mean().answer.unwrap_or_else(|| vec![0.0; mean.len()]);
+    let answers = AnswerKeys { keys: sums.into_iter().map(answer).collect(), mean: mean.clone() };
+    Keys { answers: Some(answers), ..keys.clone() }
+}
+
+/// The nearest key, and how near it is.
+fn best(keys: &Keys, query: &Query) -> (usize, f32) {
+    let scores = keys.scores(&keys.centre(query));
+    (0..scores.len()).map(|key| (key, scores[key])).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+}
+
+/// The nearest key of each training example; sets from how near on one fits.
+pub(super) fn assign(keys: &mut Keys, samples: &[Sample], learning: &[usize]) -> Vec<usize> {
+    /// Share of the training examples that lie farther from every key than the floor allows.
+    const OUTSIDE: f64 = 0.01;
+    let found: Vec<(usize, f32)> = learning.iter().map(|&at| best(keys, &samples[at].query)).collect();
+    let mut scores: Vec<f32> = found.iter().map(|(_, score)| *score).collect();
+    scores.sort_by(f32::total_cmp);
+    keys.floor = scores[((scores.len() - 1) as f64 * OUTSIDE) as usize];
+    found.into_iter().map(|(key, _)| key).collect()
 }
 
 /// The examples of an epoch: shuffled, then sorted by length within a few batches, so that the examples of a batch
@@ -75,14 +131,14 @@ pub(super) fn epoch_order(
 pub(super) fn names(
     samples: &[Sample],
     learning: &[usize],
-    clusters: &Clusters,
+    nearest: &[usize],
     count: usize,
 ) -> Vec<(String, usize)> {
     /// A second task is named when it has at least this share of the first.
     const SECOND: f64 = 0.5;
     let mut names: Vec<(String, usize)> = Vec::with_capacity(count);
     for group in 0..count {
-        let own = learning.iter().zip(&clusters.nearest).filter(|(_, nearest)| **nearest == group);
+        let own = learning.iter().zip(nearest).filter(|(_, nearest)| **nearest == group);
         let mut tasks = BTreeMap::<&str, usize>::new();
         own.for_each(|(at, _)| *tasks.entry(&samples[*at].task).or_default() += 1);
         let examples = tasks.values().sum();
@@ -109,18 +165,16 @@ mod tests {
     use super::*;
 
     fn sample(task: &str, query: [f32; 2]) -> Sample {
-        Sample { prompt: vec![1], answer: vec![2], query: query.to_vec(), task: task.to_owned() }
+        Sample { prompt: vec![1], answer: vec![2], query: query.into(), task: task.to_owned() }
     }
 
     #[test]
     fn adapters_are_named_after_their_tasks_and_told_apart() {
         let samples = ["a", "a", "b", "a", "c", "c"].map(|task| sample(task, [0.0, 0.0]));
-        let clusters = Clusters { centroids: vec![], nearest: vec![0, 0, 0, 1, 2, 2], spread: 0.0 };
-        let names = names(&samples, &[0, 1, 2, 3, 4, 5], &clusters, 4);
+        let names = names(&samples, &[0, 1, 2, 3, 4, 5], &[0, 0, 0, 1, 2, 2], 4);
         let expected = [("a+b", 3), ("a", 1), ("c", 2), ("nothing", 0)];
         assert_eq!(names, expected.map(|(name, count)| (name.to_owned(), count)));
-        let twice = Clusters { centroids: vec![], nearest: vec![0, 1, 2, 1, 2, 2], spread: 0.0 };
-        let names = super::names(&samples[..2], &[0, 1], &twice, 2);
+        let names = super::names(&samples[..2], &[0, 1], &[0, 1], 2);
         assert_eq!((names[0].0.as_str(), names[1].0.as_str()), ("a", "a 2"));
     }
 

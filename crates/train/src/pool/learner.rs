@@ -9,6 +9,7 @@ use crayon_model::Site;
 
 use super::network::pass;
 use super::single::Fixed;
+use super::soft::Part;
 use super::{Soft, TrainOptions};
 use crate::frozen::{FrozenDecoder, TrainableAdapter};
 use crate::{Schedule, State, TrainError, Trainable, Variable};
@@ -170,7 +171,7 @@ impl TrainableAdapter for Own<'_> {
     }
 
     fn begin(&mut self, rows: usize) {
-        self.soft.set_shares(std::iter::once((&[1.0][..], rows)));
+        self.soft.set_parts(std::iter::once(Part { shares: &[1.0], rows, taught: true }));
     }
 
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {

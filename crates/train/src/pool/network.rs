@@ -5,7 +5,8 @@ use crayon_formats::Checkpoint;
 use crayon_kernels::Threads;
 
 use super::TrainOptions;
-use super::soft::Soft;
+use super::episodes::Drawn;
+use super::soft::{Part, Soft};
 use super::tensors::TensorModel;
 use crate::frozen::{FrozenDecoder, Loss, Sequence, TrainableAdapter};
 use crate::{Device, TrainError};
@@ -31,21 +32,26 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// Loss of the answers' tokens in a batch; with `learn`, `soft` gets the gradients of its mean.
+    /// Loss of the answers' tokens in a batch, each example under its weights; with `learn`, `soft` gets the gradients of its
+    /// mean.
     pub(super) fn pass(
         &self,
         soft: &mut Soft,
-        samples: &[(&Sample, Vec<f32>)],
+        batch: &[(&Drawn<'_>, Vec<f32>)],
         learn: bool,
     ) -> Result<Loss, TrainError> {
         let (decoder, threads) = match self {
             Model::Slices { decoder, threads } => (decoder, *threads),
-            Model::Tensors(model) => return model.pass(soft, samples, learn),
+            Model::Tensors(model) => return model.pass(soft, batch, learn),
         };
         // The last token is predicted, not read.
         let rows = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
-        soft.set_shares(samples.iter().map(|(sample, shares)| (&shares[..], rows(sample))));
-        let samples: Vec<&Sample> = samples.iter().map(|(sample, _)| *sample).collect();
+        soft.set_parts(batch.iter().map(|(drawn, shares)| Part {
+            shares,
+            rows: rows(&drawn.sample),
+            taught: drawn.taught,
+        }));
+        let samples: Vec<&Sample> = batch.iter().map(|(drawn, _)| &*drawn.sample).collect();
         pass(decoder, soft, &samples, learn, threads)
     }
 
@@ -53,11 +59,11 @@ impl<'a> Model<'a> {
     pub(super) fn loss(
         &self,
         soft: &mut Soft,
-        samples: &[(&Sample, Vec<f32>)],
+        batch: &[(&Drawn<'_>, Vec<f32>)],
         size: usize,
     ) -> Result<f32, TrainError> {
         let mut all = Loss { sum: 0.0, tokens: 0 };
-        for part in samples.chunks(size) {
+        for part in batch.chunks(size) {
             let loss = self.pass(soft, part, false)?;
             all = Loss { sum: all.sum + loss.sum, tokens: all.tokens + loss.tokens };
         }

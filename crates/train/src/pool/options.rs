@@ -1,9 +1,9 @@
 //! How adapters are trained.
 
-use crayon_adapters::TEMPERATURE;
+use crayon_adapters::{Member, Pool, TEMPERATURE};
 use crayon_errors::{Command, phrase};
 use crayon_kernels::Mode;
-use crayon_model::Projection;
+use crayon_model::{Projection, Site};
 
 use crate::{Device, TrainError};
 
@@ -26,6 +26,12 @@ pub struct TrainOptions {
     pub rate: f64,
     /// Temperature of the softmax over scores.
     pub temperature: f32,
+    /// Keys look at prompts alone; for comparison only.
+    pub prompt_keys: bool,
+    /// Keys stay the centres of groups of examples, and the weights sum to 1; for comparison only.
+    pub fixed_keys: bool,
+    /// Share of the examples that are read with the labels of another task, so that the keys learn when to leave the model alone.
+    pub strangers: f64,
     /// Examples of a task, at most, whose mean query weighs the adapters while one of them is learned; 1: each by itself.
     pub episode: usize,
     /// Every example trains the one nearest adapter only.
@@ -57,6 +63,9 @@ impl Default for TrainOptions {
             batch: 8,
             rate: 3e-4,
             temperature: TEMPERATURE,
+            prompt_keys: false,
+            fixed_keys: false,
+            strangers: 0.25,
             episode: 16,
             hard: false,
             centred: true,
@@ -71,6 +80,29 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// With the number, rank and places of a pool's adapters, and a factor of 1 on each.
+    pub(super) fn like(self, pool: &Pool) -> Result<TrainOptions, TrainError> {
+        let (adapters, rank) = (pool.members.len(), pool.rank());
+        let places = |member: &Member| -> Vec<(Site, usize)> {
+            member.lora.pairs.iter().map(|(site, pair)| (*site, pair.rank)).collect()
+        };
+        let first: Vec<(Site, usize)> = pool.members.first().map(places).unwrap_or_default();
+        let mut targets: Vec<Projection> = first.iter().map(|(site, _)| site.projection).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let layers = first.len() / targets.len().max(1);
+        let whole = (0..layers).all(|layer| {
+            targets.iter().all(|&projection| first.contains(&(Site { layer, projection }, rank)))
+        });
+        if !whole || pool.members.iter().any(|member| places(member) != first) {
+            return Err(TrainError::unusable(
+                "the adapters of the pool are of different ranks or places",
+                "a pool that was trained as one can be gone on with".into(),
+            ));
+        }
+        Ok(TrainOptions { adapters, rank, alpha: rank as f32, targets, ..self })
+    }
+
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let sane = |value: f64| value.is_finite() && value > 0.0;
         let wrong = if self.adapters == 0 || self.rank == 0 || self.epochs == 0 || self.batch == 0 {
@@ -81,8 +113,8 @@ impl TrainOptions {
             "adapters times rank must be at most 65536"
         } else if !sane(self.rate) || !sane(f64::from(self.alpha)) || !sane(f64::from(self.temperature)) {
             "learning rate, alpha and temperature must be above 0"
-        } else if !(0.0..1.0).contains(&self.validation) {
-            "the share for validation must be at least 0 and below 1"
+        } else if ![self.validation, self.strangers].iter().all(|share| (0.0..1.0).contains(share)) {
+            "the shares for validation and of strangers must be at least 0 and below 1"
         } else if self.targets.is_empty() {
             "no layers to adapt are named"
         } else {

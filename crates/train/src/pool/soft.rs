@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crayon_adapters::Random;
+use crayon_adapters::{Pool, Random};
 use crayon_formats::spec::Spec;
 use crayon_kernels::Threads;
 use crayon_model::{LowRankPair, Site};
@@ -15,7 +15,7 @@ use crate::{Trainable, Variable};
 struct Pair {
     a: Variable,
     b: Variable,
-    /// `A x` of the pass under way, `[rows, adapters * rank]`, times the weights.
+    /// `A x` of the pass under way, `[rows, adapters * rank]`.
     inner: Vec<f32>,
 }
 
@@ -27,6 +27,27 @@ pub(super) struct Soft {
     inner: usize,
     /// What each row's inner values are multiplied by, `[rows, adapters * rank]`: weights and scale.
     gains: Vec<f32>,
+    /// The examples of the pass under way.
+    examples: Vec<Rows>,
+    /// The loss's gradient by their weights, `[examples, adapters]`.
+    by_shares: Vec<f32>,
+}
+
+/// The rows of an example in a pass.
+struct Rows {
+    count: usize,
+    /// Whether A and B learn from them.
+    taught: bool,
+}
+
+/// How an example takes part in a pass.
+pub(super) struct Part<'a> {
+    /// The weight of each adapter.
+    pub(super) shares: &'a [f32],
+    /// Rows of it.
+    pub(super) rows: usize,
+    /// Whether A and B learn from it.
+    pub(super) taught: bool,
 }
 
 impl Soft {
@@ -51,17 +72,43 @@ impl Soft {
             rank: options.rank,
             inner,
             gains: Vec::new(),
+            examples: Vec::new(),
+            by_shares: Vec::new(),
         }
     }
 
-    /// The weights of the adapters in the next pass: of each example, and how many rows it has.
-    pub(super) fn set_shares<'a>(&mut self, examples: impl Iterator<Item = (&'a [f32], usize)>) {
+    /// Begins with the adapters of `pool`, which are of this number, rank and places.
+    pub(super) fn set(&mut self, pool: &Pool) {
+        let (rank, inner, scale) = (self.rank, self.inner, self.scale);
+        for (site, pair) in &mut self.pairs {
+            for (number, member) in pool.members.iter().enumerate() {
+                let Some(own) = member.lora.pairs.get(site) else { continue };
+                let size = own.a.len();
+                pair.a.values[number * size..(number + 1) * size].copy_from_slice(&own.a);
+                for (to, from) in pair.b.values.chunks_exact_mut(inner).zip(own.b.chunks_exact(rank)) {
+                    let to = to[number * rank..].iter_mut();
+                    to.zip(from).for_each(|(to, from)| *to = from * own.scale / scale);
+                }
+            }
+        }
+    }
+
+    /// The examples of the next pass.
+    pub(super) fn set_parts<'a>(&mut self, examples: impl Iterator<Item = Part<'a>>) {
         self.gains.clear();
-        for (shares, rows) in examples {
+        self.examples.clear();
+        for Part { shares, rows, taught } in examples {
             let spread = shares.iter().flat_map(|share| std::iter::repeat_n(share * self.scale, self.rank));
             let row: Vec<f32> = spread.collect();
             (0..rows).for_each(|_| self.gains.extend_from_slice(&row));
+            self.examples.push(Rows { count: rows, taught });
         }
+        self.by_shares = vec![0.0; self.examples.len() * self.inner / self.rank];
+    }
+
+    /// The loss's gradient by the weights of the last pass, `[examples, adapters]`.
+    pub(super) fn by_shares(&self) -> &[f32] {
+        &self.by_shares
     }
 
     /// Values of A and B of every place.
@@ -69,15 +116,35 @@ impl Soft {
         self.pairs.iter().map(|(site, pair)| (*site, &pair.a.values[..], &pair.b.values[..]))
     }
 
-    /// Inner values of a row, and what those of each row are multiplied by.
-    pub(super) fn gains(&self) -> (usize, &[f32]) {
-        (self.inner, &self.gains)
+    /// Inner values of a row, what those of each row are multiplied by, and for each example 1 where A and B learn from it.
+    pub(super) fn gains(&self) -> (usize, &[f32], Vec<f32>) {
+        let taught = self.examples.iter().map(|example| f32::from(u8::from(example.taught)));
+        (self.inner, &self.gains, taught.collect())
     }
 
     /// Takes gradients that were computed elsewhere.
     pub(super) fn set_gradients(&mut self, site: Site, a: Vec<f32>, b: Vec<f32>) {
         if let Some(pair) = self.pairs.get_mut(&site) {
             (pair.a.gradient, pair.b.gradient) = (a, b);
+        }
+    }
+
+    /// Takes the gradient by the gains of every example, `[examples, adapters * rank]`, that was computed elsewhere.
+    pub(super) fn set_by_gains(&mut self, by_gains: &[f32]) {
+        let by_share = by_gains.chunks_exact(self.rank).map(|own| own.iter().sum::<f32>() * self.scale);
+        self.by_shares = by_share.collect();
+    }
+
+    /// Sets the rows of `values`, `[rows, adapters * rank]`, from which nothing is learned, to 0.
+    fn mute(&self, values: &mut [f32]) {
+        let mut rows = values.chunks_exact_mut(self.inner);
+        for example in &self.examples {
+            let own = rows.by_ref().take(example.count);
+            if example.taught {
+                own.for_each(drop);
+            } else {
+                own.for_each(|row| row.fill(0.0));
+            }
         }
     }
 
@@ -101,8 +168,8 @@ impl Soft {
     }
 }
 
-fn multiply(values: &mut [f32], factors: &[f32]) {
-    values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+fn multiplied(values: &[f32], factors: &[f32]) -> Vec<f32> {
+    values.iter().zip(factors).map(|(value, factor)| value * factor).collect()
 }
 
 impl Trainable for Soft {
@@ -119,8 +186,7 @@ impl TrainableAdapter for Soft {
     fn forward(&mut self, site: Site, x: &[f32], rows: usize, y: &mut [f32], threads: &Threads) {
         let Some(pair) = self.pairs.get_mut(&site) else { return };
         pair.inner = inward(x, rows, &pair.a.values, self.inner, threads);
-        multiply(&mut pair.inner, &self.gains);
-        outward(&pair.inner, rows, &pair.b.values, y, threads);
+        outward(&multiplied(&pair.inner, &self.gains), rows, &pair.b.values, y, threads);
     }
 
     fn backward(
@@ -132,11 +198,25 @@ impl TrainableAdapter for Soft {
         x_gradient: &mut [f32],
         threads: &Threads,
     ) {
-        let Some(pair) = self.pairs.get_mut(&site) else { return };
-        pair.b.gradient = matrix_gradient(gradient, &pair.inner, rows, threads);
-        let mut flow = back_to_inner(gradient, rows, &pair.b.values, self.inner, threads);
-        multiply(&mut flow, &self.gains);
-        pair.a.gradient = matrix_gradient(&flow, x, rows, threads);
+        let Some(pair) = self.pairs.get(&site) else { return };
+        let inner = self.inner;
+        let mut weighed = multiplied(&pair.inner, &self.gains);
+        self.mute(&mut weighed);
+        let by_b = matrix_gradient(gradient, &weighed, rows, threads);
+        let mut flow = back_to_inner(gradient, rows, &pair.b.values, inner, threads);
+        let by_gains = multiplied(&flow, &pair.inner);
+        flow = multiplied(&flow, &self.gains);
         back_to_input(&flow, rows, &pair.a.values, x_gradient, threads);
+        self.mute(&mut flow);
+        let by_a = matrix_gradient(&flow, x, rows, threads);
+        let mut rows = by_gains.chunks_exact(inner);
+        for (example, by) in self.examples.iter().zip(self.by_shares.chunks_exact_mut(inner / self.rank)) {
+            for row in rows.by_ref().take(example.count) {
+                for (by, own) in by.iter_mut().zip(row.chunks_exact(self.rank)) {
+                    *by += own.iter().sum::<f32>() * self.scale;
+                }
+            }
+        }
+        self.set_gradients(site, by_a, by_b);
     }
 }

@@ -11,7 +11,8 @@ use crayon_adapters::Sample;
 use crayon_formats::Checkpoint;
 use crayon_model::Site;
 
-use super::soft::Soft;
+use super::episodes::Drawn;
+use super::soft::{Part, Soft};
 use crate::frozen::Loss;
 use crate::plain::{PlainAdapter, PlainDecoder, PlainPass, Train, cross_entropy, flat_matmul};
 use crate::{Device, TrainError};
@@ -26,7 +27,9 @@ pub(super) struct TensorModel {
 struct DevicePairs {
     pairs: BTreeMap<Site, (Var, Var)>,
     /// Weights and scale of the inner values, `[batch, 1, adapters * rank]`.
-    gains: Tensor,
+    gains: Var,
+    /// 1 where A and B learn from an example, else 0, `[batch, 1, 1]`; `None` where they learn from all.
+    taught: Option<Tensor>,
 }
 
 impl TensorModel {
@@ -43,15 +46,16 @@ impl TensorModel {
     pub(super) fn pass(
         &self,
         soft: &mut Soft,
-        samples: &[(&Sample, Vec<f32>)],
+        batch: &[(&Drawn<'_>, Vec<f32>)],
         learn: bool,
     ) -> Result<Loss, TrainError> {
-        let count: usize = samples.iter().map(|(sample, _)| sample.answer.len()).sum();
+        let samples: Vec<&Sample> = batch.iter().map(|(drawn, _)| &*drawn.sample).collect();
+        let count: usize = samples.iter().map(|sample| sample.answer.len()).sum();
         if samples.is_empty() {
             return Ok(Loss { sum: 0.0, tokens: 0 });
         }
-        soft.set_shares(samples.iter().map(|(_, shares)| (&shares[..], 1)));
-        let [tokens, targets, weights] = self.batch(samples)?;
+        soft.set_parts(batch.iter().map(|(drawn, shares)| Part { shares, rows: 1, taught: drawn.taught }));
+        let [tokens, targets, weights] = self.batch(&samples)?;
         let adapter = self.pairs(soft, samples.len())?;
         let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&adapter), tap: None })?;
         let mean = cross_entropy(&logits, &targets, &weights)?;
@@ -65,18 +69,19 @@ impl TensorModel {
             for (site, (a, b)) in &adapter.pairs {
                 soft.set_gradients(*site, of(a)?, of(b)?);
             }
+            soft.set_by_gains(&of(&adapter.gains)?);
         }
         Ok(Loss { sum, tokens: count })
     }
 
     /// Tokens, targets and their weights, `[batch, rows]`: padded behind, where nothing is predicted.
-    fn batch(&self, samples: &[(&Sample, Vec<f32>)]) -> CandleResult<[Tensor; 3]> {
+    fn batch(&self, samples: &[&Sample]) -> CandleResult<[Tensor; 3]> {
         // The last token is predicted, not read.
         let length = |sample: &Sample| sample.prompt.len() + sample.answer.len() - 1;
-        let rows = samples.iter().map(|(sample, _)| length(sample)).max().unwrap_or(0);
+        let rows = samples.iter().map(|sample| length(sample)).max().unwrap_or(0);
         let size = samples.len() * rows;
         let (mut tokens, mut targets, mut weights) = (vec![0u32; size], vec![0u32; size], vec![0f32; size]);
-        for (at, (sample, _)) in samples.iter().enumerate() {
+        for (at, sample) in samples.iter().enumerate() {
             let start = at * rows;
             let all = sample.prompt.iter().chain(&sample.answer).copied();
             for (place, token) in tokens[start..start + length(sample)].iter_mut().zip(all) {
@@ -95,8 +100,12 @@ impl TensorModel {
     }
 
     fn pairs(&self, soft: &Soft, batch: usize) -> CandleResult<DevicePairs> {
-        let (inner, gains) = soft.gains();
-        let gains = Tensor::from_slice(gains, (batch, 1, inner), &self.device)?;
+        let (inner, gains, taught) = soft.gains();
+        let gains = Var::from_slice(gains, (batch, 1, inner), &self.device)?;
+        let taught = match taught.contains(&0.0) {
+            true => Some(Tensor::from_vec(taught, (batch, 1, 1), &self.device)?),
+            false => None,
+        };
         let mut pairs = BTreeMap::new();
         for (site, a, b) in soft.pairs() {
             let variable = |values: &[f32], rows: usize, columns: usize| {
@@ -105,22 +114,34 @@ impl TensorModel {
             let pair = (variable(a, inner, a.len() / inner)?, variable(b, b.len() / inner, inner)?);
             pairs.insert(site, pair);
         }
-        Ok(DevicePairs { pairs, gains })
+        Ok(DevicePairs { pairs, gains, taught })
+    }
+}
+
+impl DevicePairs {
+    /// `x` times what learns. Where an example teaches it nothing, gradients go through it and not into it.
+    fn product(&self, x: &Tensor, learned: &Var) -> CandleResult<Tensor> {
+        let taught = flat_matmul(x, learned)?;
+        let Some(mask) = &self.taught else { return Ok(taught) };
+        let untaught = flat_matmul(x, &learned.detach())?;
+        taught.broadcast_mul(mask)? + untaught.broadcast_mul(&(1.0 - mask)?)?
     }
 }
 
 impl PlainAdapter for DevicePairs {
     fn delta(&self, site: Site, x: &Tensor) -> CandleResult<Option<Tensor>> {
         let Some((a, b)) = self.pairs.get(&site) else { return Ok(None) };
-        let inner = flat_matmul(x, a)?.broadcast_mul(&self.gains)?;
-        Ok(Some(flat_matmul(&inner, b)?))
+        let inner = self.product(x, a)?.broadcast_mul(&self.gains)?;
+        Ok(Some(self.product(&inner, b)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::path::Path;
 
+    use crayon_adapters::Query;
     use crayon_kernels::{Mode, Threads};
     use crayon_model::Projection;
 
@@ -149,12 +170,17 @@ mod tests {
             let sample = |seed: u32, prompt: u32, answer: u32| Sample {
                 prompt: (0..prompt).map(|i| 1 + (seed * 7 + i * 5) % 50).collect(),
                 answer: (0..answer).map(|i| 2 + (seed * 3 + i) % 40).collect(),
-                query: Vec::new(),
+                query: Query::default(),
                 task: String::new(),
             };
             let samples = [sample(1, 5, 2), sample(2, 9, 1), sample(3, 3, 4)];
-            let batch: Vec<(&Sample, Vec<f32>)> =
-                samples.iter().zip([[0.3, 0.7], [1.0, 0.0], [0.5, 0.5]].map(Vec::from)).collect();
+            let drawn = samples.each_ref().map(|sample| Drawn {
+                sample: Cow::Borrowed(sample),
+                query: Query::default(),
+                taught: sample.prompt.len() != 9,
+            });
+            let batch: Vec<(&Drawn<'_>, Vec<f32>)> =
+                drawn.iter().zip([[0.3, 0.7], [1.0, 0.0], [0.5, 0.4]].map(Vec::from)).collect();
 
             let learned = |model: &Model<'_>| {
                 let mut soft = Soft::new(&checkpoint.spec, &options);
@@ -164,13 +190,8 @@ mod tests {
                     variable.values.iter_mut().enumerate().for_each(wave);
                 }
                 let loss = model.pass(&mut soft, &batch, true).unwrap();
-                (
-                    loss,
-                    soft.variables()
-                        .into_iter()
-                        .map(|variable| variable.gradient.clone())
-                        .collect::<Vec<_>>(),
-                )
+                let gradients = soft.variables().into_iter().map(|variable| variable.gradient.clone());
+                (loss, gradients.chain([soft.by_shares().to_vec()]).collect::<Vec<_>>())
             };
             let threads = Threads::new(1);
             let slices = FrozenDecoder::open(&checkpoint, Mode::Exact, &threads).unwrap();

@@ -1,0 +1,203 @@
+"""Trains the pools of this project: the one inside the program, for mini, and one for Gemma 3 270M, whose weights stay outside.
+
+    cargo build --release
+    python3 pools/recipe.py mini --data DIR                                 writes models/mini-pool.safetensors and its card
+    python3 pools/recipe.py gemma-3-270m --model FILE.gguf --data DIR -o POOL       writes the folder POOL and pools/gemma-3-270m.md
+
+`crayon pool train` does the work; a stopped run goes on with the same command. Train splits only. A pool belongs to one file of a
+model: after mini.gguf was exchanged, run this again. `mini` is trained in two parts: adapters under keys of prompts that stay, then all
+of it with keys that look at answers; `--from POOL` leaves out the first. `--cap`, `--epochs` and `--targets` make the other shorter,
+and the card says what was run.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts/eval"), str(ROOT / "training")]
+import customize_tasks  # noqa: E402
+import tasks  # noqa: E402
+
+SEED = 1
+SOURCES = {
+    "clinc150": "CLINC150 (S. Larson and others), CC BY 3.0",
+    "function_vectors": "function vectors (E. Todd and others), MIT",
+    "instruction_induction": "instruction induction (O. Honovich and others), Apache-2.0",
+    "snips_intent": "SNIPS (A. Coucke and others), CC0",
+    "snips_slots": "SNIPS (A. Coucke and others), CC0",
+    "super_ni": "Super-NaturalInstructions (Y. Wang and others), Apache-2.0",
+    "babi": "bAbI (J. Weston and others), BSD",
+}
+# What people ask an assistant to do; small talk and questions about itself `mini` answers without an adapter.
+DOMAINS = "auto_and_commute banking credit_cards home kitchen_and_dining travel utility work".split()
+INTENT_EXAMPLES = 80  # of every intent
+WORD_EXAMPLES = 25  # of every word task
+WORDS = """
+function_vectors/antonym function_vectors/synonym function_vectors/present-past function_vectors/singular-plural
+function_vectors/country-capital function_vectors/english-french function_vectors/english-spanish
+function_vectors/animal_v_object_5 function_vectors/verb_v_adjective_5 function_vectors/fruit_v_animal_5
+""".split()
+MINI = ["-n", 8, "--rank", 8, "--targets", "q,v,up,down", "--epochs", 4, "--batch", 16, "--rate", 6e-3, "--validation", 0.04]
+MINI_KEYS = ["--epochs", 1, "--batch", 16, "--rate", 2e-3, "--validation", 0.08]
+KEY_EXAMPLES = 3200  # read once by the second part
+GEMMA = {"-n": 16, "--rank": 8, "--targets": "q,v", "--epochs": 4, "--batch": 8, "--rate": 3e-3, "--validation": 0.03, "--seed": SEED}
+GEMMA_CAP = 120
+
+
+def mini_examples(data):
+    """Lines of `{"prompt", "answer", "task"}` from sets whose licences let weights be passed on."""
+    rng = random.Random(SEED)
+    by_intent, domain_of, rows = {}, {}, []
+    for text, intent, domain in tasks.clinc150(data)[1]:
+        if domain in DOMAINS:
+            by_intent.setdefault(intent, []).append(text)
+            domain_of[intent] = domain
+    for intent, texts in sorted(by_intent.items()):
+        for text in rng.sample(texts, INTENT_EXAMPLES):
+            # As people put it, or with the cue that benchmarks add.
+            prompt = text if rng.random() < 0.8 else f"{text}\nIntent:"
+            rows.append({"prompt": prompt, "answer": intent, "task": domain_of[intent].replace("_", " ")})
+    for name in WORDS:
+        own = tasks.rows(data / "tasks" / name / "train.jsonl")
+        for row in rng.sample(own, min(WORD_EXAMPLES, len(own))):
+            rows.append({"prompt": row["prompt"], "answer": row["answer"], "task": name.split("/")[1].replace("_", " ")})
+    rng.shuffle(rows)
+    return rows
+
+
+def gemma_examples(data, cap):
+    """The benchmark's pool tasks: at most `cap` lines of each."""
+    by_task = {}
+    for row in customize_tasks.pool_rows(data, GEMMA_CAP):
+        by_task.setdefault(row["task"], []).append(row)
+    rows = [row for own in by_task.values() for row in own[:cap]]
+    random.Random(SEED).shuffle(rows)
+    return rows
+
+
+def adapters(pool):
+    rows = "\n".join(f"| {a['name']} | {a['examples']:,} | {a['rank']} |" for a in pool["adapters"])
+    return f"An adapter is named after the tasks of most of the examples that are nearest to its key.\n\n| adapter | examples nearest to its key | rank |\n|---|---|---|\n{rows}"
+
+
+def sources(names):
+    kinds = [SOURCES.get(name.split("/")[0], "others, each under terms of its own") for name in names]
+    return "| source | tasks |\n|---|---|\n" + "\n".join(f"| {kind} | {kinds.count(kind)} |" for kind in sorted(set(kinds)))
+
+
+def spelled(settings):
+    return " ".join(map(str, settings))
+
+
+def mini_card(first, pool, lines):
+    began = (
+        f"trained first with fixed keys of prompts, {first['steps']:,} steps on {lines:,} examples: loss on held-out examples "
+        f"{first['loss_before']:.3f} nats a token before, {first['loss']:.3f} after (`pool train {spelled(MINI)} --prompt-keys --fixed-keys`)"
+        if first else
+        f"those of the pool before, of the same {lines:,} examples, whose keys were fixed and of prompts (`pool train {spelled(MINI)}`)"
+    )
+    return f"""# mini-pool
+
+The pool of adapters inside `crayon` beside `mini`: {len(pool['adapters'])} LoRA adapters of rank {pool['rank']} on q, v, up, down, in half precision,
+for `crayon customize --examples FILE` and `ask --examples FILE` without `--pool`. Licence: MIT OR Apache-2.0, like the project;
+the data is credited below. Made by `pools/recipe.py`, which writes this card; it belongs to one file of `mini`.
+
+{adapters(pool)}
+
+## Training
+
+Train splits only. The adapters are {began}. Then adapters and keys,
+of prompts and answers, learned together ([how](../docs/adapters.md#a-pool)) from {pool['examples']:,} of these examples, each read once (`pool train
+--from … {spelled(MINI_KEYS)}`): loss on {pool['held_out']:,} held-out ones {pool['loss_before']:.3f} before, {pool['loss']:.3f} after.
+
+{sources([f"clinc150/{domain}" for domain in DOMAINS] + WORDS)}
+
+## Limits
+
+Those of `mini`. It names intents of the kinds above and does small things with words. What it has not learned it leaves to `mini`
+as far as the examples' words show it.
+"""
+
+
+def gemma_card(pool, lines, settings, seconds):
+    flags = [word for pair in settings.items() for word in pair]
+    return f"""# A pool for Gemma 3 270M
+
+Its weights are not passed on: they come from Gemma's, under Gemma's terms. Who has the model can train them again with
+`pools/recipe.py`, which writes this card.
+
+{adapters(pool)}
+
+## Training
+
+{lines:,} examples of {len(customize_tasks.POOL)} tasks (`scripts/eval/customize_tasks.py`), train splits only, of which {pool['held_out']:,} were held out. Keys
+and adapters learned together ([how](../docs/adapters.md#a-pool)): `crayon pool train {spelled(flags)}`,
+{pool['steps']:,} steps in {seconds / 60:.0f} minutes beside other work on two cores. Loss on the held-out examples: {pool['loss_before']:.3f} nats a token before,
+{pool['loss']:.3f} after.
+
+{sources(customize_tasks.POOL)}
+"""
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", choices=["mini", "gemma-3-270m"])
+    parser.add_argument("--model", help="the model's file; mini is part of the program")
+    parser.add_argument("--crayon", type=Path, default=ROOT / "target/release/crayon")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    parser.add_argument("-o", "--output", type=Path, help="folder of the pool")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--from", dest="start", type=Path, help="mini: adapters of a pool that is there")
+    parser.add_argument("--cap", type=int, default=GEMMA_CAP, help="gemma: examples of a task at most")
+    parser.add_argument("--epochs", type=int, help="gemma: times they are read")
+    args = parser.parse_args()
+    if args.name != "mini" and not args.model:
+        parser.error("--model is needed")
+    folder = args.output or ROOT / "pools/runs" / args.name
+    data = folder.with_suffix(".jsonl")
+
+    def crayon(*command):
+        words = [str(args.crayon), *map(str, command), "-m", args.model or args.name, "--threads", str(args.threads), "--json"]
+        return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+    if args.name == "mini":
+        rows, first, start = mini_examples(args.data), None, args.start
+        write(data, rows)
+        if start is None:
+            start = folder.with_name("mini-prompts")
+            fixed = ["--prompt-keys", "--fixed-keys"]
+            first = crayon("pool", "train", "--data", data, *MINI, *fixed, "-o", start, "--force")
+        few = write(folder.with_suffix(".few.jsonl"), rows[:KEY_EXAMPLES])
+        pool = crayon("pool", "train", "--data", few, "--from", start, *MINI_KEYS, "-o", folder, "--force")
+        crayon("pool", "pack", folder, "-o", ROOT / "models/mini-pool.safetensors")
+        (ROOT / "models/MODEL_CARD-mini-pool.md").write_text(mini_card(first, pool, len(rows)), encoding="utf-8")
+        return
+    rows = gemma_examples(args.data, args.cap)
+    write(data, rows)
+    settings = GEMMA | ({"--epochs": args.epochs} if args.epochs else {})
+    # Seconds of all runs that it took: what a stopped one has used is kept beside the data.
+    spent, began = folder.with_suffix(".seconds"), time.time()
+    before = float(spent.read_text()) if spent.is_file() else 0.0
+    try:
+        flags = [word for pair in settings.items() for word in pair]
+        pool = crayon("pool", "train", "--data", data, *flags, "-o", folder, "--force")
+    finally:
+        seconds = before + time.time() - began
+        spent.write_text(str(seconds))
+    (ROOT / "pools/gemma-3-270m.md").write_text(gemma_card(pool, len(rows), settings, seconds), encoding="utf-8")
+    spent.unlink()
+
+
+if __name__ == "__main__":
+    main()
