@@ -76,7 +76,9 @@ fn a_pool_is_trained_shown_and_blended_for_examples() {
         assert!(keys(&made).contains(&key), "{made}");
     }
     let weights: Vec<f64> = made["weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap()).collect();
-    assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+    // The rest of 1 belongs to the model alone.
+    let sum: f64 = weights.iter().sum();
+    assert!(weights.iter().all(|weight| *weight >= 0.0) && sum <= 1.0 + 1e-6, "{weights:?}");
     let colours = names.iter().position(|name| *name == "colours").unwrap();
     assert!(weights[colours] > 0.9 && made["fits"] == true, "{made}");
     assert_eq!((made["rank"].as_u64(), made["bytes_sent"].as_u64()), (Some(4), Some(0)));
