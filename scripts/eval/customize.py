@@ -180,7 +180,8 @@ def percent(rows, method, size, kind, group):
         return "–"
     value, users, draws = spread(rows, method, size, kind, group)
     errors = [f"{100 * one:.1f}" if one is not None else "–" for one in (users, draws)]
-    return f"{100 * value:.1f} ({', '.join(errors)})"
+    asked, all = (len({row["user"] for row in found}) for found in (of(rows, method, size, group), of(rows, "base", size, group)))
+    return f"{100 * value:.1f} ({', '.join(errors)})" + (f", {asked} users only" if asked < all else "")
 
 
 def over(rows, method, other, size, kind, group=None):
@@ -241,8 +242,8 @@ def at_least(found, wanted):
     if not found:
         return "not run"
     value = mean(found.values())
-    short = "" if value >= wanted else f" by {wanted - value:.1f}"
-    return f"{with_error(found)}: {verdict(value >= wanted)}{short}"
+    holds = value >= wanted and value > 0
+    return f"{with_error(found)}: {verdict(holds)}" + ("" if holds else f" by {wanted - value:.1f}")
 
 
 def target_users(rows, size, kind):
@@ -397,9 +398,9 @@ def ran(result, sizes):
     pool = result["pool"]
     has = f"Pool: {pool['adapters']} adapters of rank {pool['rank']}, {pool['made']}" if pool else "No pool was at hand; the ladder has no blend"
     return (
-        f"**{result['title']}**: {counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each. {said}. "
+        f"**{result['title']}**: {counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each.\n  {said}.\n  "
         f"{has}. The oracle learns from at most "
-        f"{most} examples, {epochs} times, at a rate of {rate}; the ladder has {result['budget']:g} s."
+        f"{most} examples, {epochs} times, at a rate of {rate}; the ladder\n  has {result['budget']:g} s."
     )
 
 
@@ -413,6 +414,8 @@ def page(args):
     titles = " and ".join(result["title"] for result in results)
     for name, result in zip(args.names, results):
         picture(result, size, RESULTS / f"customize-{name}.svg")
+    timed = any(result["timed"] is not result["rows"] for result in results)
+    times = " Times are of a small run on an idle machine, two threads." if timed else ""
     intro = f"""# Customization in figures
 
 Printed by `python3 scripts/eval/customize.py`, which calls `crayon eval customize` on {titles}. A user is a task with
@@ -422,7 +425,7 @@ choices get some, are in `scripts/eval/customize_tasks.py`; they were made by fo
 nothing was fitted to questions. Every answer is counted twice: *by choice*, where the likeliest of the choices is right, and
 *in writing*, where greedy decoding writes exactly the right text and ends. Choices are shown to no method; the ladder judges by
 them where the source has some. The oracle is an adapter trained on the user's train split, beyond the few examples."""
-    errors = "Per cent; in brackets the standard error over users and that over draws of the examples."
+    errors = "Per cent; in brackets the standard error over users and that over draws of the examples. Where a method was asked of fewer\nusers, its mean is over those."
     parts = [
         intro,
         "\n".join(f"- {ran(result, sizes)}" for result in results),
@@ -430,7 +433,7 @@ them where the source has some. The oracle is an adapter trained on the user's t
         f"## Users from inside\n\n{errors}\n\n" + accuracy(results, "inside", sizes),
         "## Users from outside\n\n" + accuracy(results, "outside", sizes),
         "\n".join(f"![{result['title']}: points over the base](customize-{name}.svg)" for name, result in zip(args.names, results)),
-        f"## Cost, {size} examples\n\nMedians: from the examples to something that answers; reading one question with what stands before it (what questions\nshare is read once); bytes that leave the device and that come back where the pool is on a server (f32).\n\n" + costs(results, size),
+        f"## Cost, {size} examples\n\nMedians: from the examples to something that answers; reading one question with what stands before it (what questions\nshare is read once); bytes that leave the device and that come back where the pool is on a server (f32).{times}\n\n" + costs(results, size),
         "## What was taken\n\n" + taken(results, sizes),
         f"## Each user, {size} examples\n\nBy choice / in writing.\n\n" + users(results, size),
     ]
