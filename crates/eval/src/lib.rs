@@ -11,6 +11,7 @@
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
+mod appended;
 pub mod bench;
 mod chart;
 mod choice;

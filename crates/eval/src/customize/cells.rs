@@ -1,15 +1,13 @@
 //! Finished cells, kept as they come.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crayon_errors::{Setting, phrase};
 use serde::{Deserialize, Serialize};
 
 use super::Method;
 use crate::EvalError;
+use crate::appended::Appended;
 
 /// One user's result after one method with one draw of examples.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -57,33 +55,16 @@ struct Line {
 /// The file of finished cells.
 pub(super) struct Cells {
     found: HashMap<String, Cell>,
-    file: Option<(PathBuf, File)>,
+    file: Option<Appended>,
 }
 
 impl Cells {
     /// Reads what is there. A last line that was cut short is done again; other damage is an error.
     pub(super) fn open(path: Option<&Path>) -> Result<Cells, EvalError> {
-        let Some(path) = path else { return Ok(Cells { found: HashMap::new(), file: None }) };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(EvalError::io(path, "read", error)),
-        };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut found = HashMap::new();
-        for (at, line) in text[..whole].lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|error| {
-                EvalError::content(&path.display().to_string(), at + 1, format!("is no cell: {error}"))
-                    .with_hint(phrase!["give another file for ", Setting::Cells])
-            })?;
-            found.insert(line.key, line.cell);
-        }
-        let io = |error| EvalError::io(path, "write", error);
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-        if whole < text.len() {
-            file.set_len(whole as u64).map_err(io)?;
-        }
-        Ok(Cells { found, file: Some((path.to_owned(), file)) })
+        let mut add = |line: Line| drop(found.insert(line.key, line.cell));
+        let file = path.map(|path| Appended::open(path, "cell", &mut add)).transpose()?;
+        Ok(Cells { found, file })
     }
 
     pub(super) fn find(&self, key: &str) -> Option<Cell> {
@@ -91,11 +72,8 @@ impl Cells {
     }
 
     pub(super) fn keep(&mut self, key: &str, cell: &Cell) -> Result<(), EvalError> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
-        let line = Line { key: key.to_owned(), cell: cell.clone() };
-        let text =
-            serde_json::to_string(&line).map_err(|error| EvalError::io(path, "write", error.into()))?;
-        file.write_all(format!("{text}\n").as_bytes()).map_err(|error| EvalError::io(path, "write", error))
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.keep(&Line { key: key.to_owned(), cell: cell.clone() })
     }
 }
 

@@ -1,16 +1,14 @@
 //! A server's answers, kept as they come, so that a measurement that was stopped goes on where it was.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crayon_engine::Message;
-use crayon_errors::{Setting, phrase};
 use serde::{Deserialize, Serialize};
 
 use super::Ask;
 use crate::EvalError;
+use crate::appended::Appended;
 
 /// What stands between the messages of a conversation where it is kept as one text.
 const BETWEEN: &str = "\u{1e}";
@@ -25,34 +23,16 @@ struct Line {
 /// The file of answers.
 pub(super) struct Kept {
     found: HashMap<String, String>,
-    file: Option<(PathBuf, File)>,
+    file: Option<Appended>,
 }
 
 impl Kept {
     /// Reads what is there. A last line that was cut short is asked again; other damage is an error.
     pub(super) fn open(path: Option<&Path>) -> Result<Kept, EvalError> {
-        let Some(path) = path else { return Ok(Kept { found: HashMap::new(), file: None }) };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(EvalError::io(path, "read", error)),
-        };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut found = HashMap::new();
-        for (at, line) in text[..whole].lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|error| {
-                let what = format!("is no answer that was kept: {error}");
-                EvalError::content(&path.display().to_string(), at + 1, what)
-                    .with_hint(phrase!["give another file for ", Setting::Cells])
-            })?;
-            found.insert(line.asked, line.answer);
-        }
-        let io = |error| EvalError::io(path, "write", error);
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-        if whole < text.len() {
-            file.set_len(whole as u64).map_err(io)?;
-        }
-        Ok(Kept { found, file: Some((path.to_owned(), file)) })
+        let mut add = |line: Line| drop(found.insert(line.asked, line.answer));
+        let file = path.map(|path| Appended::open(path, "answer that was kept", &mut add)).transpose()?;
+        Ok(Kept { found, file })
     }
 
     /// The answer to `messages` that was kept, else the one that `ask` gets, which is kept from now on.
@@ -63,11 +43,8 @@ impl Kept {
             return Ok(answer.clone());
         }
         let answer = ask(messages)?;
-        if let Some((path, file)) = &mut self.file {
-            let line = Line { asked: asked.clone(), answer: answer.clone() };
-            let io = |error| EvalError::io(path, "write", error);
-            let text = serde_json::to_string(&line).map_err(|error| io(error.into()))?;
-            file.write_all(format!("{text}\n").as_bytes()).map_err(io)?;
+        if let Some(file) = &mut self.file {
+            file.keep(&Line { asked: asked.clone(), answer: answer.clone() })?;
         }
         self.found.insert(asked, answer.clone());
         Ok(answer)
