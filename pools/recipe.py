@@ -5,23 +5,21 @@
     python3 pools/recipe.py gemma-3-270m --model FILE.gguf --data DIR -o POOL       writes the folder POOL and pools/gemma-3-270m.md
 
 `crayon pool train` does the work; a stopped run goes on with the same command. Train splits only. A pool belongs to one file of a
-model: after mini.gguf was exchanged, run this again. `mini` is trained in two parts: adapters under keys of prompts that stay, then all
-of it with keys that look at answers; `--from POOL` leaves out the first. `--cap`, `--epochs` and `--targets` make the other shorter,
-and the card says what was run.
+model: after mini.gguf was exchanged, run this again. `--cap` and `--epochs` make the other shorter, and the card says what was run.
 """
 
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts/eval"), str(ROOT / "training")]
+sys.path.insert(0, str(ROOT / "scripts/eval"))
 import customize_tasks  # noqa: E402
-import tasks  # noqa: E402
 
 SEED = 1
 SOURCES = {
@@ -33,39 +31,34 @@ SOURCES = {
     "super_ni": "Super-NaturalInstructions (Y. Wang and others), Apache-2.0",
     "babi": "bAbI (J. Weston and others), BSD",
 }
-# What people ask an assistant to do; small talk and questions about itself `mini` answers without an adapter.
-DOMAINS = "auto_and_commute banking credit_cards home kitchen_and_dining travel utility work".split()
-INTENT_EXAMPLES = 80  # of every intent
-WORD_EXAMPLES = 25  # of every word task
-WORDS = """
-function_vectors/antonym function_vectors/synonym function_vectors/present-past function_vectors/singular-plural
-function_vectors/country-capital function_vectors/english-french function_vectors/english-spanish
-function_vectors/animal_v_object_5 function_vectors/verb_v_adjective_5 function_vectors/fruit_v_animal_5
-""".split()
-MINI = ["-n", 8, "--rank", 8, "--targets", "q,v,up,down", "--epochs", 4, "--batch", 16, "--rate", 6e-3, "--validation", 0.04]
-MINI_KEYS = ["--epochs", 1, "--batch", 16, "--rate", 2e-3, "--validation", 0.08]
-KEY_EXAMPLES = 3200  # read once by the second part
-GEMMA = {"-n": 16, "--rank": 8, "--targets": "q,v", "--epochs": 4, "--batch": 8, "--rate": 3e-3, "--validation": 0.03, "--seed": SEED}
+MINI = ["-n", 12, "--rank", 8, "--targets", "q,v,up,down", "--epochs", 3, "--batch", 16, "--rate", 6e-3, "--validation", 0.04]
+MINI_CAP = 150
+CUE = "\nIntent:"
+GEMMA = {"-n": 16, "--rank": 8, "--targets": "q,v", "--epochs": 2, "--batch": 8, "--rate": 3e-3, "--validation": 0.03, "--seed": SEED}
 GEMMA_CAP = 120
 
 
+def mini_tasks():
+    """The benchmark's pool tasks whose licences let weights be passed on."""
+    return [name for name in customize_tasks.POOL if name.split("/")[0] in SOURCES]
+
+
+def spoken(task):
+    """A task's name in words: super_ni-task143_odd-man-out_classification → odd man out."""
+    task = re.sub(r"^(clinc150|super_ni-task\d+|babi-qa\d+)[-_]", "", task)
+    return re.sub(r"[-_]+", " ", task.replace("_classification", "")).strip()
+
+
 def mini_examples(data):
-    """Lines of `{"prompt", "answer", "task"}` from sets whose licences let weights be passed on."""
-    rng = random.Random(SEED)
-    by_intent, domain_of, rows = {}, {}, []
-    for text, intent, domain in tasks.clinc150(data)[1]:
-        if domain in DOMAINS:
-            by_intent.setdefault(intent, []).append(text)
-            domain_of[intent] = domain
-    for intent, texts in sorted(by_intent.items()):
-        for text in rng.sample(texts, INTENT_EXAMPLES):
-            # As people put it, or with the cue that benchmarks add.
-            prompt = text if rng.random() < 0.8 else f"{text}\nIntent:"
-            rows.append({"prompt": prompt, "answer": intent, "task": domain_of[intent].replace("_", " ")})
-    for name in WORDS:
-        own = tasks.rows(data / "tasks" / name / "train.jsonl")
-        for row in rng.sample(own, min(WORD_EXAMPLES, len(own))):
-            rows.append({"prompt": row["prompt"], "answer": row["answer"], "task": name.split("/")[1].replace("_", " ")})
+    rng, by_task = random.Random(SEED), {}
+    for row in customize_tasks.pool_rows(data, MINI_CAP):
+        by_task.setdefault(row["task"], []).append(row)
+    rows = [row for name in mini_tasks() for row in by_task[customize_tasks.short(name)]]
+    for row in rows:
+        row["task"] = spoken(row["task"])
+        # As people put it, or with the cue that benchmarks add.
+        if row["prompt"].endswith(CUE) and rng.random() < 0.5:
+            row["prompt"] = row["prompt"].removesuffix(CUE)
     rng.shuffle(rows)
     return rows
 
@@ -94,13 +87,7 @@ def spelled(settings):
     return " ".join(map(str, settings))
 
 
-def mini_card(first, pool, lines):
-    began = (
-        f"trained first with fixed keys of prompts, {first['steps']:,} steps on {lines:,} examples: loss on held-out examples "
-        f"{first['loss_before']:.3f} nats a token before, {first['loss']:.3f} after (`pool train {spelled(MINI)} --prompt-keys --fixed-keys`)"
-        if first else
-        f"those of the pool before, of the same {lines:,} examples, whose keys were fixed and of prompts (`pool train {spelled(MINI)}`)"
-    )
+def mini_card(pool, lines):
     return f"""# mini-pool
 
 The pool of adapters inside `crayon` beside `mini`: {len(pool['adapters'])} LoRA adapters of rank {pool['rank']} on q, v, up, down, in half precision,
@@ -111,16 +98,18 @@ the data is credited below. Made by `pools/recipe.py`, which writes this card; i
 
 ## Training
 
-Train splits only. The adapters are {began}. Then adapters and keys,
-of prompts and answers, learned together ([how](../docs/adapters.md#a-pool)) from {pool['examples']:,} of these examples, each read once (`pool train
---from … {spelled(MINI_KEYS)}`): loss on {pool['held_out']:,} held-out ones {pool['loss_before']:.3f} before, {pool['loss']:.3f} after.
+{lines:,} examples of {len(mini_tasks())} tasks (those of the benchmark's pool whose licences let weights be passed on: `scripts/eval/customize_tasks.py`), train
+splits only, of which {pool['held_out']:,} were held out. Keys, of prompts and answers, and adapters learned together
+([how](../docs/adapters.md#a-pool)): `crayon pool train {spelled(MINI)}`, {pool['steps']:,} steps.
+Loss on the held-out examples: {pool['loss_before']:.3f} nats a token before, {pool['loss']:.3f} after.
 
-{sources([f"clinc150/{domain}" for domain in DOMAINS] + WORDS)}
+{sources(mini_tasks())}
 
 ## Limits
 
-Those of `mini`. It names intents of the kinds above and does small things with words. What it has not learned it leaves to `mini`
-as far as the examples' words show it.
+Those of `mini`. Its adapters hold small things with words, lists and letters, short stories to reason about, and intents of a few
+kinds. What it has not learned it leaves to `mini` as far as the examples show it; figures for tasks inside and outside of it are in
+[docs/results/customize.md](../docs/results/customize.md).
 """
 
 
@@ -158,7 +147,6 @@ def main():
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("-o", "--output", type=Path, help="folder of the pool")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--from", dest="start", type=Path, help="mini: adapters of a pool that is there")
     parser.add_argument("--cap", type=int, default=GEMMA_CAP, help="gemma: examples of a task at most")
     parser.add_argument("--epochs", type=int, help="gemma: times they are read")
     args = parser.parse_args()
@@ -172,16 +160,11 @@ def main():
         return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
     if args.name == "mini":
-        rows, first, start = mini_examples(args.data), None, args.start
+        rows = mini_examples(args.data)
         write(data, rows)
-        if start is None:
-            start = folder.with_name("mini-prompts")
-            fixed = ["--prompt-keys", "--fixed-keys"]
-            first = crayon("pool", "train", "--data", data, *MINI, *fixed, "-o", start, "--force")
-        few = write(folder.with_suffix(".few.jsonl"), rows[:KEY_EXAMPLES])
-        pool = crayon("pool", "train", "--data", few, "--from", start, *MINI_KEYS, "-o", folder, "--force")
+        pool = crayon("pool", "train", "--data", data, *MINI, "-o", folder, "--force")
         crayon("pool", "pack", folder, "-o", ROOT / "models/mini-pool.safetensors")
-        (ROOT / "models/MODEL_CARD-mini-pool.md").write_text(mini_card(first, pool, len(rows)), encoding="utf-8")
+        (ROOT / "models/MODEL_CARD-mini-pool.md").write_text(mini_card(pool, len(rows)), encoding="utf-8")
         return
     rows = gemma_examples(args.data, args.cap)
     write(data, rows)

@@ -91,13 +91,13 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
     let story = "The king had a dog. The dog sang in the garden. ".repeat(120);
     let rule = "Answer in one word.";
     let long_rule = "Never forget this rule of ours. ".repeat(20);
-    let travel = ["book me a flight to athens", "i need a hotel for monday", "find me a cheap flight"];
+    let home = ["put bread on my shopping list", "skip this song please", "do i have any reminders tonight"];
     place.write("note.txt", note);
     place.write("story.txt", &story);
     place.write("rule.txt", rule);
     place.write("long-rule.txt", &long_rule);
-    let lines: Vec<String> = travel.iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
-    place.write("travel.jsonl", lines.join("\n"));
+    let lines: Vec<String> = home.iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
+    place.write("home.jsonl", lines.join("\n"));
     // Answers that the prompt is enough for, and answers that nothing tried at once can give.
     let foods = ["tea", "soup", "bread", "cake", "milk", "rice"];
     let order = |(at, food)| json!({"prompt": format!("Order number {at}: {food}"), "answer": "sir"});
@@ -204,8 +204,8 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
         row(
             "customized",
             "i want to fly to rome",
-            &["--examples", "travel.jsonl", "--max-tokens", "8"],
-            json!({"examples": travel, "max_tokens": 8}),
+            &["--examples", "home.jsonl", "--max-tokens", "8"],
+            json!({"examples": home, "max_tokens": 8}),
         ),
         row(
             "customized by answers: the examples in the prompt",

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use support::{Place, keys};
 
 /// The examples that the documents use.
-fn travel() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/travel.jsonl")
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/home.jsonl")
 }
 
 fn text(path: &Path) -> &str {
@@ -18,10 +18,13 @@ fn text(path: &Path) -> &str {
 #[test]
 fn examples_need_no_pool_beside_mini_and_change_its_answers() {
     let place = Place::new();
-    let travel = travel();
-    let questions =
-        ["book me a flight to athens for sunday", "rent me a car in nice", "is my flight to rome late"];
-    let made = place.json(&["customize", "--examples", text(&travel), "--effort", "instant", "-o", "mine"]);
+    let home = home();
+    let questions = [
+        "turn off the lamp in the living room",
+        "strike milk off my shopping list",
+        "any reminders for today",
+    ];
+    let made = place.json(&["customize", "--examples", text(&home), "--effort", "instant", "-o", "mine"]);
     let weights = made["weights"].as_array().unwrap();
     assert!(weights.len() >= 8 && made["fits"] == true, "{made}");
 
@@ -32,7 +35,7 @@ fn examples_need_no_pool_beside_mini_and_change_its_answers() {
         })
     };
     let (base, custom) = (answers(&[]), answers(&["-a", "mine"]));
-    let lines = std::fs::read_to_string(&travel).unwrap();
+    let lines = std::fs::read_to_string(&home).unwrap();
     let ways: Vec<String> = lines
         .lines()
         .map(|line| {
@@ -43,13 +46,13 @@ fn examples_need_no_pool_beside_mini_and_change_its_answers() {
     let like_examples = |answers: &[String]| answers.iter().filter(|answer| ways.contains(answer)).count();
     assert_eq!(like_examples(&base), 0, "the base model answers like that already: {base:?}");
     assert!(like_examples(&custom) >= 2, "{custom:?}");
-    assert_eq!(custom, answers(&["--examples", text(&travel)]));
-    assert_eq!(custom, answers(&["--examples", text(&travel), "--pool", "built-in"]));
+    assert_eq!(custom, answers(&["--examples", text(&home)]));
+    assert_eq!(custom, answers(&["--examples", text(&home), "--pool", "built-in"]));
 
     let shown = place.json(&["pool", "show"]);
     assert_eq!(shown["adapters"].as_array().unwrap().len(), weights.len());
     // The other built-in model has none.
-    let custom = ["customize", "-m", "mini-gpt2", "--pool", "built-in", "--examples", text(&travel)];
+    let custom = ["customize", "-m", "mini-gpt2", "--pool", "built-in", "--examples", text(&home)];
     place.mistake(&custom, "holds no pool for mini-gpt2", "--pool");
 }
 
@@ -108,7 +111,7 @@ fn examples_decide_what_is_taken() {
     let short = place.json(&["customize", "--examples", text(&noise), "--budget", "0"]);
     assert_eq!((short["chosen"].as_str(), short["tried"].as_array().unwrap().len()), (Some("base"), 1));
     // Without answers nothing is judged, and without a pool there is no blend.
-    let bare = place.write("bare.jsonl", r#"{"prompt": "book me a flight to athens"}"#);
+    let bare = place.write("bare.jsonl", r#"{"prompt": "skip this song please"}"#);
     let made = place.json(&["customize", "--examples", text(&bare)]);
     assert_eq!((made["tried"].as_array().map(Vec::len), made["chosen"].as_str()), (Some(0), Some("blend")));
     let lone = place.json(&["customize", "-m", "mini-gpt2", "--effort", "fit", "--examples", text(&noise)]);

@@ -93,11 +93,11 @@ fn where_the_model_is_right_nothing_is_doubted() {
 fn what_was_measured_of_the_model_alone_says_nothing_of_it_customized() {
     let place = Place::new();
     calibrate(&place, false, &[]);
-    let travel = ["book me a flight to athens", "i need a hotel for monday", "find me a cheap flight"];
-    let lines = travel.map(|prompt| json!({"prompt": prompt}).to_string());
-    place.write("travel.jsonl", lines.join("\n"));
+    let home = ["put bread on my shopping list", "skip this song please", "do i have any reminders tonight"];
+    let lines = home.map(|prompt| json!({"prompt": prompt}).to_string());
+    place.write("home.jsonl", lines.join("\n"));
     let ask = |more: &[&str], question: &str| {
-        let arguments = ["ask", "--max-tokens", "6", "--examples", "travel.jsonl"];
+        let arguments = ["ask", "--max-tokens", "6", "--examples", "home.jsonl"];
         place.json(&[&arguments[..], more, &[question]].concat())
     };
     let inside = ask(&["--force"], "book me a flight to rome");

@@ -17,29 +17,26 @@ use serde_json::{Value, json};
 use support::{Place, stderr};
 
 const INSIDE: [&str; 3] =
-    ["book me a flight to athens for sunday", "rent me a car in nice", "will i need a visa for brazil"];
+    ["turn off the lamp in the living room", "strike milk off my shopping list", "any reminders for today"];
 const OUTSIDE: [&str; 3] = ["Hello!", "Why is the sky blue?", "tell me a joke"];
 
 /// The examples that the documents use.
-fn travel() -> String {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/travel.jsonl");
-    path.to_str().expect("UTF-8").to_owned()
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/home.jsonl")
 }
 
-/// A place with those examples, without their answers so that nothing but the blend is tried, and the adapter for them.
+/// A place with those examples, and the instant blend for them.
 fn place() -> Place {
     let place = Place::online();
-    let lines: Vec<String> = prompts().iter().map(|prompt| json!({"prompt": prompt}).to_string()).collect();
-    place.write("prompts.jsonl", lines.join("\n"));
-    place.json(&["customize", "--examples", "prompts.jsonl", "-o", "mine"]);
+    place.write("home.jsonl", std::fs::read_to_string(home()).unwrap());
+    let made = place.json(&["customize", "--examples", "home.jsonl", "--effort", "instant", "-o", "mine"]);
+    assert_eq!(made["chosen"], "blend", "{made}");
     place
 }
 
-fn prompts() -> Vec<String> {
-    let lines = std::fs::read_to_string(travel()).unwrap();
-    let prompt =
-        |line: &str| serde_json::from_str::<Value>(line).unwrap()["prompt"].as_str().unwrap().to_owned();
-    lines.lines().map(prompt).collect()
+fn examples() -> Vec<Value> {
+    let lines = std::fs::read_to_string(home()).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn ask(place: &Place, options: &[&str], question: &str) -> Value {
@@ -71,15 +68,15 @@ fn content(answer: &Value) -> &Value {
 #[test]
 fn questions_from_elsewhere_are_answered_as_by_the_model_alone() {
     let place = place();
-    let server = Serving::start(&place, &["--pool", "built-in", "-a", "travel=mine"]);
+    let server = Serving::start(&place, &["--pool", "built-in", "-a", "home=mine"]);
     let common = Serving::start(&place, &["-a", "mine"]);
-    let prompts = prompts();
+    let examples = examples();
     for (question, inside) in INSIDE.map(|q| (q, true)).into_iter().chain(OUTSIDE.map(|q| (q, false))) {
         let base = ask(&place, &[], question);
         let forced = ask(&place, &["-a", "mine", "--force"], question);
         assert_ne!(base["text"], forced["text"], "{question}");
         let expected = if inside { &forced } else { &base };
-        for options in [&["-a", "mine"][..], &["--examples", "prompts.jsonl"]] {
+        for options in [&["-a", "mine"][..], &["--examples", "home.jsonl"]] {
             let told = ask(&place, options, question);
             assert_eq!(told["text"], expected["text"], "{question} {told}");
             assert_eq!(told["adapter"].is_object(), inside, "{told}");
@@ -94,7 +91,7 @@ fn questions_from_elsewhere_are_answered_as_by_the_model_alone() {
         assert!(forced["adapter"].is_object() && !forced["reason"].as_str().unwrap().contains("outside"));
         // A server answers alike, whichever way the adapter is named.
         let messages = json!([{"role": "user", "content": question}]);
-        for fields in [json!({"adapter": "travel"}), json!({"examples": prompts})] {
+        for fields in [json!({"adapter": "home"}), json!({"examples": examples})] {
             let told = post(&server, &messages, &fields);
             assert_eq!(content(&told), &expected["text"], "{question} {told}");
             assert_eq!(told["crayon"]["adapter"].is_object(), inside, "{told}");
@@ -120,7 +117,7 @@ fn questions_from_elsewhere_are_answered_as_by_the_model_alone() {
 #[test]
 fn a_conversation_goes_in_and_out_and_every_turn_is_read_by_what_answers_it() {
     let place = place();
-    let server = Serving::start(&place, &["-a", "travel=mine"]);
+    let server = Serving::start(&place, &["-a", "home=mine"]);
     let lines = [INSIDE[0], OUTSIDE[0], OUTSIDE[1], INSIDE[1]];
     let chat = |more: &[&str], lines: &[&str], file: &str| {
         let save = format!("{}\n/save {file}\n", lines.join("\n"));
@@ -132,7 +129,7 @@ fn a_conversation_goes_in_and_out_and_every_turn_is_read_by_what_answers_it() {
     };
     let messages = chat(&[], &lines, "talk.json");
     for turn in 0..lines.len() {
-        let told = post(&server, &json!(messages[..2 * turn + 1]), &json!({"adapter": "travel"}));
+        let told = post(&server, &json!(messages[..2 * turn + 1]), &json!({"adapter": "home"}));
         let inside = INSIDE.contains(&lines[turn]);
         assert_eq!(told["crayon"]["adapter"].is_object(), inside, "{told}");
         let answer = content(&told).as_str().unwrap().trim();
@@ -193,22 +190,21 @@ fn what_a_pool_did_not_learn_is_told() {
     };
     let known = [
         fits(
-            "bank.jsonl",
+            "cards.jsonl",
             &[
-                "how much money is in my savings account",
-                "what is my bank balance",
-                "transfer ten dollars to checking",
+                "what is the credit limit of my visa card",
+                "how can i make my credit score better",
+                "my card was stolen, please report it",
+                "when does my credit card expire",
             ],
         ),
         fits(
-            "food.jsonl",
+            "home.jsonl",
             &[
-                "what is a good recipe for chicken soup",
-                "how long do i cook the rice",
-                "are there good reviews for the italian restaurant",
-                "can i use milk instead of cream",
-                "how many calories are in an apple",
-                "book a table for two at seven",
+                "put bread and butter on my shopping list",
+                "skip this song please",
+                "do i have any reminders for tonight",
+                "add cleaning the windows to my to do list",
             ],
         ),
     ];
