@@ -103,10 +103,6 @@ impl ImageError {
         ImageError::Index { file: file.display().to_string(), what: what.into() }
     }
 
-    pub(crate) fn picture(file: &Path, what: impl Into<String>) -> ImageError {
-        ImageError::Picture { file: file.display().to_string(), what: what.into() }
-    }
-
     pub(crate) fn io(file: &Path, source: std::io::Error) -> ImageError {
         ImageError::Io { file: file.display().to_string(), source }
     }

@@ -1,7 +1,22 @@
 //! Weighted prompts, and the search of pictures by them (SToRI, arXiv 2410.08469).
 
+mod caught;
+mod embedder;
 mod error;
+mod indexing;
+#[cfg(test)]
+mod made_up;
+mod metadata;
 mod prompt;
+mod record;
+mod store;
+mod walk;
 
+pub use embedder::{Embedder, ModelError, Pixels, Token, WeightedToken, embed_prompts, weighted_tokens};
 pub use error::ImageError;
+pub use indexing::{IndexOptions, Report, index};
+pub use metadata::details;
 pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
+pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
+pub use store::{Batch, Codes, MadeWith, Reader, Store};
+pub use walk::{Walk, walk};

@@ -299,7 +299,9 @@ impl Prompt {
         let have: Vec<Range<usize>> = spans(&self.text).collect();
         let found: Vec<Range<usize>> = have
             .windows(wanted.len().max(1))
-            .filter(|some| some.iter().zip(&wanted).all(|(span, word)| self.text[span.clone()].to_lowercase() == *word))
+            .filter(|some| {
+                some.iter().zip(&wanted).all(|(span, word)| self.text[span.clone()].to_lowercase() == *word)
+            })
             .map(|some| some[0].start..some[some.len() - 1].end)
             .collect();
         if wanted.is_empty() || found.is_empty() {
