@@ -3,19 +3,12 @@
 use std::ops::Range;
 
 use crayon_errors::Explain;
+use crayon_vision::{Clip, Pixels, VisionError, WeightedTokens};
 
 use crate::{ImageError, Prompt};
 
 /// An error of a model.
 pub type ModelError = Box<dyn Explain + Send + Sync>;
-
-/// A picture as the model takes it.
-pub struct Pixels {
-    /// Normalised values in the model's own order.
-    pub values: Vec<f32>,
-    /// Width and height of the picture itself, upright.
-    pub size: [u32; 2],
-}
 
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +19,8 @@ pub struct Token {
     pub range: Range<usize>,
 }
 
-/// A token's number and the weight of its word.
-pub type WeightedToken = (u32, f32);
+/// A token and the weight of its word.
+pub type WeightedToken = (Token, f32);
 
 /// A model that puts texts and pictures into one space.
 pub trait Embedder: Sync {
@@ -40,13 +33,13 @@ pub trait Embedder: Sync {
     /// Numbers of a vector.
     fn dim(&self) -> usize;
 
-    /// Tokens a text may have, start and end among them.
-    fn context(&self) -> usize;
+    /// Tokens a text may have, without start and end.
+    fn room(&self) -> usize;
 
     /// What cosines are multiplied by before a softmax.
     fn logit_scale(&self) -> f32;
 
-    /// A file's bytes, decoded, turned upright, resized and normalised. Called from many threads.
+    /// A file's bytes, decoded, turned upright and resized. Called from many threads.
     ///
     /// # Errors
     /// In words, if the bytes are no picture, or one that is damaged or too large.
@@ -59,7 +52,10 @@ pub trait Embedder: Sync {
     fn embed_pictures(&self, pictures: &[Pixels]) -> Result<Vec<f32>, ModelError>;
 
     /// The tokens of a text, without start and end.
-    fn tokenize(&self, text: &str) -> Vec<Token>;
+    ///
+    /// # Errors
+    /// If the vocabulary cannot express the text.
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, ModelError>;
 
     /// `[texts, dim]` of length 1; texts come without start and end.
     ///
@@ -73,15 +69,18 @@ pub trait Embedder: Sync {
 /// # Errors
 /// If they are more than the model reads.
 pub fn weighted_tokens(embedder: &dyn Embedder, prompt: &Prompt) -> Result<Vec<WeightedToken>, ImageError> {
-    let tokens = embedder.tokenize(&prompt.text);
-    if tokens.len() + 2 > embedder.context() {
+    let tokens = embedder.tokenize(&prompt.text).map_err(ImageError::Model)?;
+    if tokens.len() > embedder.room() {
         return Err(ImageError::TooLong {
             text: prompt.text.clone(),
-            tokens: tokens.len() + 2,
-            most: embedder.context(),
+            tokens: tokens.len(),
+            most: embedder.room(),
         });
     }
-    Ok(tokens.into_iter().map(|token| (token.id, prompt.weight(token.range))).collect())
+    Ok(tokens.into_iter().map(|token| {
+        let weight = prompt.weight(token.range.clone());
+        (token, weight)
+    }).collect())
 }
 
 /// `[prompts, dim]` of length 1.
@@ -92,4 +91,54 @@ pub fn embed_prompts(embedder: &dyn Embedder, prompts: &[Prompt]) -> Result<Vec<
     let texts =
         prompts.iter().map(|prompt| weighted_tokens(embedder, prompt)).collect::<Result<Vec<_>, _>>()?;
     embedder.embed_tokens(&texts).map_err(ImageError::Model)
+}
+
+impl Embedder for Clip {
+    fn name(&self) -> String {
+        Clip::name(self).to_owned()
+    }
+
+    fn fingerprint(&self) -> String {
+        Clip::fingerprint(self).to_owned()
+    }
+
+    fn dim(&self) -> usize {
+        Clip::dim(self)
+    }
+
+    fn room(&self) -> usize {
+        Clip::room(self)
+    }
+
+    fn logit_scale(&self) -> f32 {
+        Clip::logit_scale(self)
+    }
+
+    fn prepare(&self, bytes: &[u8]) -> Result<Pixels, String> {
+        self.preprocess(bytes).map_err(|error| error.to_string())
+    }
+
+    fn embed_pictures(&self, pictures: &[Pixels]) -> Result<Vec<f32>, ModelError> {
+        Ok(self.embed_images(pictures).map_err(boxed)?.concat())
+    }
+
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, ModelError> {
+        let pieces = Clip::tokenize(self, text).map_err(boxed)?;
+        Ok(pieces.into_iter().map(|piece| Token { id: piece.id, range: piece.range }).collect())
+    }
+
+    fn embed_tokens(&self, texts: &[Vec<WeightedToken>]) -> Result<Vec<f32>, ModelError> {
+        let texts: Vec<WeightedTokens> = texts
+            .iter()
+            .map(|text| {
+                let (tokens, weights) = text.iter().map(|(token, weight)| (token.id, *weight)).unzip();
+                WeightedTokens { tokens, weights, first_layer: 0 }
+            })
+            .collect();
+        Ok(self.embed_texts(&texts).map_err(boxed)?.concat())
+    }
+}
+
+fn boxed(error: VisionError) -> ModelError {
+    Box::new(error)
 }

@@ -24,13 +24,13 @@ pub enum ImageError {
         what: String,
     },
     /// A text that the model cannot read whole.
-    #[error("the text has {tokens} tokens and the model reads {most}: `{text}`")]
+    #[error("the text has {tokens} tokens, the model has room for {most}: `{text}`")]
     TooLong {
         /// The text.
         text: String,
-        /// Its tokens, start and end among them.
+        /// Its tokens.
         tokens: usize,
-        /// Tokens of the model's context.
+        /// Tokens the model has room for.
         most: usize,
     },
     /// A file that is no picture, or one that cannot be read.

@@ -14,10 +14,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crayon_vision::Pixels;
 use sha2::{Digest, Sha256};
 
 use crate::caught::caught;
-use crate::embedder::{Embedder, Pixels};
+use crate::embedder::Embedder;
+use crate::looks::look;
 use crate::store::{Batch, Store};
 use crate::walk::{Walk, stamp, walk};
 use crate::{Broken, Details, FileRecord, Hash, ImageError, Stamp, details};
@@ -287,8 +289,7 @@ impl Work<'_> {
         match self.embedder.prepare(&bytes) {
             Err(why) => Outcome::Broken(stamp, why),
             Ok(pixels) => {
-                let [width, height] = pixels.size;
-                let details = Details { width, height, ..details(&bytes) };
+                let details = Details { look: look(&pixels), ..details(&bytes) };
                 match self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(hash) {
                     true => Outcome::New(Box::new((record, details, pixels))),
                     false => Outcome::Known(record),

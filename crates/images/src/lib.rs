@@ -1,22 +1,30 @@
 //! Weighted prompts, and the search of pictures by them (SToRI, arXiv 2410.08469).
 
+mod bank;
 mod caught;
+mod date;
 mod embedder;
 mod error;
 mod indexing;
+mod looks;
 #[cfg(test)]
 mod made_up;
 mod metadata;
 mod prompt;
 mod record;
+mod scan;
+mod search;
 mod store;
 mod walk;
 
-pub use embedder::{Embedder, ModelError, Pixels, Token, WeightedToken, embed_prompts, weighted_tokens};
+pub use bank::{Bank, CutOff};
+pub use embedder::{Embedder, ModelError, Token, WeightedToken, embed_prompts, weighted_tokens};
 pub use error::ImageError;
 pub use indexing::{IndexOptions, Report, index};
 pub use metadata::details;
 pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
+pub use scan::{exact, scan, top};
+pub use search::{Filter, Found, Hit, Query, Searcher};
 pub use store::{Batch, Codes, MadeWith, Reader, Store};
 pub use walk::{Walk, walk};

@@ -4,7 +4,9 @@ use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
 
-use crate::embedder::{Embedder, ModelError, Pixels, Token, WeightedToken};
+use crayon_vision::Pixels;
+
+use crate::embedder::{Embedder, ModelError, Token, WeightedToken};
 use crate::prompt::spans;
 
 /// Red, green, blue, and one direction that all pictures, and one that all texts have in common.
@@ -27,8 +29,8 @@ impl Embedder for MadeUp {
         DIM
     }
 
-    fn context(&self) -> usize {
-        16
+    fn room(&self) -> usize {
+        14
     }
 
     fn logit_scale(&self) -> f32 {
@@ -37,29 +39,26 @@ impl Embedder for MadeUp {
 
     fn prepare(&self, bytes: &[u8]) -> Result<Pixels, String> {
         let picture = image::load_from_memory(bytes).map_err(|error| error.to_string())?.to_rgb8();
-        let count = (picture.width() * picture.height()) as f32;
-        let mut values = vec![0.0; 3];
-        for Rgb(pixel) in picture.pixels() {
-            for (value, channel) in values.iter_mut().zip(pixel) {
-                *value += f32::from(*channel) / 255.0 / count;
-            }
-        }
-        Ok(Pixels { values, size: [picture.width(), picture.height()] })
+        let picture = image::imageops::thumbnail(&picture, 12, 12);
+        Ok(Pixels { size: 12, rgb: picture.into_raw() })
     }
 
     fn embed_pictures(&self, pictures: &[Pixels]) -> Result<Vec<f32>, ModelError> {
         Ok(pictures
             .iter()
             .flat_map(|picture| {
-                let [r, g, b] = [picture.values[0], picture.values[1], picture.values[2]];
+                let [r, g, b] = [0, 1, 2].map(|channel| {
+                    let values = picture.rgb.iter().skip(channel).step_by(3);
+                    values.map(|value| f32::from(*value)).sum::<f32>() / 255.0 / 144.0
+                });
                 unit(vec![r, g, b, 0.5, 0.0])
             })
             .collect())
     }
 
-    fn tokenize(&self, text: &str) -> Vec<Token> {
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>, ModelError> {
         let id = |word: &str| COLOURS.iter().position(|colour| *colour == word).unwrap_or(3) as u32;
-        spans(text).map(|range| Token { id: id(&text[range.clone()]), range }).collect()
+        Ok(spans(text).map(|range| Token { id: id(&text[range.clone()]), range }).collect())
     }
 
     fn embed_tokens(&self, texts: &[Vec<WeightedToken>]) -> Result<Vec<f32>, ModelError> {
@@ -67,8 +66,8 @@ impl Embedder for MadeUp {
             .iter()
             .flat_map(|text| {
                 let mut vector = vec![0.0, 0.0, 0.0, 0.3, 0.3];
-                for (id, weight) in text.iter().filter(|(id, _)| *id < 3) {
-                    vector[*id as usize] += weight;
+                for (token, weight) in text.iter().filter(|(token, _)| token.id < 3) {
+                    vector[token.id as usize] += weight;
                 }
                 unit(vector)
             })

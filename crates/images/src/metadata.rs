@@ -17,10 +17,16 @@ const LONGEST_KEYWORD: usize = 256;
 /// Windows' own tag for keywords, in UTF-16.
 const XP_KEYWORDS: Tag = Tag(exif::Context::Tiff, 0x9c9e);
 
-/// Date, camera and keywords of a picture; width and height stay 0.
+/// Size, date, camera and keywords of a picture.
 pub fn details(bytes: &[u8]) -> Details {
     let mut found = Details::default();
-    let [exif, xmp, iptc] = packets(bytes);
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let Some(mut decoder) = reader.ok().and_then(|reader| reader.into_decoder().ok()) else { return found };
+    let turned = decoder.orientation().is_ok_and(|orientation| orientation.to_exif() >= 5);
+    let (width, height) = decoder.dimensions();
+    (found.width, found.height) = if turned { (height, width) } else { (width, height) };
+    let [exif, xmp, iptc] =
+        [decoder.exif_metadata(), decoder.xmp_metadata(), decoder.iptc_metadata()].map(|packet| packet.ok().flatten());
     // A TIFF file is itself what EXIF is made of.
     let raw = exif.or_else(|| is_tiff(bytes).then(|| bytes.to_vec()));
     if let Some(exif) = raw.and_then(read_exif) {
@@ -44,16 +50,6 @@ pub fn details(bytes: &[u8]) -> Details {
         read_xmp(&String::from_utf8_lossy(&xmp), &mut found);
     }
     found
-}
-
-/// The packets of EXIF, XMP and IPTC.
-fn packets(bytes: &[u8]) -> [Option<Vec<u8>>; 3] {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let Some(mut decoder) = reader.ok().and_then(|reader| reader.into_decoder().ok()) else {
-        return [None, None, None];
-    };
-    [decoder.exif_metadata(), decoder.xmp_metadata(), decoder.iptc_metadata()]
-        .map(|packet| packet.ok().flatten())
 }
 
 fn is_tiff(bytes: &[u8]) -> bool {

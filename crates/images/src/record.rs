@@ -40,6 +40,9 @@ pub struct Details {
     /// Keywords of IPTC and XMP, each once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keywords: Vec<String>,
+    /// The picture in very few pixels, in hexadecimal, by which near-duplicates are told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub look: String,
 }
 
 /// A file that could not be read as a picture; it is tried again when it changes.
