@@ -127,7 +127,7 @@ impl Bank {
     ///
     /// # Errors
     /// If it is damaged.
-    pub(crate) fn recall(reader: &Reader) -> Result<Option<Bank>, ImageError> {
+    pub fn recall(reader: &Reader) -> Result<Option<Bank>, ImageError> {
         let dim = reader.made_with().dim;
         let Some(bytes) = reader.recall(NAME)? else { return Ok(None) };
         let mut numbers = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));

@@ -77,10 +77,13 @@ pub fn weighted_tokens(embedder: &dyn Embedder, prompt: &Prompt) -> Result<Vec<W
             most: embedder.room(),
         });
     }
-    Ok(tokens.into_iter().map(|token| {
-        let weight = prompt.weight(token.range.clone());
-        (token, weight)
-    }).collect())
+    Ok(tokens
+        .into_iter()
+        .map(|token| {
+            let weight = prompt.weight(token.range.clone());
+            (token, weight)
+        })
+        .collect())
 }
 
 /// `[prompts, dim]` of length 1.

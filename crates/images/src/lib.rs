@@ -14,6 +14,7 @@ mod prompt;
 mod record;
 mod scan;
 mod search;
+mod sheet;
 mod store;
 mod walk;
 
@@ -26,5 +27,6 @@ pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
 pub use scan::{exact, scan, top};
 pub use search::{Filter, Found, Hit, Query, Searcher};
+pub use sheet::{Cell, Section, contact_sheet};
 pub use store::{Batch, Codes, MadeWith, Reader, Store};
 pub use walk::{Walk, walk};

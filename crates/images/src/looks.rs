@@ -13,12 +13,15 @@ pub(crate) fn look(picture: &Pixels) -> String {
     let mut bytes = Vec::with_capacity(EDGE * EDGE * 3);
     for row in 0..EDGE {
         for column in 0..EDGE {
-            let part = |at: usize| at * size / EDGE..((at + 1) * size / EDGE).max(at * size / EDGE + 1).min(size);
+            let part =
+                |at: usize| at * size / EDGE..((at + 1) * size / EDGE).max(at * size / EDGE + 1).min(size);
             let (rows, columns) = (part(row), part(column));
             let count = (rows.len() * columns.len()).max(1);
             let mut sums = [0usize; 3];
             for y in rows {
-                for pixel in picture.rgb[(y * size + columns.start) * 3..(y * size + columns.end) * 3].chunks_exact(3) {
+                for pixel in
+                    picture.rgb[(y * size + columns.start) * 3..(y * size + columns.end) * 3].chunks_exact(3)
+                {
                     sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += usize::from(*value));
                 }
             }

@@ -25,8 +25,8 @@ pub fn details(bytes: &[u8]) -> Details {
     let turned = decoder.orientation().is_ok_and(|orientation| orientation.to_exif() >= 5);
     let (width, height) = decoder.dimensions();
     (found.width, found.height) = if turned { (height, width) } else { (width, height) };
-    let [exif, xmp, iptc] =
-        [decoder.exif_metadata(), decoder.xmp_metadata(), decoder.iptc_metadata()].map(|packet| packet.ok().flatten());
+    let [exif, xmp, iptc] = [decoder.exif_metadata(), decoder.xmp_metadata(), decoder.iptc_metadata()]
+        .map(|packet| packet.ok().flatten());
     // A TIFF file is itself what EXIF is made of.
     let raw = exif.or_else(|| is_tiff(bytes).then(|| bytes.to_vec()));
     if let Some(exif) = raw.and_then(read_exif) {

@@ -106,7 +106,10 @@ impl Row<'_> {
         !self.files.is_empty()
             && filter.after.as_deref().is_none_or(|after| date >= after)
             && filter.before.as_deref().is_none_or(|before| date < before)
-            && filter.folder.as_ref().is_none_or(|folder| self.files.iter().any(|(path, _)| path.starts_with(folder)))
+            && filter
+                .folder
+                .as_ref()
+                .is_none_or(|folder| self.files.iter().any(|(path, _)| path.starts_with(folder)))
             && filter.keywords.iter().all(|keyword| self.has(&keyword.to_lowercase()))
     }
 }
@@ -120,7 +123,10 @@ impl Searcher {
         let codes = reader.codes()?;
         let mut files: HashMap<Hash, Vec<(PathBuf, String)>> = HashMap::new();
         for (path, record) in reader.files()? {
-            files.entry(record.hash).or_default().push((path, crate::date::from_nanos(record.stamp.modified)));
+            files
+                .entry(record.hash)
+                .or_default()
+                .push((path, crate::date::from_nanos(record.stamp.modified)));
         }
         files.values_mut().for_each(|files| files.sort());
         let details = reader.details()?;
@@ -173,7 +179,12 @@ impl Searcher {
     ///
     /// # Errors
     /// If it is another model, there is nothing to search for, a text is too long, or the index is damaged.
-    pub fn search(&self, query: &Query, embedder: &dyn Embedder, threads: &Threads) -> Result<Found, ImageError> {
+    pub fn search(
+        &self,
+        query: &Query,
+        embedder: &dyn Embedder,
+        threads: &Threads,
+    ) -> Result<Found, ImageError> {
         self.made_with().must_be(&MadeWith::of(embedder), self.reader.path())?;
         let text = query.text.as_ref().filter(|prompt| !prompt.text.is_empty());
         if text.is_none() && query.like.is_none() {
@@ -204,9 +215,13 @@ impl Searcher {
 
         // The candidates again, in half precision.
         let vectors: Vec<&[f32]> = vectors.chunks_exact(dim).collect();
-        let precise = vectors.iter().map(|vector| exact(&self.reader, &self.codes, &rows, vector)).collect::<Result<Vec<_>, _>>()?;
+        let precise = vectors
+            .iter()
+            .map(|vector| exact(&self.reader, &self.codes, &rows, vector))
+            .collect::<Result<Vec<_>, _>>()?;
         let scored = rows.iter().enumerate().map(|(i, row)| (*row, mix.score(&|which| precise[which][i])));
-        let mut candidates: Vec<(usize, f32, bool)> = scored.map(|(row, score)| (row, score, named(row))).collect();
+        let mut candidates: Vec<(usize, f32, bool)> =
+            scored.map(|(row, score)| (row, score, named(row))).collect();
         candidates.sort_by(|a, b| b.2.cmp(&a.2).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0)));
         let passes = self.passing(&candidates, query, text.is_some(), embedder)?;
         self.collect(&candidates, &passes, query, considered)
@@ -225,7 +240,10 @@ impl Searcher {
             _ => None,
         };
         let Some(bank) = by_bank else {
-            return Ok(candidates.iter().map(|(_, score, named)| *named || query.cut_off.passes(*score)).collect());
+            return Ok(candidates
+                .iter()
+                .map(|(_, score, named)| *named || query.cut_off.passes(*score))
+                .collect());
         };
         let hashes: Vec<Hash> = candidates.iter().map(|(row, ..)| self.codes.hashes[*row]).collect();
         let vectors = self.reader.vectors(&hashes)?;
@@ -257,7 +275,9 @@ impl Searcher {
             let vector = self.reader.vectors(&[self.codes.hashes[*row]])?;
             debug_assert_eq!(vector.len(), dim);
             let same = kept.iter().position(|(other, known)| {
-                !query.apart && dot(known, &vector) >= NEAR && alike(&self.row(*other).details.look, &this.details.look)
+                !query.apart
+                    && dot(known, &vector) >= NEAR
+                    && alike(&self.row(*other).details.look, &this.details.look)
             });
             match same {
                 Some(hit) => found.hits[hit].also.extend(paths()),
@@ -316,9 +336,7 @@ impl Mix {
     fn score(&self, cosine: &dyn Fn(usize) -> f32) -> f32 {
         let like = self.like.map(cosine);
         let mut score = match (self.text, like) {
-            (true, Some(like)) => {
-                0.5 * (cosine(0) + self.text_mean + (like - self.like_mean) * self.ratio)
-            }
+            (true, Some(like)) => 0.5 * (cosine(0) + self.text_mean + (like - self.like_mean) * self.ratio),
             (true, None) => cosine(0),
             (false, like) => like.unwrap_or(0.0),
         };

@@ -6,6 +6,7 @@ mod bench;
 mod custom;
 mod eval;
 mod files;
+mod images;
 mod model;
 mod route;
 mod serve;
@@ -25,6 +26,7 @@ pub(crate) use eval::{
     PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
+pub(crate) use images::{ClipArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs};
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
@@ -92,6 +94,8 @@ pub(crate) enum Command {
     Customize(CustomizeArgs),
     /// Train a pool of adapters, look at it, add to it
     Pool(PoolArgs),
+    /// Find pictures by words with weights, by other pictures, or both
+    Images(ImagesArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
     /// Measure a model: perplexity, logits, multiple choice
