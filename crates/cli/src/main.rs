@@ -6,7 +6,6 @@
 
 mod answering;
 mod args;
-mod clip;
 mod commands;
 mod failure;
 mod input;

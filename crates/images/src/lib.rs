@@ -2,10 +2,16 @@
 
 mod bank;
 mod caught;
+mod classes;
 mod date;
 mod embedder;
 mod error;
+#[cfg(feature = "train")]
+pub mod few_shot;
 mod indexing;
+#[cfg(feature = "train")]
+mod learn;
+mod labelled;
 mod looks;
 #[cfg(test)]
 mod made_up;
@@ -19,9 +25,13 @@ mod store;
 mod walk;
 
 pub use bank::{Bank, CutOff};
+pub use classes::{Class, Classes, TEMPLATES};
 pub use embedder::{Embedder, ModelError, Token, WeightedToken, embed_prompts, weighted_tokens};
 pub use error::ImageError;
 pub use indexing::{IndexOptions, Report, index};
+pub use labelled::{Embedded, class_folders, embed_files, sample};
+#[cfg(feature = "train")]
+pub use learn::{learn, learned_context};
 pub use metadata::details;
 pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};

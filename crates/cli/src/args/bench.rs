@@ -29,6 +29,9 @@ Examples:
     /// What reading through a pot costs, and whether it stays the same as the text grows
     #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
     Pot(PotBenchArgs),
+    /// How long a search among many pictures takes
+    #[command(after_help = "Example:\n  crayon bench search --pictures 1000k --dim 512")]
+    Search(SearchBenchArgs),
     /// What training an adapter on a person's examples costs
     #[cfg(feature = "train")]
     #[command(after_help = "\
@@ -71,6 +74,34 @@ pub(crate) struct TrainBenchArgs {
     /// Number type of the made-up weights [default: q8_0]
     #[arg(long, value_name = "TYPE", requires = "shape")]
     pub(crate) scheme: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SearchBenchArgs {
+    /// Pictures of the made-up index
+    #[arg(long, value_name = "N", value_parser = thousands, default_value = "1000k")]
+    pub(crate) pictures: usize,
+    /// Numbers of a vector
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(8..=4096))]
+    pub(crate) dim: u16,
+    /// Timed searches; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+/// Whole numbers with k (1,000) behind them.
+fn thousands(text: &str) -> Result<usize, String> {
+    let (digits, factor) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1000),
+        None => (text, 1),
+    };
+    let number = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
+    number
+        .filter(|number| (1..=100_000_000).contains(number))
+        .ok_or_else(|| format!("{text:?} is no number of pictures (like 500 or 100k)"))
 }
 
 #[derive(Debug, Group)]

@@ -22,6 +22,9 @@ done, and the same command goes on. Others can search meanwhile.
 Example:
   crayon images index ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
     Index(IndexArgs),
+    /// Keep an index up to date while files change, until Ctrl-C
+    #[command(after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
+    Watch(IndexArgs),
     /// Find pictures in an index
     #[command(after_help = "\
 In a prompt, (word:1.5) gives a word more weight, (word:0.5) less, (word) 1.1, ((word)) 1.21, [word] 1/1.1; brackets may hold a phrase and
@@ -36,11 +39,32 @@ Examples:
   crayon images search pictures.index --like holiday.jpg -k 20 --html similar.html
   crayon images search pictures.index \"at (night:1.5)\" --like holiday.jpg")]
     Search(SearchArgs),
+    /// Sort pictures into classes that are named
+    #[command(after_help = "\
+A class is the mean of its texts; each text holds the class's name in the place of {}. With --weights, texts and weights of words are those
+that `crayon images learn` learned.
+
+Examples:
+  crayon images classify holiday/*.jpg --class beach --class mountain --class city
+  crayon images classify pictures --labelled                   a folder for each class: how many are right
+  crayon images classify pictures --weights pets.json")]
+    Classify(ClassifyArgs),
+    /// Learn from a few pictures of each class which words matter
+    #[cfg(feature = "train")]
+    #[command(after_help = "\
+FOLDER has a folder of pictures for each class, called like the class. Each word of each class gets a weight inside the attention of the
+tower of texts, which itself stays as it is; what is learned can be read: the words with their weights.
+
+Examples:
+  crayon images learn pets --shots 8 -o pets.json
+  crayon images learn pets --shots 4 --test pets-test --compare          beside other ways to use the same pictures
+  crayon images learn pets --descriptions pets-described.json --html pets.html -o pets.json")]
+    Learn(LearnArgs),
 }
 
 /// Which model of texts and pictures.
 #[derive(Clone, Debug, Group)]
-pub(crate) struct ClipArgs {
+pub(crate) struct ImagesModelArgs {
     /// A model of texts and pictures (CLIP, SigLIP): a folder, a .safetensors file of OpenAI's, or org/name of a pulled model
     #[arg(short, long)]
     pub(crate) model: Option<String>,
@@ -52,7 +76,7 @@ pub(crate) struct ClipArgs {
 #[derive(Debug, Group)]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
-    pub(crate) clip: ClipArgs,
+    pub(crate) clip: ImagesModelArgs,
     /// The folder; folders in it are walked too
     pub(crate) folder: PathBuf,
     /// The index's file; made if it is not there
@@ -69,7 +93,7 @@ pub(crate) struct IndexArgs {
 #[derive(Debug, Group)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
-    pub(crate) clip: ClipArgs,
+    pub(crate) clip: ImagesModelArgs,
     /// The index's file
     pub(crate) index: PathBuf,
     /// What the picture shows
@@ -107,6 +131,82 @@ pub(crate) struct SearchArgs {
     /// Write a page with the pictures
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+/// Which texts stand for classes.
+#[derive(Clone, Debug, Group)]
+#[command(next_help_heading = "Classes")]
+pub(crate) struct ClassTextArgs {
+    /// A text for every class, with {} for its name; may be given several times [default: a photo of a {}, a picture of a {}, a {}]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) template: Vec<String>,
+    /// Written descriptions of classes, as JSON: {\"cat\": [\"a cat has whiskers\", ...], ...}; beside the templates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptions: Option<PathBuf>,
+    /// Descriptions of each class that are read
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) described: u16,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ClassifyArgs {
+    #[command(flatten)]
+    pub(crate) clip: ImagesModelArgs,
+    /// Pictures, or folders of them
+    #[arg(required = true)]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// A class; may be given several times
+    #[arg(long = "class", value_name = "NAME", conflicts_with = "weights")]
+    pub(crate) classes: Vec<String>,
+    /// Classes with learned weights
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// The folder holds a folder for each class: say how many are right
+    #[arg(long)]
+    pub(crate) labelled: bool,
+    #[command(flatten)]
+    pub(crate) texts: ClassTextArgs,
+}
+
+#[cfg(feature = "train")]
+#[derive(Debug, Group)]
+pub(crate) struct LearnArgs {
+    #[command(flatten)]
+    pub(crate) clip: ImagesModelArgs,
+    /// A folder with a folder of pictures for each class
+    pub(crate) folder: PathBuf,
+    /// Pictures of each class, taken by chance
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) shots: u16,
+    /// Write classes and weights into this file, for `classify --weights`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Pictures to judge by, in folders of the same names
+    #[arg(long, value_name = "DIR")]
+    pub(crate) test: Option<PathBuf>,
+    /// Also measure TaskRes, Tip-Adapter, a learned context and a linear probe on the same pictures
+    #[arg(long, requires = "test")]
+    pub(crate) compare: bool,
+    /// Choices of pictures by chance that are measured; the first is what is written
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "test", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) seeds: u16,
+    /// The first choice
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Steps, each over all pictures
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) steps: u32,
+    /// Learning rate
+    #[arg(long, value_name = "R", default_value_t = 0.01)]
+    pub(crate) rate: f64,
+    /// How much weights are drawn to 1
+    #[arg(long, value_name = "D", default_value_t = 0.01)]
+    pub(crate) decay: f64,
+    /// Write a page with the words and their weights
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) texts: ClassTextArgs,
 }
 
 /// A word and its weight.

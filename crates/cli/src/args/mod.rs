@@ -19,14 +19,18 @@ pub(crate) use adapters::{
 pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 #[cfg(feature = "train")]
 pub(crate) use bench::TrainBenchArgs;
-pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs, SearchBenchArgs};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
     PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
-pub(crate) use images::{ClipArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs};
+#[cfg(feature = "train")]
+pub(crate) use images::LearnArgs;
+pub(crate) use images::{
+    ClassTextArgs, ClassifyArgs, ImagesModelArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs,
+};
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;

@@ -2,7 +2,7 @@
 
 use crayon_engine::PotOptions;
 use crayon_eval::bench::{
-    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject,
+    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, SearchBenchOptions, Shape, Subject,
 };
 use crayon_kernels::{Threads, limits};
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::watched;
 #[cfg(feature = "train")]
 use crate::args::TrainBenchArgs;
 use crate::args::{
-    BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs,
+    BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs, SearchBenchArgs,
 };
 use crate::failure::{Result, mistake};
 use crate::output::Output;
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
         BenchCommand::Kernels(args) => kernels(args, output),
         BenchCommand::Blend(args) => blend(args, output),
         BenchCommand::Pot(args) => pot(args, output),
+        BenchCommand::Search(args) => search(args, output),
         #[cfg(feature = "train")]
         BenchCommand::Train(args) => train(args, output),
     }
@@ -191,6 +192,28 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> Result {
         ))?;
     }
     Ok(())
+}
+
+fn search(args: &SearchBenchArgs, output: &Output) -> Result {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = SearchBenchOptions {
+        pictures: args.pictures,
+        dim: usize::from(args.dim),
+        runs: usize::from(args.runs),
+        threads: args.threads.map_or(cores, usize::from),
+    };
+    let bench = watched("searches", output, |progress| bench::search(&options, progress))?;
+    if output.json {
+        return Ok(output.object(&bench)?);
+    }
+    let threads = show::counted(bench.threads, "thread");
+    let made = format!("{} vectors of {}", show::count(bench.pictures), bench.dim);
+    output.line(&format!("{:<16} {made}, {threads}, median of {}", "index", bench.runs))?;
+    let [median, least, most] = bench.millis;
+    let speed = bench.bytes as f64 / median / 1e6;
+    output.line(&format!("{:<16} {median:.1} ms ({least:.1} to {most:.1}), {speed:.1} GB/s", "search"))?;
+    output.line(&format!("{:<16} {:.1} ms in half precision alone", "", bench.half_millis))?;
+    Ok(output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * bench.recall))?)
 }
 
 fn pot(args: &PotBenchArgs, output: &Output) -> Result {

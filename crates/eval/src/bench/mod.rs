@@ -11,6 +11,7 @@ mod limit;
 mod made_up;
 mod memory;
 mod pot;
+mod search;
 mod shape;
 #[cfg(feature = "train")]
 mod train;
@@ -22,6 +23,7 @@ pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
 pub use pot::{PotBench, PotBenchOptions, Shares, pot};
+pub use search::{SearchBench, SearchBenchOptions, search};
 pub use shape::{SCHEMES, Scheme, Shape};
 #[cfg(feature = "train")]
 pub use train::{TrainBench, TrainBenchOptions, train};

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crayon_images::{Bank, IndexOptions, MadeWith, Reader, Report, Store, index};
+use crayon_vision::Clip;
 use serde_json::json;
 
 use super::MODEL_PATH;
@@ -10,27 +11,42 @@ use crate::args::IndexArgs;
 use crate::failure::{Context as _, Interrupted, Result};
 use crate::output::Output;
 use crate::progress::Counting;
-use crate::{clip, interrupt, show};
+use super::model;
+use crate::{interrupt, show};
 
 /// Broken files that are named; the rest are counted.
 const NAMED: usize = 10;
 
-/// Runs the command.
-pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
-    let began = Instant::now();
+/// What a run did, and what the index holds after it.
+pub(super) struct Updated {
+    pub(super) report: Report,
+    files: usize,
+    pictures: usize,
+    bytes: u64,
+}
+
+/// The model for an index that is there or is to be made.
+pub(super) fn opened(args: &IndexArgs, output: &Output) -> Result<Clip> {
     let remembered = match args.output.exists() {
         true => model_path(&Reader::open(&args.output)?)?,
         false => None,
     };
     std::fs::read_dir(&args.folder).context(args.folder.display())?;
-    let clip = clip::open(&args.clip, remembered.as_deref(), output)?;
-    let store = Store::open(&args.output, &MadeWith::of(&clip))?;
+    model::open(&args.clip, remembered.as_deref(), output)
+}
+
+/// Brings the index up to date once.
+pub(super) fn update(args: &IndexArgs, clip: &Clip, output: &Output) -> Result<Updated> {
+    let store = Store::open(&args.output, &MadeWith::of(clip))?;
     store.remember(MODEL_PATH, clip.name().as_bytes())?;
-    let options =
-        IndexOptions { hidden: args.hidden, threads: clip.threads().count(), may_empty: args.allow_empty };
+    let options = IndexOptions {
+        hidden: args.hidden,
+        threads: clip.threads().count(),
+        may_empty: args.allow_empty,
+    };
     interrupt::watch();
     let mut bar = Counting::new("indexing", "pictures", output);
-    let result = index(&args.folder, &store, &clip, &options, &mut |done, total| {
+    let result = index(&args.folder, &store, clip, &options, &mut |done, total| {
         bar.at(done, total);
         interrupt::flow()
     });
@@ -39,11 +55,17 @@ pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
     let reader = store.reader()?;
     let changed = report.embedded + report.gone > 0;
     if !report.stopped && (changed || Bank::recall(&reader)?.is_none()) {
-        Bank::measure(&reader, &clip, clip.threads())?.remember(&store)?;
+        Bank::measure(&reader, clip, clip.threads())?.remember(&store)?;
     }
     let (files, pictures) = (reader.files()?.len(), reader.details()?.len());
-    drop(reader);
-    let bytes = std::fs::metadata(&args.output)?.len();
+    Ok(Updated { report, files, pictures, bytes: std::fs::metadata(&args.output)?.len() })
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
+    let began = Instant::now();
+    let clip = opened(args, output)?;
+    let Updated { report, files, pictures, bytes } = update(args, &clip, output)?;
     tell(&report, output);
     if output.json {
         let listed = |some: &[(std::path::PathBuf, String)]| -> Vec<serde_json::Value> {
@@ -65,19 +87,7 @@ pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
             "stopped": report.stopped,
         }))?;
     } else {
-        let did = [
-            (report.embedded, "embedded"),
-            (report.known, "known from elsewhere"),
-            (report.unchanged, "unchanged"),
-            (report.gone, "gone"),
-        ];
-        let did: Vec<String> = did
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{} {what}", show::count(*count)))
-            .collect();
-        let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
-        output.line(&format!("{}: {did}", show::counted(report.found, "picture file")))?;
+        output.line(&summary(&report))?;
         output.line(&format!(
             "{}: {} of {}, {}",
             args.output.display(),
@@ -100,8 +110,22 @@ pub(super) fn model_path(reader: &Reader) -> Result<Option<String>> {
     Ok(reader.recall(MODEL_PATH)?.and_then(|path| String::from_utf8(path).ok()))
 }
 
+/// What was done, in a line.
+pub(super) fn summary(report: &Report) -> String {
+    let did = [
+        (report.embedded, "embedded"),
+        (report.known, "known from elsewhere"),
+        (report.unchanged, "unchanged"),
+        (report.gone, "gone"),
+    ];
+    let did = did.iter().filter(|(count, _)| *count > 0);
+    let did: Vec<String> = did.map(|(count, what)| format!("{} {what}", show::count(*count))).collect();
+    let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
+    format!("{}: {did}", show::counted(report.found, "picture file"))
+}
+
 /// What could not be read, on stderr.
-fn tell(report: &Report, output: &Output) {
+pub(super) fn tell(report: &Report, output: &Output) {
     for (some, what) in [(&report.broken, "no picture"), (&report.unreadable, "not readable")] {
         for (path, why) in some.iter().take(NAMED) {
             output.note(&format!("{} is {what}: {why}", path.display()));

@@ -1,7 +1,13 @@
 //! `crayon images`.
 
+mod classes;
+mod classify;
 mod index;
+#[cfg(feature = "train")]
+mod learn;
+mod model;
 mod search;
+mod watch;
 
 use crate::args::{ImagesArgs, ImagesCommand};
 use crate::failure::Result;
@@ -14,6 +20,10 @@ const MODEL_PATH: &str = "model path";
 pub(crate) fn run(args: &ImagesArgs, output: &Output) -> Result {
     match &args.what {
         ImagesCommand::Index(args) => index::run(args, output),
+        ImagesCommand::Watch(args) => watch::run(args, output),
         ImagesCommand::Search(args) => search::run(args, output),
+        ImagesCommand::Classify(args) => classify::run(args, output),
+        #[cfg(feature = "train")]
+        ImagesCommand::Learn(args) => learn::run(args, output),
     }
 }

@@ -14,13 +14,14 @@ use super::index::model_path;
 use crate::args::SearchArgs;
 use crate::failure::{Context as _, Result, mistake};
 use crate::output::Output;
-use crate::{clip, show};
+use super::model;
+use crate::show;
 
 /// Runs the command.
 pub(crate) fn run(args: &SearchArgs, output: &Output) -> Result {
     let prompt = weighted(args)?;
     let reader = Reader::open(&args.index)?;
-    let clip = clip::open(&args.clip, model_path(&reader)?.as_deref(), output)?;
+    let clip = model::open(&args.clip, model_path(&reader)?.as_deref(), output)?;
     let searcher = Searcher::new(reader)?;
     if searcher.is_empty() {
         output.note("the index holds no pictures");

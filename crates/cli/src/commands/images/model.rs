@@ -6,13 +6,13 @@ use crayon_engine::EngineError;
 use crayon_hub::{Hub, Reference};
 use crayon_vision::{Clip, Options};
 
-use crate::args::ClipArgs;
+use crate::args::ImagesModelArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::show;
 
 /// Opens the model that was named, or else the one that made the index.
-pub(crate) fn open(args: &ClipArgs, made_with: Option<&str>, output: &Output) -> Result<Clip> {
+pub(super) fn open(args: &ImagesModelArgs, made_with: Option<&str>, output: &Output) -> Result<Clip> {
     let path = match (&args.model, made_with) {
         (Some(name), _) => resolve(name)?,
         (None, Some(path)) if PathBuf::from(path).exists() => PathBuf::from(path),
