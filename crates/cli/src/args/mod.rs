@@ -4,6 +4,7 @@ mod adapters;
 mod answer;
 mod bench;
 mod custom;
+mod embed;
 mod eval;
 mod files;
 mod model;
@@ -18,8 +19,11 @@ pub(crate) use adapters::{
 pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 #[cfg(feature = "train")]
 pub(crate) use bench::TrainBenchArgs;
-pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BlendBenchArgs, ClipBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs,
+};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
+pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
     PoliciesArgs, RoutingArgs,
@@ -92,6 +96,8 @@ pub(crate) enum Command {
     Customize(CustomizeArgs),
     /// Train a pool of adapters, look at it, add to it
     Pool(PoolArgs),
+    /// Texts and pictures as vectors of one space, from a CLIP or SigLIP model
+    Embed(EmbedArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
     /// Measure a model: perplexity, logits, multiple choice
