@@ -227,6 +227,19 @@ impl Clip {
         self.fit(&decode(file)?)
     }
 
+    /// The tower's pixels of many picture files, worked on by all threads.
+    pub fn preprocess_all(&self, files: &[impl AsRef<[u8]> + Sync]) -> Vec<Result<Pixels, VisionError>> {
+        let done: Vec<Mutex<Option<Result<Pixels, VisionError>>>> =
+            files.iter().map(|_| Mutex::default()).collect();
+        self.threads.run(files.len(), |i| {
+            let pixels = self.preprocess(files[i].as_ref());
+            *done[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(pixels);
+        });
+        let none = || Err(VisionError::Picture("it was not read".to_owned()));
+        let result = |place: Mutex<Option<_>>| place.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.into_iter().map(|place| result(place).unwrap_or_else(none)).collect()
+    }
+
     /// The tower's pixels of a decoded picture.
     ///
     /// # Errors

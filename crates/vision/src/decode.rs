@@ -36,6 +36,16 @@ pub fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
     Ok(on_white(picture))
 }
 
+/// Width and height of a picture file as they are stored, before it is turned upright. Reads no pixels.
+///
+/// # Errors
+/// When the file is no picture.
+pub fn dimensions(file: &[u8]) -> Result<(u32, u32), VisionError> {
+    let fail = |error: &dyn std::fmt::Display| VisionError::Picture(error.to_string());
+    let reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|error| fail(&error))?;
+    reader.into_dimensions().map_err(|error| fail(&error))
+}
+
 /// The picture in 8 bits, what is transparent showing white.
 pub(crate) fn on_white(picture: DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {

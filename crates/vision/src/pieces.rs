@@ -88,7 +88,7 @@ impl Pieces {
             .into_iter()
             .map(|(id, range)| {
                 let range = match &places {
-                    Some(places) => places[range.start]..places[range.end],
+                    Some(places) => original(text, places, range),
                     None => range,
                 };
                 // A piece may begin with the space before its word.
@@ -106,8 +106,17 @@ impl Pieces {
     }
 }
 
+/// The bytes of `text` that a range of the folded text was made of.
+fn original(text: &str, places: &[usize], range: Range<usize>) -> Range<usize> {
+    let start = places[range.start];
+    let last = range.end.checked_sub(1).filter(|last| *last >= range.start);
+    let end = last
+        .map_or(start, |last| places[last] + text[places[last]..].chars().next().map_or(0, char::len_utf8));
+    start..end
+}
+
 impl Fold {
-    /// The folded text and, where it differs, for each of its bytes and its end the place in the text it was made of.
+    /// The folded text and, where it differs, for each of its bytes the place of the character it was made of, and the end.
     fn apply(self, text: &str) -> (String, Option<Vec<usize>>) {
         if self == Fold::Nothing {
             return (text.to_owned(), None);

@@ -70,14 +70,33 @@ fn resize(
     if picture.dimensions() == (width, height) && window.is_none() {
         return Ok(picture.as_raw().clone());
     }
+    // Along the lines first, then across them, as Pillow and torchvision do: what lies between is rounded to bytes.
+    let [along, across] =
+        window.unwrap_or([(0.0, f64::from(picture.width())), (0.0, f64::from(picture.height()))]);
+    let source = [picture.width(), picture.height()];
+    let all = (0.0, f64::from(picture.height()));
+    let lines = pass(picture.as_raw(), source, [width, source[1]], [along, all], filter)?;
+    pass(&lines, [width, source[1]], [width, height], [(0.0, f64::from(width)), across], filter)
+}
+
+/// Resizes the part of `rgb` that begins at a place and has a length along each axis.
+fn pass(
+    rgb: &[u8],
+    [from_width, from_height]: [u32; 2],
+    [width, height]: [u32; 2],
+    [(left, part_width), (top, part_height)]: [(f64, f64); 2],
+    filter: FilterType,
+) -> Result<Vec<u8>, VisionError> {
     let fail = |what: String| VisionError::Picture(what);
-    let source = ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
+    let source = ImageRef::new(from_width, from_height, rgb, PixelType::U8x3)
         .map_err(|error| fail(error.to_string()))?;
     let mut out = Image::new(width, height, PixelType::U8x3);
-    let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    if let Some([(left, width), (top, height)]) = window {
-        options = options.crop(left, top, width, height);
-    }
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(
+        left,
+        top,
+        part_width,
+        part_height,
+    );
     Resizer::new().resize(&source, &mut out, &options).map_err(|error| fail(error.to_string()))?;
     Ok(out.into_vec())
 }

@@ -1,8 +1,11 @@
 //! `bench`: how fast it is.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Subcommand};
 
 use super::answer::PotArgs;
+use super::embed::ClipRunArgs;
 use super::model::ModelArgs;
 use super::tokens;
 
@@ -32,6 +35,13 @@ Examples:
     /// How long a search among many pictures takes
     #[command(after_help = "Example:\n  crayon bench search --pictures 1000k --dim 512")]
     Search(SearchBenchArgs),
+    /// Texts and pictures that a CLIP or SigLIP model embeds a second
+    #[command(after_help = "\
+Examples:
+  crayon bench clip --shape vit-b-32                 made-up weights: speed does not depend on values
+  crayon bench clip --shape vit-b-32 --type w8a8     and how near 8-bit products stay to f32
+  crayon bench clip -m clip-vit-base-patch32 --files *.jpg")]
+    Clip(ClipBenchArgs),
     /// What training an adapter on a person's examples costs
     #[cfg(feature = "train")]
     #[command(after_help = "\
@@ -121,6 +131,33 @@ pub(crate) struct BlendBenchArgs {
     /// Threads [default: the machine's cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ClipBenchArgs {
+    /// Folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
+    #[arg(short, long, required_unless_present = "shape")]
+    pub(crate) model: Option<String>,
+    /// The shape of a known model with made-up weights, instead of a model: vit-b-32, vit-b-16 or siglip-b-16
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    #[command(flatten)]
+    pub(crate) run: ClipRunArgs,
+    /// Pictures embedded together
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) pictures: u16,
+    /// Texts embedded together
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) texts: u16,
+    /// Tokens of a text, start and end among them
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) tokens: u16,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Picture files to decode and embed, too
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Group)]

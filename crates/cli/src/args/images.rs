@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args as Group, Subcommand};
 
+use super::embed::ClipRunArgs;
+
 #[derive(Debug, Group)]
 pub(crate) struct ImagesArgs {
     #[command(subcommand)]
@@ -65,12 +67,12 @@ Examples:
 /// Which model of texts and pictures.
 #[derive(Clone, Debug, Group)]
 pub(crate) struct ImagesModelArgs {
-    /// A model of texts and pictures (CLIP, SigLIP): a folder, a .safetensors file of OpenAI's, or org/name of a pulled model
+    /// A model of texts and pictures: a folder of CLIP or SigLIP, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled
+    /// model [default: the one that made the index]
     #[arg(short, long)]
     pub(crate) model: Option<String>,
-    /// Threads [default: the machine's cores]; any number gives the same results
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) run: ClipRunArgs,
 }
 
 #[derive(Debug, Group)]

@@ -4,6 +4,7 @@ mod adapters;
 mod answer;
 mod bench;
 mod custom;
+mod embed;
 mod eval;
 mod files;
 mod images;
@@ -19,8 +20,12 @@ pub(crate) use adapters::{
 pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 #[cfg(feature = "train")]
 pub(crate) use bench::TrainBenchArgs;
-pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs, SearchBenchArgs};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BlendBenchArgs, ClipBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs,
+    SearchBenchArgs,
+};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
+pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
     PoliciesArgs, RoutingArgs,
@@ -100,6 +105,8 @@ pub(crate) enum Command {
     Pool(PoolArgs),
     /// Find pictures by words with weights, by other pictures, or both
     Images(ImagesArgs),
+    /// Texts and pictures as vectors of one space, from a CLIP or SigLIP model
+    Embed(EmbedArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
     /// Measure a model: perplexity, logits, multiple choice

@@ -5,6 +5,7 @@
 
 mod blend;
 mod blocks;
+mod clip;
 mod generate;
 mod kernels;
 mod limit;
@@ -17,6 +18,7 @@ mod shape;
 mod train;
 
 pub use blend::{BlendBench, BlendBenchOptions, FormBench, blend};
+pub use clip::{CLIP_SHAPES, ClipBench, ClipBenchOptions, ClipShape, FilesBench, MadeUpClip, clip};
 pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
 pub use kernels::{KernelBench, kernels};
 pub use limit::Limit;

@@ -14,6 +14,7 @@ use crate::error::{DAMAGED, Error, Result};
 use crate::huggingface::json::{Object, parse_object};
 use crate::huggingface::{tokenizer, tokenizer_config};
 use crate::locate::{Location, transpose};
+use crate::names::NamedShape;
 use crate::note::Note;
 use crate::safetensors::{SafeTensors, open_index};
 use crate::tensor::Tensor;
@@ -216,12 +217,7 @@ impl ClipCheckpoint {
 
     /// Where a tensor lies, and what is stored there, its shape checked.
     fn find(&self, canonical: &str, shape: &[usize]) -> Result<(Location, Tensor)> {
-        let width = shape.first().copied().unwrap_or(1);
-        let mut location = self.layout.locate(canonical, width);
-        // SigLIP's last layer has another name.
-        if canonical == "text.projection.weight" && self.spec.text.projection_bias {
-            location.name = "text_model.head.weight".to_owned();
-        }
+        let location = locate(self.layout, &self.spec, canonical, shape);
         let mut stored = self.stored(&location.name)?.ok_or_else(|| {
             Error::tensor(&self.name, &location.name, "is missing")
                 .with_hint("the download is incomplete, or config.json belongs to another model")
@@ -257,6 +253,43 @@ impl ClipCheckpoint {
         }
         Ok(self)
     }
+}
+
+/// The description of a transformers configuration.
+///
+/// # Errors
+/// If it is none, or of a model that is not supported.
+pub fn spec_from_config(file: &str, json: &[u8]) -> Result<ClipSpec> {
+    let map = parse_object(file, json)?;
+    Ok(config::transformers(Object { file, map: &map })?.0)
+}
+
+/// The tensors of the towers as transformers stores them, names and shapes: for whoever writes such a file.
+pub fn stored_tensors(spec: &ClipSpec) -> Vec<NamedShape> {
+    let mut out: Vec<NamedShape> = Vec::new();
+    for (canonical, mut shape) in spec.tensors() {
+        let location = locate(Layout::Transformers, spec, &canonical, &shape);
+        if let (Some((_, rows)), Some(first)) = (&location.rows, shape.first_mut()) {
+            *first = *rows;
+        }
+        if canonical == "image.patch_embd.weight" {
+            shape = vec![spec.image.tower.hidden, 3, spec.image.patch, spec.image.patch];
+        }
+        if out.iter().all(|(name, _)| *name != location.name) {
+            out.push((location.name, shape));
+        }
+    }
+    out
+}
+
+/// Where the tensor called `canonical` lies.
+fn locate(layout: Layout, spec: &ClipSpec, canonical: &str, shape: &[usize]) -> Location {
+    let mut location = layout.locate(canonical, shape.first().copied().unwrap_or(1));
+    // SigLIP's last layer has another name.
+    if canonical == "text.projection.weight" && spec.text.projection_bias {
+        location.name = "text_model.head.weight".to_owned();
+    }
+    location
 }
 
 /// `[out, 3, patch, patch]` as `[out, 3 * patch * patch]`.

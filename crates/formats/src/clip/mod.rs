@@ -9,6 +9,6 @@ mod names;
 mod preprocess;
 mod spec;
 
-pub use checkpoint::{ClipCheckpoint, ClipFiles, ClipTokenizer};
+pub use checkpoint::{ClipCheckpoint, ClipFiles, ClipTokenizer, spec_from_config, stored_tensors};
 pub use preprocess::{Fit, Preprocess, Resample};
 pub use spec::{ClipSpec, ImageSpec, TextSpec, TowerSpec};

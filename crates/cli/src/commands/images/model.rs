@@ -1,21 +1,20 @@
-//! From what `--model` says to an open model of texts and pictures.
+//! The model of an index, or the one that is named.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use crayon_engine::EngineError;
-use crayon_hub::{Hub, Reference};
-use crayon_vision::{Clip, Options};
+use crayon_vision::Clip;
 
-use crate::args::ImagesModelArgs;
+use crate::args::{ClipArgs, ImagesModelArgs};
+use crate::clip;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
-use crate::show;
 
 /// Opens the model that was named, or else the one that made the index.
 pub(super) fn open(args: &ImagesModelArgs, made_with: Option<&str>, output: &Output) -> Result<Clip> {
-    let path = match (&args.model, made_with) {
-        (Some(name), _) => resolve(name)?,
-        (None, Some(path)) if PathBuf::from(path).exists() => PathBuf::from(path),
+    let model = match (&args.model, made_with) {
+        // The index remembers it for searches from other places.
+        (Some(name), _) => std::path::absolute(clip::path(name)?)?.display().to_string(),
+        (None, Some(path)) if Path::new(path).exists() => path.to_owned(),
         (None, Some(path)) => {
             return Err(mistake(
                 format!("the index was made with the model at {path}, which is not there"),
@@ -29,37 +28,5 @@ pub(super) fn open(args: &ImagesModelArgs, made_with: Option<&str>, output: &Out
             ));
         }
     };
-    let options = Options { threads: args.threads.map(usize::from), ..Options::default() };
-    let clip = Clip::open(&path, options)?;
-    for note in clip.notes() {
-        output.note(&note.to_string());
-    }
-    output.detail(&format!(
-        "{}: embeddings of {}, pictures of {} by {}, {}",
-        clip.name(),
-        clip.dim(),
-        clip.image_size(),
-        clip.image_size(),
-        show::counted(clip.threads().count(), "thread"),
-    ));
-    Ok(clip)
-}
-
-/// A path that exists, else a pulled model. Nothing is ever downloaded here.
-fn resolve(text: &str) -> Result<PathBuf> {
-    let path = PathBuf::from(text);
-    if path.exists() {
-        return Ok(std::path::absolute(&path)?);
-    }
-    let reference: Option<Reference> =
-        if text.starts_with(['.', '/', '~']) { None } else { text.parse().ok() };
-    match reference {
-        Some(reference) => Hub::from_env()?.find(&reference).ok_or_else(|| {
-            mistake(
-                format!("{reference} is not on this device"),
-                format!("`crayon pull {reference}` downloads it; a path names a folder"),
-            )
-        }),
-        None => Err(EngineError::NotFound { path: text.to_owned() }.into()),
-    }
+    clip::open(&ClipArgs { model, run: args.run.clone() }, output)
 }
