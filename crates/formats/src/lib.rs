@@ -10,6 +10,7 @@ mod agree;
 mod bytes;
 mod check;
 mod checkpoint;
+pub mod clip;
 mod error;
 pub mod export;
 mod generation;

@@ -229,6 +229,7 @@ impl PlainDecoder {
             Activation::Silu => x.silu(),
             Activation::GeluTanh => x.gelu(),
             Activation::Gelu => x.gelu_erf(),
+            Activation::QuickGelu => (x * 1.702)?.silu()? / 1.702,
         }
     }
 

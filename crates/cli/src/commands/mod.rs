@@ -5,10 +5,12 @@ mod bench;
 mod chat;
 mod convert;
 mod customize;
+mod embed;
 mod eval;
 mod eval_customize;
 mod eval_routing;
 mod framing;
+mod images;
 mod long_texts;
 mod models;
 mod pool;
@@ -45,6 +47,8 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Models(args) => models::run(args, output),
         Command::Customize(args) => customize::run(args, output),
         Command::Pool(args) => pool::run(args, output),
+        Command::Images(args) => images::run(args, output),
+        Command::Embed(args) => embed::run(args, output),
         Command::Convert(args) => convert::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),

@@ -218,6 +218,7 @@ fn config(
         Activation::GeluTanh if spec.family == Family::Gpt2 => "gelu_new",
         Activation::GeluTanh => "gelu_pytorch_tanh",
         Activation::Gelu => "gelu",
+        Activation::QuickGelu => "quick_gelu",
     };
     match spec.norm {
         Norm::Rms { eps } => put("rms_norm_eps", decimal(eps)),
