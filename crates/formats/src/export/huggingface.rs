@@ -53,7 +53,13 @@ pub fn write_huggingface(
         piece.transposed &= !format.is_per_channel();
         table.push((piece.name.clone(), format, piece.stored_shape()));
     }
-    let stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    for piece in &pieces {
+        let stem = piece.parts.first().and_then(|part| part.strip_suffix(".weight"));
+        if let Some(rounding) = stem.and_then(|stem| checkpoint.rounding(stem)) {
+            stamp.insert(crate::rounding::key_of(&piece.name), crate::rounding::to_text(rounding));
+        }
+    }
     let mut writer = Writer::create(&folder.join("model.safetensors"), &table, &stamp)?;
     for (number, (piece, (_, format, _))) in pieces.iter().zip(&table).enumerate() {
         writer.tensor(&assemble(checkpoint, piece, *format, RopeLayout::Half)?)?;
