@@ -30,6 +30,6 @@ pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_heads};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
 pub use products::{Mode, Product, matmul};
-pub use quants::{dequantize, dequantize_rows, quantize, quantize_rows};
+pub use quants::{dequantize, dequantize_rows, quantize, quantize_channels, quantize_rows};
 pub use rounding::Rounding;
 pub use threads::Threads;

@@ -98,6 +98,23 @@ impl PlainDecoder {
         PlainDecoder::open_part(checkpoint, device, Train::Nothing, |name| name.starts_with(&prefix))
     }
 
+    /// What the first block reads of sequences of `rows` tokens, `[sequences, rows, hidden]`, without the other blocks in memory.
+    ///
+    /// # Errors
+    /// When a tensor is missing or damaged, a token is not in the vocabulary, or sequences are longer than learned positions.
+    pub fn first_rows(checkpoint: &Checkpoint, tokens: &[u32], rows: usize) -> Result<Vec<f32>, TrainError> {
+        let spec = &checkpoint.spec;
+        if let Some(&id) = tokens.iter().find(|id| **id as usize >= spec.vocab) {
+            return Err(ModelError::Token { id, vocab: spec.vocab }.into());
+        }
+        let device = Device::Cpu;
+        let names = ["token_embd.weight", "position_embd.weight"];
+        let network =
+            PlainDecoder::open_part(checkpoint, &device, Train::Nothing, |name| names.contains(&name))?;
+        let tokens = Tensor::from_slice(tokens, (tokens.len() / rows, rows), &device)?;
+        Ok(network.embeddings(&tokens)?.flatten_all()?.to_vec1()?)
+    }
+
     fn open_part(
         checkpoint: &Checkpoint,
         device: &Device,
@@ -377,8 +394,8 @@ pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut
     *values = order.iter().flat_map(|from| &values[from * width..(from + 1) * width]).copied().collect();
 }
 
-/// Where each of `rows` rows of a parameter comes from, where the file has them in another order.
-pub(crate) fn half_order(spec: &Spec, name: &str, rows: usize) -> Option<Vec<usize>> {
+/// Where each of `rows` rows of the parameter `name` comes from, where the file has them in another order than this form.
+pub fn half_order(spec: &Spec, name: &str, rows: usize) -> Option<Vec<usize>> {
     let Positions::Rope(rope) = &spec.positions else { return None };
     let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
     if rope.layout == RopeLayout::Half || !is_q_or_k {

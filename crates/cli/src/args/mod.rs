@@ -7,6 +7,7 @@ mod custom;
 mod eval;
 mod files;
 mod model;
+mod quantize;
 mod route;
 mod serve;
 
@@ -26,6 +27,7 @@ pub(crate) use eval::{
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
+pub(crate) use quantize::QuantizeArgs;
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
 
@@ -94,6 +96,8 @@ pub(crate) enum Command {
     Pool(PoolArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
+    /// Make a model smaller and faster: integers for weights and activations
+    Quantize(QuantizeArgs),
     /// Measure a model: perplexity, logits, multiple choice
     Eval(EvalArgs),
     /// Measure this machine: tokens a second, kernels
