@@ -20,6 +20,7 @@ pub mod llama2c;
 mod locate;
 mod names;
 mod note;
+mod rounding;
 pub mod safetensors;
 pub mod spec;
 mod tensor;
@@ -27,7 +28,7 @@ mod tokenizer_source;
 
 pub use bytes::Bytes;
 pub use checkpoint::{Checkpoint, Source, SourceKind};
-pub use crayon_kernels::Format;
+pub use crayon_kernels::{Format, Rounding};
 pub use error::{Error, Result};
 pub use generation::{Bans, Generation};
 pub use names::NamedShape;

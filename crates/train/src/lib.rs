@@ -6,6 +6,8 @@
 //! - [`frozen::FrozenDecoder`] runs on slices with fixed weights and knows the way back to what is trained beside them
 //!   ([`frozen::TrainableAdapter`]).
 //!
+//! [`quantised`] is the plain form with everything rounded as a quantised model rounds it, to learn what softens that.
+//!
 //! What every training shares knows neither networks nor adapters: variables and their optimiser ([`Trainable`], [`Adam`]), the
 //! learning rate's [`Schedule`], a [`State`] that is kept on disk so that a stopped training goes on, and the [`Device`].
 //! [`PlainTextTower`] is CLIP's tower of texts in candle tensors, beside which [`learn_words`] learns weights of words.
@@ -19,6 +21,7 @@ pub mod plain;
 mod plain_text;
 pub mod pool;
 mod progress;
+pub mod quantised;
 mod schedule;
 mod state;
 mod stress;

@@ -9,6 +9,7 @@ mod eval;
 mod files;
 mod images;
 mod model;
+mod quantize;
 mod route;
 mod serve;
 
@@ -37,6 +38,7 @@ pub(crate) use images::{
     ClassTextArgs, ClassifyArgs, ImagesModelArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
+pub(crate) use quantize::QuantizeArgs;
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
 
@@ -109,6 +111,8 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
+    /// Make a model smaller and faster: integers for weights and activations
+    Quantize(QuantizeArgs),
     /// Measure a model: perplexity, logits, multiple choice
     Eval(EvalArgs),
     /// Measure this machine: tokens a second, kernels

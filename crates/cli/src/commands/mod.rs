@@ -21,6 +21,11 @@ mod pool_train;
 #[path = "no_training.rs"]
 mod pool_train;
 mod pull;
+#[cfg(feature = "train")]
+mod quantize;
+#[cfg(not(feature = "train"))]
+#[path = "no_quantizing.rs"]
+mod quantize;
 mod route;
 mod serve;
 mod taken;
@@ -50,6 +55,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Images(args) => images::run(args, output),
         Command::Embed(args) => embed::run(args, output),
         Command::Convert(args) => convert::run(args, output),
+        Command::Quantize(args) => quantize::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Completions { shell } => {
