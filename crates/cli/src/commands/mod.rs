@@ -7,6 +7,11 @@ mod convert;
 mod customize;
 mod eval;
 mod eval_customize;
+#[cfg(feature = "train")]
+mod eval_quantize;
+#[cfg(not(feature = "train"))]
+#[path = "no_eval_quantize.rs"]
+mod eval_quantize;
 mod eval_routing;
 mod framing;
 mod long_texts;

@@ -9,7 +9,7 @@ mod generate;
 mod kernels;
 mod limit;
 mod made_up;
-mod memory;
+pub(crate) mod memory;
 mod pot;
 mod shape;
 #[cfg(feature = "train")]
