@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::block::{self, BlockReport, bound};
 use crate::kept::Kept;
-use crate::{Calibration, Form, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
+use crate::{Calibration, Form, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +59,12 @@ pub fn quantise(
         return Err(QuantError::unusable(
             "gptq rounds rows and groups with the zero in the middle, as the last step",
             "leave it out beside blocks and phase 2",
+        ));
+    }
+    if recipe.form == Form::Rows && (!recipe.symmetric || matches!(recipe.groups, Groups::Of(_))) {
+        return Err(QuantError::unusable(
+            "rows of integers have one scale each, and the zero in the middle",
+            "keep other weights as floats",
         ));
     }
     let source = prepared(checkpoint)?;
