@@ -27,6 +27,10 @@ pub enum EvalError {
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
+    /// A model could not be quantised.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Quantise(Box<crayon_quant::QuantError>),
     /// A file could not be read or written.
     #[error("{file}: cannot {action}: {}", describe(source))]
     Io {
@@ -164,6 +168,8 @@ impl Explain for EvalError {
             EvalError::Server(error) => error.verdict(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.verdict(),
+            #[cfg(feature = "train")]
+            EvalError::Quantise(error) => error.verdict(),
             EvalError::Io { action, source, .. } if *action != "read" => match source.verdict() {
                 Verdict::Closed => Verdict::Closed,
                 _ => Verdict::Fault,
@@ -181,6 +187,8 @@ impl Explain for EvalError {
             EvalError::Server(error) => error.hint(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.hint(),
+            #[cfg(feature = "train")]
+            EvalError::Quantise(error) => error.hint(),
             EvalError::NoTraining { .. } => {
                 Some("leave it out, or build the program with its feature train".into())
             }
@@ -204,6 +212,8 @@ impl Explain for EvalError {
             EvalError::Server(error) => error.message(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.message(),
+            #[cfg(feature = "train")]
+            EvalError::Quantise(error) => error.message(),
             _ => self.to_string().into(),
         }
     }

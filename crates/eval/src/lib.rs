@@ -9,6 +9,7 @@
 //! - [`mod@customize`]: a pool's blend beside other ways to serve a person from a few examples;
 //! - [`routing`]: what a server's share of the questions brings;
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
+//! - `quantize`: ways to quantise, on text like that of the calibration and on other text;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
 mod appended;
@@ -22,6 +23,8 @@ mod logits;
 pub mod long;
 mod perplexity;
 pub mod pots;
+#[cfg(feature = "train")]
+pub mod quantize;
 pub mod routing;
 mod score;
 pub mod tasks;

@@ -14,8 +14,8 @@ use crayon_train::{Adam, Schedule, Trainable, Variable};
 
 use crate::ranges::{Seen, shares};
 use crate::scales::Magnitudes;
-use crate::weights::{best_shares, finished};
-use crate::{Form, Method, QuantError, RangeKind, Recipe, Start, WeightKind, fold};
+use crate::weights::{best_shares, finished, steps};
+use crate::{Form, Method, QuantError, RangeKind, Recipe, Start, WeightKind, fold, gptq};
 
 /// What became of a block.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +81,9 @@ pub(crate) fn find(
         let magnitudes = Magnitudes::new(spec, place, &extremes.low, &extremes.high, &readers);
         let logs = match (recipe.method, recipe.start) {
             (Method::Quadapter, Start::One) => vec![0.0; place.scales(spec)],
+            (Method::Equalise, _) => {
+                magnitudes.equal(&fold::largest_before(layer, place, place.scales(spec), &parameters))
+            }
             _ => magnitudes.smooth(recipe.alpha),
         };
         block.setup.scales.insert(place, Variable::new(logs));
@@ -91,6 +94,10 @@ pub(crate) fn find(
     let mut loss = loss_before;
     if recipe.learns_by_block() {
         loss = learn(&mut block, hidden, &target, rows, recipe, loss_before, tick)?;
+    }
+    if recipe.weights == WeightKind::Gptq {
+        make_up(&mut block.setup, checkpoint, &seen)?;
+        loss = judge(&mut block, hidden, &target, rows)?;
     }
     if !loss.is_finite() {
         return Err(QuantError::NotFinite { part: format!("block {layer}"), step: 0 });
@@ -129,7 +136,7 @@ fn settle(
             setup.ranges.insert(*place, Variable::new(found.to_vec()));
         }
     }
-    if let (Some(rounding), WeightKind::Mse | WeightKind::Learned) = (setup.rounding.weights, recipe.weights) {
+    if let (Some(rounding), WeightKind::Mse | WeightKind::Learned | WeightKind::Gptq) = (setup.rounding.weights, recipe.weights) {
         for (place, scales) in &setup.scales {
             fold::fold(spec, setup.layer, *place, &scales.values, &mut parameters)?;
         }
@@ -139,6 +146,66 @@ fn settle(
             let WeightRounding { bits, symmetric, groups } = rounding;
             let group = groups.size(tensor.shape[0], tensor.shape[1]);
             *variable = Variable::new(best_shares(&tensor.to_f32(), group, bits, symmetric));
+        }
+    }
+    Ok(())
+}
+
+/// GPTQ: weights that make up for each other's rounding, given as they are before folding, so that they fold like others.
+fn make_up(
+    setup: &mut BlockSetup,
+    checkpoint: &Checkpoint,
+    seen: &BTreeMap<Place, Seen>,
+) -> Result<(), QuantError> {
+    /// Rows of inputs looked at.
+    const ROWS: usize = 2048;
+    let spec = &checkpoint.spec;
+    let Some(WeightRounding { bits, groups, .. }) = setup.rounding.weights else { return Ok(()) };
+    let mut parameters = fold::parameters(checkpoint, setup.layer)?;
+    for (place, scales) in &setup.scales {
+        fold::fold(spec, setup.layer, *place, &scales.values, &mut parameters)?;
+    }
+    for (place, seen) in seen {
+        let width = place.width(spec);
+        let mut inputs = seen.values.clone();
+        if let Some(logs) = setup.scales.get(place) {
+            let scales: Vec<f32> =
+                (0..width).map(|channel| logs.values[place.scale_of(spec, channel)].exp()).collect();
+            for row in inputs.chunks_exact_mut(width) {
+                row.iter_mut().zip(&scales).for_each(|(value, scale)| *value *= scale);
+            }
+        }
+        let hessian = gptq::hessian(&inputs, width, ROWS);
+        for projection in place.readers(spec) {
+            let name = format!("{}.weight", Site { layer: setup.layer, projection });
+            let (Some(tensor), Some(shares)) = (parameters.get_mut(&name), setup.shares.get_mut(&projection))
+            else {
+                continue;
+            };
+            let mut values = tensor.to_f32();
+            let group = groups.size(tensor.shape[0], width);
+            let within = group.min(width);
+            let steps: Vec<f32> = steps(&values, group, bits, &shares.values)
+                .into_iter()
+                .flat_map(|step| std::iter::repeat_n(step, group / within))
+                .collect();
+            if gptq::round(&mut values, width, hessian.clone(), bits, within, &steps) {
+                // The same steps from what the largest magnitudes are now.
+                let own = self::steps(&values, group, bits, &vec![1.0; shares.values.len()]);
+                let before = steps.iter().step_by(group / within);
+                shares.values = before.zip(own).map(|(step, own)| step / own).collect();
+                *tensor = Tensor::from_f32(&name, tensor.shape.clone(), &values);
+            }
+        }
+    }
+    for (place, scales) in &setup.scales {
+        let back: Vec<f32> = scales.values.iter().map(|log| -log).collect();
+        fold::fold(spec, setup.layer, *place, &back, &mut parameters)?;
+    }
+    for projection in Projection::ALL {
+        let name = format!("{}.weight", Site { layer: setup.layer, projection });
+        if let Some(tensor) = parameters.get(&name) {
+            setup.weights.insert(name, Variable::new(tensor.to_f32()));
         }
     }
     Ok(())

@@ -26,6 +26,26 @@ pub fn parameters(checkpoint: &Checkpoint, layer: usize) -> Result<BTreeMap<Stri
     Ok(out)
 }
 
+/// The stem of what stands before a place and takes its scales.
+fn before(place: Place) -> &'static str {
+    match place {
+        Place::Attention => "attn_norm",
+        Place::Mlp => "ffn_norm",
+        Place::Output => Projection::V.stem(),
+        Place::Down => Projection::Up.stem(),
+    }
+}
+
+/// Largest magnitude of what stands before a place, for each of its scales.
+pub fn largest_before(layer: usize, place: Place, scales: usize, parameters: &BTreeMap<String, Tensor>) -> Vec<f32> {
+    let Some(tensor) = parameters.get(&format!("blk.{layer}.{}.weight", before(place))) else {
+        return vec![0.0; scales];
+    };
+    let values = tensor.to_f32();
+    let row = |row: &[f32]| row.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    values.chunks_exact(values.len() / scales).map(row).collect()
+}
+
 /// Folds the scales, whose logarithms are given, of `place` into the f32 parameters of block `layer`.
 ///
 /// # Errors
@@ -40,12 +60,7 @@ pub fn fold(
     if !place.folds(spec) {
         return Err(QuantError::DoesNotFold { place, family: format!("{:?}", spec.family) });
     }
-    let before = match place {
-        Place::Attention => "attn_norm",
-        Place::Mlp => "ffn_norm",
-        Place::Output => Projection::V.stem(),
-        Place::Down => Projection::Up.stem(),
-    };
+    let before = before(place);
     for kind in ["weight", "bias"] {
         let Some(tensor) = parameters.get_mut(&format!("blk.{layer}.{before}.{kind}")) else { continue };
         let mut values = tensor.to_f32();
@@ -68,4 +83,30 @@ pub fn fold(
         *tensor = Tensor::from_f32(&name, tensor.shape.clone(), &values);
     }
     Ok(())
+}
+
+/// The same model with outliers: a few channels of the paper's places `factor` times larger, and the weights behind them as much
+/// smaller. What it computes stays, what it loses by rounding does not: a model to try methods on.
+///
+/// # Errors
+/// When a tensor cannot be read.
+pub fn planted(checkpoint: &Checkpoint, factor: f32) -> Result<Checkpoint, QuantError> {
+    /// Channels of a place.
+    const CHANNELS: usize = 6;
+    let spec = checkpoint.spec.clone();
+    let mut tensors = Vec::new();
+    for layer in 0..spec.layers {
+        let mut parameters = parameters(checkpoint, layer)?;
+        for place in Place::PAPER {
+            let width = place.scales(&spec);
+            let mut logs = vec![0.0; width];
+            for at in 0..CHANNELS.min(width) {
+                // Other channels in every block.
+                logs[(at * (width / CHANNELS).max(1) + 7 * layer) % width] = factor.ln();
+            }
+            fold(&spec, layer, place, &logs, &mut parameters)?;
+        }
+        tensors.extend(parameters.into_values());
+    }
+    Ok(checkpoint.clone().with_tensors(tensors)?)
 }

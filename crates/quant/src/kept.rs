@@ -42,6 +42,9 @@ impl Kept {
                 tensors.push(vector(&format!("{layer}.low.{place}"), &extremes.low));
                 tensors.push(vector(&format!("{layer}.high.{place}"), &extremes.high));
             }
+            for (name, values) in &setup.weights {
+                tensors.push(vector(&format!("weights.{name}"), &values.values));
+            }
             tensors.push(vector(&format!("{layer}.loss"), &[report.loss_before, report.loss]));
             for place in &report.places {
                 let numbers = [place.outliers, place.kurtosis].concat();
@@ -93,6 +96,13 @@ impl Kept {
                 if let Some(values) = read(format!("{layer}.shares.{}", projection.stem())) {
                     setup.shares.insert(projection, Variable::new(values));
                 }
+            }
+            let prefix = format!("weights.blk.{layer}.");
+            let own: Vec<String> =
+                file.names().filter(|name| name.starts_with(&prefix)).map(str::to_owned).collect();
+            for name in own {
+                let canonical = name.trim_start_matches("weights.").to_owned();
+                setup.weights.insert(canonical, Variable::new(read(name)?));
             }
             let [loss_before, loss] = read(format!("{layer}.loss"))?[..] else { return None };
             kept.setups.push(setup);

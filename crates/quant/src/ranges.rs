@@ -81,7 +81,7 @@ pub fn shares(
                 let error: f64 = values
                     .iter()
                     .map(|value| {
-                        let code = ((value / scale).round_ties_even() + zero).max(-half).min(half - 1.0);
+                        let code = (crate::weights::nearest(value / scale) + zero).max(-half).min(half - 1.0);
                         f64::from(scale * (code - zero) - value).powi(2)
                     })
                     .sum();

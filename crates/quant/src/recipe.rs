@@ -48,6 +48,8 @@ choices! {
         Quadapter = "quadapter",
         /// SmoothQuant's closed form (arXiv 2211.10438).
         SmoothQuant = "smoothquant",
+        /// Cross-layer equalisation (arXiv 1906.04721): the ranges of neighbouring weights made alike, without data.
+        Equalise = "equalise",
         /// None: round-to-nearest.
         Rtn = "rtn",
     }
@@ -58,6 +60,8 @@ choices! {
     Places {
         /// Quadapter's two: the norms before q, k, v and before gate, up.
         Paper = "paper",
+        /// The paper's, and before o, as OmniQuant's transform has them.
+        NoDown = "no-down",
         /// Every place whose inverse folds exactly; our extension.
         All = "all",
     }
@@ -199,6 +203,7 @@ impl Recipe {
         match (self.method, self.places) {
             (Method::Rtn, _) => Vec::new(),
             (_, Places::Paper) => Place::PAPER.to_vec(),
+            (_, Places::NoDown) => vec![Place::Attention, Place::Output, Place::Mlp],
             (_, Places::All) => Place::ALL.into_iter().filter(|place| place.folds(spec)).collect(),
         }
     }

@@ -7,13 +7,13 @@ use std::path::Path;
 use crayon_adapters::Random;
 use crayon_formats::Checkpoint;
 use crayon_train::plain::PlainDecoder;
-use crayon_train::quantised::{Learns, QuantisedDecoder};
+use crayon_train::quantised::{BlockSetup, Learns, QuantisedDecoder};
 use crayon_train::{Schedule, State, Trainable};
 use sha2::{Digest, Sha256};
 
 use crate::block::{self, BlockReport, bound};
 use crate::kept::Kept;
-use crate::{Calibration, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
+use crate::{Calibration, Form, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Quantised {
     pub checkpoint: Checkpoint,
     /// What became of every block.
     pub blocks: Vec<BlockReport>,
+    /// How every block is rounded, with all that was learned.
+    pub setups: Vec<BlockSetup>,
     /// Blocks that an earlier run had finished.
     pub resumed: usize,
     /// Loss of all together in nats a token before and after phase 2, where it was done.
@@ -53,6 +55,18 @@ pub fn quantise(
     folder: Option<&Path>,
     watch: &mut Watch<'_>,
 ) -> Result<Quantised, QuantError> {
+    if recipe.weights == WeightKind::Gptq && (recipe.form == Form::Blocks || !recipe.symmetric || recipe.end_to_end) {
+        return Err(QuantError::unusable(
+            "gptq rounds rows and groups with the zero in the middle, as the last step",
+            "leave it out beside blocks and phase 2",
+        ));
+    }
+    if recipe.form == Form::Rows && (!recipe.symmetric || matches!(recipe.groups, Groups::Of(_))) {
+        return Err(QuantError::unusable(
+            "rows of integers have one scale each, and the zero in the middle",
+            "keep other weights as floats",
+        ));
+    }
     let source = prepared(checkpoint)?;
     let spec = &source.spec;
     let key = key(checkpoint, recipe, calibration);
@@ -110,9 +124,11 @@ pub fn quantise(
             tensors.extend(own);
             roundings.extend(inputs);
         }
+        state.setups = decoder.setups;
     }
     let checkpoint = source.with_tensors(tensors)?.with_roundings(roundings)?;
-    Ok(Quantised { checkpoint, blocks: state.reports, resumed, end_to_end: losses })
+    let Kept { setups, reports: blocks, .. } = state;
+    Ok(Quantised { checkpoint, blocks, setups, resumed, end_to_end: losses })
 }
 
 /// Removes what a run kept in `folder`, once its result is written.

@@ -32,6 +32,18 @@ impl Magnitudes {
         Magnitudes { activations, weights }
     }
 
+    /// Logarithms of the scales of cross-layer equalisation (arXiv 1906.04721, equation 11): what stands before a place, whose largest
+    /// magnitudes are `before`, and the weights behind it get the same range in every channel.
+    pub fn equal(&self, before: &[f32]) -> Vec<f32> {
+        let pairs = before.iter().zip(&self.weights);
+        pairs
+            .map(|(before, behind)| {
+                let log = 0.5 * (behind.ln() - before.ln());
+                if *before > 0.0 && *behind > 0.0 && log.is_finite() { log } else { 0.0 }
+            })
+            .collect()
+    }
+
     /// Logarithms of SmoothQuant's scales (arXiv 2211.10438, equation 4): activations are divided by
     /// `max|x|^alpha / max|w|^(1 - alpha)`. Channels where nothing was seen keep a scale of 1. The mean logarithm is taken off:
     /// it changes nothing of what is rounded.
@@ -60,6 +72,7 @@ mod tests {
         // Half of the hundredfold goes over: a tenth.
         assert!((logs[0] - logs[1] - 10f32.ln()).abs() < 1e-5);
         assert_eq!(logs[2], 0.0);
+        assert!((magnitudes.equal(&[4.0, 1.0, 0.0])[0] - 0.5f32.ln()).abs() < 1e-6);
         assert!(magnitudes.smooth(0.0).iter().all(|log| log.abs() < 1e-6));
     }
 }

@@ -11,10 +11,27 @@ fn ends(values: &[f32]) -> (f32, f32) {
     values.iter().fold((0.0f32, 0.0f32), |(low, high), value| (low.min(*value), high.max(*value)))
 }
 
+/// The nearest integer, ties to even, of numbers that are small or will be clipped: adding and taking away is a vector operation
+/// on every processor.
+#[inline(always)]
+pub(crate) fn nearest(value: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    value.clamp(-1e6, 1e6) + ROUND - ROUND
+}
+
 /// Width of a step of a symmetric range that reaches to `largest`; 1 for a group of zeros.
 fn step(bits: u8, largest: f32) -> f32 {
     let step = largest / ((1u32 << (bits - 1)) - 1) as f32;
     if step > 0.0 { step } else { 1.0 }
+}
+
+/// Widths of the steps of symmetric ranges of groups, each of its largest magnitude times its share.
+pub fn steps(values: &[f32], group: usize, bits: u8, shares: &[f32]) -> Vec<f32> {
+    let of_group = |(values, share): (&[f32], &f32)| {
+        let (low, high) = ends(values);
+        step(bits, share * high.max(-low))
+    };
+    values.chunks_exact(group).zip(shares).map(of_group).collect()
 }
 
 /// Rounds each group of `values` by its own range times its share.
@@ -32,7 +49,7 @@ fn round_group(values: &mut [f32], bits: u8, symmetric: bool, share: f32) {
     let (half, step) = ((1u32 << (bits - 1)) as f32, step(bits, share * high.max(-low)));
     let inverse = 1.0 / step;
     for value in values {
-        *value = step * (*value * inverse).round_ties_even().max(-half).min(half - 1.0);
+        *value = step * nearest(*value * inverse).max(-half).min(half - 1.0);
     }
 }
 
@@ -74,14 +91,9 @@ pub fn finished(tensor: &Tensor, rounding: WeightRounding, shares: &[f32], form:
         Form::Blocks => return tensor.clone(),
         Form::Rows => {
             let format = if rounding.bits == 4 { Format::W4A8 } else { Format::W8A8 };
-            let scales: Vec<f32> = values
-                .chunks_exact(group)
-                .zip(shares)
-                .flat_map(|(values, share)| {
-                    let (low, high) = ends(values);
-                    std::iter::repeat_n(step(rounding.bits, share * high.max(-low)), group / cols)
-                })
-                .collect();
+            let steps = steps(&values, group, rounding.bits, shares);
+            let scales: Vec<f32> =
+                steps.into_iter().flat_map(|step| std::iter::repeat_n(step, group / cols)).collect();
             quantize_channels(format, cols, &values, &scales, &mut data);
             format
         }

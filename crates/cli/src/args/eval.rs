@@ -72,9 +72,73 @@ its scope counts too; --outside names prompts that belong to no task, and measur
 Example:
   crayon eval routing --task questions.jsonl --server http://127.0.0.1:8080/v1 --server-model small --plot routing.svg")]
     Routing(RoutingArgs),
+    /// Ways to quantise side by side, on text like that of the calibration and on other text
+    #[command(after_help = "\
+Perplexity and divergence from the exact path (KL, in nats) of every result as it would run. The first --text is of the kind of the
+calibration (ID), the others are not (OOD). Windows are spread over each text.
+
+Example:
+  crayon eval quantize --calibration valid.txt --text wiki=test.txt --text alice=alice.txt \\
+    --variants exact,rtn,smoothquant,quadapter --activations static --cells cells.jsonl")]
+    Quantize(EvalQuantizeArgs),
     /// Published sets of questions about long texts: a LongBench file (.jsonl) or LoCoMo's (.json)
     #[command(after_help = "Example:\n  crayon eval long --task hotpotqa.jsonl --pot 4096 -m qwen.gguf")]
     Long(LongArgs),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalQuantizeArgs {
+    /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+    #[arg(short, long, default_value = "mini")]
+    pub(crate) model: String,
+    /// Text to calibrate by
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: PathBuf,
+    /// A text to measure on, with a name before it; may be given several times, the first being like the calibration
+    #[arg(long, value_name = "NAME=FILE", required = true)]
+    pub(crate) text: Vec<String>,
+    /// Ways to quantise [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) variants: Vec<String>,
+    /// Bits of weights and activations
+    #[arg(long, value_name = "SCHEME,…", value_delimiter = ',', default_value = "w8a8")]
+    pub(crate) schemes: Vec<String>,
+    /// Ranges of activations: static, token
+    #[arg(long, value_name = "WHEN,…", value_delimiter = ',', default_value = "static")]
+    pub(crate) activations: Vec<String>,
+    /// Who shares a range of weights: channel, tensor, or a number of neighbours in a row
+    #[arg(long, value_name = "WHO", default_value = "channel")]
+    pub(crate) groups: String,
+    /// Sequences to calibrate by
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16")]
+    pub(crate) sequences: Vec<usize>,
+    /// Number of seeds
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: u64,
+    /// Tokens of a sequence and of a window
+    #[arg(long, value_name = "W", default_value = "256", value_parser = tokens)]
+    pub(crate) window: usize,
+    /// Windows of each text
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) windows: usize,
+    /// Steps of each block in phase 1
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) steps: usize,
+    /// Steps of phase 2, and of training all weights
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) final_steps: usize,
+    /// Learning rate of training all weights
+    #[arg(long, value_name = "R", default_value_t = 1e-4)]
+    pub(crate) tune_rate: f64,
+    /// Exponents of SmoothQuant, chosen on held-out sequences of the calibration text
+    #[arg(long, value_name = "A,…", value_delimiter = ',', default_value = "0.5")]
+    pub(crate) alphas: Vec<f32>,
+    /// Plant outliers: a few channels so many times larger, the weights behind them smaller
+    #[arg(long, value_name = "X")]
+    pub(crate) plant: Option<f32>,
+    /// Keep every finished row in this file; the same command goes on from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cells: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]

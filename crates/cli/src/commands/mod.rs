@@ -8,6 +8,11 @@ mod customize;
 mod embed;
 mod eval;
 mod eval_customize;
+#[cfg(feature = "train")]
+mod eval_quantize;
+#[cfg(not(feature = "train"))]
+#[path = "no_eval_quantize.rs"]
+mod eval_quantize;
 mod eval_routing;
 mod framing;
 mod images;

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use crayon_engine::{Engine, ModelSource, Settings};
 use crayon_errors::Explain as _;
-use crayon_eval::EvalError;
 use crayon_formats::export::{ExportOptions, Notice};
 use crayon_formats::{Bytes, Checkpoint};
 use crayon_quant::{
@@ -159,17 +158,18 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
     ))?)
 }
 
+/// What a name on the command line stands for, or a mistake that tells all names.
+pub(super) fn named<T>(
+    what: &str,
+    text: &str,
+    found: Option<T>,
+    all: impl Iterator<Item = &'static str>,
+) -> Result<T> {
+    let known = || format!("known are {}", all.collect::<Vec<_>>().join(", "));
+    found.ok_or_else(|| mistake(format!("{text:?} is no {what}"), known()))
+}
+
 fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
-    fn named<T: Copy>(
-        what: &str,
-        text: &str,
-        found: Option<T>,
-        all: impl Iterator<Item = &'static str>,
-    ) -> Result<T> {
-        found.ok_or_else(|| {
-            mistake(format!("{text:?} is no {what}"), format!("known are {}", all.collect::<Vec<_>>().join(", ")))
-        })
-    }
     macro_rules! choice {
         ($kind:ident, $what:literal, $text:expr) => {
             named($what, $text, $kind::from_name($text), $kind::ALL.iter().map(|choice| choice.name()))?
@@ -256,7 +256,7 @@ fn measured(engine: &Engine, calibration: &Calibration) -> Result<f64> {
     );
     match result {
         Err(error) if error.verdict() == crayon_errors::Verdict::Stopped => Err(QuantError::Stopped.into()),
-        result => Ok(result.map_err(EvalError::from)?.perplexity),
+        result => Ok(result?.perplexity),
     }
 }
 

@@ -10,7 +10,7 @@ mod generate;
 mod kernels;
 mod limit;
 mod made_up;
-mod memory;
+pub(crate) mod memory;
 mod pot;
 mod search;
 mod shape;

@@ -62,7 +62,9 @@ impl Steps {
     /// The value that stands for `x`, and where it lies: below the range, inside, above.
     #[inline(always)]
     fn round(self, x: f32, inverse: f32) -> (f32, i8) {
-        let code = (x * inverse).round_ties_even() + self.zero;
+        /// Adding and taking it away again rounds to integers, ties to even, on every processor.
+        const ROUND: f32 = 12_582_912.0;
+        let code = (x * inverse).clamp(-1e6, 1e6) + ROUND - ROUND + self.zero;
         let side = i8::from(code > self.codes[1]) - i8::from(code < self.codes[0]);
         (self.scale * (code.max(self.codes[0]).min(self.codes[1]) - self.zero), side)
     }

@@ -1,0 +1,103 @@
+//! `crayon eval quantize`: ways to quantise side by side.
+
+use std::path::Path;
+
+use crayon_engine::ModelSource;
+use crayon_eval::quantize::{QuantizeOptions, QuantizeRow, Variant, quantize};
+use crayon_formats::{Bytes, Checkpoint};
+use crayon_quant::{Activations, Groups, Scheme};
+
+use super::quantize::named;
+use super::watched;
+use crate::args::EvalQuantizeArgs;
+use crate::failure::{Result, mistake};
+use crate::output::Output;
+use crate::{input, model, show};
+
+/// Runs the command.
+pub(super) fn run(args: &EvalQuantizeArgs, output: &Output) -> Result {
+    let checkpoint = match model::resolve(&args.model)? {
+        ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
+        ModelSource::Path(path) => Checkpoint::open(&path)?,
+    };
+    let options = options(args)?;
+    let result = watched("rows", output, |progress| quantize(&checkpoint, &options, progress))?;
+    if output.json {
+        return Ok(output.object(&result)?);
+    }
+    Ok(output.line(&table(&result.rows))?)
+}
+
+fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
+    let schemes = args.schemes.iter().map(|name| {
+        named("scheme", name, Scheme::from_name(name), Scheme::ALL.iter().map(|scheme| scheme.name()))
+    });
+    let activations = args.activations.iter().map(|name| {
+        let all = Activations::ALL.iter().map(|kind| kind.name());
+        named("kind of activations' ranges", name, Activations::from_name(name), all)
+    });
+    let variants = args.variants.iter().map(|name| {
+        let all = Variant::ALL.map(|variant| variant.name);
+        named("way to quantise", name, Variant::from_name(name), all.into_iter())
+    });
+    let variants = variants.collect::<Result<Vec<_>>>()?;
+    let texts = args.text.iter().map(|text| match text.split_once('=') {
+        Some((name, path)) => Ok((name.to_owned(), input::file(Path::new(path))?)),
+        None => Err(mistake(format!("--text {text:?} has no name"), "write NAME=FILE")),
+    });
+    let name = Path::new(&args.model).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let calibrated = args.calibration.file_stem();
+    Ok(QuantizeOptions {
+        variants: if variants.is_empty() { Variant::ALL.to_vec() } else { variants },
+        schemes: schemes.collect::<Result<_>>()?,
+        activations: activations.collect::<Result<_>>()?,
+        groups: match (args.groups.as_str(), args.groups.parse::<usize>()) {
+            ("channel", _) => Groups::Channel,
+            ("tensor", _) => Groups::Tensor,
+            (_, Ok(size)) if size > 0 => Groups::Of(size),
+            _ => {
+                let what = format!("{:?} is no group of weights", args.groups);
+                return Err(mistake(what, "known are channel, tensor, and numbers such as 32"));
+            }
+        },
+        texts: texts.collect::<Result<_>>()?,
+        calibration: input::file(&args.calibration)?,
+        calibrated: calibrated.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        sequences: args.sequences.clone(),
+        seeds: args.seeds.max(1),
+        window: args.window,
+        windows: args.windows.max(1),
+        steps: args.steps,
+        final_steps: args.final_steps,
+        tune_rate: args.tune_rate,
+        alphas: args.alphas.clone(),
+        cells: args.cells.clone(),
+        plant: args.plant,
+        label: match args.plant {
+            Some(factor) => format!("{name} planted x{factor}"),
+            None => name,
+        },
+    })
+}
+
+fn table(rows: &[QuantizeRow]) -> String {
+    let mut header = vec!["VARIANT", "SCHEME", "RANGES", "SEQUENCES", "SEED"];
+    let names: Vec<String> = rows
+        .first()
+        .map_or_else(Vec::new, |row| row.texts.iter().map(|text| text.text.to_uppercase()).collect());
+    header.extend(names.iter().map(String::as_str));
+    header.push("SECONDS");
+    let cells = |row: &QuantizeRow| {
+        let mut cells = vec![
+            row.variant.clone(),
+            row.scheme.clone(),
+            row.activations.clone(),
+            row.sequences.to_string(),
+            row.seed.to_string(),
+        ];
+        cells.extend(row.texts.iter().map(|text| format!("{:.2} ({:.4})", text.perplexity, text.kl)));
+        cells.push(format!("{:.0}", row.seconds));
+        cells
+    };
+    show::table(&header, &rows.iter().map(cells).collect::<Vec<_>>())
+}

@@ -1,0 +1,95 @@
+//! How well a model predicts windows of a text, and how far its distributions lie from the exact ones.
+
+use crayon_engine::Engine;
+
+use crate::EvalError;
+use crate::score::{feed_rows, log_likelihood, log_sum, not_finite};
+
+/// A text cut into windows of ids.
+pub(super) struct Windows {
+    pub(super) name: String,
+    pub(super) windows: Vec<Vec<u32>>,
+}
+
+/// What the exact path says at some rows of each window.
+pub(super) struct Exact {
+    /// Logits `[rows looked at, vocab]` of every window.
+    logits: Vec<Vec<f32>>,
+}
+
+/// Rows of a window at which distributions are compared: this many, at equal distances.
+const COMPARED: usize = 16;
+
+fn compared(row: usize, rows: usize) -> bool {
+    row.is_multiple_of((rows / COMPARED).max(1))
+}
+
+/// Mean negative log-likelihood, and the mean divergence from `exact` where that is given. With `keep`, the logits of the rows that
+/// are compared are taken.
+pub(super) fn measure(
+    engine: &Engine,
+    text: &Windows,
+    exact: Option<&Exact>,
+    mut keep: Option<&mut Exact>,
+    tick: &mut dyn FnMut() -> Result<(), EvalError>,
+) -> Result<(f64, f64), EvalError> {
+    let (mut sum, mut tokens, mut divergence, mut rows) = (0.0, 0usize, 0.0, 0usize);
+    for (number, window) in text.windows.iter().enumerate() {
+        let mut session = engine.session(window.len())?;
+        let (mut kept, mut at) = (Vec::new(), 0);
+        feed_rows(&mut session, &window[..window.len() - 1], |row, logits| {
+            let own = log_likelihood(logits, window[row + 1]).ok_or_else(|| not_finite(engine))?;
+            sum -= own;
+            tokens += 1;
+            if compared(row, window.len() - 1) {
+                if keep.is_some() {
+                    kept.extend_from_slice(logits);
+                }
+                if let Some(exact) = exact {
+                    let theirs = &exact.logits[number][at * logits.len()..(at + 1) * logits.len()];
+                    divergence += kullback(theirs, logits).ok_or_else(|| not_finite(engine))?;
+                    rows += 1;
+                    at += 1;
+                }
+            }
+            Ok(())
+        })?;
+        if let Some(keep) = keep.as_mut() {
+            keep.logits.push(kept);
+        }
+        tick()?;
+    }
+    Ok((sum / tokens.max(1) as f64, divergence / rows.max(1) as f64))
+}
+
+impl Exact {
+    pub(super) fn new() -> Exact {
+        Exact { logits: Vec::new() }
+    }
+}
+
+/// Divergence of the distribution of logits `q` from that of `p`, in nats.
+fn kullback(p: &[f32], q: &[f32]) -> Option<f64> {
+    let (p_sum, q_sum) = (log_sum(p)?, log_sum(q)?);
+    let terms = p.iter().zip(q).map(|(p, q)| {
+        let p = f64::from(*p) - p_sum;
+        let weight = p.exp();
+        if weight > 0.0 { weight * (p - (f64::from(*q) - q_sum)) } else { 0.0 }
+    });
+    Some(terms.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kullback;
+
+    #[test]
+    fn divergence_is_zero_from_oneself_and_known_elsewhere() {
+        let p = [0.0f32, 1.0, -3.0];
+        assert!(kullback(&p, &p.map(|v| v + 7.0)).unwrap().abs() < 1e-6);
+        // One half each against one and three quarters.
+        let found = kullback(&[0.0, 0.0], &[0.0, 3f32.ln()]).unwrap();
+        assert!((found - 0.5 * (0.5f64 / 0.25).ln() - 0.5 * (0.5f64 / 0.75).ln()).abs() < 1e-6);
+        assert_eq!(kullback(&p, &[f32::NAN, 0.0, 0.0]), None);
+    }
+}

@@ -1,0 +1,418 @@
+//! Ways to quantise side by side: on text like that of the calibration, and on text that is not.
+
+mod measure;
+mod variant;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crayon_engine::{Engine, EngineError, Settings};
+use crayon_errors::{Explain as _, Setting, Verdict};
+use crayon_formats::{Checkpoint, Format, Tensor};
+use crayon_kernels::quantize_rows;
+use crayon_quant::{
+    Activations, Calibration, Groups, Method, QuantError, Quantised, Recipe, Scheme, fold::planted, quantise, tune,
+};
+use crayon_text::Special;
+use serde::{Deserialize, Serialize};
+
+use crate::appended::Appended;
+use crate::bench::memory::peak_mb;
+use crate::{EvalError, Progress};
+use measure::{Exact, Windows, measure};
+use variant::Kind;
+pub use variant::Variant;
+
+/// What is compared, and on what.
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    /// Rows.
+    pub variants: Vec<Variant>,
+    /// Bits.
+    pub schemes: Vec<Scheme>,
+    /// When ranges of activations are known.
+    pub activations: Vec<Activations>,
+    /// Who shares a range of weights.
+    pub groups: Groups,
+    /// Names of texts and their contents; the first is of the kind that the calibration is of.
+    pub texts: Vec<(String, String)>,
+    /// Text to calibrate by.
+    pub calibration: String,
+    /// What the calibration is called.
+    pub calibrated: String,
+    /// Numbers of sequences.
+    pub sequences: Vec<usize>,
+    /// Number of seeds.
+    pub seeds: u64,
+    /// Tokens of a window.
+    pub window: usize,
+    /// Windows of each text that are measured, spread over it.
+    pub windows: usize,
+    /// Steps of a block in phase 1.
+    pub steps: usize,
+    /// Steps of phase 2, and of training all weights.
+    pub final_steps: usize,
+    /// Rate of training all weights.
+    pub tune_rate: f64,
+    /// Exponents of SmoothQuant to choose from on held-out text.
+    pub alphas: Vec<f32>,
+    /// File of finished rows.
+    pub cells: Option<PathBuf>,
+    /// Outliers planted by so much into a few channels, without changing what the model computes.
+    pub plant: Option<f32>,
+    /// Name of the model in rows.
+    pub label: String,
+}
+
+/// One way to quantise with one draw of sequences.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct QuantizeRow {
+    /// The model.
+    pub model: String,
+    /// What was done.
+    pub variant: String,
+    /// Bits.
+    pub scheme: String,
+    /// When ranges of activations are known.
+    pub activations: String,
+    /// Who shares a range of weights: channel, tensor, or a number of neighbours.
+    pub groups: String,
+    /// Name of the calibration text.
+    pub calibration: String,
+    /// Sequences of it.
+    pub sequences: usize,
+    /// The draw.
+    pub seed: u64,
+    /// SmoothQuant's exponent that was taken.
+    pub alpha: Option<f32>,
+    /// Each text's name, perplexity, and divergence from the exact path in nats.
+    pub texts: Vec<TextRow>,
+    /// For quantising.
+    pub seconds: f64,
+    /// The most memory the process has taken until then.
+    pub peak_mb: Option<f64>,
+}
+
+/// A text's figures.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct TextRow {
+    /// Name.
+    pub text: String,
+    /// Of its windows, the first token of each not scored.
+    pub perplexity: f64,
+    /// Mean divergence of distributions from the exact path's, in nats.
+    pub kl: f64,
+}
+
+/// What [`quantize`] measures.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuantizeTable {
+    /// Every row.
+    pub rows: Vec<QuantizeRow>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    key: String,
+    row: QuantizeRow,
+}
+
+/// Quantises `checkpoint` in every way asked for and measures each result as it would run.
+///
+/// # Errors
+/// When a text is too short, the model refuses, or `progress` stops.
+pub fn quantize(
+    checkpoint: &Checkpoint,
+    options: &QuantizeOptions,
+    progress: &mut Progress<'_>,
+) -> Result<QuantizeTable, EvalError> {
+    let exact = Settings { exact: true, ..Settings::default() };
+    let checkpoint = match options.plant {
+        Some(factor) => &planted(checkpoint, factor).map_err(|error| EvalError::Quantise(Box::new(error)))?,
+        None => checkpoint,
+    };
+    let engine = Engine::from_checkpoint(options.label.clone(), checkpoint.clone(), &exact)?;
+    let texts = options
+        .texts
+        .iter()
+        .map(|(name, text)| windows(&engine, name, text, options))
+        .collect::<Result<Vec<_>, EvalError>>()?;
+    let jobs = jobs(options);
+    let mut found: HashMap<String, QuantizeRow> = HashMap::new();
+    let mut add = |line: Line| drop(found.insert(line.key, line.row));
+    let mut file = options.cells.as_deref().map(|path| Appended::open(path, "row", &mut add)).transpose()?;
+    let fingerprint = checkpoint.fingerprint();
+    let total = jobs.len();
+    let mut references: Option<Vec<(f64, Exact)>> = None;
+    let mut rows = Vec::new();
+    for (number, job) in jobs.iter().enumerate() {
+        let key = format!("{fingerprint} {} {}", job.key(), text_key(options));
+        if let Some(row) = found.get(&key) {
+            rows.push(row.clone());
+            continue;
+        }
+        let mut tick = || match progress(number, total) {
+            ControlFlow::Break(()) => Err(EvalError::Engine(EngineError::Cancelled)),
+            ControlFlow::Continue(()) => Ok(()),
+        };
+        if references.is_none() {
+            let mut own = Vec::new();
+            for text in &texts {
+                let mut kept = Exact::new();
+                let (nll, _) = measure(&engine, text, None, Some(&mut kept), &mut tick)?;
+                own.push((nll, kept));
+            }
+            references = Some(own);
+        }
+        let references = references.as_deref().unwrap_or_default();
+        let row = one(&engine, job, options, &texts, references, &mut tick)?;
+        if let Some(file) = &mut file {
+            file.keep(&Line { key, row: row.clone() })?;
+        }
+        rows.push(row);
+    }
+    Ok(QuantizeTable { rows })
+}
+
+/// One row to make.
+struct Job {
+    variant: Variant,
+    recipe: Recipe,
+    sequences: usize,
+}
+
+impl Job {
+    fn key(&self) -> String {
+        format!("{} {} {:?}", self.variant.name, self.sequences, self.recipe)
+    }
+}
+
+fn jobs(options: &QuantizeOptions) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for &scheme in &options.schemes {
+        for &activations in &options.activations {
+            for &sequences in &options.sequences {
+                for &variant in &options.variants {
+                    for seed in 0..options.seeds {
+                        let mut recipe = variant.recipe(scheme, activations, options.groups);
+                        recipe.seed = seed;
+                        recipe.steps = options.steps;
+                        recipe.final_steps = options.final_steps;
+                        if matches!(variant.kind(), Kind::Tuned { .. }) {
+                            recipe.final_rate = options.tune_rate;
+                        }
+                        let exact = variant.kind() == Kind::Exact;
+                        if exact && jobs.iter().any(|job| job.variant == variant) {
+                            continue;
+                        }
+                        jobs.push(Job { variant, recipe, sequences });
+                    }
+                }
+            }
+        }
+    }
+    jobs
+}
+
+/// What of the options, besides the recipe, a row depends on.
+fn text_key(options: &QuantizeOptions) -> String {
+    let names: Vec<&str> = options.texts.iter().map(|(name, _)| name.as_str()).collect();
+    let bytes: usize = options.texts.iter().map(|(_, text)| text.len()).sum();
+    format!(
+        "{} {} {names:?} {bytes} {} {} {:?}",
+        options.calibrated,
+        options.calibration.len(),
+        options.window,
+        options.windows,
+        options.alphas
+    )
+}
+
+fn one(
+    engine: &Engine,
+    job: &Job,
+    options: &QuantizeOptions,
+    texts: &[Windows],
+    references: &[(f64, Exact)],
+    tick: &mut dyn FnMut() -> Result<(), EvalError>,
+) -> Result<QuantizeRow, EvalError> {
+    let started = Instant::now();
+    let Job { variant, recipe, sequences } = job;
+    let mut row = QuantizeRow {
+        model: options.label.clone(),
+        variant: variant.name.to_owned(),
+        scheme: recipe.scheme.name().to_owned(),
+        activations: recipe.activations.name().to_owned(),
+        groups: match recipe.groups {
+            Groups::Channel => "channel".to_owned(),
+            Groups::Tensor => "tensor".to_owned(),
+            Groups::Of(size) => size.to_string(),
+        },
+        calibration: options.calibrated.clone(),
+        sequences: *sequences,
+        seed: recipe.seed,
+        alpha: None,
+        texts: Vec::new(),
+        seconds: 0.0,
+        peak_mb: None,
+    };
+    let named = |(text, (nll, kl)): (&Windows, (f64, f64))| TextRow {
+        text: text.name.clone(),
+        perplexity: nll.exp(),
+        kl,
+    };
+    if variant.kind() == Kind::Exact {
+        row.texts = texts.iter().zip(references.iter().map(|(nll, _)| (*nll, 0.0))).map(named).collect();
+        return Ok(row);
+    }
+    let calibration = calibration(engine, options, *sequences, recipe.seed)?;
+    let mut recipe = recipe.clone();
+    if let Kind::Recipe(choices) = variant.kind()
+        && choices.swept
+        && options.alphas.len() > 1
+    {
+        recipe.alpha = swept(engine, &recipe, &calibration, options, tick)?;
+    }
+    if recipe.method == Method::SmoothQuant {
+        row.alpha = Some(recipe.alpha);
+    }
+    let made = made(engine, variant.kind(), &recipe, &calibration, tick)?;
+    row.seconds = started.elapsed().as_secs_f64();
+    row.peak_mb = peak_mb();
+    let settings = match variant.kind() {
+        // What was not rounded is computed exactly.
+        Kind::Tuned { aware: false } => Settings { exact: true, ..Settings::default() },
+        _ => Settings::default(),
+    };
+    let own = Engine::from_checkpoint(options.label.clone(), made.checkpoint, &settings)?;
+    for (text, (_, exact)) in texts.iter().zip(references) {
+        row.texts.push(named((text, measure(&own, text, Some(exact), None, tick)?)));
+    }
+    Ok(row)
+}
+
+/// Quantises, with token embedding and output layer in 8 bits a row as an export has them.
+fn made(
+    engine: &Engine,
+    kind: Kind,
+    recipe: &Recipe,
+    calibration: &Calibration,
+    tick: &mut dyn FnMut() -> Result<(), EvalError>,
+) -> Result<Quantised, EvalError> {
+    let checkpoint = engine.checkpoint();
+    let mut stopped = None;
+    let mut watch = |_: crayon_quant::Progress| match tick() {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            stopped = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    let mut found = match kind {
+        Kind::Tuned { aware } => {
+            // Ranges start where round-to-nearest has them.
+            let setups = match aware {
+                true => Some(quantise(checkpoint, recipe, calibration, None, &mut watch).map(|found| found.setups)),
+                false => None,
+            };
+            match setups.transpose() {
+                Ok(setups) => tune(checkpoint, recipe, calibration, setups, &mut watch),
+                Err(error) => Err(error),
+            }
+        }
+        Kind::Exact | Kind::Recipe(_) => quantise(checkpoint, recipe, calibration, None, &mut watch),
+    };
+    if let Some(error) = stopped {
+        return Err(error);
+    }
+    if let (Ok(made), true) = (&mut found, !matches!(kind, Kind::Tuned { aware: false })) {
+        let names = ["token_embd.weight", "output.weight"];
+        let mut tensors = Vec::new();
+        for name in names.into_iter().filter(|name| checkpoint.has(name)) {
+            let tensor = checkpoint.tensor(name)?;
+            let mut data = Vec::new();
+            // A few rows at a time: the whole would take four times the model.
+            for first in (0..tensor.shape[0]).step_by(1024) {
+                let rows = tensor.rows(first..(first + 1024).min(tensor.shape[0]));
+                quantize_rows(Format::W8A8, tensor.cols(), &rows.to_f32(), &mut data);
+            }
+            tensors.push(Tensor { format: Format::W8A8, data: data.into(), ..tensor });
+        }
+        made.checkpoint = made.checkpoint.clone().with_tensors(tensors)?;
+    }
+    found.map_err(|error| match error.verdict() {
+        Verdict::Stopped => EvalError::Engine(EngineError::Cancelled),
+        _ => EvalError::Quantise(Box::new(error)),
+    })
+}
+
+/// The exponent with the least loss on held-out sequences of the calibration text.
+fn swept(
+    engine: &Engine,
+    recipe: &Recipe,
+    calibration: &Calibration,
+    options: &QuantizeOptions,
+    tick: &mut dyn FnMut() -> Result<(), EvalError>,
+) -> Result<f32, EvalError> {
+    let held = Windows {
+        name: String::new(),
+        windows: calibration.held_out.chunks(calibration.window).map(<[u32]>::to_vec).collect(),
+    };
+    let mut best = (f64::INFINITY, recipe.alpha);
+    for &alpha in &options.alphas {
+        let recipe = Recipe { alpha, ..recipe.clone() };
+        let kind = Kind::Exact;
+        let found = made(engine, kind, &recipe, calibration, tick)?;
+        let own = Engine::from_checkpoint(options.label.clone(), found.checkpoint, &Settings::default())?;
+        let (nll, _) = measure(&own, &held, None, None, tick)?;
+        if nll < best.0 {
+            best = (nll, alpha);
+        }
+    }
+    Ok(best.1)
+}
+
+fn start(engine: &Engine) -> Result<Option<u32>, EvalError> {
+    let tokenizer = engine.tokenizer()?;
+    Ok(tokenizer.bos().filter(|_| tokenizer.add_bos()))
+}
+
+fn calibration(
+    engine: &Engine,
+    options: &QuantizeOptions,
+    sequences: usize,
+    seed: u64,
+) -> Result<Calibration, EvalError> {
+    /// Sequences that exponents are chosen on.
+    const HELD_OUT: usize = 4;
+    let ids = engine.tokenizer()?.encode(&options.calibration, Special::Plain)?;
+    let found = Calibration::new(&ids, start(engine)?, options.window, sequences, HELD_OUT, seed);
+    found.map_err(|error: QuantError| EvalError::Quantise(Box::new(error)))
+}
+
+/// Windows spread over the text, each begun as the model expects its texts to.
+fn windows(
+    engine: &Engine,
+    name: &str,
+    text: &str,
+    options: &QuantizeOptions,
+) -> Result<Windows, EvalError> {
+    let ids = engine.tokenizer()?.encode(text, Special::Plain)?;
+    let start = start(engine)?;
+    let own = options.window - usize::from(start.is_some());
+    let there = ids.len() / own;
+    if there == 0 {
+        let what = format!("{name} has {} tokens, less than a window of {own}", ids.len());
+        return Err(EvalError::option(Setting::Window, what, "give longer texts, or a shorter window"));
+    }
+    let count = options.windows.min(there);
+    let windows = (0..count)
+        .map(|number| {
+            let at = number * there / count;
+            start.into_iter().chain(ids[at * own..(at + 1) * own].iter().copied()).collect()
+        })
+        .collect();
+    Ok(Windows { name: name.to_owned(), windows })
+}
