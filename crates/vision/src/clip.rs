@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crayon_formats::Note;
-use crayon_formats::clip::{ClipCheckpoint, ClipFiles, ClipSpec, Preprocess};
+use crayon_formats::clip::{ClipCheckpoint, ClipFiles, ClipSpec, Fit, Preprocess};
 use crayon_kernels::{Mode, Threads};
 use image::RgbImage;
 
-use crate::decode::decode;
+use crate::decode::{decode, decode_for};
 use crate::encoder::{Buffers, Run};
 use crate::image_tower::ImageTower;
 use crate::pieces::{Piece, Pieces};
@@ -34,6 +34,7 @@ pub struct Clip {
     logit_scale: f32,
     logit_bias: f32,
     mode: Mode,
+    whole_pictures: bool,
     threads: Threads,
     /// Buffers of passes that are over, for the next.
     buffers: Mutex<Vec<Buffers>>,
@@ -82,6 +83,7 @@ impl Clip {
             preprocess: checkpoint.preprocess,
             pieces,
             mode: options.mode,
+            whole_pictures: options.whole_pictures,
             threads: Threads::new(options.threads.unwrap_or_else(cores).max(1)),
             buffers: Mutex::default(),
         })
@@ -224,7 +226,11 @@ impl Clip {
     /// # Errors
     /// When the file is no picture, is damaged or too large.
     pub fn preprocess(&self, file: &[u8]) -> Result<Pixels, VisionError> {
-        self.fit(&decode(file)?)
+        let edge = match self.preprocess.fit {
+            Fit::Crop { edge } => edge,
+            Fit::Squash => self.image_size(),
+        };
+        self.fit(&if self.whole_pictures { decode(file)? } else { decode_for(file, edge)? })
     }
 
     /// The tower's pixels of many picture files, worked on by all threads.

@@ -19,7 +19,7 @@ mod weights;
 
 pub use clip::Clip;
 pub use crayon_formats::clip::{ClipFiles, ClipSpec};
-pub use decode::{MOST_PIXELS, decode, dimensions};
+pub use decode::{MOST_PIXELS, decode, decode_for, dimensions};
 pub use error::VisionError;
 pub use options::Options;
 pub use pieces::Piece;

@@ -12,11 +12,13 @@ pub struct Options {
     /// Number type that the linear layers are brought to; as the file has them when `None`. A layer whose rows are not whole
     /// blocks of it stays as it is.
     pub weights: Option<Format>,
+    /// Whether JPEG files are decoded whole even where they are many times as large as the tower's pictures.
+    pub whole_pictures: bool,
 }
 
 impl Default for Options {
     /// All cores, the file's numbers, and exact arithmetic.
     fn default() -> Options {
-        Options { threads: None, mode: Mode::Exact, weights: None }
+        Options { threads: None, mode: Mode::Exact, weights: None, whole_pictures: false }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{fixture, json, open};
-use crayon_vision::{Pixels, VisionError, decode};
+use crayon_vision::{Options, Pixels, VisionError, decode, decode_for};
 
 const EDGE: usize = 28;
 
@@ -44,6 +44,29 @@ fn what_is_no_picture_is_refused() {
         Err(VisionError::TooLarge { width, height, .. }) => assert_eq!((width, height), (40_000, 40_000)),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_large_jpeg_is_decoded_smaller_and_looks_the_same() {
+    let (width, height) = (900, 620);
+    let value = |x: u32, y: u32| {
+        let wave = |a: f32| (128.0 + 100.0 * a.sin()) as u8;
+        image::Rgb([wave(x as f32 / 70.0), wave(y as f32 / 50.0), wave((x + y) as f32 / 90.0)])
+    };
+    let picture = image::RgbImage::from_fn(width, height, value);
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 90).encode_image(&picture).unwrap();
+    let file = file.into_inner();
+    let small = decode_for(&file, EDGE).unwrap();
+    assert_eq!(small.dimensions(), (113, 78));
+    // Not smaller than twice what is needed; and whole where a half is too small.
+    assert_eq!(decode_for(&file, 100).unwrap().dimensions(), (450, 310));
+    assert_eq!(decode_for(&file, 200).unwrap().dimensions(), (width, height));
+    let quick = open("clip");
+    let whole = common::open_with("clip", Options { whole_pictures: true, ..Options::default() });
+    let (a, b) = (quick.preprocess(&file).unwrap(), whole.preprocess(&file).unwrap());
+    assert!(a.rgb.iter().zip(&b.rgb).all(|(a, b)| a.abs_diff(*b) <= 4));
+    assert_ne!(a, b);
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(crate) struct ClipRunArgs {
     /// Threads [default: the machine's cores]; any number gives the same embedding
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Compute in f32 throughout, beside quantised weights too
+    /// Compute in f32 throughout, beside quantised weights too, and decode large JPEG files whole
     #[arg(long)]
     pub(crate) exact: bool,
 }

@@ -17,6 +17,8 @@ pub(crate) fn gelu_tanh(x: &mut [f32]) {
     }
 }
 
+/// What [`super::gelu`] comes near to.
+#[cfg(test)]
 pub(crate) fn gelu(x: &mut [f32]) {
     for x in x {
         let wide = f64::from(*x);
@@ -26,6 +28,7 @@ pub(crate) fn gelu(x: &mut [f32]) {
 
 /// The error function, by the series `2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (1 * 3 * ... (2n+1))`, whose terms all
 /// have the sign of `x`, so that none is lost to cancellation.
+#[cfg(test)]
 fn erf(x: f64) -> f64 {
     // erf(6) is 1 to more than the precision of f64.
     if x.abs() >= 6.0 {

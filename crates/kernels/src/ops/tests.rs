@@ -98,7 +98,7 @@ fn activations_at_known_points() {
         gelu(&mut v);
         v.iter().for_each(|v| close(*v, gelu_x, 1e-6));
     }
-    for act in [Act::Silu, Act::GeluTanh, Act::Gelu] {
+    for act in [Act::Silu, Act::GeluTanh, Act::Gelu, Act::QuickGelu] {
         let mut gate = wave(5000);
         let up = vec![2.0; 5000];
         let mut twice = gate.clone();
@@ -137,6 +137,25 @@ fn vector_activations_agree_with_the_plain_ones() {
             a.iter()
                 .zip(&b)
                 .for_each(|(a, b)| assert!(a == b || (a - b).abs() <= 2e-6 * b.abs() + 3e-33, "{a} {b}"));
+        }
+    }
+}
+
+#[test]
+fn gelus_without_a_variant_of_their_own_are_what_they_say() {
+    let x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.003).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
+    for n in [0, 1, 511, 513, x.len()] {
+        let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
+        gelu(&mut a);
+        portable::gelu(&mut b);
+        for ((a, b), x) in a.iter().zip(&b).zip(&x) {
+            assert!((a - b).abs() <= 4e-7 * x.abs().max(1e-30), "gelu({x}) = {b}, not {a}");
+        }
+        let mut a = x[..n].to_vec();
+        quick_gelu(&mut a);
+        for (a, x) in a.iter().zip(&x) {
+            let exact = f64::from(*x) / (1.0 + (-1.702 * f64::from(*x)).exp());
+            assert!((f64::from(*a) - exact).abs() <= 1e-6 * exact.abs() + 1e-6, "quick gelu({x}) = {exact}, not {a}");
         }
     }
 }
