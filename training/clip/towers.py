@@ -236,3 +236,28 @@ def to_transformers(model):
     for name in ("visual_projection.weight", "text_projection.weight", "logit_scale"):
         out[name] = state[name]
     return {name: value.contiguous() for name, value in out.items()}
+
+
+def from_transformers(folder):
+    """The towers from a folder that `export.py` wrote (or any CLIPModel of these shapes with quick GELU)."""
+    import json
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    model = Clip(json.loads((Path(folder) / "config.json").read_text()))
+    theirs = load_file(Path(folder) / "model.safetensors")
+    names = {name: None for name in model.state_dict()}
+    for tower in ("vision", "text"):
+        for name, other in weight_names(len(getattr(model, tower).layers), tower):
+            names[f"{tower}.{name}"] = other
+    for name, other in names.items():
+        if other is None and name.count(".") and not name.startswith(("visual", "text_p")):
+            tower, rest = name.split(".", 1)
+            table = rest.endswith("embedding") and rest != "class_embedding" or rest == "patch_embedding.weight"
+            rest = rest.removesuffix(".weight") if table else rest
+            names[name] = f"{tower}_model.{'embeddings.' if 'embedding' in rest else ''}{rest}{'.weight' if table else ''}"
+    own = {name: theirs[other or name].float() for name, other in names.items()}
+    own["vision.patch_embedding.weight"] = own["vision.patch_embedding.weight"].flatten(1)
+    model.load_state_dict(own)
+    return model.eval()
