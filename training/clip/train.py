@@ -4,7 +4,7 @@
 
 The rate is constant until `--decay-from`, then falls to zero in `--decay` steps, so the end can be chosen while it runs: a file
 `control.json` in the run's folder, `{"decay_from": 3000, "decay": 300, "full_from": 2500}`, has the same say as the flags and is
-read again every ten steps. From `full_from` on all patches are seen, before only `--kept` of 64. What is exported is an average
+read again every ten steps. `--until 17:00` ends by the clock instead, for a machine whose speed is not known. From `full_from` on all patches are seen, before only `--kept` of 64. What is exported is an average
 of the weights. Needs from PyPI: torch, numpy, pillow, transformers.
 """
 
@@ -66,6 +66,9 @@ def main():
     p.add_argument("--full-from", type=int, default=10**9)
     p.add_argument("--decay-from", type=int, default=10**9)
     p.add_argument("--decay", type=int, default=300)
+    p.add_argument("--until", help="HH:MM today: the rate falls with the time left, whatever step is reached by then")
+    p.add_argument("--decay-minutes", type=float, default=15)
+    p.add_argument("--full-minutes", type=float, default=15, help="before --until, all patches are seen")
     p.add_argument("--vocabulary", type=int, default=4096)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--minutes", type=float, default=4, help="between checkpoints")
@@ -109,6 +112,9 @@ def main():
                     "events": events, "config": config, "arguments": {k: str(v) for k, v in vars(a).items()}}, saved.with_suffix(".new"))
         saved.with_suffix(".new").replace(saved)
 
+    until = float("inf")
+    if a.until:
+        until = time.mktime((*time.localtime()[:3], *map(int, a.until.split(":")), 0, 0, 0, -1))
     log = open(a.run / "log.jsonl", "a")
     last_save, sums, began, busy = time.time(), [], time.time(), time.process_time()
     while step < a.steps:
@@ -116,7 +122,12 @@ def main():
             events.update(json.loads((a.run / "control.json").read_text()))
         if step >= events["decay_from"] + events["decay"]:
             break
-        rate = min(1, (step + 1) / a.warmup, max(0.0, (events["decay_from"] + events["decay"] - step) / events["decay"]))
+        left = (until - time.time()) / 60
+        if left <= 0:
+            break
+        if left < a.full_minutes:
+            events["full_from"] = min(events["full_from"], step)
+        rate = min(1, left / a.decay_minutes, (step + 1) / a.warmup, max(0.0, (events["decay_from"] + events["decay"] - step) / events["decay"]))
         for group in (*muon.param_groups, *adam.param_groups):
             group["lr"] = group["full"] * rate
         batch, texts, truth, n_cifar = data.batch(step)
@@ -135,7 +146,7 @@ def main():
         step += 1
         with torch.no_grad():
             # The average's memory grows with the run, and shrinks with the rate's decay, which averages by itself.
-            decay = min(0.998, step / (step + 20)) if step < events["decay_from"] else 0.99
+            decay = min(0.998, step / (step + 20)) if rate == 1 or step < a.warmup else 0.99
             torch._foreach_lerp_(list(average.values()), [p for _, p in model.named_parameters()], 1 - decay)
             hit = truth.gather(1, logits.argmax(1)[:, None]).float().squeeze(1)
             sums.append((by_picture.item(), by_text.item(), hit[:n_cifar].mean().item(), hit[n_cifar:].mean().item(), len(texts)))
