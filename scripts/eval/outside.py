@@ -2,10 +2,11 @@
 
     cargo build --release && python3 scripts/eval/outside.py --binary target/release/crayon --data ../shared/data
 
-1. Scope: an adapter is customized for examples/travel.jsonl with the blend of mini's own pool. General questions, the ones inside the
-   program and others (outside.json), are asked with it and without, and so are questions of the same nine intents that it was
-   not shown (CLINC150, test). Outside, the answers should be the base's; inside, those of the adapter acting on everything.
-2. Fits: texts of kinds that mini's pool did not learn (outside.json) beside intents that it did (CLINC150, test), each alone
+1. Scope: adapters are customized for examples/home.jsonl, whose kind mini's own pool knows, and examples/travel.jsonl, whose kind it
+   does not. General questions, the ones inside the program and others (outside.json), are asked with them and without, and so are
+   questions of the same intents that they were not shown (CLINC150, test). Outside, the answers should be the base's; inside, those of
+   the adapter acting on everything.
+2. Fits: texts of kinds that mini's pool did not learn (outside.json) beside prompts of tasks that it did (test splits), each alone
    and in users of five. AUROC of `known`, as `customize --json` prints it, and of the largest cosine to a key.
 
 Prints the tables of docs/results/scope.md. Minutes on two cores.
@@ -14,13 +15,15 @@ Prints the tables of docs/results/scope.md. Minutes on two cores.
 import argparse
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 
+import customize_tasks
 from program import crayon, table
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAVEL = ROOT / "examples" / "travel.jsonl"
+DOMAINS = ["home", "travel"]
 QUESTIONS = ROOT / "crates" / "adapters" / "src" / "texts" / "general.txt"
 FOREIGN = Path(__file__).with_name("outside.json")
 
@@ -39,10 +42,9 @@ def asked(binary, question, *through):
     return crayon(binary, "ask", "--temperature", "0", "--max-tokens", "16", *through, "--", question)
 
 
-def scope(binary, sets, folder):
+def scope(binary, examples, sets, adapter):
     rows = []
-    adapter = folder / "travel"
-    crayon(binary, "customize", "--examples", TRAVEL, "-o", adapter, "--force")
+    chosen = crayon(binary, "customize", "--examples", examples, "-o", adapter, "--force")["chosen"]
     for name, outside, questions in sets:
         acted = same = harm = 0
         for question in questions:
@@ -56,7 +58,7 @@ def scope(binary, sets, folder):
                      "–" if outside else percent(same, count), percent(harm, count)])
     head = ["questions", "number", "answered through the adapter", "answers like the base's",
             "answers like the adapter's on everything", "changed by an adapter on everything"]
-    return table(head, rows)
+    return f"Taken for examples/{examples.name}: `{chosen}`.\n\n" + table(head, rows)
 
 
 def fits(binary, known, foreign, folder):
@@ -100,18 +102,25 @@ def main():
     def some(count, wanted):
         return drawn.sample([text for text, intent in clinc["test"] if wanted(intent)], count)
 
-    shown = {json.loads(line)["answer"].replace(" ", "_") for line in TRAVEL.read_text(encoding="utf-8").splitlines()}
-    sets = [
+    general = [
         ("inside the program, general", True, QUESTIONS.read_text(encoding="utf-8").splitlines()),
         ("other general ones", True, texts["general"]),
         ("the same in small letters", True, [text.lower().rstrip(".?!") for text in texts["general"]]),
         ("kinds of text from elsewhere", True, [text for kind in texts["kinds"].values() for text in kind[::3]]),
-        ("intents of other domains", True, some(60, lambda intent: intent not in domains["travel"])),
-        ("the nine intents of the examples", False, some(90, lambda intent: intent in shown)),
     ]
-    known = {name: some(10, lambda intent, name=name: intent in domains[name]) for name in domains}
+    sys.path.insert(0, str(ROOT / "pools"))
+    import recipe
+    rows = [(name, customize_tasks.user(args.data, name)["test"]) for name in recipe.mini_tasks()[::5]]
+    known = {name: [row["prompt"] for row in drawn.sample(test, min(10, len(test)))] for name, test in rows}
     with tempfile.TemporaryDirectory() as folder:
-        print(scope(args.binary, sets, Path(folder)), end="\n\n")
+        for domain in DOMAINS:
+            examples = ROOT / "examples" / f"{domain}.jsonl"
+            shown = {json.loads(line)["answer"].replace(" ", "_") for line in examples.read_text(encoding="utf-8").splitlines()}
+            own = [
+                ("intents of other domains", True, some(60, lambda intent: intent not in domains[domain])),
+                ("the intents of the examples", False, some(90, lambda intent: intent in shown)),
+            ]
+            print(scope(args.binary, examples, general + own, Path(folder) / domain), end="\n\n")
         print(fits(args.binary, known, texts["kinds"], Path(folder)))
 
 

@@ -6,6 +6,7 @@
 
 mod answering;
 mod args;
+mod clip;
 mod commands;
 mod failure;
 mod input;

@@ -7,6 +7,7 @@ use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_hybrid::RemoteError;
 use crayon_text::TextError;
+use crayon_vision::VisionError;
 
 /// Why a measurement could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum EvalError {
     /// A customization could not be made.
     #[error(transparent)]
     Customize(Box<CustomizeError>),
+    /// A text or a picture could not be embedded.
+    #[error(transparent)]
+    Vision(Box<VisionError>),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -132,6 +136,12 @@ impl From<crayon_train::TrainError> for EvalError {
     }
 }
 
+impl From<VisionError> for EvalError {
+    fn from(error: VisionError) -> EvalError {
+        EvalError::Vision(Box::new(error))
+    }
+}
+
 impl From<TextError> for EvalError {
     fn from(error: TextError) -> EvalError {
         EvalError::Engine(error.into())
@@ -150,6 +160,7 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.verdict(),
             EvalError::Answer(error) => error.verdict(),
             EvalError::Customize(error) => error.verdict(),
+            EvalError::Vision(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.verdict(),
@@ -166,6 +177,7 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.hint(),
             EvalError::Answer(error) => error.hint(),
             EvalError::Customize(error) => error.hint(),
+            EvalError::Vision(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.hint(),
@@ -188,6 +200,7 @@ impl Explain for EvalError {
             EvalError::Engine(error) => error.message(),
             EvalError::Answer(error) => error.message(),
             EvalError::Customize(error) => error.message(),
+            EvalError::Vision(error) => error.message(),
             EvalError::Server(error) => error.message(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.message(),

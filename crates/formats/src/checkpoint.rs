@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crayon_kernels::Rounding;
 use sha2::{Digest, Sha256};
 
 use crate::agree::no_tensor_unused;
@@ -17,6 +18,7 @@ use crate::llama2c::{self, Llama2c};
 use crate::locate::{Location, locate_fused, transpose};
 use crate::names::split_block;
 use crate::note::Note;
+use crate::rounding;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
 use crate::tokenizer_source::TokenizerSource;
@@ -44,6 +46,8 @@ pub struct Checkpoint {
     weights: Arc<TensorFiles>,
     /// Tensors in place of those of the file.
     replaced: Arc<BTreeMap<String, Tensor>>,
+    /// How inputs of linear layers are rounded, by the layers' stems.
+    roundings: Arc<BTreeMap<String, Rounding>>,
 }
 
 /// Where a checkpoint came from.
@@ -156,6 +160,7 @@ impl Checkpoint {
             notes: Vec::new(),
             weights: TensorFiles::new(Stored::Gguf(gguf)),
             replaced: Arc::default(),
+            roundings: Arc::default(),
         };
         checkpoint.validate()
     }
@@ -182,6 +187,7 @@ impl Checkpoint {
                 notes.push(Note::new(&file, key, "is not applied"));
             }
         }
+        let roundings = Arc::new(rounding::read(&weights, &spec)?);
         generation.add_bos = flag("add_bos_token");
         generation.add_eos = flag("add_eos_token");
         let checkpoint = Checkpoint {
@@ -199,6 +205,7 @@ impl Checkpoint {
             notes,
             weights: TensorFiles::new(Stored::HuggingFace(weights)),
             replaced: Arc::default(),
+            roundings,
         };
         checkpoint.validate()
     }
@@ -228,6 +235,7 @@ impl Checkpoint {
             notes: Vec::new(),
             weights: TensorFiles::new(Stored::Llama2c(file)),
             replaced: Arc::default(),
+            roundings: Arc::default(),
         };
         checkpoint.validate()
     }
@@ -273,6 +281,34 @@ impl Checkpoint {
         Ok(self)
     }
 
+    /// How the input of the linear layer `stem` (`blk.0.attn_q`) is rounded where products run on integers, if the model says so.
+    pub fn rounding(&self, stem: &str) -> Option<Rounding> {
+        self.roundings.get(stem).copied()
+    }
+
+    /// Every layer whose input is rounded as the model says, by its stem.
+    pub fn roundings(&self) -> &BTreeMap<String, Rounding> {
+        &self.roundings
+    }
+
+    /// The same model with the inputs of its linear layers rounded so.
+    ///
+    /// # Errors
+    /// If the network has no such layer, or a rounding cannot be used.
+    pub fn with_roundings(mut self, roundings: BTreeMap<String, Rounding>) -> Result<Checkpoint> {
+        for (stem, rounding) in &roundings {
+            if self.spec.shape_of(&format!("{stem}.weight")).is_none_or(|shape| shape.len() != 2) {
+                return Err(Error::tensor(&self.source.name, stem, "is no linear layer of this network"));
+            }
+            if !rounding.is_valid() {
+                let what = format!("its input cannot be rounded by {rounding:?}");
+                return Err(Error::tensor(&self.source.name, stem, what));
+            }
+        }
+        self.roundings = Arc::new(roundings);
+        Ok(self)
+    }
+
     /// Whether the network has a tensor called `canonical`.
     pub fn has(&self, canonical: &str) -> bool {
         self.spec.shape_of(canonical).is_some()
@@ -308,6 +344,9 @@ impl Checkpoint {
         for (name, tensor) in self.replaced.iter() {
             hash.update(format!("replaced {name}"));
             hash.update(&*tensor.data);
+        }
+        for (stem, rounding) in self.roundings.iter() {
+            hash.update(format!("{stem} {rounding:?}"));
         }
         hex::encode(hash.finalize())
     }

@@ -97,6 +97,8 @@ pub enum Activation {
     GeluTanh,
     /// GELU by the error function.
     Gelu,
+    /// `x * sigmoid(1.702 x)`, OpenAI's stand-in for GELU.
+    QuickGelu,
 }
 
 /// Which linear layers carry a bias.

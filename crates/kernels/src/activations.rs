@@ -18,7 +18,7 @@ mod tiles;
 use crate::quants::{LARGE, SMALL};
 use crate::threads::Disjoint;
 use crate::variant::{self, Variant};
-use crate::{Format, Mode, Threads};
+use crate::{Format, Mode, Rounding, Threads};
 use lanes::Lanes;
 pub(crate) use parts::Parts;
 #[cfg(target_arch = "x86_64")]
@@ -54,6 +54,9 @@ pub struct Activations {
     pub(crate) whole: whole::Whole,
     parts: Parts,
     lanes: Lanes,
+    rounding: Option<Rounding>,
+    /// Whether the floats were rounded.
+    rounded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -201,9 +204,21 @@ impl Activations {
             form.panel.wide_ready = false;
             form.tiles.ready = false;
         }
+        (self.rounding, self.rounded) = (None, false);
         self.whole.forget();
         self.parts.ready = false;
         self.lanes.ready = false;
+    }
+
+    /// Says how these rows are rounded in [`Mode::Fast`], until the next [`Activations::set`]: beside per-channel weights to
+    /// integers, beside float weights to what those integers stand for. Block formats have their own rounding.
+    ///
+    /// # Panics
+    /// When the rounding is not valid, or a form was prepared already.
+    pub fn round(&mut self, rounding: Rounding) {
+        assert!(rounding.is_valid(), "{rounding:?}");
+        assert!(!self.whole.ready && !self.lanes.ready && !self.parts.ready, "rounding comes before the forms");
+        self.rounding = Some(rounding);
     }
 
     /// Number of rows.
@@ -254,6 +269,13 @@ impl Activations {
     ) {
         let panels = if self.m >= PANEL_ROWS { variant.panels } else { Panels::None };
         for format in formats {
+            if let Some(rounding) = self.rounding
+                && mode == Mode::Fast
+                && format.is_float()
+                && !std::mem::replace(&mut self.rounded, true)
+            {
+                self.round_floats(pool, rounding);
+            }
             let in_parts = format == Format::BF16 && variant.parts;
             if in_parts {
                 self.parts.make(pool, floats(&self.lines, self.m * self.cols), self.m, self.cols);
@@ -276,7 +298,7 @@ impl Activations {
                     // SAFETY: as in `rows`, which would borrow the forms too.
                     let x: &[f32] =
                         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
-                    self.whole.prepare(variant, pool, x, self.m, format, panels);
+                    self.whole.prepare(variant, pool, x, self.m, self.rounding, format, panels);
                 }
                 SMALL => {
                     self.quantize::<SMALL>(variant, pool);
@@ -297,6 +319,13 @@ impl Activations {
                 _ => {}
             }
         }
+    }
+
+    fn round_floats(&mut self, pool: &Threads, rounding: Rounding) {
+        let (m, cols) = (self.m, self.cols);
+        // SAFETY: lines are whole floats without padding, and `resize` made room for these.
+        let rows = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), m * cols) };
+        pool.for_each_chunk(rows, cols.max(1), |_, row| rounding.apply(row));
     }
 
     /// Whether products with weights of this format can read these activations.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use crate::activations::Panels;
 use crate::attention::{self, Head};
 use crate::products::{self, Tile};
-use crate::{Format, quants};
+use crate::{Format, Rounding, quants};
 
 /// What one instruction set offers.
 pub(crate) struct Variant {
@@ -25,6 +25,8 @@ pub(crate) struct Variant {
     pub(crate) quantize_large: fn(&[f32], crate::activations::CodesMut<'_>),
     /// The same with one scale for the row; the scale and the sum of the codes.
     pub(crate) quantize_whole: fn(&[f32], &mut [i8]) -> (f32, i32),
+    /// The same as a [`Rounding`] says.
+    pub(crate) quantize_as: fn(Rounding, &[f32], &mut [i8]) -> (f32, i32),
     /// How products of several rows want the activations laid out besides.
     pub(crate) panels: Panels,
     /// Whether products with bfloat16 weights want them in three parts.
@@ -61,6 +63,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     quantize_small: |row, codes| crate::activations::quantize_row::<32, 32>(row, codes),
     quantize_large: |row, codes| crate::activations::quantize_row::<256, 16>(row, codes),
     quantize_whole: |row, codes| crate::activations::whole::quantize_row(row, codes),
+    quantize_as: |rounding, row, codes| rounding.quantize(row, codes),
     panels: Panels::None,
     parts: false,
     lanes: false,

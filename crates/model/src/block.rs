@@ -32,7 +32,7 @@ impl Block {
         let linear = |projection: Projection| Linear::open(checkpoint, Site { layer, projection });
         let norm = |name: &str| RowNorm::open(checkpoint, &format!("blk.{layer}.{name}"), spec.norm);
         let optional = |wanted: bool, name: &str| wanted.then(|| norm(name)).transpose();
-        Ok(Block {
+        let block = Block {
             attention_norm: norm("attn_norm")?,
             q: linear(Projection::Q)?,
             k: linear(Projection::K)?,
@@ -52,7 +52,23 @@ impl Block {
                 activation: spec.activation,
             },
             post_mlp_norm: optional(spec.post_norms, "post_ffw_norm")?,
-        })
+        };
+        block.check()?;
+        Ok(block)
+    }
+
+    /// Layers that share an input must agree on its rounding.
+    fn check(&self) -> Result<(), ModelError> {
+        let Mlp { gate, up, .. } = &self.mlp;
+        let pairs = [(&self.q, &self.k), (&self.q, &self.v)].into_iter().chain(gate.iter().map(|gate| (gate, up)));
+        for (one, other) in pairs {
+            if one.rounding() != other.rounding() {
+                let name = other.site().map_or_else(String::new, |site| site.to_string());
+                let reason = "its input is rounded otherwise than beside it".to_owned();
+                return Err(ModelError::Weight { name, reason });
+            }
+        }
+        Ok(())
     }
 
     /// Its linear layers, in the order they run.

@@ -1,7 +1,7 @@
 //! Linear layers, their weights left where the file has them.
 
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul, ops};
+use crayon_kernels::{Activations, Matrix, Mode, Product, Rounding, Threads, dequantize, matmul, ops};
 
 use crate::ModelError;
 use crate::adapter::Site;
@@ -18,6 +18,10 @@ pub(crate) fn some_rows(width: usize) -> usize {
 pub struct Linear {
     weight: Tensor,
     bias: Option<Vec<f32>>,
+    /// How its input is rounded where products run on integers, if the model says so.
+    rounding: Option<Rounding>,
+    /// The bias beside integers: it takes away what a zero point adds to every sum.
+    shifted: Option<Vec<f32>>,
     /// Where adapters know it; `None` for a layer that takes none.
     site: Option<Site>,
 }
@@ -34,7 +38,7 @@ impl Linear {
                 reason: format!("a bias of {} values for {} rows", bias.len(), weight.shape[0]),
                 name: weight.name,
             }),
-            _ => Ok(Linear { weight, bias, site: None }),
+            _ => Ok(Linear { weight, bias, rounding: None, shifted: None, site: None }),
         }
     }
 
@@ -43,8 +47,45 @@ impl Linear {
         let weight = checkpoint.tensor(&format!("{site}.weight"))?;
         let bias = site.projection.has_bias(&checkpoint.spec);
         let bias = bias.then(|| checkpoint.tensor(&format!("{site}.bias"))).transpose()?;
-        let linear = Linear::new(weight, bias.map(|bias| bias.to_f32()))?;
-        Ok(Linear { site: Some(site), ..linear })
+        let mut linear = Linear::new(weight, bias.map(|bias| bias.to_f32()))?;
+        linear.site = Some(site);
+        match checkpoint.rounding(&site.to_string()) {
+            Some(rounding) => linear.rounded(rounding),
+            None => Ok(linear),
+        }
+    }
+
+    /// The same layer with its input rounded so in [`Mode::Fast`].
+    ///
+    /// # Errors
+    /// When the weight is in blocks, which have a rounding of their own.
+    pub fn rounded(mut self, rounding: Rounding) -> Result<Linear, ModelError> {
+        let format = self.weight.format;
+        if !rounding.is_valid() || !(format.is_per_channel() || format.is_float()) {
+            let reason = format!("{format} weights take no inputs rounded by {rounding:?}");
+            return Err(ModelError::Weight { name: self.weight.name, reason });
+        }
+        self.shifted = match rounding {
+            Rounding::Fixed { scale, zero, .. } if format.is_per_channel() && zero != 0 => {
+                let matrix = self.matrix();
+                let mut row = vec![0.0; matrix.cols];
+                let shift = (0..matrix.rows).map(|r| {
+                    dequantize(matrix.format, matrix.row(r), &mut row);
+                    let sum: f64 = row.iter().map(|value| f64::from(*value)).sum();
+                    let bias = self.bias.as_ref().map_or(0.0, |bias| bias[r]);
+                    (f64::from(bias) - f64::from(scale) * f64::from(zero) * sum) as f32
+                });
+                Some(shift.collect())
+            }
+            _ => None,
+        };
+        self.rounding = Some(rounding);
+        Ok(self)
+    }
+
+    /// How its input is rounded in [`Mode::Fast`], if the model says so.
+    pub fn rounding(&self) -> Option<Rounding> {
+        self.rounding
     }
 
     /// The weight `[out, in]` as kernels see it.
@@ -78,10 +119,13 @@ impl Projector<'_> {
     /// Allocates nothing once the outputs have grown.
     ///
     /// # Panics
-    /// When `x` has another size, or the layers take inputs of different widths.
+    /// When `x` has another size, or the layers take inputs of different widths. Their input is rounded as the first of them says.
     pub fn run<const N: usize>(&mut self, x: &[f32], rows: usize, mut layers: [(&Linear, &mut Vec<f32>); N]) {
         let Some((first, _)) = layers.first() else { return };
         self.activations.set_with(self.threads, x, rows, first.matrix().cols);
+        if let Some(rounding) = first.rounding {
+            self.activations.round(rounding);
+        }
         let formats = layers.iter().map(|(layer, _)| layer.matrix().format);
         self.activations.prepare(self.threads, formats, self.mode);
         let mut products = layers.each_mut().map(|(layer, out)| {
@@ -91,7 +135,8 @@ impl Projector<'_> {
         });
         matmul(self.threads, self.activations, &mut products, self.mode);
         for (layer, out) in layers {
-            if let Some(bias) = &layer.bias {
+            let shifted = layer.shifted.as_ref().filter(|_| self.mode == Mode::Fast);
+            if let Some(bias) = shifted.or(layer.bias.as_ref()) {
                 self.threads.for_each_chunk(out, some_rows(bias.len()), |_, out| ops::add_bias(out, bias));
             }
             if let Some(site) = layer.site {

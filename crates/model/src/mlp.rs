@@ -50,5 +50,6 @@ pub fn act(activation: Activation) -> Act {
         Activation::Silu => Act::Silu,
         Activation::GeluTanh => Act::GeluTanh,
         Activation::Gelu => Act::Gelu,
+        Activation::QuickGelu => Act::QuickGelu,
     }
 }

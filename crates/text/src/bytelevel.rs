@@ -71,6 +71,12 @@ pub(crate) fn entry(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char_of(byte)).collect()
 }
 
+/// Every byte, the printable ones first: the order in which GPT-2 and CLIP number them.
+pub(crate) fn printable_first() -> impl Iterator<Item = u8> {
+    let of = |wanted: bool| (0..=255u8).filter(move |&byte| printable(byte) == wanted);
+    of(true).chain(of(false))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

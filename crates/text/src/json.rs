@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use tokenizers::AddedVocabulary;
-use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
+use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use crate::added::{Added, with_added};
 use crate::direct::{self, Direct};
@@ -30,7 +31,28 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn encode(&self, text: &str, special: Special, shield: Option<char>) -> Result<Vec<u32>> {
-        let fail = |e: tokenizers::Error| TextError::Encode { message: e.to_string() };
+        let text = self.tokenize(text, special, shield)?;
+        let parts = text.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        Ok(parts
+            .iter()
+            .filter_map(|(_, _, tokens)| tokens.as_ref())
+            .flatten()
+            .map(|token| token.id)
+            .collect())
+    }
+
+    /// The tokens of a plain text with the bytes of it they stand for.
+    pub(crate) fn encode_ranges(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let tokens = self.tokenize(text, Special::Plain, None)?;
+        let tokens = tokens.into_encoding(None, 0, OffsetType::Byte).map_err(fail)?;
+        // An offset that is none of the text's own would be the library's mistake; it must not become a panic of ours.
+        let inside =
+            |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let ranges = tokens.get_offsets().iter().map(|&(start, end)| inside(start)..inside(end.max(start)));
+        Ok(tokens.get_ids().iter().copied().zip(ranges).collect())
+    }
+
+    fn tokenize(&self, text: &str, special: Special, shield: Option<char>) -> Result<PreTokenizedString> {
         let added = match special {
             Special::Parse => self.tokenizer.get_added_vocabulary(),
             Special::Plain => &self.plain,
@@ -48,14 +70,12 @@ impl Pipeline {
         }
         let model = self.tokenizer.get_model();
         text.tokenize(|word| model.tokenize(word.get())).map_err(fail)?;
-        let parts = text.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
-        Ok(parts
-            .iter()
-            .filter_map(|(_, _, tokens)| tokens.as_ref())
-            .flatten()
-            .map(|token| token.id)
-            .collect())
+        Ok(text)
     }
+}
+
+fn fail(error: tokenizers::Error) -> TextError {
+    TextError::Encode { message: error.to_string() }
 }
 
 impl Tokenizer {

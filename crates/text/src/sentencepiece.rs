@@ -131,6 +131,7 @@ struct File<'a> {
 const UNIGRAM: i64 = 1;
 const BPE: i64 = 2;
 /// Types of pieces.
+const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
@@ -188,7 +189,10 @@ impl<'a> File<'a> {
                 self.pieces.resize(id + 1, ("", 0.0, UNUSED));
             }
             if let Some(piece) = self.pieces.get_mut(id) {
-                let score = if piece.0 == token.content { piece.1 } else { 0.0 };
+                let same = piece.0 == token.content;
+                // A name in a second file does not take the unknown token's part from it.
+                let kind = if same && piece.2 == UNKNOWN { UNKNOWN } else { kind };
+                let score = if same { piece.1 } else { 0.0 };
                 *piece = (&token.content, score, kind);
             }
         }

@@ -30,7 +30,7 @@ pub enum Special {
 /// Text to token ids and back.
 pub struct Tokenizer {
     vocab: Vocab,
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// Cuts out control, unknown and user-defined tokens.
     parse: OnceLock<Cutter>,
     /// Cuts out user-defined tokens.

@@ -13,6 +13,7 @@ use crayon_model::rope::{Rotation, Rotations};
 use crayon_model::{ModelError, Projection, Site};
 
 use crate::TrainError;
+use crate::quantised::Place;
 
 /// Which weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,18 @@ pub struct PlainPass<'a> {
     pub adapter: Option<&'a dyn PlainAdapter>,
     /// Sees attention probabilities `[batch, heads, rows, rows]` of each layer.
     pub tap: Option<&'a mut PlainTap<'a>>,
+    /// Takes the place of the inputs of linear layers.
+    pub inputs: Option<&'a PlainInputs<'a>>,
 }
+
+/// Given a layer's index, a place and the input `[batch, rows, width]` there, says what the linear layers read instead.
+pub type PlainInputs<'a> = dyn Fn(usize, Place, &Tensor) -> Candle<Tensor> + 'a;
 
 /// Receives a layer's index and its attention probabilities.
 pub type PlainTap<'a> = dyn FnMut(usize, &Tensor) + 'a;
 
-/// The network as candle tensors under their canonical names.
+/// The network as candle tensors under their canonical names. Cloning is cheap: the data is shared.
+#[derive(Clone)]
 pub struct PlainDecoder {
     spec: Spec,
     parameters: BTreeMap<String, Tensor>,
@@ -78,6 +85,42 @@ pub struct PlainDecoder {
 impl PlainDecoder {
     /// Reads `checkpoint` into f32 tensors on `device`.
     pub fn open(checkpoint: &Checkpoint, device: &Device, train: Train) -> Result<PlainDecoder, TrainError> {
+        PlainDecoder::open_part(checkpoint, device, train, |_| true)
+    }
+
+    /// Reads only the block `layer`, which is all that [`PlainDecoder::block`] of it needs.
+    pub fn open_block(
+        checkpoint: &Checkpoint,
+        layer: usize,
+        device: &Device,
+    ) -> Result<PlainDecoder, TrainError> {
+        let prefix = format!("blk.{layer}.");
+        PlainDecoder::open_part(checkpoint, device, Train::Nothing, |name| name.starts_with(&prefix))
+    }
+
+    /// What the first block reads of sequences of `rows` tokens, `[sequences, rows, hidden]`, without the other blocks in memory.
+    ///
+    /// # Errors
+    /// When a tensor is missing or damaged, a token is not in the vocabulary, or sequences are longer than learned positions.
+    pub fn first_rows(checkpoint: &Checkpoint, tokens: &[u32], rows: usize) -> Result<Vec<f32>, TrainError> {
+        let spec = &checkpoint.spec;
+        if let Some(&id) = tokens.iter().find(|id| **id as usize >= spec.vocab) {
+            return Err(ModelError::Token { id, vocab: spec.vocab }.into());
+        }
+        let device = Device::Cpu;
+        let names = ["token_embd.weight", "position_embd.weight"];
+        let network =
+            PlainDecoder::open_part(checkpoint, &device, Train::Nothing, |name| names.contains(&name))?;
+        let tokens = Tensor::from_slice(tokens, (tokens.len() / rows, rows), &device)?;
+        Ok(network.embeddings(&tokens)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn open_part(
+        checkpoint: &Checkpoint,
+        device: &Device,
+        train: Train,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<PlainDecoder, TrainError> {
         let spec = checkpoint.spec.clone();
         let mut decoder = PlainDecoder {
             parameters: BTreeMap::new(),
@@ -86,6 +129,9 @@ impl PlainDecoder {
             spec,
         };
         for (name, _) in decoder.spec.tensors() {
+            if !wanted(&name) {
+                continue;
+            }
             let tensor = checkpoint.tensor(&name)?;
             let mut values = tensor.to_f32();
             pair_halves(&decoder.spec, &name, &tensor.shape, &mut values);
@@ -106,6 +152,23 @@ impl PlainDecoder {
         &self.variables
     }
 
+    /// Where its tensors lie.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The parameter called `name`, if it was read.
+    pub fn parameter_of(&self, name: &str) -> Option<&Tensor> {
+        self.parameters.get(name)
+    }
+
+    /// The same network with other parameters in place of some, under their canonical names.
+    pub fn with(&self, parameters: BTreeMap<String, Tensor>) -> PlainDecoder {
+        let mut other = self.clone();
+        other.parameters.extend(parameters);
+        other
+    }
+
     /// The network's description. Rotary pairs are always halves here, whatever the file had.
     pub fn spec(&self) -> &Spec {
         &self.spec
@@ -117,12 +180,39 @@ impl PlainDecoder {
         let mut hidden = self.embed(tokens, batch, rows)?;
         let angles = self.angles(rows)?;
         for layer in 0..self.spec.layers {
-            let mixed = self.attention(layer, &hidden, &angles, &mut pass)?;
-            hidden = (hidden + self.maybe_norm(&format!("blk.{layer}.post_attention_norm"), mixed)?)?;
-            let expanded = self.mlp(layer, &hidden, &pass)?;
-            hidden = (hidden + self.maybe_norm(&format!("blk.{layer}.post_ffw_norm"), expanded)?)?;
+            hidden = self.one_block(layer, hidden, &angles, &mut pass)?;
         }
-        let normed = self.norm("output_norm", &hidden)?;
+        self.logits(&hidden)
+    }
+
+    /// Embeddings `[batch, rows, hidden]` of `tokens` `[batch, rows]` (u32), as they enter the first block.
+    pub fn embeddings(&self, tokens: &Tensor) -> Result<Tensor, TrainError> {
+        let (batch, rows) = tokens.dims2()?;
+        self.embed(tokens, batch, rows)
+    }
+
+    /// Block `layer` alone: `hidden` `[batch, rows, hidden]` before it to the same after it.
+    pub fn block(&self, layer: usize, hidden: Tensor, mut pass: PlainPass<'_>) -> Result<Tensor, TrainError> {
+        let angles = self.angles(hidden.dim(1)?)?;
+        self.one_block(layer, hidden, &angles, &mut pass)
+    }
+
+    fn one_block(
+        &self,
+        layer: usize,
+        hidden: Tensor,
+        angles: &Angles,
+        pass: &mut PlainPass<'_>,
+    ) -> Result<Tensor, TrainError> {
+        let mixed = self.attention(layer, &hidden, angles, pass)?;
+        let hidden = (hidden + self.maybe_norm(&format!("blk.{layer}.post_attention_norm"), mixed)?)?;
+        let expanded = self.mlp(layer, &hidden, pass)?;
+        Ok((hidden + self.maybe_norm(&format!("blk.{layer}.post_ffw_norm"), expanded)?)?)
+    }
+
+    /// Logits `[batch, rows, vocab]` of `hidden` `[batch, rows, hidden]` after the last block.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, TrainError> {
+        let normed = self.norm("output_norm", hidden)?;
         let output = if self.spec.tied { "token_embd.weight" } else { "output.weight" };
         let logits = flat_matmul(&normed, self.parameter(output))?;
         Ok(match self.spec.logit_softcap {
@@ -162,6 +252,7 @@ impl PlainDecoder {
         let spec = &self.spec;
         let (batch, rows, _) = hidden.dims3()?;
         let x = self.norm(&format!("blk.{layer}.attn_norm"), hidden)?;
+        let x = self.input(layer, Place::Attention, x, pass)?;
         let split = |projection, heads: usize| -> Result<Tensor, TrainError> {
             let y = self.linear(layer, projection, &x, pass)?;
             Ok(y.reshape((batch, rows, heads, spec.head_dim))?.transpose(1, 2)?.contiguous()?)
@@ -192,18 +283,28 @@ impl PlainDecoder {
         }
         let mixed =
             probabilities.matmul(&v)?.transpose(1, 2)?.reshape((batch, rows, spec.heads * spec.head_dim))?;
+        let mixed = self.input(layer, Place::Output, mixed, pass)?;
         self.linear(layer, Projection::O, &mixed, pass)
     }
 
     fn mlp(&self, layer: usize, hidden: &Tensor, pass: &PlainPass<'_>) -> Result<Tensor, TrainError> {
         let x = self.norm(&format!("blk.{layer}.ffn_norm"), hidden)?;
+        let x = self.input(layer, Place::Mlp, x, pass)?;
         let up = self.linear(layer, Projection::Up, &x, pass)?;
         let inner = if self.spec.gated {
             (self.activate(&self.linear(layer, Projection::Gate, &x, pass)?)? * up)?
         } else {
             self.activate(&up)?
         };
+        let inner = self.input(layer, Place::Down, inner, pass)?;
         self.linear(layer, Projection::Down, &inner, pass)
+    }
+
+    fn input(&self, layer: usize, place: Place, x: Tensor, pass: &PlainPass<'_>) -> Candle<Tensor> {
+        match pass.inputs {
+            Some(inputs) => inputs(layer, place, &x),
+            None => Ok(x),
+        }
     }
 
     fn linear(
@@ -229,6 +330,7 @@ impl PlainDecoder {
             Activation::Silu => x.silu(),
             Activation::GeluTanh => x.gelu(),
             Activation::Gelu => x.gelu_erf(),
+            Activation::QuickGelu => (x * 1.702)?.silu()? / 1.702,
         }
     }
 
@@ -293,8 +395,8 @@ pub(crate) fn pair_halves(spec: &Spec, name: &str, shape: &[usize], values: &mut
     *values = order.iter().flat_map(|from| &values[from * width..(from + 1) * width]).copied().collect();
 }
 
-/// Where each of `rows` rows of a parameter comes from, where the file has them in another order.
-pub(crate) fn half_order(spec: &Spec, name: &str, rows: usize) -> Option<Vec<usize>> {
+/// Where each of `rows` rows of the parameter `name` comes from, where the file has them in another order than this form.
+pub fn half_order(spec: &Spec, name: &str, rows: usize) -> Option<Vec<usize>> {
     let Positions::Rope(rope) = &spec.positions else { return None };
     let is_q_or_k = [".attn_q.", ".attn_k."].iter().any(|part| name.contains(part));
     if rope.layout == RopeLayout::Half || !is_q_or_k {

@@ -135,7 +135,7 @@ fn loss_and_gradients_are_those_of_the_plain_form() {
             let targets = Tensor::from_vec(tokens[1..].to_vec(), (1, count), device).unwrap();
             let weights: Vec<f32> = (1..=count).map(|at| f32::from(u8::from(at >= answer))).collect();
             let weights = Tensor::from_vec(weights, (1, count), device).unwrap();
-            let pass = PlainPass { adapter: Some(&adapter), tap: None };
+            let pass = PlainPass { adapter: Some(&adapter), ..PlainPass::default() };
             let logits = plain.forward(&input, pass).unwrap();
             let part = cross_entropy(&logits, &targets, &weights).unwrap();
             let part = (part * (tokens.len() - answer) as f64).unwrap();

@@ -1,8 +1,11 @@
 //! `bench`: how fast it is.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Subcommand};
 
 use super::answer::PotArgs;
+use super::embed::ClipRunArgs;
 use super::model::ModelArgs;
 use super::tokens;
 
@@ -29,6 +32,16 @@ Examples:
     /// What reading through a pot costs, and whether it stays the same as the text grows
     #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
     Pot(PotBenchArgs),
+    /// How long a search among many pictures takes
+    #[command(after_help = "Example:\n  crayon bench search --pictures 1000k --dim 512")]
+    Search(SearchBenchArgs),
+    /// Texts and pictures that a CLIP or SigLIP model embeds a second
+    #[command(after_help = "\
+Examples:
+  crayon bench clip --shape vit-b-32                 made-up weights: speed does not depend on values
+  crayon bench clip --shape vit-b-32 --type w8a8     and how near 8-bit products stay to f32
+  crayon bench clip -m clip-vit-base-patch32 --files *.jpg")]
+    Clip(ClipBenchArgs),
     /// What training an adapter on a person's examples costs
     #[cfg(feature = "train")]
     #[command(after_help = "\
@@ -74,6 +87,34 @@ pub(crate) struct TrainBenchArgs {
 }
 
 #[derive(Debug, Group)]
+pub(crate) struct SearchBenchArgs {
+    /// Pictures of the made-up index
+    #[arg(long, value_name = "N", value_parser = thousands, default_value = "1000k")]
+    pub(crate) pictures: usize,
+    /// Numbers of a vector
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(8..=4096))]
+    pub(crate) dim: u16,
+    /// Timed searches; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+/// Whole numbers with k (1,000) behind them.
+fn thousands(text: &str) -> Result<usize, String> {
+    let (digits, factor) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1000),
+        None => (text, 1),
+    };
+    let number = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
+    number
+        .filter(|number| (1..=100_000_000).contains(number))
+        .ok_or_else(|| format!("{text:?} is no number of pictures (like 500 or 100k)"))
+}
+
+#[derive(Debug, Group)]
 pub(crate) struct BlendBenchArgs {
     /// The shape of a known model, for which adapters are made up
     #[arg(long, default_value = "qwen2.5-0.5b")]
@@ -90,6 +131,33 @@ pub(crate) struct BlendBenchArgs {
     /// Threads [default: the machine's cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ClipBenchArgs {
+    /// Folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
+    #[arg(short, long, required_unless_present = "shape")]
+    pub(crate) model: Option<String>,
+    /// The shape of a known model with made-up weights, instead of a model: vit-b-32, vit-b-16 or siglip-b-16
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) shape: Option<String>,
+    #[command(flatten)]
+    pub(crate) run: ClipRunArgs,
+    /// Pictures embedded together
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) pictures: u16,
+    /// Texts embedded together
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) texts: u16,
+    /// Tokens of a text, start and end among them
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) tokens: u16,
+    /// Timed runs; the medians are printed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) runs: u16,
+    /// Picture files to decode and embed, too
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Group)]

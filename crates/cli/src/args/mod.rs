@@ -4,9 +4,12 @@ mod adapters;
 mod answer;
 mod bench;
 mod custom;
+mod embed;
 mod eval;
 mod files;
+mod images;
 mod model;
+mod quantize;
 mod route;
 mod serve;
 
@@ -18,14 +21,24 @@ pub(crate) use adapters::{
 pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 #[cfg(feature = "train")]
 pub(crate) use bench::TrainBenchArgs;
-pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BlendBenchArgs, ClipBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs,
+    SearchBenchArgs,
+};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
+pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
     PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
+#[cfg(feature = "train")]
+pub(crate) use images::LearnArgs;
+pub(crate) use images::{
+    ClassTextArgs, ClassifyArgs, ImagesModelArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs,
+};
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
+pub(crate) use quantize::QuantizeArgs;
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
 
@@ -92,8 +105,14 @@ pub(crate) enum Command {
     Customize(CustomizeArgs),
     /// Train a pool of adapters, look at it, add to it
     Pool(PoolArgs),
+    /// Find pictures by words with weights, by other pictures, or both
+    Images(ImagesArgs),
+    /// Texts and pictures as vectors of one space, from a CLIP or SigLIP model
+    Embed(EmbedArgs),
     /// Write a model in another format or number type
     Convert(ConvertArgs),
+    /// Make a model smaller and faster: integers for weights and activations
+    Quantize(QuantizeArgs),
     /// Measure a model: perplexity, logits, multiple choice
     Eval(EvalArgs),
     /// Measure this machine: tokens a second, kernels

@@ -2,7 +2,7 @@
 
 use crayon_engine::PotOptions;
 use crayon_eval::bench::{
-    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, Shape, Subject,
+    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, SearchBenchOptions, Shape, Subject,
 };
 use crayon_kernels::{Threads, limits};
 use serde_json::json;
@@ -11,11 +11,12 @@ use super::watched;
 #[cfg(feature = "train")]
 use crate::args::TrainBenchArgs;
 use crate::args::{
-    BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, ModelArgs, PotBenchArgs,
+    BenchArgs, BenchCommand, BlendBenchArgs, ClipBenchArgs, GenerateArgs, KernelsArgs, ModelArgs,
+    PotBenchArgs, SearchBenchArgs,
 };
 use crate::failure::{Result, mistake};
 use crate::output::Output;
-use crate::{model, show};
+use crate::{clip, model, show};
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
@@ -24,6 +25,8 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
         BenchCommand::Kernels(args) => kernels(args, output),
         BenchCommand::Blend(args) => blend(args, output),
         BenchCommand::Pot(args) => pot(args, output),
+        BenchCommand::Search(args) => search(args, output),
+        BenchCommand::Clip(args) => clip_bench(args, output),
         #[cfg(feature = "train")]
         BenchCommand::Train(args) => train(args, output),
     }
@@ -80,6 +83,81 @@ fn train(args: &TrainBenchArgs, output: &Output) -> Result {
     ];
     if let Some(peak) = bench.peak_rss_mb {
         rows.push(("peak memory", format!("{peak:.0} MB, the model's file among it")));
+    }
+    for (name, value) in rows {
+        output.line(&format!("{name:<16} {value}"))?;
+    }
+    Ok(())
+}
+
+fn clip_bench(args: &ClipBenchArgs, output: &Output) -> Result {
+    let options = bench::ClipBenchOptions {
+        pictures: usize::from(args.pictures),
+        texts: usize::from(args.texts),
+        tokens: usize::from(args.tokens),
+        runs: usize::from(args.runs),
+        files: args.files.clone(),
+        options: clip::options(&args.run)?,
+    };
+    let mut made = None;
+    let path = match (&args.shape, &args.model) {
+        (Some(name), _) => {
+            let shape = bench::ClipShape::from_name(name).ok_or_else(|| {
+                let known = bench::CLIP_SHAPES.map(|shape| shape.name).join(", ");
+                mistake(format!("there is no shape {name:?}"), format!("--shape takes one of {known}"))
+            })?;
+            made.insert(bench::MadeUpClip::write(&std::env::temp_dir(), shape)?).path().to_owned()
+        }
+        (None, model) => clip::path(model.as_deref().unwrap_or_default())?,
+    };
+    let bench = watched("runs", output, |progress| bench::clip(&path, &options, progress))?;
+    if output.json {
+        return Ok(output.object(&bench)?);
+    }
+    let mut rows = vec![
+        ("model", args.shape.clone().unwrap_or_else(|| bench.model.clone())),
+        (
+            "run",
+            format!(
+                "weights {}, {}, median of {}, opened in {:.0} ms",
+                bench.weights.unwrap_or("as they are"),
+                show::counted(bench.threads, "thread"),
+                bench.runs,
+                bench.open_ms,
+            ),
+        ),
+        (
+            "pictures",
+            format!(
+                "{:.1} a second, {} together; {:.1} ms for one",
+                bench.pictures_s, bench.pictures, bench.picture_ms
+            ),
+        ),
+        (
+            "texts",
+            format!(
+                "{:.1} a second of {} tokens, {} together; {:.1} ms for one",
+                bench.texts_s, bench.tokens, bench.texts, bench.text_ms
+            ),
+        ),
+        ("", format!("{:.1} a second that fill the context", bench.full_texts_s)),
+    ];
+    if let Some([pictures, texts]) = bench.cosine {
+        let text = format!("{pictures:.5} for pictures and {texts:.5} for texts, the least, beside f32");
+        rows.push(("cosine", text));
+    }
+    if let Some(files) = &bench.files {
+        let mean = files.megapixels / files.files as f64;
+        let text = format!(
+            "{:.1} a second decoded, {:.1} embedded, too; {} of {mean:.1} megapixels",
+            files.decoded_s,
+            files.embedded_s,
+            show::counted(files.files, "file"),
+        );
+        rows.push(("files", text));
+    }
+    if let (Some(peak), Some(resident)) = (bench.peak_rss_mb, bench.resident_mb) {
+        rows.push(("memory", format!("{resident:.0} MB, {peak:.0} MB at most, the model's file among it")));
     }
     for (name, value) in rows {
         output.line(&format!("{name:<16} {value}"))?;
@@ -191,6 +269,28 @@ fn blend(args: &BlendBenchArgs, output: &Output) -> Result {
         ))?;
     }
     Ok(())
+}
+
+fn search(args: &SearchBenchArgs, output: &Output) -> Result {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = SearchBenchOptions {
+        pictures: args.pictures,
+        dim: usize::from(args.dim),
+        runs: usize::from(args.runs),
+        threads: args.threads.map_or(cores, usize::from),
+    };
+    let bench = watched("searches", output, |progress| bench::search(&options, progress))?;
+    if output.json {
+        return Ok(output.object(&bench)?);
+    }
+    let threads = show::counted(bench.threads, "thread");
+    let made = format!("{} vectors of {}", show::count(bench.pictures), bench.dim);
+    output.line(&format!("{:<16} {made}, {threads}, median of {}", "index", bench.runs))?;
+    let [median, least, most] = bench.millis;
+    let speed = bench.bytes as f64 / median / 1e6;
+    output.line(&format!("{:<16} {median:.1} ms ({least:.1} to {most:.1}), {speed:.1} GB/s", "search"))?;
+    output.line(&format!("{:<16} {:.1} ms in half precision alone", "", bench.half_millis))?;
+    Ok(output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * bench.recall))?)
 }
 
 fn pot(args: &PotBenchArgs, output: &Output) -> Result {

@@ -118,7 +118,7 @@ fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify
 }
 
 /// A folder that appears whole; its size in bytes. Weights of another model must not stay beside the new ones.
-fn write_folder(checkpoint: &Checkpoint, path: &Path, kind: Format, notify: Notify<'_>) -> Result<u64> {
+pub(super) fn write_folder(checkpoint: &Checkpoint, path: &Path, kind: Format, notify: Notify<'_>) -> Result<u64> {
     let folder = OutputFolder::create(path)?;
     export::write_huggingface(checkpoint, folder.path(), kind, notify)?;
     let bytes = size(folder.path())?;
@@ -138,14 +138,14 @@ fn number_type(name: &str) -> Result<Format> {
     })
 }
 
-fn format_of(path: &Path) -> FileFormat {
+pub(super) fn format_of(path: &Path) -> FileFormat {
     match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
         true => FileFormat::Gguf,
         false => FileFormat::Safetensors,
     }
 }
 
-fn name_of(format: FileFormat) -> &'static str {
+pub(super) fn name_of(format: FileFormat) -> &'static str {
     match format {
         FileFormat::Gguf => "gguf",
         FileFormat::Safetensors => "safetensors",
@@ -162,7 +162,7 @@ fn storable_of(checkpoint: &Checkpoint) -> Format {
     }
 }
 
-fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> Result {
+pub(super) fn refuse_to_overwrite(path: &Path, format: FileFormat, force: bool) -> Result {
     let shown = path.display();
     match (fs::metadata(path), format) {
         (Err(_), _) => Ok(()),

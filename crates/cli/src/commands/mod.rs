@@ -5,10 +5,12 @@ mod bench;
 mod chat;
 mod convert;
 mod customize;
+mod embed;
 mod eval;
 mod eval_customize;
 mod eval_routing;
 mod framing;
+mod images;
 mod long_texts;
 mod models;
 mod pool;
@@ -19,6 +21,11 @@ mod pool_train;
 #[path = "no_training.rs"]
 mod pool_train;
 mod pull;
+#[cfg(feature = "train")]
+mod quantize;
+#[cfg(not(feature = "train"))]
+#[path = "no_quantizing.rs"]
+mod quantize;
 mod route;
 mod serve;
 mod taken;
@@ -45,7 +52,10 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Models(args) => models::run(args, output),
         Command::Customize(args) => customize::run(args, output),
         Command::Pool(args) => pool::run(args, output),
+        Command::Images(args) => images::run(args, output),
+        Command::Embed(args) => embed::run(args, output),
         Command::Convert(args) => convert::run(args, output),
+        Command::Quantize(args) => quantize::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),
         Command::Completions { shell } => {

@@ -5,23 +5,27 @@
 
 mod blend;
 mod blocks;
+mod clip;
 mod generate;
 mod kernels;
 mod limit;
 mod made_up;
 mod memory;
 mod pot;
+mod search;
 mod shape;
 #[cfg(feature = "train")]
 mod train;
 
 pub use blend::{BlendBench, BlendBenchOptions, FormBench, blend};
+pub use clip::{CLIP_SHAPES, ClipBench, ClipBenchOptions, ClipShape, FilesBench, MadeUpClip, clip};
 pub use generate::{Bench, GenerateOptions, Opened, Spread, Subject, generate, open, prompt_ids};
 pub use kernels::{KernelBench, kernels};
 pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
 pub use pot::{PotBench, PotBenchOptions, Shares, pot};
+pub use search::{SearchBench, SearchBenchOptions, search};
 pub use shape::{SCHEMES, Scheme, Shape};
 #[cfg(feature = "train")]
 pub use train::{TrainBench, TrainBenchOptions, train};

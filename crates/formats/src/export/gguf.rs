@@ -34,6 +34,11 @@ pub fn write_gguf(
     let extra = network_metadata(checkpoint, &mut metadata, notify)?;
     tokenizer_metadata(checkpoint, &mut metadata, notify)?;
 
+    if !checkpoint.roundings().is_empty() {
+        notify(Notice::Warning(
+            "how activations are rounded is left out: GGUF has no word for it".to_owned(),
+        ));
+    }
     let pieces = pieces(spec, |canonical| place(spec, canonical));
     let mut infos = Vec::with_capacity(pieces.len() + extra.len());
     for tensor in &extra {

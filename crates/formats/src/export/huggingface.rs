@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::pieces::{Piece, assemble, pieces};
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
+use super::tokenizer_model::tokenizer_model;
 use super::{Notice, Notify, embedding_format, fitting};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::tokenizer_source::TokenizerSource;
 /// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`. In a per-channel
 /// format that is the matrices, token embedding and output layer as [`embedding_format`] says; the rest is f32.
 ///
-/// A byte-level BPE vocabulary of a GGUF file becomes a `tokenizer.json`; other vocabularies of GGUF and llama2.c files
+/// A byte-level BPE vocabulary of a GGUF file becomes a `tokenizer.json`, a SentencePiece one a `tokenizer.model`; other vocabularies of GGUF and llama2.c files
 /// have no counterpart here, which is told as a [`Notice::Warning`].
 ///
 /// # Errors
@@ -53,7 +54,13 @@ pub fn write_huggingface(
         piece.transposed &= !format.is_per_channel();
         table.push((piece.name.clone(), format, piece.stored_shape()));
     }
-    let stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    for piece in &pieces {
+        let stem = piece.parts.first().and_then(|part| part.strip_suffix(".weight"));
+        if let Some(rounding) = stem.and_then(|stem| checkpoint.rounding(stem)) {
+            stamp.insert(crate::rounding::key_of(&piece.name), crate::rounding::to_text(rounding));
+        }
+    }
     let mut writer = Writer::create(&folder.join("model.safetensors"), &table, &stamp)?;
     for (number, (piece, (_, format, _))) in pieces.iter().zip(&table).enumerate() {
         writer.tensor(&assemble(checkpoint, piece, *format, RopeLayout::Half)?)?;
@@ -93,11 +100,14 @@ fn write_json(path: &Path, map: &Map<String, Value>) -> Result<()> {
 fn tokenizer_files(checkpoint: &Checkpoint, folder: &Path, notify: Notify<'_>) -> Result<()> {
     let write = |name: &str, bytes: &[u8]| Ok(write_file(&folder.join(name), bytes)?);
     let from_gguf = match &checkpoint.tokenizer {
-        TokenizerSource::Gguf(metadata) => tokenizer_json(metadata)?.map(|json| (metadata, json)),
+        TokenizerSource::Gguf(metadata) => match tokenizer_json(metadata)? {
+            Some(json) => Some((metadata, "tokenizer.json", json.to_string().into_bytes())),
+            None => tokenizer_model(metadata)?.map(|model| (metadata, "tokenizer.model", model)),
+        },
         _ => None,
     };
-    if let Some((metadata, json)) = from_gguf {
-        write("tokenizer.json", json.to_string().as_bytes())?;
+    if let Some((metadata, file, bytes)) = from_gguf {
+        write(file, &bytes)?;
         let context = checkpoint.spec.context;
         write_json(&folder.join("tokenizer_config.json"), &tokenizer_config(metadata, context)?)?;
         return match &checkpoint.chat_template {
@@ -218,6 +228,7 @@ fn config(
         Activation::GeluTanh if spec.family == Family::Gpt2 => "gelu_new",
         Activation::GeluTanh => "gelu_pytorch_tanh",
         Activation::Gelu => "gelu",
+        Activation::QuickGelu => "quick_gelu",
     };
     match spec.norm {
         Norm::Rms { eps } => put("rms_norm_eps", decimal(eps)),

@@ -9,6 +9,7 @@ mod protobuf;
 mod rules;
 mod steps;
 mod tokenizer_json;
+mod tokenizer_model;
 mod vocabulary;
 
 use crayon_kernels::Format;

@@ -409,16 +409,18 @@ fn layer_windows(
         .collect()
 }
 
-fn activation(config: Object<'_>, key: &str, default: Activation) -> Result<Activation> {
+/// The activation under `key`.
+pub(crate) fn activation(config: Object<'_>, key: &str, default: Activation) -> Result<Activation> {
     match config.str(key)? {
         None => Ok(default),
         Some("silu" | "swish") => Ok(Activation::Silu),
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh") => Ok(Activation::GeluTanh),
         Some("gelu" | "gelu_python") => Ok(Activation::Gelu),
+        Some("quick_gelu") => Ok(Activation::QuickGelu),
         Some(other) => {
             let what = format!("activation `{}` is not supported", crate::error::shown(other));
             Err(Error::key(config.file, key, what)
-                .with_hint("supported: silu, gelu, gelu_new, gelu_pytorch_tanh"))
+                .with_hint("supported: silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu"))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::CodesMut;
+use crate::Rounding;
 use crate::products::avx2::lanes;
 
 /// Codes of a vector.
@@ -115,4 +116,10 @@ pub(crate) fn quantize_whole(row: &[f32], to: &mut [i8]) -> (f32, i32) {
     }
     padding.fill(0);
     (largest / 127.0 + poison, sum as i32)
+}
+
+/// The plain loop, which the compiler turns into vectors.
+#[target_feature(enable = "avx2")]
+pub(crate) fn quantize_as(rounding: Rounding, row: &[f32], to: &mut [i8]) -> (f32, i32) {
+    rounding.quantize(row, to)
 }

@@ -1,13 +1,13 @@
 //! Activations with one scale for a row, which products with per-channel weights read.
 //!
-//! The scale of a token is its largest magnitude over 127. A row's codes are padded with zeros to whole groups of
+//! The scale of a token is its largest magnitude over 127, unless a [`Rounding`] says otherwise. A row's codes are padded with zeros to whole groups of
 //! [`GROUP`], so that products need no second loop for the columns that are left over.
 
 use super::{Panels, TILE, TILE_ROWS, grow};
 use crate::quants::channel::GROUP;
 use crate::threads::Disjoint;
 use crate::variant::Variant;
-use crate::{Format, Threads};
+use crate::{Format, Rounding, Threads};
 
 /// Rows side by side in the panel that tile registers read.
 pub(crate) const DEEP: usize = TILE_ROWS;
@@ -107,12 +107,13 @@ impl Whole {
         pool: &Threads,
         x: &[f32],
         m: usize,
+        rounding: Option<Rounding>,
         format: Format,
         panels: Panels,
     ) {
         let cols = x.len().checked_div(m).unwrap_or(0);
         if !std::mem::replace(&mut self.ready, true) {
-            self.quantize(variant, pool, x, m, cols);
+            self.quantize(variant, pool, x, m, cols, rounding);
         }
         let bytes = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
         let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
@@ -126,7 +127,15 @@ impl Whole {
         }
     }
 
-    fn quantize(&mut self, variant: &Variant, pool: &Threads, x: &[f32], m: usize, cols: usize) {
+    fn quantize(
+        &mut self,
+        variant: &Variant,
+        pool: &Threads,
+        x: &[f32],
+        m: usize,
+        cols: usize,
+        rounding: Option<Rounding>,
+    ) {
         let stride = cols.next_multiple_of(GROUP);
         self.stride = stride;
         grow(&mut self.codes, m * stride);
@@ -140,7 +149,11 @@ impl Whole {
                 // SAFETY: each row's places belong to one task.
                 let (codes, scale, sum) =
                     unsafe { (codes.slice(i * stride, stride), scales.slice(i, 1), sums.slice(i, 1)) };
-                (scale[0], sum[0]) = (variant.quantize_whole)(&x[i * cols..(i + 1) * cols], codes);
+                let x = &x[i * cols..(i + 1) * cols];
+                (scale[0], sum[0]) = match rounding {
+                    None | Some(Rounding::DEFAULT) => (variant.quantize_whole)(x, codes),
+                    Some(rounding) => (variant.quantize_as)(rounding, x, codes),
+                };
             }
         });
     }
@@ -212,8 +225,8 @@ mod tests {
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Threads::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, None, Format::W8A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, None, Format::W4A8, Panels::Narrow);
         let tiles = m.div_ceil(TILE);
         for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
             let words = form.stride / step;
@@ -243,6 +256,11 @@ mod tests {
                     let found = (variant.quantize_whole)(&row, &mut a);
                     assert_eq!(found, quantize_row(&row, &mut b), "{} {cols}", variant.name);
                     assert_eq!(a, b);
+                    for rounding in [Rounding::Row { bits: 6 }, Rounding::fixed(8, -2.0, 5.0)] {
+                        let found = (variant.quantize_as)(rounding, &row, &mut a);
+                        assert_eq!(found, rounding.quantize(&row, &mut b), "{} {cols}", variant.name);
+                        assert_eq!(a, b);
+                    }
                 }
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{bits, noise, product, variants};
 use super::*;
-use crate::{Format, dequantize_rows, quantize_rows};
+use crate::{Format, Rounding, dequantize_rows, quantize_rows};
 
 const FORMATS: [Format; 2] = [Format::W8A8, Format::W4A8];
 
@@ -98,6 +98,46 @@ fn rows_of_any_length_agree() {
                         "{} {format} {cols}, {m} rows",
                         variant.name
                     );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_mean_what_the_rounded_floats_do() {
+    let (rows, cols, m) = (37, 130, 9);
+    let x: Vec<f32> = noise(3, m * cols).iter().map(|v| v + 0.2).collect();
+    for format in FORMATS {
+        let mut bytes = Vec::new();
+        quantize_rows(format, cols, &noise(4, rows * cols), &mut bytes);
+        let mut floats = vec![0.0; rows * cols];
+        dequantize_rows(format, cols, &bytes, &mut floats);
+        let raw: Vec<u8> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
+        let plain = Matrix::new(Format::F32, rows, cols, &raw).unwrap();
+        for rounding in [Rounding::Row { bits: 6 }, Rounding::fixed(8, -0.9, 1.1), Rounding::fixed(6, -0.4, 1.3)] {
+            let run = |variant: &Variant, weight: Matrix<'_>| {
+                let (pool, mut activations) = (Threads::new(2), Activations::new());
+                activations.set(&x, m, cols);
+                activations.round(rounding);
+                activations.prepare_for(variant, &pool, [weight.format].into_iter(), Mode::Fast);
+                let mut out = vec![0.0; m * rows];
+                let product = Product { weight, out: &mut out };
+                matmul_with(variant, &pool, &activations, &mut [product], Mode::Fast);
+                out
+            };
+            // A zero point stands for what the sum of a row's weights takes away again.
+            let (scale, zero) = match rounding {
+                Rounding::Fixed { scale, zero, .. } => (scale, f32::from(zero)),
+                Rounding::Row { .. } => (0.0, 0.0),
+            };
+            let sums: Vec<f32> = floats.chunks(cols).map(|row| row.iter().sum()).collect();
+            for variant in variants() {
+                let (integers, wanted) = (run(variant, weight), run(variant, plain));
+                for (at, (found, wanted)) in integers.iter().zip(&wanted).enumerate() {
+                    let found = found - scale * zero * sums[at % rows];
+                    assert!((found - wanted).abs() < 2e-4, "{} {format} {rounding:?}: {found} {wanted}", variant.name);
                 }
             }
         }

@@ -82,6 +82,11 @@ pub(super) fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
         // Bytes are fine enough that the largest value may fix the scale.
         _ => largest / 127.0,
     };
+    quantize_by(format, scale, values, out);
+}
+
+/// Appends the row of `values` with this scale; values beyond the codes are clipped.
+pub(super) fn quantize_by(format: Format, scale: f32, values: &[f32], out: &mut Vec<u8>) {
     out.extend(scale.to_le_bytes());
     let inverse = search::inverse(scale);
     match format {
@@ -93,7 +98,7 @@ pub(super) fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
                 out.extend(low.iter().map(code).zip(high).map(|(low, high)| low | high << 4));
             }
         }
-        _ => out.extend(values.iter().map(|v| search::code(v * inverse, -127, 127).cast_unsigned())),
+        _ => out.extend(values.iter().map(|v| search::code(v * inverse, -128, 127).cast_unsigned())),
     }
 }
 

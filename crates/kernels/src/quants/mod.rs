@@ -209,3 +209,15 @@ pub fn quantize_rows(format: Format, cols: usize, values: &[f32], out: &mut Vec<
     assert!(cols > 0 && values.len().is_multiple_of(cols), "{} values in rows of {cols}", values.len());
     values.chunks_exact(cols).for_each(|row| quantize(format, row, out));
 }
+
+/// Appends a matrix, `[rows, cols]`, in a per-channel format, every row with the scale given for it; what lies beyond the codes is
+/// clipped.
+///
+/// Panics when the format is not per-channel, or `values` are not a row for each of `scales`.
+pub fn quantize_channels(format: Format, cols: usize, values: &[f32], scales: &[f32], out: &mut Vec<u8>) {
+    assert!(format.is_per_channel(), "{format} has no scale for a row");
+    assert_eq!(values.len(), scales.len() * cols, "rows of {cols} values");
+    for (row, scale) in values.chunks_exact(cols).zip(scales) {
+        channel::quantize_by(format, *scale, row, out);
+    }
+}

@@ -88,12 +88,15 @@ pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 pub(super) fn slope(activation: Activation, x: f32, value: f32) -> f32 {
     /// `1 / sqrt(2 pi)`.
     const DENSITY: f32 = 0.5 * FRAC_2_SQRT_PI / SQRT_2;
+    /// Of the quick form.
+    const QUICK: f32 = 1.702;
     /// `sqrt(2 / pi)` and the cubic term of the tanh form.
     const TANH: [f32; 2] = [FRAC_2_SQRT_PI / SQRT_2, 0.044_715];
-    // Where x is 0 the share `value / x` is one half in all three.
+    // Where x is 0 the share `value / x` is one half in all four.
     let share = if x == 0.0 { 0.5 } else { value / x };
     match activation {
         Activation::Silu => share + value * (1.0 - share),
+        Activation::QuickGelu => share + QUICK * value * (1.0 - share),
         Activation::Gelu => share + x * DENSITY * (-0.5 * x * x).exp(),
         Activation::GeluTanh => {
             let tanh = 2.0 * share - 1.0;
@@ -162,7 +165,7 @@ mod tests {
 
     #[test]
     fn slopes_are_those_of_small_steps() {
-        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu] {
             for x in [-3.0f32, -0.7, 0.0, 0.2, 2.5] {
                 let at = |x: f32| {
                     let mut value = [x];

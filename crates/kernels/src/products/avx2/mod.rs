@@ -61,6 +61,8 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_large: |row, codes| unsafe { activations::avx2::quantize_row::<256, 16>(row, codes) },
     // SAFETY: as above.
     quantize_whole: |row, codes| unsafe { activations::avx2::quantize_whole(row, codes) },
+    // SAFETY: as above.
+    quantize_as: |rounding, row, codes| unsafe { activations::avx2::quantize_as(rounding, row, codes) },
     panels: Panels::Narrow,
     parts: false,
     lanes: true,

@@ -42,6 +42,7 @@ pub(crate) static VARIANT: Variant = Variant {
     quantize_small: avx2::VARIANT.quantize_small,
     quantize_large: avx2::VARIANT.quantize_large,
     quantize_whole: avx2::VARIANT.quantize_whole,
+    quantize_as: avx2::VARIANT.quantize_as,
     panels: Panels::None,
     parts: false,
     lanes: true,

@@ -1,0 +1,42 @@
+//! Weighted prompts, and the search of pictures by them (SToRI, arXiv 2410.08469).
+
+mod bank;
+mod caught;
+mod classes;
+mod date;
+mod embedder;
+mod error;
+#[cfg(feature = "train")]
+pub mod few_shot;
+mod indexing;
+#[cfg(feature = "train")]
+mod learn;
+mod labelled;
+mod looks;
+#[cfg(test)]
+mod made_up;
+mod metadata;
+mod prompt;
+mod record;
+mod scan;
+mod search;
+mod sheet;
+mod store;
+mod walk;
+
+pub use bank::{Bank, CutOff};
+pub use classes::{Class, Classes, TEMPLATES};
+pub use embedder::{Embedder, ModelError, Token, WeightedToken, embed_prompts, weighted_tokens};
+pub use error::ImageError;
+pub use indexing::{IndexOptions, Report, index};
+pub use labelled::{Embedded, class_folders, embed_files, sample};
+#[cfg(feature = "train")]
+pub use learn::{learn, learned_context};
+pub use metadata::details;
+pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
+pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
+pub use scan::{exact, scan, top};
+pub use search::{Filter, Found, Hit, Query, Searcher};
+pub use sheet::{Cell, Section, contact_sheet};
+pub use store::{Batch, Codes, MadeWith, Reader, Store};
+pub use walk::{Walk, walk};

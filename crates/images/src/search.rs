@@ -1,0 +1,478 @@
+//! Pictures for a text, a picture, or both.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crayon_errors::phrase;
+use crayon_kernels::Threads;
+
+use crate::bank::{Bank, CutOff};
+use crate::embedder::{Embedder, embed_prompts};
+use crate::looks::alike;
+use crate::scan::{dot, exact, scan, top};
+use crate::{Codes, Details, Hash, ImageError, MadeWith, Prompt, Reader};
+
+/// Cosine from which pictures that look the same count as near-duplicates.
+const NEAR: f32 = 0.9;
+/// Candidates of the scan that are looked at again, at least.
+const CANDIDATES: usize = 256;
+
+/// What is searched for.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// A text, with weights and minus words.
+    pub text: Option<Prompt>,
+    /// The vector of a picture.
+    pub like: Option<Vec<f32>>,
+    /// Which pictures are considered.
+    pub filter: Filter,
+    /// Most results.
+    pub count: usize,
+    /// Where the results end.
+    pub cut_off: CutOff,
+    /// Whether near-duplicates stay results of their own.
+    pub apart: bool,
+}
+
+/// Which pictures are considered; all conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Taken (or else changed) at this time or later: the beginning of `2024-05-01T12:30:00`.
+    pub after: Option<String>,
+    /// Taken before it.
+    pub before: Option<String>,
+    /// In this folder or below.
+    pub folder: Option<PathBuf>,
+    /// With each of these keywords, in any case.
+    pub keywords: Vec<String>,
+}
+
+/// A picture that was found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// One file that holds it.
+    pub path: PathBuf,
+    /// The cosine with the text or the picture, with what minus words take off.
+    pub score: f32,
+    /// What is known of it.
+    pub details: Details,
+    /// When it was taken, or else when its file was changed.
+    pub date: String,
+    /// Whether one of its keywords is the text itself.
+    pub keyword: bool,
+    /// Copies and near-duplicates, which would come later.
+    pub also: Vec<PathBuf>,
+}
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Best first, keywords before all.
+    pub hits: Vec<Hit>,
+    /// Pictures that the filter let through.
+    pub considered: usize,
+    /// Pictures among the best that did not pass the cut-off.
+    pub below: usize,
+}
+
+/// An index in memory, ready to be searched.
+pub struct Searcher {
+    reader: Reader,
+    codes: Codes,
+    /// Files of a picture, in the order of their paths, with the date of the file.
+    files: HashMap<Hash, Vec<(PathBuf, String)>>,
+    details: HashMap<Hash, Details>,
+    bank: Option<Bank>,
+}
+
+/// Everything of a picture that a filter asks for.
+struct Row<'a> {
+    files: &'a [(PathBuf, String)],
+    details: &'a Details,
+}
+
+impl Row<'_> {
+    fn date(&self) -> &str {
+        let changed = self.files.first().map_or("", |(_, date)| date.as_str());
+        self.details.taken.as_deref().unwrap_or(changed)
+    }
+
+    fn has(&self, keyword: &str) -> bool {
+        self.details.keywords.iter().any(|known| known.to_lowercase() == keyword)
+    }
+
+    fn passes(&self, filter: &Filter) -> bool {
+        let date = self.date();
+        !self.files.is_empty()
+            && filter.after.as_deref().is_none_or(|after| date >= after)
+            && filter.before.as_deref().is_none_or(|before| date < before)
+            && filter
+                .folder
+                .as_ref()
+                .is_none_or(|folder| self.files.iter().any(|(path, _)| path.starts_with(folder)))
+            && filter.keywords.iter().all(|keyword| self.has(&keyword.to_lowercase()))
+    }
+}
+
+impl Searcher {
+    /// Reads an index into memory.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn new(reader: Reader) -> Result<Searcher, ImageError> {
+        let codes = reader.codes()?;
+        let mut files: HashMap<Hash, Vec<(PathBuf, String)>> = HashMap::new();
+        for (path, record) in reader.files()? {
+            files
+                .entry(record.hash)
+                .or_default()
+                .push((path, crate::date::from_nanos(record.stamp.modified)));
+        }
+        files.values_mut().for_each(|files| files.sort());
+        let details = reader.details()?;
+        let bank = Bank::recall(&reader)?;
+        Ok(Searcher { reader, codes, files, details, bank })
+    }
+
+    /// Which model made the index.
+    pub fn made_with(&self) -> &MadeWith {
+        self.reader.made_with()
+    }
+
+    /// Pictures of the index.
+    pub fn len(&self) -> usize {
+        self.codes.hashes.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.codes.hashes.is_empty()
+    }
+
+    /// The vector of a picture that is in the index as `path`.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn vector_of(&self, path: &Path) -> Result<Option<Vec<f32>>, ImageError> {
+        let holds = |files: &Vec<(PathBuf, String)>| files.iter().any(|(known, _)| known == path);
+        let hash = self.files.iter().find(|(_, files)| holds(files)).map(|(hash, _)| *hash);
+        hash.map(|hash| self.reader.vectors(&[hash])).transpose()
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        static NONE: Details = Details {
+            width: 0,
+            height: 0,
+            taken: None,
+            camera: None,
+            keywords: Vec::new(),
+            look: String::new(),
+        };
+        let hash = &self.codes.hashes[row];
+        Row {
+            files: self.files.get(hash).map_or(&[], Vec::as_slice),
+            details: self.details.get(hash).unwrap_or(&NONE),
+        }
+    }
+
+    /// Searches. `embedder` is the model that made the index.
+    ///
+    /// # Errors
+    /// If it is another model, there is nothing to search for, a text is too long, or the index is damaged.
+    pub fn search(
+        &self,
+        query: &Query,
+        embedder: &dyn Embedder,
+        threads: &Threads,
+    ) -> Result<Found, ImageError> {
+        self.made_with().must_be(&MadeWith::of(embedder), self.reader.path())?;
+        let text = query.text.as_ref().filter(|prompt| !prompt.text.is_empty());
+        if text.is_none() && query.like.is_none() {
+            return Err(ImageError::unusable(
+                "there is nothing to search for",
+                phrase!["write what the picture shows, or name a picture that it is like"],
+            ));
+        }
+        let dim = embedder.dim();
+        let minus = query.text.as_ref().map_or(&[][..], |prompt| &prompt.minus);
+        let mut prompts: Vec<Prompt> = text.cloned().into_iter().collect();
+        prompts.extend(minus.iter().map(|minus| Prompt::plain(&minus.text)));
+        let mut vectors = embed_prompts(embedder, &prompts)?;
+        vectors.extend(query.like.iter().flatten());
+        let all: Vec<bool> = (0..self.len()).map(|row| self.row(row).passes(&query.filter)).collect();
+        let considered = all.iter().filter(|passes| **passes).count();
+        let cosines = scan(&self.codes, dim, &vectors, threads);
+        let cosines: Vec<&[f32]> = cosines.chunks(self.len().max(1)).collect();
+        let mix = Mix::new(text.is_some(), minus, query.like.is_some(), &cosines);
+        let scores: Vec<f32> = (0..self.len()).map(|row| mix.score(&|which| cosines[which][row])).collect();
+
+        let word = text.map(|prompt| prompt.text.to_lowercase());
+        let named = |row: usize| word.as_ref().is_some_and(|word| self.row(row).has(word));
+        let wanted = (8 * query.count).max(CANDIDATES);
+        let mut rows = top(&scores, wanted, |row| all[row]);
+        let keyed = top(&scores, wanted, |row| all[row] && named(row));
+        rows.extend(keyed.iter().filter(|row| !rows.contains(row)).copied().collect::<Vec<_>>());
+
+        // The candidates again, in half precision.
+        let vectors: Vec<&[f32]> = vectors.chunks_exact(dim).collect();
+        let precise = vectors
+            .iter()
+            .map(|vector| exact(&self.reader, &self.codes, &rows, vector))
+            .collect::<Result<Vec<_>, _>>()?;
+        let scored = rows.iter().enumerate().map(|(i, row)| (*row, mix.score(&|which| precise[which][i])));
+        let mut candidates: Vec<(usize, f32, bool)> =
+            scored.map(|(row, score)| (row, score, named(row))).collect();
+        candidates.sort_by(|a, b| b.2.cmp(&a.2).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0)));
+        let passes = self.passing(&candidates, query, text.is_some(), embedder)?;
+        self.collect(&candidates, &passes, query, considered)
+    }
+
+    /// Which of the candidates lie above the cut-off. A keyword always does.
+    fn passing(
+        &self,
+        candidates: &[(usize, f32, bool)],
+        query: &Query,
+        has_text: bool,
+        embedder: &dyn Embedder,
+    ) -> Result<Vec<bool>, ImageError> {
+        let by_bank = match (&query.cut_off, &self.bank) {
+            (CutOff::Neutral, Some(bank)) if has_text => Some(bank),
+            _ => None,
+        };
+        let Some(bank) = by_bank else {
+            return Ok(candidates
+                .iter()
+                .map(|(_, score, named)| *named || query.cut_off.passes(*score))
+                .collect());
+        };
+        let hashes: Vec<Hash> = candidates.iter().map(|(row, ..)| self.codes.hashes[*row]).collect();
+        let vectors = self.reader.vectors(&hashes)?;
+        let vectors = vectors.chunks_exact(embedder.dim());
+        Ok(candidates
+            .iter()
+            .zip(vectors)
+            .map(|((_, score, named), vector)| *named || bank.passes(*score, vector))
+            .collect())
+    }
+
+    fn collect(
+        &self,
+        candidates: &[(usize, f32, bool)],
+        passes: &[bool],
+        query: &Query,
+        considered: usize,
+    ) -> Result<Found, ImageError> {
+        let dim = self.made_with().dim;
+        let mut found = Found { considered, ..Found::default() };
+        let mut kept: Vec<(usize, Vec<f32>)> = Vec::new();
+        for ((row, score, keyword), passes) in candidates.iter().zip(passes) {
+            if !passes {
+                found.below += 1;
+                continue;
+            }
+            let this = self.row(*row);
+            let paths = || this.files.iter().map(|(path, _)| path.clone());
+            let vector = self.reader.vectors(&[self.codes.hashes[*row]])?;
+            debug_assert_eq!(vector.len(), dim);
+            let same = kept.iter().position(|(other, known)| {
+                !query.apart
+                    && dot(known, &vector) >= NEAR
+                    && alike(&self.row(*other).details.look, &this.details.look)
+            });
+            match same {
+                Some(hit) => found.hits[hit].also.extend(paths()),
+                None if found.hits.len() == query.count => {}
+                None => {
+                    let mut paths = paths();
+                    let Some(path) = paths.next() else { continue };
+                    found.hits.push(Hit {
+                        path,
+                        score: *score,
+                        details: this.details.clone(),
+                        date: this.date().to_owned(),
+                        keyword: *keyword,
+                        also: paths.collect(),
+                    });
+                    kept.push((*row, vector));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How the cosines of a picture with text, minus words and another picture become its score. All in units of the first.
+struct Mix {
+    text: bool,
+    like: Option<usize>,
+    /// For each minus word its number, its mean over the index, and the factor on what exceeds it.
+    minus: Vec<(usize, f32, f32)>,
+    /// Mean and spread of the text's cosines, and of the picture's.
+    text_mean: f32,
+    like_mean: f32,
+    ratio: f32,
+}
+
+impl Mix {
+    fn new(text: bool, minus: &[crate::Minus], like: bool, cosines: &[&[f32]]) -> Mix {
+        let first = usize::from(text);
+        let like = like.then_some(first + minus.len());
+        let main = if text { 0 } else { like.unwrap_or(0) };
+        let stats = |which: usize| cosines.get(which).map_or((0.0, 0.0), |some| moments(some));
+        let (text_mean, text_spread) = stats(main);
+        let ratio = |spread: f32| if spread > 0.0 { text_spread / spread } else { 1.0 };
+        let minus = minus
+            .iter()
+            .enumerate()
+            .map(|(i, minus)| {
+                let (mean, spread) = stats(first + i);
+                (first + i, mean, minus.weight * ratio(spread))
+            })
+            .collect();
+        let (like_mean, like_spread) = like.map_or((0.0, 0.0), stats);
+        Mix { text, like, minus, text_mean, like_mean, ratio: ratio(like_spread) }
+    }
+
+    fn score(&self, cosine: &dyn Fn(usize) -> f32) -> f32 {
+        let like = self.like.map(cosine);
+        let mut score = match (self.text, like) {
+            (true, Some(like)) => 0.5 * (cosine(0) + self.text_mean + (like - self.like_mean) * self.ratio),
+            (true, None) => cosine(0),
+            (false, like) => like.unwrap_or(0.0),
+        };
+        for (which, mean, factor) in &self.minus {
+            score -= factor * (cosine(*which) - mean).max(0.0);
+        }
+        score
+    }
+}
+
+/// Mean and standard deviation.
+fn moments(values: &[f32]) -> (f32, f32) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let variance = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count;
+    (mean as f32, variance.sqrt() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::made_up::{MadeUp, picture};
+    use crate::{IndexOptions, Store, index, parse_search};
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        searcher: Searcher,
+    }
+
+    fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let pictures = folder.path().join("pictures");
+        fs::create_dir_all(pictures.join("sub")).unwrap();
+        for (name, colour) in [
+            ("red.png", [250, 0, 0]),
+            ("red.jpg", [251, 1, 0]),
+            ("green.png", [0, 250, 0]),
+            ("sub/blue.png", [0, 0, 250]),
+            ("sub/purple.png", [220, 0, 220]),
+            ("yellow.png", [200, 200, 0]),
+        ] {
+            fs::write(pictures.join(name), picture(name, colour)).unwrap();
+        }
+        fs::copy(pictures.join("green.png"), pictures.join("sub/green copy.png")).unwrap();
+        let path = folder.path().join("index");
+        let store = Store::open(&path, &MadeWith::of(&MadeUp)).unwrap();
+        let options = IndexOptions { hidden: false, threads: 2, may_empty: false };
+        index(&pictures, &store, &MadeUp, &options, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        drop(store);
+        let searcher = Searcher::new(Reader::open(&path).unwrap()).unwrap();
+        Fixture { folder, searcher }
+    }
+
+    impl Fixture {
+        fn names(&self, source: &str, change: impl FnOnce(&mut Query)) -> Vec<String> {
+            let mut query = Query {
+                text: Some(parse_search(source).unwrap()),
+                count: 3,
+                cut_off: CutOff::None,
+                ..Query::default()
+            };
+            change(&mut query);
+            let found = self.searcher.search(&query, &MadeUp, &Threads::new(2)).unwrap();
+            let name = |hit: &Hit| hit.path.file_stem().unwrap().to_string_lossy().into_owned();
+            found.hits.iter().map(name).collect()
+        }
+    }
+
+    #[test]
+    fn weights_decide_between_two_words() {
+        let fixture = fixture();
+        assert_eq!(fixture.names("red", |_| ())[0], "red");
+        assert_eq!(fixture.names("red blue", |_| ())[0], "purple");
+        assert_eq!(fixture.names("(red:5) blue", |_| ())[0], "red");
+        assert_eq!(fixture.names("red (blue:5)", |_| ())[0], "blue");
+        assert_eq!(fixture.names("red (blue:0)", |_| ()), fixture.names("red", |_| ()));
+    }
+
+    #[test]
+    fn minus_words_push_down() {
+        let fixture = fixture();
+        assert_eq!(fixture.names("blue", |_| ())[..2], ["blue", "purple"]);
+        let without = fixture.names("green -red", |query| query.count = 9);
+        let place = |name: &str| without.iter().position(|other| other == name);
+        assert!(place("yellow") > place("blue") || place("yellow") == Some(1), "{without:?}");
+        assert_eq!(fixture.names("red blue -(blue:3)", |_| ())[0], "red");
+    }
+
+    #[test]
+    fn pictures_lead_to_others_like_them() {
+        let fixture = fixture();
+        let purple = fs::canonicalize(fixture.folder.path().join("pictures/sub/purple.png")).unwrap();
+        let vector = fixture.searcher.vector_of(&purple).unwrap().unwrap();
+        let like = fixture.names("", |query| query.like = Some(vector.clone()));
+        assert_eq!(like[0], "purple");
+        let both = fixture.names("(blue:2)", |query| query.like = Some(vector));
+        assert!(["blue", "purple"].contains(&both[0].as_str()), "{both:?}");
+        assert!(fixture.searcher.search(&Query::default(), &MadeUp, &Threads::new(1)).is_err());
+    }
+
+    #[test]
+    fn near_duplicates_are_one_result() {
+        let fixture = fixture();
+        let query = |apart| Query {
+            text: Some(parse_search("green red").unwrap()),
+            count: 9,
+            cut_off: CutOff::None,
+            apart,
+            ..Query::default()
+        };
+        let found = |apart| fixture.searcher.search(&query(apart), &MadeUp, &Threads::new(1)).unwrap();
+        let together = found(false);
+        assert_eq!(together.hits.len(), 5);
+        assert_eq!(together.hits.iter().map(|hit| hit.also.len()).sum::<usize>(), 2);
+        assert_eq!(found(true).hits.len(), 6);
+    }
+
+    #[test]
+    fn filters_leave_out() {
+        let fixture = fixture();
+        let sub = fs::canonicalize(fixture.folder.path().join("pictures/sub")).unwrap();
+        let names = fixture.names("red", |query| query.filter.folder = Some(sub));
+        assert_eq!(names[0], "purple");
+        assert_eq!(names.len(), 3);
+        assert!(fixture.names("red", |query| query.filter.before = Some("1999".to_owned())).is_empty());
+        assert_eq!(fixture.names("red", |query| query.filter.after = Some("1999".to_owned())).len(), 3);
+        assert!(fixture.names("red", |query| query.filter.keywords = vec!["x".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn the_least_score_cuts_off() {
+        let fixture = fixture();
+        assert!(fixture.names("red", |query| query.cut_off = CutOff::Score(2.0)).is_empty());
+        assert_eq!(fixture.names("red", |query| query.cut_off = CutOff::Score(0.9)), ["red"]);
+    }
+}

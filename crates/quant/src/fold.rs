@@ -1,0 +1,71 @@
+//! Folding scales into the neighbouring parameters: exact in what a block computes, so that running it costs nothing.
+//!
+//! At a place with scales a, what stands before is multiplied by a (a norm's weight and bias, the rows of v or up) and the columns
+//! of the weights behind by 1/a.
+
+use std::collections::BTreeMap;
+
+use crayon_formats::spec::Spec;
+use crayon_formats::{Checkpoint, Tensor};
+use crayon_model::Projection;
+use crayon_train::quantised::Place;
+
+use crate::QuantError;
+
+/// The parameters of block `layer` as floats, by canonical name.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn parameters(checkpoint: &Checkpoint, layer: usize) -> Result<BTreeMap<String, Tensor>, QuantError> {
+    let prefix = format!("blk.{layer}.");
+    let mut out = BTreeMap::new();
+    for (name, shape) in checkpoint.spec.tensors().into_iter().filter(|(name, _)| name.starts_with(&prefix)) {
+        let values = checkpoint.tensor(&name)?.to_f32();
+        out.insert(name.clone(), Tensor::from_f32(&name, shape, &values));
+    }
+    Ok(out)
+}
+
+/// Folds the scales, whose logarithms are given, of `place` into the f32 parameters of block `layer`.
+///
+/// # Errors
+/// When the place does not fold in this network.
+pub fn fold(
+    spec: &Spec,
+    layer: usize,
+    place: Place,
+    logs: &[f32],
+    parameters: &mut BTreeMap<String, Tensor>,
+) -> Result<(), QuantError> {
+    if !place.folds(spec) {
+        return Err(QuantError::DoesNotFold { place, family: format!("{:?}", spec.family) });
+    }
+    let before = match place {
+        Place::Attention => "attn_norm",
+        Place::Mlp => "ffn_norm",
+        Place::Output => Projection::V.stem(),
+        Place::Down => Projection::Up.stem(),
+    };
+    for kind in ["weight", "bias"] {
+        let Some(tensor) = parameters.get_mut(&format!("blk.{layer}.{before}.{kind}")) else { continue };
+        let mut values = tensor.to_f32();
+        let each = values.len() / logs.len();
+        for (row, log) in values.chunks_exact_mut(each).zip(logs) {
+            let scale = log.exp();
+            row.iter_mut().for_each(|value| *value *= scale);
+        }
+        *tensor = Tensor::from_f32(&tensor.name, tensor.shape.clone(), &values);
+    }
+    let width = place.width(spec);
+    let inverse: Vec<f32> = (0..width).map(|at| (-logs[place.scale_of(spec, at)]).exp()).collect();
+    for projection in place.readers(spec) {
+        let name = format!("blk.{layer}.{}.weight", projection.stem());
+        let Some(tensor) = parameters.get_mut(&name) else { continue };
+        let mut values = tensor.to_f32();
+        for row in values.chunks_exact_mut(width) {
+            row.iter_mut().zip(&inverse).for_each(|(value, inverse)| *value *= inverse);
+        }
+        *tensor = Tensor::from_f32(&name, tensor.shape.clone(), &values);
+    }
+    Ok(())
+}

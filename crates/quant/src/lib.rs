@@ -1,0 +1,28 @@
+//! Quantised models that keep their quality: calibration, scales per channel that fold away (Quadapter, SmoothQuant), ranges,
+//! and the checkpoint that runs on integers.
+//!
+//! [`Recipe`] says what is done; [`quantise`] does it block by block ([`run`](crate::quantise)): it observes the block on what the
+//! quantised blocks before it give, finds scales ([`scales`]) and ranges ([`ranges`]), folds ([`fold`]), rounds the weights
+//! ([`weights`]), and goes on with what the finished block gives. Learning itself stands in [`crayon_train::quantised`].
+
+mod block;
+mod calibration;
+mod error;
+pub mod fold;
+mod kept;
+mod prepare;
+mod recipe;
+mod run;
+mod scheme;
+pub mod ranges;
+pub mod scales;
+pub mod weights;
+
+pub use block::{BlockReport, PlaceReport};
+pub use calibration::Calibration;
+pub use crayon_train::quantised::{Groups, Place};
+pub use error::QuantError;
+pub use prepare::prepared;
+pub use recipe::{Activations, Form, Method, Places, RangeKind, Recipe, Start, WeightKind};
+pub use run::{Progress, Quantised, Watch, forget, quantise};
+pub use scheme::Scheme;
