@@ -28,8 +28,7 @@ impl<'e> Batch<'e> {
     /// One pass over the sessions that have something to read. Says of each, in the same order, whether it failed.
     pub fn step(&mut self, sessions: &mut [&mut Session<'e>]) -> Vec<Result<(), EngineError>> {
         let reading = |session: &Session<'_>| session.unread() > 1;
-        let readers: Vec<usize> =
-            (0..sessions.len()).filter(|&at| reading(sessions[at])).collect();
+        let readers: Vec<usize> = (0..sessions.len()).filter(|&at| reading(sessions[at])).collect();
         let reader = readers.get(self.turn % readers.len().max(1)).copied();
         self.turn = self.turn.wrapping_add(1);
         let most = CHUNK.min(self.engine.decoder().pass_rows());

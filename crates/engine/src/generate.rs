@@ -191,7 +191,8 @@ impl<'e> Generation<'e> {
             false => bans.of(session.tokens(), written, &self.ends),
         };
         let answer = &session.tokens()[self.prompt..];
-        let drawn = self.sampler.draw_but(session.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
+        let drawn =
+            self.sampler.draw_but(session.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
         if written == 0 {
             self.first = self.started.elapsed();
         }

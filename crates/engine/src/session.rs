@@ -240,7 +240,10 @@ impl<'e> Session<'e> {
     }
 
     /// Reads all of it. `watch` is told after every pass and may stop the reading; what was read until then stays.
-    pub(crate) fn read_out(&mut self, watch: &mut dyn FnMut(Fed) -> ControlFlow<()>) -> Result<(), EngineError> {
+    pub(crate) fn read_out(
+        &mut self,
+        watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
         let mut last = self.fed();
         while self.unread() > 0 {
             self.pass()?;

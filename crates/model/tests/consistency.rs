@@ -71,7 +71,8 @@ fn a_sequence_is_the_same_alone_and_in_a_batch() {
 
         let mut memories = [(); 2].map(|()| Slab::plain(decoder.spec(), capacity, KvStorage::F32));
         let [first, second] = &mut memories;
-        let mut steps = [Step::new(tokens, first), Step::new(&reversed, second)].map(|step| step.wanting(Want::All));
+        let mut steps =
+            [Step::new(tokens, first), Step::new(&reversed, second)].map(|step| step.wanting(Want::All));
         let mut scratch = Scratch::new();
         let together = decoder.forward(&pool, &mut steps, &mut scratch).unwrap().to_vec();
         let (a, b) = together.split_at(alone.len());
@@ -130,12 +131,10 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
     let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut memory = Slab::plain(decoder.spec(), 4, KvStorage::F32);
-    let full =
-        decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], &mut scratch);
+    let full = decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], &mut scratch);
     assert!(matches!(full, Err(ModelError::MemoryFull { needed: 5, capacity: 4 })));
     let vocab = decoder.spec().vocab;
-    let unknown =
-        decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], &mut scratch);
+    let unknown = decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], &mut scratch);
     assert!(matches!(unknown, Err(ModelError::Token { .. })));
     let context = decoder.spec().context;
     let mut memory = Slab::plain(decoder.spec(), context + 1, KvStorage::F32);

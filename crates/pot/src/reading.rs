@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 
 use crayon_model::{Decoder, ModelError, Step, Want};
 
+use crate::PotError;
 use crate::distill::Distiller;
 use crate::policy::{Attention, Needs};
 use crate::pot::{Network, Pot, log_likelihood};
 use crate::watch::Reduce;
-use crate::PotError;
 
 /// Tokens on their way into a pot.
 #[derive(Debug)]
@@ -294,7 +294,8 @@ impl Pot {
             if rest.iter().any(|value| value.is_nan()) {
                 return Err(PotError::NotFinite);
             }
-            let mut novelty: Vec<f32> = std::iter::once(novelty).chain(rest.iter().map(|value| -value)).collect();
+            let mut novelty: Vec<f32> =
+                std::iter::once(novelty).chain(rest.iter().map(|value| -value)).collect();
             if foreseen.is_some() {
                 self.foreseen = novelty.pop();
             }

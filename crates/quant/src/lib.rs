@@ -11,11 +11,11 @@ mod error;
 pub mod fold;
 mod kept;
 mod prepare;
+pub mod ranges;
 mod recipe;
 mod run;
-mod scheme;
-pub mod ranges;
 pub mod scales;
+mod scheme;
 pub mod weights;
 
 pub use block::{BlockReport, PlaceReport};

@@ -103,7 +103,8 @@ pub fn quantise(
     if recipe.end_to_end {
         let done = spec.layers * each;
         let mut decoder = QuantisedDecoder::open(&source, std::mem::take(&mut state.setups))?;
-        losses = Some(together(&mut decoder, recipe, calibration, folder, &key, &mut |step| at(done + step))?);
+        losses =
+            Some(together(&mut decoder, recipe, calibration, folder, &key, &mut |step| at(done + step))?);
         (tensors, roundings) = (Vec::new(), BTreeMap::new());
         for setup in &decoder.setups {
             let (own, inputs) = block::finish(&source, setup, recipe)?;
@@ -158,7 +159,8 @@ fn together(
             weights: false,
         };
     }
-    let judged: &[u32] = if calibration.held_out.is_empty() { &calibration.tokens } else { &calibration.held_out };
+    let judged: &[u32] =
+        if calibration.held_out.is_empty() { &calibration.tokens } else { &calibration.held_out };
     let judged = &judged[..judged.len().min(4 * window)];
     let judge = |decoder: &mut QuantisedDecoder| -> Result<f32, QuantError> {
         let mut sum = 0.0;
@@ -190,7 +192,10 @@ fn together(
             .collect();
         let loss = decoder.loss(&tokens, window, true)?;
         if !loss.is_finite() {
-            return Err(QuantError::NotFinite { part: "all blocks together".to_owned(), step: state.step + 1 });
+            return Err(QuantError::NotFinite {
+                part: "all blocks together".to_owned(),
+                step: state.step + 1,
+            });
         }
         state.adam.step(decoder, schedule.at(state.step), state.step);
         decoder.setups.iter_mut().for_each(bound);
