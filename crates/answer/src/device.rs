@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crayon_engine::{Answer, Event as EngineEvent, Fed, PrefixCache, Session};
+use crayon_engine::{
+    Answer, CachedRead, EngineError, Event as EngineEvent, Fed, Generation, PrefixCache, Session,
+};
 
 use crate::plan::{Memory, Plan};
 use crate::{AnswerError, Note};
@@ -89,43 +91,131 @@ impl Device for SessionDevice<'_, '_> {
         plan: &Plan,
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Written, AnswerError> {
-        let session = &mut *self.session;
+        let mut writing = Writing::begin(plan, self.session, self.cache)?;
+        loop {
+            if let Some(written) = writing.go_on(plan, self.session, self.cache, watch)? {
+                return Ok(written);
+            }
+            self.session.pass()?;
+        }
+    }
+}
+
+/// The device's part in the making, a pass of the network at a time, so that others may share the passes.
+pub struct Writing<'e> {
+    read: CachedRead,
+    /// What was told last of the reading.
+    told: Option<Fed>,
+    /// `None` while the prompt is read.
+    generation: Option<Generation<'e>>,
+    flow: ControlFlow<()>,
+    distillations: usize,
+    started: Instant,
+    reading: Duration,
+}
+
+impl<'e> Writing<'e> {
+    /// Has `session` begin to read the prompt of `plan`.
+    ///
+    /// # Errors
+    /// When the session is too small for it.
+    pub fn begin(
+        plan: &Plan,
+        session: &mut Session<'e>,
+        cache: Option<&PrefixCache>,
+    ) -> Result<Writing<'e>, AnswerError> {
         // A turn that goes through another adapter than the one before reads the whole conversation anew.
         session.set_adapter(plan.through(session.engine()));
         if let Memory::Same(Some(pins)) = &plan.memory {
             session.pin(pins.clone())?;
         }
-        let distillations = session.pot().distillations();
-        let started = Instant::now();
-        let mut reading = |fed| watch(DeviceEvent::Reading(fed));
-        let read = match self.cache.filter(|_| plan.stable > 0) {
-            None => session.set_text(&plan.prompt, &mut reading)?,
-            Some(cache) => {
-                let cached = session.set_text_cached(&plan.prompt, plan.stable, cache, &mut reading)?;
-                let note = match cached.not_kept {
-                    Some(error) => Some(Note::NotKept(error.to_string())),
-                    None if cached.read < plan.prompt.len() => {
-                        Some(Note::Cached(plan.prompt.len() - cached.read))
-                    }
-                    None => None,
-                };
-                // A note stops nothing.
-                let _ = note.map(|note| watch(DeviceEvent::Note(note)));
-                cached.read
+        let (distillations, started) = (session.pot().distillations(), Instant::now());
+        let read = match cache.filter(|_| plan.stable > 0) {
+            Some(cache) => session.begin_cached(&plan.prompt, plan.stable, cache)?,
+            None => CachedRead::whole(session.begin_text(&plan.prompt)?),
+        };
+        Ok(Writing {
+            read,
+            told: session.fed(),
+            generation: None,
+            flow: ControlFlow::Continue(()),
+            distillations,
+            started,
+            reading: Duration::ZERO,
+        })
+    }
+
+    /// Goes on after each pass of `session`, and once before the first. The whole of it, when it is done; else another pass is to come.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    pub fn go_on(
+        &mut self,
+        plan: &Plan,
+        session: &mut Session<'e>,
+        cache: Option<&PrefixCache>,
+        watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
+    ) -> Result<Option<Written>, AnswerError> {
+        let fed = session.fed();
+        if self.generation.is_none()
+            && let Some(now) = fed.filter(|_| fed != self.told)
+        {
+            self.told = fed;
+            if watch(DeviceEvent::Reading(now)).is_break() {
+                session.leave();
+                return Err(EngineError::Cancelled.into());
+            }
+        }
+        if session.unread() > 0 {
+            return Ok(None);
+        }
+        let generation = match &mut self.generation {
+            Some(generation) => generation,
+            None => {
+                if let Some(cache) = cache
+                    && session.go_on_cached(&mut self.read, &plan.prompt, cache)?
+                {
+                    self.told = session.fed();
+                    return Ok(None);
+                }
+                self.flow = self.told_read(plan, watch);
+                self.generation.insert(Generation::begin(session, &plan.generate)?)
             }
         };
-        let reading = started.elapsed();
-        let mut flow = watch(DeviceEvent::Read);
-        let answer = session.generate(&plan.generate, &mut |event| {
+        let flow = &mut self.flow;
+        let answer = generation.next(session, &mut |event| {
             let next = watch(match event {
                 EngineEvent::Token { logprob, .. } => DeviceEvent::Token(logprob),
                 EngineEvent::Text(text) => DeviceEvent::Text(text),
             });
             if next.is_break() {
-                flow = next;
+                *flow = next;
             }
-            flow
+            *flow
         })?;
+        Ok(answer.map(|answer| self.written(plan, session, answer)))
+    }
+
+    /// Tells that the prompt is read, and what the cache did.
+    fn told_read(
+        &mut self,
+        plan: &Plan,
+        watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let note = match &self.read.not_kept {
+            Some(error) => Some(Note::NotKept(error.to_string())),
+            None if self.read.from_cache(plan.prompt.len()) => {
+                Some(Note::Cached(plan.prompt.len() - self.read.read))
+            }
+            None => None,
+        };
+        // A note stops nothing.
+        let _ = note.map(|note| watch(DeviceEvent::Note(note)));
+        self.reading = self.started.elapsed();
+        watch(DeviceEvent::Read)
+    }
+
+    fn written(&self, plan: &Plan, session: &Session<'_>, answer: Answer) -> Written {
         let pot = session.pot();
         // Tokens of the answer may have pushed some out as well.
         let evicted = plan.prompt.len() - pot.kept_of(plan.prompt.len());
@@ -136,8 +226,9 @@ impl Device for SessionDevice<'_, '_> {
             policy: options.policy.clone(),
             bytes: session.kv_bytes(),
             steps: pot.distillations(),
-            now: pot.distillations().saturating_sub(distillations),
+            now: pot.distillations().saturating_sub(self.distillations),
         });
-        Ok(Written { answer, prompt: plan.prompt.len(), read, reading, evicted, distilled })
+        let (read, reading) = (self.read.read, self.reading);
+        Written { answer, prompt: plan.prompt.len(), read, reading, evicted, distilled }
     }
 }

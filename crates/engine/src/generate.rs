@@ -111,65 +111,128 @@ impl Session<'_> {
         options: &GenerateOptions,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Answer, EngineError> {
-        if self.logits().is_empty() {
+        let mut generation = Generation::begin(self, options)?;
+        loop {
+            if let Some(answer) = generation.next(self, on_event)? {
+                return Ok(answer);
+            }
+            self.read_out(&mut |_| ControlFlow::Continue(()))?;
+        }
+    }
+}
+
+/// An answer in the making, a token at a time: [`next`](Self::next) draws one, the session reads it, and so on.
+pub struct Generation<'e> {
+    options: GenerateOptions,
+    /// Tokens that end an answer.
+    ends: Vec<u32>,
+    sampler: Sampler,
+    stream: Option<Stream<'e>>,
+    shown: Shown,
+    /// Tokens read before the answer.
+    prompt: usize,
+    text: String,
+    logprobs: f64,
+    started: Instant,
+    first: Duration,
+    /// Why the answer ends once its last token is read.
+    ending: Option<Finish>,
+}
+
+impl<'e> Generation<'e> {
+    /// An answer after what `session` has read.
+    ///
+    /// # Errors
+    /// When nothing was read, the model has no tokenizer, or the options cannot be used.
+    pub fn begin(session: &Session<'e>, options: &GenerateOptions) -> Result<Generation<'e>, EngineError> {
+        if session.logits().is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
-        let engine = self.engine();
-        let ends = if options.ignore_end { Vec::new() } else { engine.end_tokens() };
-        let mut sampler = Sampler::new(options.sampling.clone())?;
-        let mut stream = Stream::after(engine.tokenizer()?, self.tokens());
+        let engine = session.engine();
         let suggested = &engine.checkpoint().generation;
         let stop: Vec<String> = options.stop.iter().chain(&suggested.stop).cloned().collect();
         let framed = engine.frame().filter(|_| !options.raw && !options.ignore_end);
-        let mut shown = Shown::new(&stop, framed);
-        let started = Instant::now();
-        let prompt = self.tokens().len();
-        let (mut text, mut logprobs, mut first) = (String::new(), 0.0f64, Duration::ZERO);
+        Ok(Generation {
+            ends: if options.ignore_end { Vec::new() } else { engine.end_tokens() },
+            sampler: Sampler::new(options.sampling.clone())?,
+            stream: Some(Stream::after(engine.tokenizer()?, session.tokens())),
+            shown: Shown::new(&stop, framed),
+            options: options.clone(),
+            prompt: session.tokens().len(),
+            text: String::new(),
+            logprobs: 0.0,
+            started: Instant::now(),
+            first: Duration::ZERO,
+            ending: None,
+        })
+    }
 
-        let finish = loop {
-            let written = self.tokens().len() - prompt;
-            if written == options.max_tokens {
-                break Finish::Length;
-            }
-            let answer = &self.tokens()[prompt..];
-            let banned = match suggested.bans.is_empty() {
-                true => Vec::new(),
-                false => suggested.bans.of(self.tokens(), written, &ends),
-            };
-            let drawn =
-                sampler.draw_but(self.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
-            if written == 0 {
-                first = started.elapsed();
-            }
-            if ends.contains(&drawn.id) {
-                break Finish::End;
-            }
-            if self.limit() == Some(self.tokens().len()) {
-                break Finish::Full;
-            }
-            logprobs += f64::from(drawn.logprob);
-            let mut flow = on_event(Event::Token { id: drawn.id, logprob: drawn.logprob });
-            if let Some(piece) = stream.push(drawn.id) {
-                flow = emit(shown.push(&piece), &mut text, on_event, flow);
-            }
-            self.feed(&[drawn.id], &mut |_| ControlFlow::Continue(()))?;
-            if shown.turned() {
-                // The model has ended its own turn.
-                break Finish::End;
-            }
-            if shown.stopped() {
-                break Finish::Stop;
-            }
-            if flow.is_break() {
-                break Finish::Cancelled;
-            }
+    /// Draws the next token from the logits of `session`, which has read everything so far and is to read it. The whole answer, once it
+    /// has ended.
+    ///
+    /// # Errors
+    /// When the logits are no numbers.
+    pub fn next(
+        &mut self,
+        session: &mut Session<'e>,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Option<Answer>, EngineError> {
+        let engine = session.engine();
+        if let Some(finish) = self.ending {
+            return Ok(Some(self.finish(session, finish, on_event)));
+        }
+        let written = session.tokens().len() - self.prompt;
+        if written == self.options.max_tokens {
+            return Ok(Some(self.finish(session, Finish::Length, on_event)));
+        }
+        let bans = &engine.checkpoint().generation.bans;
+        let banned = match bans.is_empty() {
+            true => Vec::new(),
+            false => bans.of(session.tokens(), written, &self.ends),
         };
-        let rest = shown.finish(&stream.finish());
+        let answer = &session.tokens()[self.prompt..];
+        let drawn =
+            self.sampler.draw_but(session.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
+        if written == 0 {
+            self.first = self.started.elapsed();
+        }
+        if self.ends.contains(&drawn.id) {
+            return Ok(Some(self.finish(session, Finish::End, on_event)));
+        }
+        if session.limit() == Some(session.tokens().len()) {
+            return Ok(Some(self.finish(session, Finish::Full, on_event)));
+        }
+        self.logprobs += f64::from(drawn.logprob);
+        let mut flow = on_event(Event::Token { id: drawn.id, logprob: drawn.logprob });
+        if let Some(piece) = self.stream.as_mut().and_then(|stream| stream.push(drawn.id)) {
+            flow = emit(self.shown.push(&piece), &mut self.text, on_event, flow);
+        }
+        session.begin(&[drawn.id], session.tokens().len() + 1, false)?;
+        self.ending = if self.shown.turned() {
+            // The model has ended its own turn.
+            Some(Finish::End)
+        } else if self.shown.stopped() {
+            Some(Finish::Stop)
+        } else {
+            flow.is_break().then_some(Finish::Cancelled)
+        };
+        Ok(None)
+    }
+
+    fn finish(
+        &mut self,
+        session: &Session<'e>,
+        finish: Finish,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Answer {
+        let rest = self.stream.take().map_or_else(String::new, Stream::finish);
+        let rest = self.shown.finish(&rest);
         // The answer is complete; a request to stop changes nothing any more.
-        let _ = emit(rest, &mut text, on_event, ControlFlow::Continue(()));
-        let tokens = self.tokens()[prompt..].to_vec();
-        let confidence = (!tokens.is_empty()).then(|| (logprobs / tokens.len() as f64).exp() as f32);
-        Ok(Answer { text, tokens, finish, confidence, timing: Timing { first, total: started.elapsed() } })
+        let _ = emit(rest, &mut self.text, on_event, ControlFlow::Continue(()));
+        let tokens = session.tokens()[self.prompt..].to_vec();
+        let confidence = (!tokens.is_empty()).then(|| (self.logprobs / tokens.len() as f64).exp() as f32);
+        let timing = Timing { first: self.first, total: self.started.elapsed() };
+        Answer { text: std::mem::take(&mut self.text), tokens, finish, confidence, timing }
     }
 }
 

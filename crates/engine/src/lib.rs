@@ -16,6 +16,7 @@
 //! ```
 
 mod adapted;
+mod batch;
 mod customize;
 mod embedded;
 mod error;
@@ -31,6 +32,7 @@ mod stop;
 mod usage;
 
 pub use adapted::read_adapter;
+pub use batch::Batch;
 pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
 pub use crayon_pot::{
@@ -40,7 +42,7 @@ pub use crayon_text::{FRAMES, Frame, Message, Role};
 pub use customize::{BUILT_IN, Scored};
 pub use embedded::{EMBEDDED, Embedded};
 pub use error::EngineError;
-pub use generate::{Answer, Event, Finish, GenerateOptions, Timing};
+pub use generate::{Answer, Event, Finish, GenerateOptions, Generation, Timing};
 pub use long::{CachedRead, stays};
 pub use open::{Engine, Settings};
 pub use prompt::turns;

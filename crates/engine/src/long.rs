@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crayon_model::{Adapter, Scratch};
-use crayon_pot::{Attention, GENERAL_CATALYST, Network, Owner, Pot, PotOptions, Saved, budget, named};
+use crayon_pot::{
+    Attention, GENERAL_CATALYST, Network, Owner, Pot, PotOptions, PrefixCache, Saved, budget, named,
+};
 use crayon_text::{Message, Role, Special};
 
-use crate::{Engine, EngineError, Session};
+use crate::{Engine, EngineError, Fed, Session};
 
 /// Text whose reading shows how much each layer needs of the past. Any plain English does.
 const PROBE: &str = "\
@@ -138,6 +140,22 @@ pub struct CachedRead {
     pub read: usize,
     /// Why the cache did not take them, if it did not.
     pub not_kept: Option<EngineError>,
+    /// Tokens that the cache is going to be given once they are read.
+    unkept: usize,
+    /// Whether a cache was asked.
+    cached: bool,
+}
+
+impl CachedRead {
+    /// `read` tokens read anew, with no cache.
+    pub fn whole(read: usize) -> CachedRead {
+        CachedRead { read, not_kept: None, unkept: 0, cached: false }
+    }
+
+    /// Whether a cache had the beginning of the text's `tokens`.
+    pub fn from_cache(&self, tokens: usize) -> bool {
+        self.cached && self.read < tokens
+    }
 }
 
 impl Session<'_> {
@@ -170,13 +188,34 @@ impl Session<'_> {
         &mut self,
         prompt: &[u32],
         stable: usize,
-        cache: &crayon_pot::PrefixCache,
-        watch: &mut dyn FnMut(crate::Fed) -> ControlFlow<()>,
+        cache: &PrefixCache,
+        watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
+    ) -> Result<CachedRead, EngineError> {
+        let mut read = self.begin_cached(prompt, stable, cache)?;
+        loop {
+            self.read_out(watch)?;
+            if !self.go_on_cached(&mut read, prompt, cache)? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Begins that; [`go_on_cached`](Self::go_on_cached) is to be called when it is read.
+    ///
+    /// # Errors
+    /// As [`set_text`](Self::set_text).
+    pub fn begin_cached(
+        &mut self,
+        prompt: &[u32],
+        stable: usize,
+        cache: &PrefixCache,
     ) -> Result<CachedRead, EngineError> {
         // The last token is always read, because its logits are wanted.
         let stable = stable.min(prompt.len().saturating_sub(1));
+        let mut read = CachedRead { cached: true, ..CachedRead::whole(prompt.len()) };
         if stable == 0 {
-            return Ok(CachedRead { read: self.set_text(prompt, watch)?, not_kept: None });
+            read.read = self.begin_text(prompt)?;
+            return Ok(read);
         }
         self.forget();
         self.pot.expect(prompt.len());
@@ -186,16 +225,36 @@ impl Session<'_> {
                 self.tokens.extend_from_slice(&prompt[..stable]);
                 self.logits = logits;
                 self.pin(self.pins.clone())?;
-                self.feed(&prompt[stable..], watch)?;
-                Ok(CachedRead { read: prompt.len() - stable, not_kept: None })
+                self.begin(&prompt[stable..], prompt.len(), false)?;
+                read.read = prompt.len() - stable;
             }
             None => {
-                self.read(&prompt[..stable], prompt.len(), None, watch)?;
-                let stored = cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits);
-                self.feed(&prompt[stable..], watch)?;
-                Ok(CachedRead { read: prompt.len(), not_kept: stored.err().map(EngineError::from) })
+                self.begin(&prompt[..stable], prompt.len(), false)?;
+                read.unkept = stable;
             }
         }
+        Ok(read)
+    }
+
+    /// Gives the cache what it is to keep, and begins to read the rest; false when there is none.
+    ///
+    /// # Errors
+    /// As [`set_text`](Self::set_text).
+    pub fn go_on_cached(
+        &mut self,
+        read: &mut CachedRead,
+        prompt: &[u32],
+        cache: &PrefixCache,
+    ) -> Result<bool, EngineError> {
+        let stable = std::mem::take(&mut read.unkept);
+        if stable == 0 {
+            return Ok(false);
+        }
+        let owner = self.owner();
+        let stored = cache.store(&mut self.pot, &owner, &prompt[..stable], &self.logits);
+        read.not_kept = stored.err().map(EngineError::from);
+        self.begin(&prompt[stable..], prompt.len(), false)?;
+        Ok(true)
     }
 }
 

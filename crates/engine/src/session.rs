@@ -3,10 +3,10 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use crayon_model::{Adapter, Scratch};
-use crayon_pot::{Network, Owner, Pot, PotError};
+use crayon_model::{Adapter, Scratch, Step};
+use crayon_pot::{Network, Owner, Pot, PotError, Reading};
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, batch};
 
 /// A conversation with a model.
 pub struct Session<'e> {
@@ -17,6 +17,14 @@ pub struct Session<'e> {
     pub(crate) pins: Vec<Range<u32>>,
     scratch: Scratch,
     adapter: Option<Arc<dyn Adapter>>,
+    reading: Option<Unread>,
+}
+
+/// What a session is reading.
+struct Unread {
+    reading: Reading,
+    /// Its first tokens that were read before and have to be read once more.
+    again: usize,
 }
 
 /// Progress of reading.
@@ -38,6 +46,7 @@ impl<'e> Session<'e> {
             pins: Vec::new(),
             scratch: Scratch::new(),
             adapter: engine.adapter().cloned(),
+            reading: None,
         }
     }
 
@@ -92,6 +101,7 @@ impl<'e> Session<'e> {
 
     /// Forgets everything read; what is pinned stays so.
     pub fn forget(&mut self) {
+        self.reading = None;
         self.pot.clear();
         self.tokens.clear();
         self.logits.clear();
@@ -102,6 +112,7 @@ impl<'e> Session<'e> {
         if len >= self.tokens.len() {
             return;
         }
+        self.reading = None;
         if !self.pot.rewind(len) {
             return self.forget();
         }
@@ -151,6 +162,16 @@ impl<'e> Session<'e> {
         prompt: &[u32],
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<usize, EngineError> {
+        let read = self.begin_text(prompt)?;
+        self.read_out(watch)?;
+        Ok(read)
+    }
+
+    /// Begins what [`set_text`](Self::set_text) does; passes are still to be run ([`pass`](Self::pass), [`Batch`](crate::Batch)).
+    ///
+    /// # Errors
+    /// When the session is too small for it.
+    pub fn begin_text(&mut self, prompt: &[u32]) -> Result<usize, EngineError> {
         if !self.pot.expect(prompt.len()) {
             self.forget();
         }
@@ -158,7 +179,7 @@ impl<'e> Session<'e> {
         // The last token is read again, because its logits are wanted.
         self.rewind(shared.min(prompt.len().saturating_sub(1)));
         let kept = self.tokens.len();
-        self.feed(&prompt[kept..], watch)?;
+        self.begin(&prompt[kept..], prompt.len(), false)?;
         Ok(prompt.len() - kept)
     }
 
@@ -189,46 +210,115 @@ impl<'e> Session<'e> {
         surprise: Option<&mut Vec<f32>>,
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
+        self.begin(tokens, length, surprise.is_some())?;
+        let result = self.read_out(watch);
+        if let (Some(surprise), Some(unread)) = (surprise, &self.reading) {
+            let known = unread.again.saturating_sub(1);
+            surprise.extend(unread.reading.surprise().iter().skip(known));
+        }
+        result
+    }
+
+    /// Makes `tokens` of a text of `length` tokens in all what this session reads next; what was read so far comes first once more where
+    /// that length asks for it.
+    pub(crate) fn begin(&mut self, tokens: &[u32], length: usize, scored: bool) -> Result<(), EngineError> {
         let needed = self.tokens.len() + tokens.len();
         if let Some(context) = self.limit().filter(|limit| needed > *limit) {
             return Err(EngineError::TooLong { tokens: needed, prompt: needed, answer: 0, context });
         }
-        self.expect(length, watch)?;
-        let mut stopped = false;
-        let mut network = Network {
-            decoder: self.engine.decoder(),
-            pool: self.engine.threads(),
-            adapter: self.adapter.as_deref(),
-            scratch: &mut self.scratch,
-        };
-        let done = self.pot.read(&mut network, tokens, &mut self.logits, surprise, &mut |done| {
-            let flow = watch(Fed { done, total: tokens.len() });
-            stopped = flow.is_break();
-            flow
-        });
-        let done = done.map_err(|error| self.engine.pot_error(error))?;
-        self.tokens.extend_from_slice(&tokens[..done]);
-        if stopped { Err(EngineError::Cancelled) } else { Ok(()) }
+        let mut known = Vec::new();
+        if !self.pot.expect(length) {
+            known.clone_from(&self.tokens);
+            self.forget();
+            self.pot.expect(length);
+        }
+        let again = known.len();
+        known.extend_from_slice(tokens);
+        let reading = if scored { Reading::scored(known) } else { Reading::new(known) };
+        self.reading = Some(Unread { reading, again });
+        Ok(())
     }
 
-    /// Makes ready for a text of `length` tokens, reading what was read so far once more where that length asks for it.
-    fn expect(
+    /// Reads all of it. `watch` is told after every pass and may stop the reading; what was read until then stays.
+    pub(crate) fn read_out(
         &mut self,
-        length: usize,
         watch: &mut dyn FnMut(Fed) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        if self.pot.expect(length) {
-            return Ok(());
+        let mut last = self.fed();
+        while self.unread() > 0 {
+            self.pass()?;
+            let now = self.fed();
+            if let Some(fed) = now.filter(|_| now != last)
+                && watch(fed).is_break()
+            {
+                self.leave();
+                return Err(EngineError::Cancelled);
+            }
+            last = now;
         }
-        let tokens = self.tokens.clone();
-        self.forget();
-        self.pot.expect(length);
-        self.read(&tokens, length, None, watch)
+        Ok(())
+    }
+
+    /// One pass over what is still to be read.
+    ///
+    /// # Errors
+    /// When the pot is too small for what is pinned, or the network fails.
+    pub fn pass(&mut self) -> Result<(), EngineError> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = batch::alone(self, &mut scratch);
+        self.scratch = scratch;
+        result
+    }
+
+    /// Gives up what is still to be read; what was read stays.
+    pub fn leave(&mut self) {
+        self.pot.leave();
+        self.reading = None;
+    }
+
+    /// How far the reading is; `None` before anything was to be read.
+    pub fn fed(&self) -> Option<Fed> {
+        let Unread { reading, again } = self.reading.as_ref()?;
+        Some(Fed { done: reading.done().saturating_sub(*again), total: reading.tokens().len() - again })
+    }
+
+    /// Tokens still to be read.
+    pub fn unread(&self) -> usize {
+        self.reading.as_ref().map_or(0, |unread| unread.reading.left())
+    }
+
+    /// What the network is to run next for this session, `most` tokens of the text at most; `None` when all is read.
+    pub(crate) fn next_step(&mut self, most: usize) -> Result<Option<Step<'_>>, EngineError> {
+        let Some(unread) = &mut self.reading else { return Ok(None) };
+        let decoder = self.engine.decoder();
+        match self.pot.next_step(&mut unread.reading, decoder, &self.logits, most) {
+            Ok(Some(Step { tokens, memory, tap, want, .. })) => {
+                Ok(Some(Step { tokens, memory, adapter: self.adapter.as_deref(), tap, want }))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.engine.pot_error(error)),
+        }
+    }
+
+    /// Takes what came of that step, the `at`th of the pass that `scratch` was used for.
+    pub(crate) fn absorb(&mut self, scratch: &mut Scratch, at: usize) -> Result<(), EngineError> {
+        let Some(unread) = &mut self.reading else { return Ok(()) };
+        let mut network =
+            Network { decoder: self.engine.decoder(), pool: self.engine.threads(), adapter: None, scratch };
+        let before = unread.reading.done();
+        let result = self.pot.absorb(&mut unread.reading, &mut network, at, &mut self.logits);
+        self.tokens.extend_from_slice(&unread.reading.tokens()[before..unread.reading.done()]);
+        result.map_err(|error| self.engine.pot_error(error))
     }
 
     /// Reads `tokens` and returns the logits of each, `[tokens, vocab]`. Not for sessions with a pot.
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
-        self.expect(self.tokens.len() + tokens.len(), &mut |_| ControlFlow::Continue(()))?;
+        let length = self.tokens.len() + tokens.len();
+        if !self.pot.expect(length) {
+            let known = self.tokens.clone();
+            self.forget();
+            self.read(&known, length, None, &mut |_| ControlFlow::Continue(()))?;
+        }
         let mut network = Network {
             decoder: self.engine.decoder(),
             pool: self.engine.threads(),

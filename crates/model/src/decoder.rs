@@ -49,21 +49,28 @@ pub struct Step<'a> {
     pub adapter: Option<&'a dyn Adapter>,
     /// Sees this sequence's attention probabilities.
     pub tap: Option<&'a dyn ScoreTap>,
+    /// Which of its rows get logits.
+    pub want: Want,
 }
 
 impl<'a> Step<'a> {
-    /// New tokens of a sequence without adapter or tap.
+    /// New tokens of a sequence without adapter or tap, whose last row gets logits.
     pub fn new(tokens: &'a [u32], memory: &'a mut dyn KvMemory) -> Step<'a> {
-        Step { tokens, memory, adapter: None, tap: None }
+        Step { tokens, memory, adapter: None, tap: None, want: Want::Last }
+    }
+
+    /// The same with logits for other rows.
+    pub fn wanting(self, want: Want) -> Step<'a> {
+        Step { want, ..self }
     }
 }
 
-/// Which rows get logits.
+/// Which rows of a sequence get logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// None: the pass only fills the memory.
     Nothing,
-    /// The last row of each sequence.
+    /// The last row.
     Last,
     /// Every row.
     All,
@@ -88,6 +95,8 @@ pub struct Scratch {
     cos: [Vec<f32>; 2],
     sin: [Vec<f32>; 2],
     logits: Vec<f32>,
+    /// Logits of a few rows at a time, for log-likelihoods.
+    likely: Vec<f32>,
     /// Rows of each sequence of the pass, and those that get logits.
     spans: Vec<Range<usize>>,
     wanted: Vec<usize>,
@@ -97,6 +106,14 @@ impl Scratch {
     /// Empty buffers; they grow with the first pass.
     pub fn new() -> Scratch {
         Scratch::default()
+    }
+
+    /// The wanted logits of step `at` of the last pass, `[wanted rows, vocab]`.
+    pub fn logits(&self, at: usize) -> &[f32] {
+        let before = |row: usize| self.wanted.partition_point(|wanted| *wanted < row);
+        let vocab = self.logits.len().checked_div(self.wanted.len()).unwrap_or(0);
+        let span = &self.spans[at];
+        &self.logits[before(span.start) * vocab..before(span.end) * vocab]
     }
 }
 
@@ -142,17 +159,15 @@ impl Decoder {
         if buffers <= self.weight_bytes / 16 { PASS_ROWS } else { SMALL_PASS_ROWS }
     }
 
-    /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`.
+    /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`, in the order of the steps.
     pub fn forward<'s>(
         &self,
         pool: &Threads,
         steps: &mut [Step<'_>],
-        want: Want,
         scratch: &'s mut Scratch,
     ) -> Result<&'s mut [f32], ModelError> {
         let mut spans = std::mem::take(&mut scratch.spans);
         self.admit(steps, &mut spans)?;
-        let rows = spans.last().map_or(0, |span| span.end);
         self.embed(steps, &spans, scratch)?;
         let varying = self.angles(steps, &spans, scratch);
         let rotations = varying.as_ref().or(self.rotations.as_ref());
@@ -168,16 +183,19 @@ impl Decoder {
 
         let mut wanted = std::mem::take(&mut scratch.wanted);
         wanted.clear();
-        match want {
-            Want::Nothing => {}
-            Want::Last => wanted.extend(spans.iter().map(|span| span.end - 1)),
-            Want::All => wanted.extend(0..rows),
+        for (step, span) in steps.iter().zip(&spans) {
+            wanted.extend(match step.want {
+                Want::Nothing => span.end..span.end,
+                Want::Last => span.end - 1..span.end,
+                Want::All => span.clone(),
+            });
         }
+        let mut logits = std::mem::take(&mut scratch.logits);
         match wanted.is_empty() {
-            true => scratch.logits.clear(),
-            false => self.logits(pool, &wanted, scratch),
+            true => logits.clear(),
+            false => self.logits(pool, &wanted, scratch, &mut logits),
         }
-        (scratch.spans, scratch.wanted) = (spans, wanted);
+        (scratch.spans, scratch.wanted, scratch.logits) = (spans, wanted, logits);
         Ok(&mut scratch.logits)
     }
 
@@ -325,7 +343,7 @@ impl Decoder {
     }
 
     /// Final norm and output layer of the `wanted` rows.
-    fn logits(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch) {
+    fn logits(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch, logits: &mut Vec<f32>) {
         let (width, vocab) = (self.spec.hidden, self.spec.vocab);
         scratch.normed.resize(wanted.len() * width, 0.0);
         for (row, out) in wanted.iter().zip(scratch.normed.chunks_exact_mut(width)) {
@@ -334,32 +352,42 @@ impl Decoder {
         let weight: Matrix<'_> = view(self.output.as_ref().unwrap_or(&self.embedding));
         scratch.activations.set(&scratch.normed, wanted.len(), width);
         scratch.activations.prepare(pool, [weight.format].into_iter(), self.mode);
-        scratch.logits.resize(wanted.len() * vocab, 0.0);
-        let out = &mut scratch.logits[..];
+        logits.resize(wanted.len() * vocab, 0.0);
+        let out = &mut logits[..];
         matmul(pool, &scratch.activations, &mut [Product { weight, out }], self.mode);
         if let Some(cap) = self.spec.logit_softcap {
-            ops::softcap(&mut scratch.logits, cap);
+            ops::softcap(logits, cap);
         }
     }
 
-    /// Log-likelihoods of `targets[i]` after row `i` of the pass that `scratch` was last used for, `[targets]`. Takes
+    /// Log-likelihoods of `targets[i]` after row `i` of step `step` of the pass that `scratch` was last used for, `[targets]`. Takes
     /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
-    pub fn log_likelihoods(&self, pool: &Threads, targets: &[u32], out: &mut [f32], scratch: &mut Scratch) {
+    pub fn log_likelihoods(
+        &self,
+        pool: &Threads,
+        step: usize,
+        targets: &[u32],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         /// Logits held at a time.
         const LOGITS: usize = 1 << 22;
         assert_eq!(targets.len(), out.len(), "one result for each target");
         let vocab = self.spec.vocab;
         let rows = (LOGITS / vocab).clamp(1, 256);
+        let first = scratch.spans[step].start;
+        let mut logits = std::mem::take(&mut scratch.likely);
         for (block, (targets, out)) in targets.chunks(rows).zip(out.chunks_mut(rows)).enumerate() {
-            let wanted: Vec<usize> = (block * rows..block * rows + targets.len()).collect();
-            self.logits(pool, &wanted, scratch);
-            pool.for_each_chunk(&mut scratch.logits, vocab, |row, logits| {
+            let wanted: Vec<usize> = (0..targets.len()).map(|at| first + block * rows + at).collect();
+            self.logits(pool, &wanted, scratch, &mut logits);
+            pool.for_each_chunk(&mut logits, vocab, |row, logits| {
                 logits[0] = ops::log_probability(logits, targets[row] as usize);
             });
-            for (out, logits) in out.iter_mut().zip(scratch.logits.chunks_exact(vocab)) {
+            for (out, logits) in out.iter_mut().zip(logits.chunks_exact(vocab)) {
                 *out = logits[0];
             }
         }
+        scratch.likely = logits;
     }
 
     /// The embedding of a token as it enters the first block, without positions, `[hidden]`.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::named;
 use crayon_kernels::{Mode, Threads};
-use crayon_model::{Decoder, LowRank, LowRankPair, Projection, Scratch, Site, Step, Want};
+use crayon_model::{Decoder, LowRank, LowRankPair, Projection, Scratch, Site, Step};
 use crayon_pot::{KvStorage, Slab};
 
 /// The system's allocator with a count of calls.
@@ -53,7 +53,7 @@ fn single_tokens_allocate_nothing() {
         let mut pass = |token: u32| {
             let tokens = [token];
             let mut steps = [Step { adapter: Some(&adapter), ..Step::new(&tokens, &mut memory) }];
-            decoder.forward(&pool, &mut steps, Want::Last, &mut scratch).unwrap();
+            decoder.forward(&pool, &mut steps, &mut scratch).unwrap();
         };
         // Seventeen, so that what grows with the sequence by doubling has room for the rest.
         (0..17).for_each(|token| pass(token % 7));

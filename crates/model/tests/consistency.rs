@@ -14,8 +14,8 @@ fn run(decoder: &Decoder, pool: &Threads, chunks: &[&[u32]], capacity: usize, kv
     let mut scratch = Scratch::new();
     let mut all = Vec::new();
     for chunk in chunks {
-        let mut steps = [Step::new(chunk, &mut memory)];
-        all.extend_from_slice(decoder.forward(pool, &mut steps, Want::All, &mut scratch).unwrap());
+        let mut steps = [Step::new(chunk, &mut memory).wanting(Want::All)];
+        all.extend_from_slice(decoder.forward(pool, &mut steps, &mut scratch).unwrap());
     }
     all
 }
@@ -71,9 +71,10 @@ fn a_sequence_is_the_same_alone_and_in_a_batch() {
 
         let mut memories = [(); 2].map(|()| Slab::plain(decoder.spec(), capacity, KvStorage::F32));
         let [first, second] = &mut memories;
-        let mut steps = [Step::new(tokens, first), Step::new(&reversed, second)];
+        let mut steps =
+            [Step::new(tokens, first), Step::new(&reversed, second)].map(|step| step.wanting(Want::All));
         let mut scratch = Scratch::new();
-        let together = decoder.forward(&pool, &mut steps, Want::All, &mut scratch).unwrap().to_vec();
+        let together = decoder.forward(&pool, &mut steps, &mut scratch).unwrap().to_vec();
         let (a, b) = together.split_at(alone.len());
         assert!(relative_difference(a, &alone) < 1e-5, "{}", case.name);
         assert!(relative_difference(b, &other) < 1e-5, "{}", case.name);
@@ -82,10 +83,17 @@ fn a_sequence_is_the_same_alone_and_in_a_batch() {
         let mut memories = [(); 2].map(|()| Slab::plain(decoder.spec(), capacity, KvStorage::F32));
         let [first, second] = &mut memories;
         let mut steps = [Step::new(tokens, first), Step::new(&reversed, second)];
-        let last = decoder.forward(&pool, &mut steps, Want::Last, &mut scratch).unwrap();
+        let last = decoder.forward(&pool, &mut steps, &mut scratch).unwrap();
         let vocab = decoder.spec().vocab;
         assert!(relative_difference(&last[..vocab], &alone[alone.len() - vocab..]) < 1e-5, "{}", case.name);
         assert!(relative_difference(&last[vocab..], &other[other.len() - vocab..]) < 1e-5, "{}", case.name);
+
+        // Each its own.
+        let mut memories = [(); 2].map(|()| Slab::plain(decoder.spec(), capacity, KvStorage::F32));
+        let [first, second] = &mut memories;
+        let mut steps = [Step::new(tokens, first).wanting(Want::Nothing), Step::new(&reversed, second)];
+        let own = decoder.forward(&pool, &mut steps, &mut scratch).unwrap();
+        assert!(own.len() == vocab && relative_difference(own, &other[other.len() - vocab..]) < 1e-5);
     }
 }
 
@@ -109,11 +117,11 @@ fn rewinding_forgets_what_came_after() {
     let (pool, tokens) = (Threads::new(1), &case.tokens[..]);
     let mut memory = Slab::plain(decoder.spec(), tokens.len(), KvStorage::F32);
     let mut scratch = Scratch::new();
-    let first = decoder.forward(&pool, &mut [Step::new(tokens, &mut memory)], Want::Last, &mut scratch);
+    let first = decoder.forward(&pool, &mut [Step::new(tokens, &mut memory)], &mut scratch);
     let first = first.unwrap().to_vec();
     memory.pop(tokens.len() - 5);
     assert_eq!((memory.len(0), memory.position()), (5, 5));
-    let again = decoder.forward(&pool, &mut [Step::new(&tokens[5..], &mut memory)], Want::Last, &mut scratch);
+    let again = decoder.forward(&pool, &mut [Step::new(&tokens[5..], &mut memory)], &mut scratch);
     assert!(relative_difference(again.unwrap(), &first) < 1e-5);
 }
 
@@ -123,17 +131,15 @@ fn what_does_not_fit_is_refused_before_anything_changes() {
     let decoder = Decoder::open(&case.checkpoint, Mode::Exact).unwrap();
     let (pool, mut scratch) = (Threads::new(1), Scratch::new());
     let mut memory = Slab::plain(decoder.spec(), 4, KvStorage::F32);
-    let full =
-        decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], Want::Last, &mut scratch);
+    let full = decoder.forward(&pool, &mut [Step::new(&[1, 2, 3, 4, 5], &mut memory)], &mut scratch);
     assert!(matches!(full, Err(ModelError::MemoryFull { needed: 5, capacity: 4 })));
     let vocab = decoder.spec().vocab;
-    let unknown =
-        decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], Want::Last, &mut scratch);
+    let unknown = decoder.forward(&pool, &mut [Step::new(&[vocab as u32], &mut memory)], &mut scratch);
     assert!(matches!(unknown, Err(ModelError::Token { .. })));
     let context = decoder.spec().context;
     let mut memory = Slab::plain(decoder.spec(), context + 1, KvStorage::F32);
     let long = vec![1; context + 1];
-    let beyond = decoder.forward(&pool, &mut [Step::new(&long, &mut memory)], Want::Last, &mut scratch);
+    let beyond = decoder.forward(&pool, &mut [Step::new(&long, &mut memory)], &mut scratch);
     assert!(matches!(beyond, Err(ModelError::Position { .. })));
     assert!(memory.is_empty() && memory.len(0) == 0);
 }

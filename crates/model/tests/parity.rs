@@ -18,7 +18,7 @@ fn logits(checkpoint: &Checkpoint, tokens: &[u32], tap: Option<&dyn ScoreTap>) -
     let mut step = Step::new(tokens, &mut memory);
     step.tap = tap;
     let mut scratch = Scratch::new();
-    decoder.forward(&Threads::new(2), &mut [step], Want::All, &mut scratch).unwrap().to_vec()
+    decoder.forward(&Threads::new(2), &mut [step.wanting(Want::All)], &mut scratch).unwrap().to_vec()
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crayon_model::{Step, Want};
+use crayon_model::{Decoder, ScoreTap};
 
 use crate::policy::{Attention, Head, Needs, Policy};
 use crate::watch::{Reduce, Watch};
-use crate::{Network, PotError, PotOptions, Slab, episodes, select};
+use crate::{PotOptions, Slab, episodes, select};
 
 /// A policy with its shape and what it has gathered.
 pub(crate) struct Distiller {
@@ -29,16 +29,39 @@ pub(crate) struct Distiller {
 pub(crate) type Medoids = Vec<Vec<u32>>;
 
 impl Distiller {
-    pub(crate) fn distill(
-        &mut self,
-        network: &mut Network<'_>,
-        slab: &mut Slab,
-        pinned: &[Range<u32>],
-        first: bool,
-    ) -> Result<(), PotError> {
-        if !std::mem::take(&mut self.asked) {
-            self.ask(network, slab)?;
+    /// What the network is to read before the choice, each text by itself and forgotten again: prompts of the policy that attend to
+    /// everything held. None where one was read along, or the policy asks nothing.
+    pub(crate) fn questions(&mut self, decoder: &Decoder, slab: &Slab) -> Vec<Vec<u32>> {
+        if std::mem::take(&mut self.asked) {
+            return Vec::new();
         }
+        let (prompts, reduce): (Vec<&[u32]>, Reduce) = match self.needs.attention {
+            Attention::Catalyst => (vec![&self.options.catalyst], Reduce::Sum),
+            Attention::Repeat => (self.chunk.chunks(self.reserve).collect(), Reduce::Max),
+            Attention::Medoids => {
+                self.medoids = episodes::medoids(decoder, &self.medoids, &self.chunk, self.reserve);
+                (self.medoids.iter().map(Vec::as_slice).collect(), Reduce::Max)
+            }
+            Attention::None | Attention::Every | Attention::Last(_) => return Vec::new(),
+        };
+        if let Some(watch) = &mut self.watch {
+            watch.clear(reduce);
+            watch.look_from(0);
+        }
+        // A catalyst set while the pot was nearly full may find less room than it wants.
+        match slab.room() {
+            0 => Vec::new(),
+            room => prompts.iter().flat_map(|prompt| prompt.chunks(room)).map(<[u32]>::to_vec).collect(),
+        }
+    }
+
+    /// What sees the attention of a pass.
+    pub(crate) fn tap(&self) -> Option<&dyn ScoreTap> {
+        self.watch.as_ref().map(|watch| watch as &dyn ScoreTap)
+    }
+
+    /// Scores every head and keeps the best part.
+    pub(crate) fn keep(&mut self, slab: &mut Slab, pinned: &[Range<u32>], first: bool) {
         if first && self.needs.novelty {
             // Nothing could predict the first token of the text.
             let most = slab.novelty(0, 0).iter().copied().fold(0.0, f32::max);
@@ -73,7 +96,6 @@ impl Distiller {
         if let Some(watch) = &mut self.watch {
             watch.clear(Reduce::Sum);
         }
-        Ok(())
     }
 
     /// Slots that stay whatever their score.
@@ -85,35 +107,6 @@ impl Distiller {
                 *origin < sinks || slot >= recent || pinned.iter().any(|place| place.contains(origin));
             stays.then_some(slot)
         })
-    }
-
-    /// Lets the prompts of the policy attend to everything read, and forgets the prompts again.
-    fn ask(&mut self, network: &mut Network<'_>, slab: &mut Slab) -> Result<(), PotError> {
-        let (prompts, reduce): (Vec<&[u32]>, Reduce) = match self.needs.attention {
-            Attention::Catalyst => (vec![&self.options.catalyst], Reduce::Sum),
-            Attention::Repeat => (self.chunk.chunks(self.reserve).collect(), Reduce::Max),
-            Attention::Medoids => {
-                self.medoids = episodes::medoids(network, &self.medoids, &self.chunk, self.reserve);
-                (self.medoids.iter().map(Vec::as_slice).collect(), Reduce::Max)
-            }
-            Attention::None | Attention::Every | Attention::Last(_) => return Ok(()),
-        };
-        let Some(watch) = &mut self.watch else { return Ok(()) };
-        watch.clear(reduce);
-        watch.look_from(0);
-        // A catalyst set while the pot was nearly full may find less room than it wants.
-        let room = slab.room();
-        if room == 0 {
-            return Ok(());
-        }
-        for prompt in prompts.iter().flat_map(|prompt| prompt.chunks(room)) {
-            let mut step = Step::new(prompt, slab);
-            step.adapter = network.adapter;
-            step.tap = Some(watch);
-            network.decoder.forward(network.pool, &mut [step], Want::Nothing, network.scratch)?;
-            slab.pop(prompt.len());
-        }
-        Ok(())
     }
 
     /// The attention the policy asked for on the entries of a head; what is carried on is stored with them.

@@ -1,6 +1,6 @@
 //! Episodes of a text: clusters of segments that are about the same thing (EpiCache, arXiv 2509.17396).
 
-use crate::Network;
+use crayon_model::Decoder;
 
 /// Episodes kept in mind.
 const EPISODES: usize = 4;
@@ -10,7 +10,7 @@ const ROUNDS: usize = 8;
 /// The segment nearest to the middle of each episode, among the segments of `chunk` and the earlier `medoids`.
 /// Segments have at most `length` tokens.
 pub(crate) fn medoids(
-    network: &Network<'_>,
+    decoder: &Decoder,
     medoids: &[Vec<u32>],
     chunk: &[u32],
     length: usize,
@@ -20,7 +20,7 @@ pub(crate) fn medoids(
         .map(Vec::as_slice)
         .chain(chunk.chunks(length).filter(|s| s.len() * 2 > length))
         .collect();
-    let mut points: Vec<Vec<f32>> = segments.iter().map(|segment| embed(network, segment)).collect();
+    let mut points: Vec<Vec<f32>> = segments.iter().map(|segment| embed(decoder, segment)).collect();
     centre(&mut points);
     nearest_to_middles(&points, EPISODES.min(segments.len()))
         .into_iter()
@@ -29,11 +29,11 @@ pub(crate) fn medoids(
 }
 
 /// Mean of the token embeddings.
-fn embed(network: &Network<'_>, tokens: &[u32]) -> Vec<f32> {
-    let width = network.decoder.spec().hidden;
+fn embed(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
+    let width = decoder.spec().hidden;
     let (mut row, mut mean) = (vec![0.0; width], vec![0.0; width]);
     for &token in tokens {
-        network.decoder.embedding(token, &mut row);
+        decoder.embedding(token, &mut row);
         mean.iter_mut().zip(&row).for_each(|(mean, x)| *mean += x / tokens.len() as f32);
     }
     mean

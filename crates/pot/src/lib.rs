@@ -2,7 +2,7 @@
 //!
 //! A [`Pot`] reads a text; when it is full, a [`Policy`] scores what every head holds, the best part stays, moves
 //! together to the first positions, and reading goes on (InfiniPot, arXiv 2410.01518). The path through this crate:
-//! [`Pot::read`] (the loop), `distill` (evidence, choice, moving), `policy/` (one rule a file), [`Slab`] (the memory).
+//! [`Pot::read`] (the loop, in `reading`), `distill` (evidence, choice, moving), `policy/` (one rule a file), [`Slab`] (the memory).
 //!
 //! What holds, and is tested: a text that fits is read as with a full cache; no head ever holds more than its slots;
 //! a moved key equals the key computed at its new position; the catalyst prompt leaves no trace; pinned tokens stay.
@@ -16,6 +16,7 @@ mod file;
 mod options;
 mod policy;
 mod pot;
+mod reading;
 mod select;
 mod slab;
 mod storage;
@@ -27,5 +28,6 @@ pub use file::{Owner, Saved};
 pub use options::{GENERAL_CATALYST, PotOptions};
 pub use policy::{Attention, Head, Named, Needs, POLICIES, Policy, named};
 pub use pot::{Network, Pot, distillable};
+pub use reading::Reading;
 pub use slab::Slab;
 pub use storage::KvStorage;

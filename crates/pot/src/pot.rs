@@ -1,16 +1,14 @@
-//! Reading a text of any length into fixed memory: fill, score, keep, go on.
-//!
-//! [`Pot::read`] is the loop of continual context distillation (InfiniPot, arXiv 2410.01518, section 3.1). A pot
-//! without a policy keeps everything and refuses what does not fit.
+//! Memory that reads a text of any length: what it holds, what is pinned, how it is taken back, how it is distilled.
+//! `reading` has the loop. A pot without a policy keeps everything and refuses what does not fit.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use crayon_formats::spec::{Positions, Spec};
 use crayon_kernels::Threads;
 use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 
 use crate::distill::{Distiller, Medoids};
-use crate::policy::{Attention, Needs, Policy};
+use crate::policy::{Attention, Policy};
 use crate::watch::{Reduce, Watch};
 use crate::{KvStorage, PotError, PotOptions, Slab, named};
 
@@ -26,6 +24,19 @@ pub struct Network<'a> {
     pub scratch: &'a mut Scratch,
 }
 
+impl Network<'_> {
+    /// A pass over one step, through the adapter.
+    ///
+    /// # Errors
+    /// When the memory is full or a token unknown.
+    pub(crate) fn run(&mut self, step: Step<'_>) -> Result<(), PotError> {
+        let Step { tokens, memory, tap, want, .. } = step;
+        let step = Step { tokens, memory, adapter: self.adapter, tap, want };
+        self.decoder.forward(self.pool, &mut [step], self.scratch)?;
+        Ok(())
+    }
+}
+
 /// Keys and values of one text, in memory that does not grow.
 pub struct Pot {
     pub(crate) slab: Slab,
@@ -35,16 +46,7 @@ pub struct Pot {
     pub(crate) settled: usize,
     pub(crate) pinned: Vec<Range<u32>>,
     /// Novelty of the token that comes next, where a pass could tell but keeps no logits.
-    foreseen: Option<f32>,
-}
-
-/// Tokens of one pass.
-struct Pass<'a> {
-    tokens: &'a [u32],
-    /// Tokens that fit before the next distillation.
-    room: usize,
-    /// The token after them, if it is known.
-    next: Option<u32>,
+    pub(crate) foreseen: Option<f32>,
 }
 
 impl Pot {
@@ -167,7 +169,7 @@ impl Pot {
     }
 
     /// The same for the first tokens of a text of which nothing was said.
-    fn begin(&mut self, tokens: usize) {
+    pub(crate) fn begin(&mut self, tokens: usize) {
         if self.slab.is_empty() && self.slab.length() < tokens {
             self.expect(tokens);
         }
@@ -194,7 +196,7 @@ impl Pot {
     }
 
     /// Whether a distillation leaves room to read on in every layer.
-    fn check_room(&self) -> Result<(), PotError> {
+    pub(crate) fn check_room(&self) -> Result<(), PotError> {
         let Some(distiller) = &self.distiller else { return Ok(()) };
         let tight = |(layer, keep): (usize, &usize)| keep + distiller.reserve >= self.slab.capacity(layer);
         if distiller.keeps.iter().enumerate().any(tight) {
@@ -262,58 +264,6 @@ impl Pot {
         }
     }
 
-    /// Reads `tokens`, distilling as often as the pot is full. `logits` holds those after the token before, if any,
-    /// and then those after the last one. `surprise` receives `-ln p` of every token but the first of a text. `watch`
-    /// is told after each pass how many tokens were read and may end the reading; returns how many were. Of a text that
-    /// is read in several calls, [`expect`](Self::expect) is to be told the length before each.
-    ///
-    /// # Errors
-    /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
-    pub fn read(
-        &mut self,
-        network: &mut Network<'_>,
-        tokens: &[u32],
-        logits: &mut Vec<f32>,
-        mut surprise: Option<&mut Vec<f32>>,
-        watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<usize, PotError> {
-        if self.tokens_read() + tokens.len() > u32::MAX as usize {
-            return Err(PotError::TextTooLong);
-        }
-        let vocab = network.decoder.spec().vocab;
-        if let Some(&id) = tokens.iter().find(|id| **id as usize >= vocab) {
-            return Err(crayon_model::ModelError::Token { id, vocab }.into());
-        }
-        self.begin(tokens.len());
-        let mut done = 0;
-        while done < tokens.len() {
-            let room = self.room();
-            // Nothing is read of a text that does not fit.
-            if self.distiller.is_none() && tokens.len() - done > room {
-                let (needed, capacity) = (self.tokens_read() + tokens.len() - done, self.slab.capacity(0));
-                return Err(crayon_model::ModelError::MemoryFull { needed, capacity }.into());
-            }
-            if room == 0 {
-                self.check_room()?;
-                self.distill(network)?;
-                continue;
-            }
-            // Passes of like size, so that the last is not a small one.
-            let left = room.min(tokens.len() - done);
-            let rows = left.div_ceil(left.div_ceil(network.decoder.pass_rows()));
-            let chunk = &tokens[done..done + rows];
-            done += rows;
-            let pass = Pass { tokens: chunk, room, next: tokens.get(done).copied() };
-            self.pass(network, &pass, logits, surprise.as_deref_mut())?;
-            if watch(done).is_break() {
-                // What comes next need not be what was foreseen.
-                self.foreseen = None;
-                break;
-            }
-        }
-        Ok(done)
-    }
-
     /// Reads `tokens` and returns the logits after each, `[tokens, vocab]`. Only for pots without a policy.
     ///
     /// # Errors
@@ -323,99 +273,14 @@ impl Pot {
         self.begin(tokens.len());
         let mut all = Vec::with_capacity(tokens.len() * network.decoder.spec().vocab);
         for chunk in tokens.chunks(network.decoder.pass_rows()) {
-            let mut step = Step::new(chunk, &mut self.slab);
-            step.adapter = network.adapter;
-            let rows = network.decoder.forward(network.pool, &mut [step], Want::All, network.scratch)?;
-            all.extend_from_slice(rows);
+            let step = Step::new(chunk, &mut self.slab).wanting(Want::All);
+            network.run(step)?;
+            all.extend_from_slice(network.scratch.logits(0));
         }
         if all.iter().any(|logit| !logit.is_finite()) {
             return Err(PotError::NotFinite);
         }
         Ok(all)
-    }
-
-    fn pass(
-        &mut self,
-        network: &mut Network<'_>,
-        pass: &Pass<'_>,
-        logits: &mut Vec<f32>,
-        surprise: Option<&mut Vec<f32>>,
-    ) -> Result<(), PotError> {
-        let tokens = pass.tokens;
-        let began = self.slab.is_empty();
-        let needs = self.distiller.as_ref().map_or(Needs::default(), |distiller| distiller.needs);
-        let scored = needs.novelty || surprise.is_some();
-        let mut novelty = Vec::with_capacity(if scored { tokens.len() } else { 0 });
-        if scored {
-            novelty.push(match self.foreseen.take() {
-                Some(novelty) => novelty,
-                None if began || logits.is_empty() => f32::NAN,
-                None => -log_likelihood(logits, tokens[0]),
-            });
-        }
-        // When the pot is about to be distilled the catalyst reads along: a pass of its own would be a small one.
-        let asking =
-            pass.next.is_some() && tokens.len() == pass.room && needs.attention == Attention::Catalyst;
-        let mut rows = Vec::new();
-        if let Some(distiller) = self.distiller.as_ref().filter(|_| asking) {
-            rows = [tokens, &distiller.options.catalyst].concat();
-        }
-        let mut step = Step::new(if asking { &rows } else { tokens }, &mut self.slab);
-        step.adapter = network.adapter;
-        if let Some(Distiller { watch: Some(watch), .. }) = &mut self.distiller {
-            let from = match needs.attention {
-                Attention::Every => Some(0),
-                // The last tokens before the pot is full: `room` says how far away that is.
-                Attention::Last(count) => {
-                    Some(pass.room.saturating_sub(count)).filter(|row| *row < tokens.len())
-                }
-                Attention::Catalyst if asking => {
-                    watch.clear(Reduce::Sum);
-                    Some(tokens.len())
-                }
-                _ => None,
-            };
-            if let Some(from) = from {
-                watch.look_from(from);
-                step.tap = Some(watch);
-            }
-        }
-        let wanted = !asking && (pass.next.is_none() || scored);
-        let want = if wanted { Want::Last } else { Want::Nothing };
-        let found = network.decoder.forward(network.pool, &mut [step], want, network.scratch)?;
-        logits.clear();
-        logits.extend_from_slice(found);
-        if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(PotError::NotFinite);
-        }
-        if asking {
-            self.slab.pop(rows.len() - tokens.len());
-        }
-        if scored {
-            let foreseen = pass.next.filter(|_| asking);
-            let targets: Vec<u32> = tokens[1..].iter().copied().chain(foreseen).collect();
-            let mut rest = vec![0.0; targets.len()];
-            network.decoder.log_likelihoods(network.pool, &targets, &mut rest, network.scratch);
-            if rest.iter().any(|value| value.is_nan()) {
-                return Err(PotError::NotFinite);
-            }
-            novelty.extend(rest.iter().map(|value| -value));
-            if foreseen.is_some() {
-                self.foreseen = novelty.pop();
-            }
-            if let Some(surprise) = surprise {
-                surprise.extend(novelty.iter().skip(usize::from(began)));
-            }
-            if novelty[0].is_nan() {
-                novelty[0] = 0.0;
-            }
-            self.slab.set_novelty(&novelty);
-        }
-        if let Some(distiller) = &mut self.distiller {
-            distiller.chunk.extend_from_slice(tokens);
-            distiller.asked = asking;
-        }
-        Ok(())
     }
 
     /// `ln p` of `tokens` after what was read, whose last logits are `logits`. They leave no trace; a pot too full for
@@ -434,11 +299,9 @@ impl Pot {
             self.watch_last(network)?;
             self.distill(network)?;
         }
-        let mut step = Step::new(tokens, &mut self.slab);
-        step.adapter = network.adapter;
-        network.decoder.forward(network.pool, &mut [step], Want::Nothing, network.scratch)?;
+        network.run(Step::new(tokens, &mut self.slab).wanting(Want::Nothing))?;
         let mut rest = vec![0.0; tokens.len() - 1];
-        network.decoder.log_likelihoods(network.pool, &tokens[1..], &mut rest, network.scratch);
+        network.decoder.log_likelihoods(network.pool, 0, &tokens[1..], &mut rest, network.scratch);
         self.slab.pop(tokens.len());
         let sum = log_likelihood(logits, *first) + rest.iter().sum::<f32>();
         if sum.is_nan() { Err(PotError::NotFinite) } else { Ok(sum) }
@@ -457,18 +320,38 @@ impl Pot {
         self.slab.pop(last.len());
         watch.clear(Reduce::Sum);
         watch.look_from(0);
-        let mut step = Step::new(last, &mut self.slab);
-        step.adapter = network.adapter;
+        let mut step = Step::new(last, &mut self.slab).wanting(Want::Nothing);
         step.tap = Some(watch);
-        network.decoder.forward(network.pool, &mut [step], Want::Nothing, network.scratch)?;
-        Ok(())
+        network.run(step)
+    }
+
+    /// What the network is to read before [`keep`](Self::keep), as [`Distiller::questions`] has it.
+    pub(crate) fn questions(&mut self, decoder: &Decoder) -> Vec<Vec<u32>> {
+        let slab = &self.slab;
+        self.distiller.as_mut().map_or_else(Vec::new, |distiller| distiller.questions(decoder, slab))
+    }
+
+    /// The step of a question of the policy, which is to be forgotten again.
+    pub(crate) fn question<'p>(&'p mut self, prompt: &'p [u32]) -> Step<'p> {
+        let mut step = Step::new(prompt, &mut self.slab).wanting(Want::Nothing);
+        step.tap = self.distiller.as_ref().and_then(Distiller::tap);
+        step
+    }
+
+    /// Keeps the best part of what is held.
+    pub(crate) fn keep(&mut self) {
+        let Some(distiller) = &mut self.distiller else { return };
+        distiller.keep(&mut self.slab, &self.pinned, self.distillations == 0);
+        self.distillations += 1;
+        self.settled = self.slab.read();
     }
 
     fn distill(&mut self, network: &mut Network<'_>) -> Result<(), PotError> {
-        let Some(distiller) = &mut self.distiller else { return Ok(()) };
-        distiller.distill(network, &mut self.slab, &self.pinned, self.distillations == 0)?;
-        self.distillations += 1;
-        self.settled = self.slab.read();
+        for prompt in self.questions(network.decoder) {
+            network.run(self.question(&prompt))?;
+            self.slab.pop(prompt.len());
+        }
+        self.keep();
         Ok(())
     }
 }
@@ -479,7 +362,7 @@ pub fn distillable(spec: &Spec) -> bool {
 }
 
 /// `ln p(token)` under a row of logits.
-fn log_likelihood(logits: &[f32], token: u32) -> f32 {
+pub(crate) fn log_likelihood(logits: &[f32], token: u32) -> f32 {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
     logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - most - sum.ln() as f32)

@@ -97,7 +97,7 @@ fn a_text_that_fits_is_read_as_with_a_full_cache() {
         let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
         let (pool, mut scratch) = (Threads::new(2), Scratch::new());
         let step = &mut [Step::new(&tokens, &mut memory)];
-        let expected = decoder.forward(&pool, step, Want::Last, &mut scratch).unwrap().to_vec();
+        let expected = decoder.forward(&pool, step, &mut scratch).unwrap().to_vec();
         // 29 tokens are all that fits beside a catalyst of three.
         let (found, logits) = read(&decoder, pot(&decoder, "infinipot"), 2, &[&tokens]);
         assert_eq!((found.distillations(), found.kept()), (0, 29), "{name}");
@@ -237,8 +237,8 @@ fn novelty_is_the_surprise_of_a_full_cache_before_anything_is_forgotten() {
     let tokens = tokens(&decoder, 29);
     let (pool, mut scratch) = (Threads::new(2), Scratch::new());
     let mut memory = Slab::plain(decoder.spec(), 32, KvStorage::F32);
-    let step = &mut [Step::new(&tokens, &mut memory)];
-    let rows = decoder.forward(&pool, step, Want::All, &mut scratch).unwrap().to_vec();
+    let step = &mut [Step::new(&tokens, &mut memory).wanting(Want::All)];
+    let rows = decoder.forward(&pool, step, &mut scratch).unwrap().to_vec();
     let mut surprise = Vec::new();
     let mut made = pot(&decoder, "infinipot");
     let mut network = Network { decoder: &decoder, pool: &pool, adapter: None, scratch: &mut scratch };

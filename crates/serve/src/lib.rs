@@ -2,9 +2,9 @@
 //! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`), with adapters, pools and a bigger model for those who
 //! ask for them ([`Offers`]).
 //!
-//! How a request is answered is `crayon-answer`'s, as it is for the program. One model answers one request after the other, on
-//! a thread of its own; requests wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its channel
-//! is closed, the thread that waits for it drops its place, and the worker stops at the next token.
+//! How a request is answered is `crayon-answer`'s, as it is for the program. One model answers a number of requests at once, in
+//! common passes on a thread of its own; others wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its
+//! channel is closed, the thread that waits for it drops its place, and the worker leaves it out of the next pass.
 //!
 //! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `examples`, `queued`, `worker`, `reply`;
 //! `pools` beside.
@@ -50,7 +50,9 @@ pub struct Limits {
     pub answer: usize,
     /// Time for reading a prompt and writing its answer.
     pub time: Duration,
-    /// Requests that wait while one is answered.
+    /// Requests that are answered at once.
+    pub parallel: usize,
+    /// Requests that wait beyond these.
     pub queue: usize,
     /// Open connections.
     pub connections: usize,
@@ -67,6 +69,7 @@ impl Default for Limits {
             prompt: 1 << 20,
             answer: 4096,
             time: Duration::from_secs(600),
+            parallel: 8,
             queue: 32,
             connections: 256,
             sending: Duration::from_secs(30),

@@ -22,7 +22,7 @@ use crate::pools::AT_ONCE;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::shared::{Peer, Shared, now};
-use crate::worker::work;
+use crate::worker::{Bounds, work};
 use crate::{ServeError, ServeOptions};
 
 /// How often the wish to stop is looked for.
@@ -44,9 +44,10 @@ pub(crate) fn run(
     let pace = Arc::new(Pace::default());
     let worker = {
         let (engine, queue, pace) = (engine.clone(), queue.clone(), pace.clone());
-        let (cache, time) = (options.cache.clone(), options.limits.time);
+        let cache = options.cache.clone();
+        let bounds = Bounds { time: options.limits.time, parallel: options.limits.parallel };
         let thread = std::thread::Builder::new().name("model".to_owned());
-        thread.spawn(move || work(&engine, &queue, &pace, cache.as_ref(), time))?
+        thread.spawn(move || work(&engine, &queue, &pace, cache.as_ref(), bounds))?
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
@@ -66,7 +67,7 @@ pub(crate) fn run(
     let result = runtime.block_on(serve(listener, shared, stop));
     // What is left are connections whose patience, or ours, has run out.
     runtime.shutdown_timeout(Duration::from_millis(200));
-    // The queue is closed, so the worker ends with the request it has.
+    // The queue is closed, so the worker ends with the requests it has.
     let _ = worker.join();
     result
 }

@@ -30,6 +30,15 @@ impl<T> Waiting<T> {
     fn len(&self) -> usize {
         self.turns.iter().map(|(_, requests)| requests.len()).sum()
     }
+
+    fn take(&mut self) -> Option<T> {
+        let (client, mut requests) = self.turns.pop_front()?;
+        let request = requests.pop_front();
+        if !requests.is_empty() {
+            self.turns.push_back((client, requests));
+        }
+        request
+    }
 }
 
 impl<T> Queue<T> {
@@ -74,18 +83,22 @@ impl<T> Queue<T> {
             if waiting.closed {
                 return None;
             }
-            if let Some((client, mut requests)) = waiting.turns.pop_front() {
-                let request = requests.pop_front();
-                if !requests.is_empty() {
-                    waiting.turns.push_back((client, requests));
-                }
-                if request.is_some() {
-                    return request;
-                }
-            } else {
-                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            match waiting.take() {
+                Some(request) => return Some(request),
+                None => waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             }
         }
+    }
+
+    /// The next request, if there is one now.
+    pub(crate) fn next_now(&self) -> Option<T> {
+        let mut waiting = self.lock();
+        if waiting.closed { None } else { waiting.take() }
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Ends it; returns those that were not served.

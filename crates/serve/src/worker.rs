@@ -1,4 +1,4 @@
-//! The thread that has the model: takes requests from the queue, reads, writes, tells.
+//! The thread that has the model: takes requests from the queue, reads and writes for all of them in common passes, tells.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, SessionDevice, Written};
+use crayon_answer::{AnswerError, DeviceEvent, Plan, Writing, Written};
 use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
-use crayon_engine::{Engine, EngineError, Finish, PrefixCache};
+use crayon_engine::{Batch, Engine, EngineError, Finish, PrefixCache, Session};
 
 use crate::examples::Judging;
 use crate::pace::Pace;
@@ -57,60 +57,145 @@ impl Job {
     }
 }
 
-/// Serves the queue until it is closed.
+/// What bounds the work on requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Time for one.
+    pub(crate) time: Duration,
+    /// How many are answered at once.
+    pub(crate) parallel: usize,
+}
+
+/// A request that is being answered.
+struct Active<'e> {
+    job: Job,
+    plan: Box<Plan>,
+    session: Session<'e>,
+    writing: Writing<'e>,
+    started: Instant,
+}
+
+/// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
 pub(crate) fn work(
     engine: &Engine,
     queue: &Queue<Job>,
     pace: &Pace,
     cache: Option<&PrefixCache>,
-    time: Duration,
+    bounds: Bounds,
 ) {
-    while let Some(job) = queue.next() {
-        if job.is_left() {
+    let mut batch = Batch::new(engine);
+    let mut active: Vec<Active<'_>> = Vec::new();
+    loop {
+        while active.len() < bounds.parallel.max(1) {
+            let next = if active.is_empty() { queue.next() } else { queue.next_now() };
+            let Some(job) = next.filter(|job| !job.is_left()) else { break };
+            admit(engine, job, pace, cache, bounds, &mut active);
+        }
+        if active.is_empty() {
+            if queue.is_closed() {
+                return;
+            }
             continue;
         }
-        let started = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &job.work {
-            Work::Answer(plan) => answer(engine, &job, plan, started, time, cache, pace)
-                .map(|written| Done::Answer(Box::new(written))),
-            Work::Judge(judging) => {
-                judge(engine, &job, judging, started, time, pace).map(|found| Done::Judge(Box::new(found)))
+        let mut sessions: Vec<_> = active.iter_mut().map(|one| &mut one.session).collect();
+        let passed = catch_unwind(AssertUnwindSafe(|| batch.step(&mut sessions)));
+        let Ok(passed) = passed else {
+            // What the buffers hold after a panic nobody knows.
+            batch = Batch::new(engine);
+            active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
+            continue;
+        };
+        let mut passed = passed.into_iter();
+        active.retain_mut(|one| {
+            let passed = passed.next().unwrap_or(Ok(()));
+            match one.go_on(passed, pace, cache, bounds.time) {
+                Ok(None) => true,
+                Ok(Some(written)) => {
+                    one.end(Ok(Done::Answer(Box::new(written))), pace);
+                    false
+                }
+                Err(error) => {
+                    one.end(Err(error), pace);
+                    false
+                }
             }
-        }));
-        let done = outcome.unwrap_or(Err(AnswerError::Crashed));
-        pace.last.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
-        // Whoever asked may have gone.
-        let _ = job.tell.send(WorkerEvent::Ended(Box::new(done)));
+        });
     }
 }
 
-fn answer(
-    engine: &Engine,
-    job: &Job,
-    plan: &Plan,
-    started: Instant,
-    time: Duration,
-    cache: Option<&PrefixCache>,
+/// Begins a request, or does it at once where it is no answer.
+fn admit<'e>(
+    engine: &'e Engine,
+    job: Job,
     pace: &Pace,
-) -> Result<Written, AnswerError> {
-    let (mut session, mut late) = (plan.session(engine)?, false);
-    let mut device = SessionDevice { session: &mut session, cache };
-    let written = device.write(plan, &mut |event| {
-        let _ = job.tell.send(WorkerEvent::Event(event));
-        late = started.elapsed() >= time;
-        match late || job.is_left() || pace.cut.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+    cache: Option<&PrefixCache>,
+    bounds: Bounds,
+    active: &mut Vec<Active<'e>>,
+) {
+    let started = Instant::now();
+    match job.work {
+        Work::Answer(ref plan) => {
+            let plan = plan.clone();
+            let begun = catch_unwind(AssertUnwindSafe(|| {
+                let mut session = plan.session(engine)?;
+                let writing = Writing::begin(&plan, &mut session, cache)?;
+                Ok((session, writing))
+            }));
+            match begun.unwrap_or(Err(AnswerError::Crashed)) {
+                Ok((session, writing)) => active.push(Active { job, plan, session, writing, started }),
+                Err(error) => job.refuse(error),
+            }
         }
-    });
-    match written {
-        Err(AnswerError::Engine(EngineError::Cancelled)) => Err(why(job, late, time)),
-        Ok(mut written) if written.answer.finish == Finish::Cancelled => {
-            // Time that has run out is a length as well.
-            written.answer.finish = Finish::Length;
-            Ok(written)
+        Work::Judge(ref judging) => {
+            let found =
+                catch_unwind(AssertUnwindSafe(|| judge(engine, &job, judging, started, bounds.time, pace)));
+            let found = found.unwrap_or(Err(AnswerError::Crashed)).map(|found| Done::Judge(Box::new(found)));
+            // Whoever asked may have gone.
+            let _ = job.tell.send(WorkerEvent::Ended(Box::new(found)));
         }
-        written => written,
+    }
+}
+
+impl Active<'_> {
+    /// Goes on after a pass that ended so.
+    fn go_on(
+        &mut self,
+        passed: Result<(), EngineError>,
+        pace: &Pace,
+        cache: Option<&PrefixCache>,
+        time: Duration,
+    ) -> Result<Option<Written>, AnswerError> {
+        passed?;
+        let Active { job, plan, session, writing, started } = self;
+        let mut late = false;
+        let gone_on = catch_unwind(AssertUnwindSafe(|| {
+            writing.go_on(plan, session, cache, &mut |event| {
+                let _ = job.tell.send(WorkerEvent::Event(event));
+                late = started.elapsed() >= time;
+                match late || job.is_left() || pace.cut.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+        }));
+        match gone_on.unwrap_or(Err(AnswerError::Crashed)) {
+            Err(AnswerError::Engine(EngineError::Cancelled)) => Err(why(job, late, time)),
+            Ok(Some(mut written)) => {
+                if written.answer.finish == Finish::Cancelled {
+                    // Time that has run out is a length as well.
+                    written.answer.finish = Finish::Length;
+                }
+                Ok(Some(written))
+            }
+            gone_on => gone_on,
+        }
+    }
+
+    /// Tells what came of it.
+    fn end(&self, done: Result<Done, AnswerError>, pace: &Pace) {
+        pace.last.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        // Whoever asked may have gone.
+        let _ = self.job.tell.send(WorkerEvent::Ended(Box::new(done)));
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn adapted(checkpoint: &Checkpoint, adapter: Option<&dyn Adapter>, to
     let mut step = Step::new(tokens, &mut memory);
     step.adapter = adapter;
     let (pool, mut scratch) = (Threads::new(1), Scratch::new());
-    decoder.forward(&pool, &mut [step], Want::All, &mut scratch).unwrap().to_vec()
+    decoder.forward(&pool, &mut [step.wanting(Want::All)], &mut scratch).unwrap().to_vec()
 }
 
 /// The largest difference as a share of the largest value; infinite for NaN.

@@ -25,7 +25,9 @@ Example:
   crayon images index ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
     Index(IndexArgs),
     /// Keep an index up to date while files change, until Ctrl-C
-    #[command(after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
+    #[command(
+        after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32"
+    )]
     Watch(IndexArgs),
     /// Find pictures in an index
     #[command(after_help = "\

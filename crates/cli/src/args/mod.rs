@@ -28,14 +28,14 @@ pub(crate) use bench::{
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
-    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalQuantizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
-    PoliciesArgs, RoutingArgs,
+    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalQuantizeArgs, LogitsArgs, LongArgs, NeedleArgs,
+    PerplexityArgs, PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
 #[cfg(feature = "train")]
 pub(crate) use images::LearnArgs;
 pub(crate) use images::{
-    ClassTextArgs, ClassifyArgs, ImagesModelArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs,
+    ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, IndexArgs, SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use quantize::QuantizeArgs;

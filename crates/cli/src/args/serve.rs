@@ -11,8 +11,8 @@ use super::route::RouteArgs;
 #[command(after_help = "\
 It answers POST /v1/chat/completions and /v1/completions, streamed or not, and GET /v1/models. Requests may ask for an
 adapter offered with -a NAME=FOLDER, for what examples are worth, and, with --server, for a bigger model. Pools are
-offered to other devices too, which send scores and get one adapter (/v1/pools). Only this device reaches it unless --host says otherwise, and then a key is needed. One model answers one request after the other; the rest wait
-in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
+offered to other devices too, which send scores and get one adapter (/v1/pools). Only this device reaches it unless --host says otherwise, and then a key is needed. One model answers --parallel requests at once; the rest
+wait in a queue, by turns of those who ask. What is asked and answered is never logged; --verbose logs that it was.
 
 Examples:
   crayon serve
@@ -53,6 +53,9 @@ pub(crate) struct ServeArgs {
     /// Seconds for reading a prompt and writing its answer [default: 600]
     #[arg(long, value_name = "S", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) time_limit: Option<u32>,
+    /// Requests answered at once, in common passes over the weights [default: 8]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) parallel: Option<u16>,
     /// Requests that may wait [default: 32]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) queue: Option<u16>,

@@ -178,6 +178,7 @@ fn limits(args: &ServeArgs) -> Limits {
         prompt: args.max_prompt.map_or(usual.prompt, |tokens| tokens as usize),
         answer: args.max_tokens.map_or(usual.answer, |tokens| tokens as usize),
         time: args.time_limit.map_or(usual.time, |seconds| Duration::from_secs(u64::from(seconds))),
+        parallel: args.parallel.map_or(usual.parallel, usize::from),
         queue: args.queue.map_or(usual.queue, usize::from),
         ..usual
     }

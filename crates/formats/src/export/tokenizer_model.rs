@@ -24,7 +24,9 @@ pub(super) fn tokenizer_model(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
     };
     let kinds = metadata.i32s("tokenizer.ggml.token_type")?;
     let mut seen = HashSet::new();
-    if tokens.len() != scores.len() || !tokens.iter().all(|token| !token.is_empty() && seen.insert(token.as_str())) {
+    if tokens.len() != scores.len()
+        || !tokens.iter().all(|token| !token.is_empty() && seen.insert(token.as_str()))
+    {
         return Ok(None);
     }
     let mut file = Vec::new();
@@ -35,7 +37,8 @@ pub(super) fn tokenizer_model(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
         varint(2 << 3 | 5, &mut piece);
         piece.extend(score.to_le_bytes());
         // Marks of pictures are listed as text of their own, but put nothing into a text.
-        let mark = ["<start_of_", "<end_of_"].iter().any(|start| token.starts_with(start)) && token.ends_with('>');
+        let mark =
+            ["<start_of_", "<end_of_"].iter().any(|start| token.starts_with(start)) && token.ends_with('>');
         number(3, if kind == USER_DEFINED && mark { CONTROL } else { kind.max(NORMAL) }, &mut piece);
         bytes(1, &piece, &mut file);
     }
@@ -107,7 +110,10 @@ mod tests {
         let read = protobuf::read(&file).unwrap();
         let piece = |text: &str, kind| (text.to_owned(), -1.5, kind);
         assert_eq!(read.pieces, [piece("<s>", 3), piece("▁a", 1), piece("<start_of_image>", 3)]);
-        assert_eq!((read.model_type, read.add_dummy_prefix, read.remove_extra_whitespaces), (2, false, false));
+        assert_eq!(
+            (read.model_type, read.add_dummy_prefix, read.remove_extra_whitespaces),
+            (2, false, false)
+        );
         assert!(!read.has_other_rules);
     }
 

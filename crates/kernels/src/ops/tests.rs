@@ -143,7 +143,8 @@ fn vector_activations_agree_with_the_plain_ones() {
 
 #[test]
 fn gelus_without_a_variant_of_their_own_are_what_they_say() {
-    let x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.003).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
+    let x: Vec<f32> =
+        (-4000..4000).map(|i| i as f32 * 0.003).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
     for n in [0, 1, 511, 513, x.len()] {
         let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
         gelu(&mut a);
@@ -155,7 +156,10 @@ fn gelus_without_a_variant_of_their_own_are_what_they_say() {
         quick_gelu(&mut a);
         for (a, x) in a.iter().zip(&x) {
             let exact = f64::from(*x) / (1.0 + (-1.702 * f64::from(*x)).exp());
-            assert!((f64::from(*a) - exact).abs() <= 1e-6 * exact.abs() + 1e-6, "quick gelu({x}) = {exact}, not {a}");
+            assert!(
+                (f64::from(*a) - exact).abs() <= 1e-6 * exact.abs() + 1e-6,
+                "quick gelu({x}) = {exact}, not {a}"
+            );
         }
     }
 }
