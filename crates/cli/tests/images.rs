@@ -21,7 +21,9 @@ fn with_pictures() -> Place {
     let place = Place::new();
     let folder = place.path("pictures");
     fs::create_dir_all(folder.join("sub")).unwrap();
-    for name in ["colour.jpg", "alpha.png", "rgb.bmp", "frames.gif", "turned.jpg", "gray16.tiff", "alpha.webp"] {
+    for name in
+        ["colour.jpg", "alpha.png", "rgb.bmp", "frames.gif", "turned.jpg", "gray16.tiff", "alpha.webp"]
+    {
         fs::copy(fixtures("pictures").join(name), folder.join(name)).unwrap();
     }
     fs::copy(folder.join("colour.jpg"), folder.join("sub/copy.jpg")).unwrap();
@@ -51,7 +53,10 @@ fn a_folder_is_indexed_and_searched() {
         .iter()
         .map(|token| (token["text"].as_str().unwrap(), token["weight"].as_f64().unwrap()))
         .collect();
-    assert!(weights.iter().all(|(text, weight)| (*weight == 2.0) == "red".contains(text.trim())), "{weights:?}");
+    assert!(
+        weights.iter().all(|(text, weight)| (*weight == 2.0) == "red".contains(text.trim())),
+        "{weights:?}"
+    );
 
     // A weight of 1 is none, by brackets or by name; another changes scores.
     let search = |prompt: &str, more: &[&str]| {
@@ -62,7 +67,10 @@ fn a_folder_is_indexed_and_searched() {
     assert_ne!(search("a red heart", &[]), search("a (red:3) heart", &[]));
     // A picture is most like itself.
     let like = search("", &["--like", "pictures/frames.gif"]);
-    assert!(like[0]["path"].as_str().unwrap().ends_with("frames.gif") && like[0]["score"].as_f64().unwrap() > 0.99);
+    assert!(
+        like[0]["path"].as_str().unwrap().ends_with("frames.gif")
+            && like[0]["score"].as_f64().unwrap() > 0.99
+    );
     let none = place.json(&["images", "search", "index", "heart", "--min-score", "0.999"]);
     assert!(none["results"].as_array().unwrap().is_empty());
     let sub = search("heart", &["--folder", "pictures/sub"]);
@@ -147,11 +155,14 @@ fn pictures_are_sorted_into_classes() {
     for class in ["cat", "dog"] {
         fs::create_dir_all(place.path("pets").join(class)).unwrap();
     }
-    for (class, name) in [("cat", "colour.jpg"), ("cat", "gray.jpg"), ("dog", "frames.gif"), ("dog", "rgb.bmp")] {
+    for (class, name) in
+        [("cat", "colour.jpg"), ("cat", "gray.jpg"), ("dog", "frames.gif"), ("dog", "rgb.bmp")]
+    {
         fs::copy(fixtures("pictures").join(name), place.path("pets").join(class).join(name)).unwrap();
     }
     let model = model();
-    let sorted = place.json(&["images", "classify", "pets/cat", "--class", "cat", "--class", "dog", "-m", &model]);
+    let sorted =
+        place.json(&["images", "classify", "pets/cat", "--class", "cat", "--class", "dog", "-m", &model]);
     let results = sorted["results"].as_array().unwrap();
     assert_eq!(results.len(), 2);
     assert!(results.iter().all(|result| result["score"].as_f64().unwrap() >= 0.5));
@@ -167,22 +178,40 @@ fn pictures_are_sorted_into_classes() {
 #[test]
 fn weights_are_learned_and_used_again() {
     let place = Place::new();
-    for (class, name) in [("cat", "colour.jpg"), ("cat", "gray.jpg"), ("dog", "frames.gif"), ("dog", "rgb.bmp")] {
+    for (class, name) in
+        [("cat", "colour.jpg"), ("cat", "gray.jpg"), ("dog", "frames.gif"), ("dog", "rgb.bmp")]
+    {
         fs::create_dir_all(place.path("pets").join(class)).unwrap();
         fs::copy(fixtures("pictures").join(name), place.path("pets").join(class).join(name)).unwrap();
     }
     let model = model();
-    let learned = place.json(
-        &[
-            "images", "learn", "pets", "--shots", "2", "--steps", "30", "--rate", "0.05", "--test", "pets", "--compare", "-o", "pets.json",
-            "--html", "pets.html", "-m", &model,
-        ],
-    );
-    let loss: Vec<f64> = learned["loss"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
+    let learned = place.json(&[
+        "images",
+        "learn",
+        "pets",
+        "--shots",
+        "2",
+        "--steps",
+        "30",
+        "--rate",
+        "0.05",
+        "--test",
+        "pets",
+        "--compare",
+        "-o",
+        "pets.json",
+        "--html",
+        "pets.html",
+        "-m",
+        &model,
+    ]);
+    let loss: Vec<f64> =
+        learned["loss"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     assert!(loss[1] < loss[0], "{loss:?}");
     assert_eq!(learned["rows"].as_array().unwrap().len(), 7);
     assert!(learned["weights"][0]["words"].as_array().unwrap().iter().any(|word| word["weight"] != 1.0));
-    let sorted = place.json(&["images", "classify", "pets", "--labelled", "--weights", "pets.json", "-m", &model]);
+    let sorted =
+        place.json(&["images", "classify", "pets", "--labelled", "--weights", "pets.json", "-m", &model]);
     assert_eq!(sorted["accuracy"], learned["accuracy"]);
     let other = fixtures("clip-gelu").display().to_string();
     let other = ["images", "classify", "pets", "--weights", "pets.json", "-m", &other];

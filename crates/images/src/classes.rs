@@ -91,7 +91,10 @@ impl Classes {
 
     fn check(&self) -> Result<(), String> {
         if self.version != VERSION {
-            return Err(format!("version {} of a file of classes; this program knows {VERSION}", self.version));
+            return Err(format!(
+                "version {} of a file of classes; this program knows {VERSION}",
+                self.version
+            ));
         }
         if self.classes.len() < 2 {
             return Err(format!("there must be two classes or more, not {}", self.classes.len()));
@@ -103,7 +106,9 @@ impl Classes {
             if self.classes[..i].iter().any(|other| other.name == class.name) {
                 return Err(format!("the class {:?} is there twice", class.name));
             }
-            if let Some((word, weight)) = class.weights.iter().find(|(_, weight)| !(0.0..=LARGEST).contains(*weight)) {
+            if let Some((word, weight)) =
+                class.weights.iter().find(|(_, weight)| !(0.0..=LARGEST).contains(*weight))
+            {
                 return Err(format!("class {:?}: {word:?} has the weight {weight}", class.name));
             }
         }
@@ -182,7 +187,11 @@ mod tests {
     use crate::made_up::MadeUp;
 
     fn class(name: &str, texts: &[&str]) -> Class {
-        Class { name: name.to_owned(), texts: texts.iter().map(|text| (*text).to_owned()).collect(), ..Class::default() }
+        Class {
+            name: name.to_owned(),
+            texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+            ..Class::default()
+        }
     }
 
     #[test]
@@ -215,7 +224,9 @@ mod tests {
         assert_eq!(Classes::read(&path).unwrap(), classes);
         assert!(matches!(classes.must_fit(&MadeUp, &path), Err(ImageError::OtherModel { .. })));
         for bad in [
-            "", "{}", "[1]",
+            "",
+            "{}",
+            "[1]",
             r#"{"version":9,"classes":[]}"#,
             r#"{"version":1,"classes":[{"name":"a","texts":["a"]}]}"#,
             r#"{"version":1,"classes":[{"name":"a","texts":["a"]},{"name":"a","texts":["b"]}]}"#,

@@ -73,15 +73,18 @@ pub fn linear_probe(shots: Shots<'_>, classes: usize, scale: f32) -> Linear {
         dim: shots.dim,
         scale: scale.min(10.0),
     };
-    let mut probe = Learned { variables: vec![Variable::new(zeros.classes.clone()), Variable::new(zeros.bias.clone())] };
+    let mut probe =
+        Learned { variables: vec![Variable::new(zeros.classes.clone()), Variable::new(zeros.bias.clone())] };
     let mut model = zeros;
     descend(&mut probe, STEPS, 0.05, |variables| {
-        (model.classes.clone_from(&variables[0].values), model.bias.clone_from(&variables[1].values));
+        model.classes.clone_from(&variables[0].values);
+        model.bias.clone_from(&variables[1].values);
         let wrong = residual(&model.logits(shots.pictures), shots.labels);
         let mut gradient = outer(&wrong, shots, classes, model.scale);
         gradient.iter_mut().zip(&variables[0].values).for_each(|(g, value)| *g += DECAY * value);
         variables[0].gradient = gradient;
-        variables[1].gradient = (0..classes).map(|class| wrong.iter().skip(class).step_by(classes).sum()).collect();
+        variables[1].gradient =
+            (0..classes).map(|class| wrong.iter().skip(class).step_by(classes).sum()).collect();
     });
     let [classes, bias] = [0, 1].map(|i: usize| probe.variables[i].values.clone());
     Linear { classes, bias, ..model }
@@ -96,7 +99,8 @@ pub fn task_res(shots: Shots<'_>, texts: &[f32], scale: f32) -> Linear {
     let mut model = Linear::zero_shot(texts, shots.dim, scale);
     let residual_to_classes = |residual: &[f32]| {
         let moved: Vec<f32> = texts.iter().zip(residual).map(|(text, more)| text + ALPHA * more).collect();
-        let lengths: Vec<f32> = moved.chunks_exact(shots.dim).map(|row| dot(row, row).sqrt().max(1e-6)).collect();
+        let lengths: Vec<f32> =
+            moved.chunks_exact(shots.dim).map(|row| dot(row, row).sqrt().max(1e-6)).collect();
         (moved, lengths)
     };
     descend(&mut learned, STEPS, 2e-3, |variables| {
@@ -226,7 +230,7 @@ impl Trainable for Learned {
 
 /// Adam with a rate that falls as a cosine.
 fn descend(learned: &mut Learned, steps: usize, rate: f64, mut gradient: impl FnMut(&mut [Variable])) {
-    let mut adam = Adam::new(learned);
+    let mut adam = Adam::new(&*learned);
     for step in 0..steps {
         gradient(&mut learned.variables);
         let turn = std::f64::consts::PI * step as f64 / steps as f64;
@@ -262,7 +266,15 @@ mod tests {
             labels.push(class as u32);
         }
         let text = |class: usize| {
-            (0..DIM).map(move |d| if d == (class + 1) % CLASSES { 0.5 } else if d == class { 0.4 } else { 0.3 })
+            (0..DIM).map(move |d| {
+                if d == (class + 1) % CLASSES {
+                    0.5
+                } else if d == class {
+                    0.4
+                } else {
+                    0.3
+                }
+            })
         };
         (pictures, labels, (0..CLASSES).flat_map(|class| unit(text(class).collect())).collect())
     }

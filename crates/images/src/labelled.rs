@@ -9,10 +9,10 @@ use crayon_kernels::Threads;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
 
+use crate::ImageError;
 use crate::caught::caught;
 use crate::embedder::Embedder;
 use crate::walk::walk;
-use crate::ImageError;
 
 /// Pictures that are decoded and embedded together.
 const TOGETHER: usize = 64;
@@ -30,7 +30,8 @@ pub fn class_folders(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, Image
         if !path.is_dir() || name.starts_with('.') {
             continue;
         }
-        let files: Vec<PathBuf> = walk(&path, false, &|| false)?.files.into_iter().map(|(path, _)| path).collect();
+        let files: Vec<PathBuf> =
+            walk(&path, false, &|| false)?.files.into_iter().map(|(path, _)| path).collect();
         if files.is_empty() {
             return Err(ImageError::unusable(
                 format!("the folder {} has no pictures", path.display()),
@@ -133,13 +134,15 @@ mod tests {
         }
         fs::write(folder.path().join("red/broken.png"), b"no").unwrap();
         let classes = class_folders(folder.path()).unwrap();
-        let names: Vec<(&str, usize)> = classes.iter().map(|(name, files)| (name.as_str(), files.len())).collect();
+        let names: Vec<(&str, usize)> =
+            classes.iter().map(|(name, files)| (name.as_str(), files.len())).collect();
         assert_eq!(names, [("blue", 5), ("red", 6)]);
         let few = sample(&classes, 2, 1);
         assert_eq!(few.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [0, 0, 1, 1]);
         assert_eq!(few, sample(&classes, 2, 1));
         assert_eq!(sample(&classes, 99, 1).len(), 11);
-        let embedded = embed_files(&MadeUp, &classes[1].1, &Threads::new(2), &mut |_, _| ControlFlow::Continue(()));
+        let embedded =
+            embed_files(&MadeUp, &classes[1].1, &Threads::new(2), &mut |_, _| ControlFlow::Continue(()));
         let embedded = embedded.unwrap();
         assert_eq!((embedded.files.len(), embedded.broken.len(), embedded.vectors.len()), (5, 1, 25));
         fs::create_dir(folder.path().join("empty")).unwrap();

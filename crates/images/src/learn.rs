@@ -36,7 +36,11 @@ pub fn learn(
 }
 
 /// What is learned, and the class and word of each weight.
-fn task(clip: &Clip, classes: &Classes, shots: Shots<'_>) -> Result<(FewShot, Vec<(usize, String)>), ImageError> {
+fn task(
+    clip: &Clip,
+    classes: &Classes,
+    shots: Shots<'_>,
+) -> Result<(FewShot, Vec<(usize, String)>), ImageError> {
     let mut texts = Vec::new();
     let mut words = Vec::new();
     for (class, described) in classes.classes.iter().enumerate() {
@@ -49,9 +53,13 @@ fn task(clip: &Clip, classes: &Classes, shots: Shots<'_>) -> Result<(FewShot, Ve
             let (rows, before) = clip.rows(&ids);
             let mut weight = vec![None; rows.len()];
             for (row, (token, _)) in weight[before..].iter_mut().zip(&tokens) {
-                let over = |word: &std::ops::Range<usize>| word.start < token.range.end && token.range.start < word.end;
+                let over = |word: &std::ops::Range<usize>| {
+                    word.start < token.range.end && token.range.start < word.end
+                };
                 let word = spans(&prompt.text).find(over).map(|word| prompt.text[word].to_lowercase());
-                *row = word.and_then(|word| words[first..].iter().position(|(_, known)| *known == word)).map(|at| first + at);
+                *row = word
+                    .and_then(|word| words[first..].iter().position(|(_, known)| *known == word))
+                    .map(|at| first + at);
             }
             texts.push(ClassText { class, rows: TextRows { pooled: rows.len() - 1, ids: rows }, weight });
         }
@@ -82,7 +90,11 @@ pub fn learned_context(
     let mut texts = Vec::new();
     let context = weighted_tokens(clip, &Prompt::plain(CONTEXT))?;
     let name = |class: &crate::Class| Prompt::plain(&class.name);
-    let names = classes.classes.iter().map(|class| weighted_tokens(clip, &name(class))).collect::<Result<Vec<_>, _>>()?;
+    let names = classes
+        .classes
+        .iter()
+        .map(|class| weighted_tokens(clip, &name(class)))
+        .collect::<Result<Vec<_>, _>>()?;
     for (class, tokens) in names.iter().enumerate() {
         let ids = context.iter().chain(tokens).map(|(token, _)| token.id);
         let (rows, _) = clip.rows(&ids.collect::<Vec<u32>>());
@@ -136,8 +148,11 @@ mod tests {
         let dim = Clip::dim(clip);
         let mut vectors = Vec::new();
         for i in 0..6 {
-            let mixed: Vec<f32> =
-                (0..dim).map(|d| texts[i % 3 * dim + d] + 0.8 * texts[(i + 1) % 3 * dim + d] + 0.02 * (i * d % 5) as f32).collect();
+            let mixed: Vec<f32> = (0..dim)
+                .map(|d| {
+                    texts[i % 3 * dim + d] + 0.8 * texts[(i + 1) % 3 * dim + d] + 0.02 * (i * d % 5) as f32
+                })
+                .collect();
             let length = mixed.iter().map(|value| value * value).sum::<f32>().sqrt();
             vectors.extend(mixed.iter().map(|value| value / length));
         }
@@ -158,7 +173,11 @@ mod tests {
             let (task, words) = task(&clip, &both, shots).unwrap();
             let logs: Vec<f32> =
                 words.iter().map(|(_, word)| class.weights.get(word).copied().unwrap_or(1.0).ln()).collect();
-            let bias: Vec<f32> = task.texts.iter().flat_map(|text| text.weight.iter().map(|at| at.map_or(0.0, |at| logs[at]))).collect();
+            let bias: Vec<f32> = task
+                .texts
+                .iter()
+                .flat_map(|text| text.weight.iter().map(|at| at.map_or(0.0, |at| logs[at])))
+                .collect();
             let rows: Vec<TextRows> = task.texts.iter().map(|text| text.rows.clone()).collect();
             let plain = tower.vectors(&rows, &bias).unwrap();
             let fast = embed_prompts(&clip, &[parse("a (photo:0.3) of a (red:2.5) heart").unwrap()]).unwrap();
@@ -185,7 +204,11 @@ mod tests {
                 loss_and_gradient(&tower, &task, &logs, 0.1).unwrap().0
             };
             let difference = (moved(0.05) - moved(-0.05)) / 0.1;
-            assert!((difference - gradient[i]).abs() < 0.03 * scale + 1e-4, "{i}: {difference} {}", gradient[i]);
+            assert!(
+                (difference - gradient[i]).abs() < 0.03 * scale + 1e-4,
+                "{i}: {difference} {}",
+                gradient[i]
+            );
         }
     }
 
@@ -202,6 +225,9 @@ mod tests {
         let context = learned_context(&clip, &tower, &classes(), shots, &options, &mut go_on).unwrap();
         assert_eq!(context.len(), 3 * Clip::dim(&clip));
         let mut stop = |_: usize, _: usize| ControlFlow::Break(());
-        assert!(matches!(learn(&clip, &tower, &classes(), shots, &options, &mut stop), Err(ImageError::Stopped)));
+        assert!(matches!(
+            learn(&clip, &tower, &classes(), shots, &options, &mut stop),
+            Err(ImageError::Stopped)
+        ));
     }
 }

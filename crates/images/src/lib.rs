@@ -9,9 +9,9 @@ mod error;
 #[cfg(feature = "train")]
 pub mod few_shot;
 mod indexing;
+mod labelled;
 #[cfg(feature = "train")]
 mod learn;
-mod labelled;
 mod looks;
 #[cfg(test)]
 mod made_up;

@@ -115,7 +115,8 @@ impl PlainTextTower {
             let inner = self.act(&up)?;
             hidden = (&hidden + self.linear(&format!("{stem}.ffn_down"), &inner, true)?)?;
         }
-        let pooled: Vec<u32> = texts.iter().enumerate().map(|(i, text)| (i * rows + text.pooled) as u32).collect();
+        let pooled: Vec<u32> =
+            texts.iter().enumerate().map(|(i, text)| (i * rows + text.pooled) as u32).collect();
         let pooled = Tensor::from_vec(pooled, count, &self.device)?;
         let pooled = hidden.reshape((count * rows, width))?.index_select(&pooled, 0)?;
         let normed = self.norm("text.output_norm", &pooled)?;

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use candle_core::{D, Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
-use crate::plain_text::{PlainTextTower, TextRows, unit};
 use crate::TrainError;
+use crate::plain_text::{PlainTextTower, TextRows, unit};
 
 /// A text of a class.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,7 +25,9 @@ Example:
   crayon images index ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
     Index(IndexArgs),
     /// Keep an index up to date while files change, until Ctrl-C
-    #[command(after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
+    #[command(
+        after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32"
+    )]
     Watch(IndexArgs),
     /// Find pictures in an index
     #[command(after_help = "\
@@ -142,7 +144,7 @@ pub(crate) struct ClassTextArgs {
     /// A text for every class, with {} for its name; may be given several times [default: a photo of a {}, a picture of a {}, a {}]
     #[arg(long, value_name = "TEXT")]
     pub(crate) template: Vec<String>,
-    /// Written descriptions of classes, as JSON: {\"cat\": [\"a cat has whiskers\", ...], ...}; beside the templates
+    /// Written descriptions of classes, as JSON: {"cat": ["a cat has whiskers", ...], ...}; beside the templates
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptions: Option<PathBuf>,
     /// Descriptions of each class that are read

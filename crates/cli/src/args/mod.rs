@@ -34,7 +34,7 @@ pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullAr
 #[cfg(feature = "train")]
 pub(crate) use images::LearnArgs;
 pub(crate) use images::{
-    ClassTextArgs, ClassifyArgs, ImagesModelArgs, ImagesArgs, ImagesCommand, IndexArgs, SearchArgs,
+    ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, IndexArgs, SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};

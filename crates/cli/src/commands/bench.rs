@@ -2,7 +2,8 @@
 
 use crayon_engine::PotOptions;
 use crayon_eval::bench::{
-    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, SearchBenchOptions, Shape, Subject,
+    self, Bench, BlendBenchOptions, GenerateOptions, PotBenchOptions, Scheme, SearchBenchOptions, Shape,
+    Subject,
 };
 use crayon_kernels::{Threads, limits};
 use serde_json::json;

@@ -6,10 +6,10 @@ use crayon_images::{Classes, Embedder, class_folders, walk};
 use serde_json::json;
 
 use super::classes::{embedded, named};
+use super::model;
 use crate::args::ClassifyArgs;
 use crate::failure::{Context as _, Result, mistake};
 use crate::output::Output;
-use super::model;
 use crate::show;
 
 /// A picture and the class it is known to have.
@@ -77,7 +77,11 @@ pub(crate) fn run(args: &ClassifyArgs, output: &Output) -> Result {
             let rows: Vec<Vec<String>> = results
                 .iter()
                 .map(|(picture, name, share)| {
-                    vec![(*name).clone(), format!("{:.0} %", 100.0 * share), picture.file.display().to_string()]
+                    vec![
+                        (*name).clone(),
+                        format!("{:.0} %", 100.0 * share),
+                        picture.file.display().to_string(),
+                    ]
                 })
                 .collect();
             Ok(output.line(&show::table(&["CLASS", "", "FILE"], &rows))?)
@@ -119,7 +123,10 @@ fn names(args: &ClassifyArgs, pictures: &[Labelled]) -> Result<Vec<String>> {
     names.sort();
     names.dedup();
     match names.is_empty() {
-        true => Err(mistake("no classes are named", "--class cat --class dog names them, --weights has learned ones")),
+        true => Err(mistake(
+            "no classes are named",
+            "--class cat --class dog names them, --weights has learned ones",
+        )),
         false => Ok(names),
     }
 }

@@ -7,11 +7,11 @@ use crayon_vision::Clip;
 use serde_json::json;
 
 use super::MODEL_PATH;
+use super::model;
 use crate::args::IndexArgs;
 use crate::failure::{Context as _, Interrupted, Result};
 use crate::output::Output;
 use crate::progress::Counting;
-use super::model;
 use crate::{interrupt, show};
 
 /// Broken files that are named; the rest are counted.
@@ -39,11 +39,8 @@ pub(super) fn opened(args: &IndexArgs, output: &Output) -> Result<Clip> {
 pub(super) fn update(args: &IndexArgs, clip: &Clip, output: &Output) -> Result<Updated> {
     let store = Store::open(&args.output, &MadeWith::of(clip))?;
     store.remember(MODEL_PATH, clip.name().as_bytes())?;
-    let options = IndexOptions {
-        hidden: args.hidden,
-        threads: clip.threads().count(),
-        may_empty: args.allow_empty,
-    };
+    let options =
+        IndexOptions { hidden: args.hidden, threads: clip.threads().count(), may_empty: args.allow_empty };
     interrupt::watch();
     let mut bar = Counting::new("indexing", "pictures", output);
     let result = index(&args.folder, &store, clip, &options, &mut |done, total| {

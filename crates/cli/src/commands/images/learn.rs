@@ -15,11 +15,11 @@ use crayon_vision::Clip;
 use serde_json::json;
 
 use super::classes::{embedded, named};
+use super::model;
 use crate::args::LearnArgs;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
-use super::model;
 use crate::{interrupt, show};
 
 /// Words of a class that are shown, of most weight and of least.
@@ -43,7 +43,10 @@ struct Vectors {
 pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
     for (value, flag) in [(args.rate, "--rate"), (args.decay, "--decay")] {
         if !value.is_finite() || value < 0.0 {
-            return Err(mistake(format!("{flag} must be 0 or more, not {value}"), "leave it out for the default"));
+            return Err(mistake(
+                format!("{flag} must be 0 or more, not {value}"),
+                "leave it out for the default",
+            ));
         }
     }
     let folders = class_folders(&args.folder)?;
@@ -75,11 +78,18 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
         let (learned, loss) = result?;
         if let Some(test) = &test {
             let stressed = Linear::zero_shot(&learned.embed(&clip)?, dim, scale);
-            let mut models: Vec<(&'static str, Box<dyn Classifier>)> =
-                vec![("zero-shot", Box::new(Linear::zero_shot(&texts, dim, scale)))];
+            let mut models: Vec<(&'static str, Box<dyn Classifier>)> = Vec::new();
+            models.push(("zero-shot", Box::new(Linear::zero_shot(&texts, dim, scale))));
             models.push(("SToRI: weights of words", Box::new(stressed)));
             if args.compare {
-                let context = learned_context(&clip, &tower, &classes, shots, &StressOptions { rate: 2e-3, ..options }, &mut |_, _| interrupt::flow())?;
+                let context = learned_context(
+                    &clip,
+                    &tower,
+                    &classes,
+                    shots,
+                    &StressOptions { rate: 2e-3, ..options },
+                    &mut |_, _| interrupt::flow(),
+                )?;
                 models.push(("CoOp: learned context", Box::new(Linear::zero_shot(&context, dim, scale))));
                 models.push(("TaskRes", Box::new(task_res(shots, &texts, scale))));
                 models.push(("Tip-Adapter", Box::new(TipAdapter::new(shots, &texts, scale))));
@@ -151,18 +161,26 @@ fn spread(each: &[f64]) -> (f64, f64) {
 
 /// The words of a class, those of most weight first.
 fn sorted(class: &Class) -> Vec<(&str, f32)> {
-    let mut words: Vec<(&str, f32)> = class.weights.iter().map(|(word, weight)| (word.as_str(), *weight)).collect();
+    let mut words: Vec<(&str, f32)> =
+        class.weights.iter().map(|(word, weight)| (word.as_str(), *weight)).collect();
     words.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
     words
 }
 
-fn as_json(learned: &Classes, loss: [f32; 2], measured: &[Measured], test: Option<&Vectors>) -> serde_json::Value {
+fn as_json(
+    learned: &Classes,
+    loss: [f32; 2],
+    measured: &[Measured],
+    test: Option<&Vectors>,
+) -> serde_json::Value {
     let weights: Vec<_> = learned
         .classes
         .iter()
         .map(|class| {
-            let words: Vec<_> =
-                sorted(class).into_iter().map(|(word, weight)| json!({"word": word, "weight": weight})).collect();
+            let words: Vec<_> = sorted(class)
+                .into_iter()
+                .map(|(word, weight)| json!({"word": word, "weight": weight}))
+                .collect();
             json!({"class": class.name, "words": words})
         })
         .collect();
@@ -183,14 +201,20 @@ fn as_json(learned: &Classes, loss: [f32; 2], measured: &[Measured], test: Optio
     })
 }
 
-fn print(args: &LearnArgs, learned: &Classes, loss: [f32; 2], measured: &[Measured], output: &Output) -> Result {
+fn print(
+    args: &LearnArgs,
+    learned: &Classes,
+    loss: [f32; 2],
+    measured: &[Measured],
+    output: &Output,
+) -> Result {
     for class in &learned.classes {
         let words = sorted(class);
         let few = words.len() <= 2 * SHOWN;
-        let painted = |(word, weight): &(&str, f32)| {
-            output.paint(&format!("{word} {weight:.2}"), colour(*weight))
-        };
-        let mut parts: Vec<String> = words.iter().take(if few { words.len() } else { SHOWN }).map(painted).collect();
+        let painted =
+            |(word, weight): &(&str, f32)| output.paint(&format!("{word} {weight:.2}"), colour(*weight));
+        let mut parts: Vec<String> =
+            words.iter().take(if few { words.len() } else { SHOWN }).map(painted).collect();
         if !few {
             parts.push("…".to_owned());
             parts.extend(words[words.len() - SHOWN..].iter().map(painted));
@@ -205,14 +229,18 @@ fn print(args: &LearnArgs, learned: &Classes, loss: [f32; 2], measured: &[Measur
             .iter()
             .map(|row| {
                 let (mean, deviation) = spread(&row.each);
-                let more = if row.each.len() > 1 { format!("± {:.1}", 100.0 * deviation) } else { String::new() };
+                let more =
+                    if row.each.len() > 1 { format!("± {:.1}", 100.0 * deviation) } else { String::new() };
                 vec![row.name.to_owned(), format!("{:.1} %", 100.0 * mean), more]
             })
             .collect();
         output.line(&show::table(&["METHOD", "RIGHT", ""], &rows))?;
     }
     if let Some(path) = &args.output {
-        output.note(&format!("{} has classes and weights, for `crayon images classify --weights`", path.display()));
+        output.note(&format!(
+            "{} has classes and weights, for `crayon images classify --weights`",
+            path.display()
+        ));
     }
     Ok(())
 }
@@ -235,7 +263,10 @@ fn page(learned: &Classes, shown: &[(usize, PathBuf)]) -> String {
     let section = |(number, class): (usize, &Class)| {
         let pictures = shown.iter().filter(|(class, _)| *class == number).take(PICTURES);
         Section {
-            words: sorted(class).into_iter().map(|(word, weight)| (word.to_owned(), (weight * 100.0).round() / 100.0)).collect(),
+            words: sorted(class)
+                .into_iter()
+                .map(|(word, weight)| (word.to_owned(), (weight * 100.0).round() / 100.0))
+                .collect(),
             note: class.name.clone(),
             cells: pictures.map(|(_, file)| Cell { file: file.clone(), ..Cell::default() }).collect(),
         }

@@ -11,10 +11,10 @@ use crayon_vision::Clip;
 use serde_json::json;
 
 use super::index::model_path;
+use super::model;
 use crate::args::SearchArgs;
 use crate::failure::{Context as _, Result, mistake};
 use crate::output::Output;
-use super::model;
 use crate::show;
 
 /// Runs the command.

@@ -8,8 +8,8 @@ use notify::{EventKind, RecursiveMode, Watcher as _, recommended_watcher};
 use super::index::{opened, summary, tell, update};
 use crate::args::IndexArgs;
 use crate::failure::{Context as _, Interrupted, Result, fault};
-use crate::output::Output;
 use crate::interrupt;
+use crate::output::Output;
 
 /// How long files must be left alone before they are read: programs write pictures in pieces.
 const QUIET: Duration = Duration::from_secs(2);
@@ -53,9 +53,13 @@ pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
                 return Ok(());
             }
             match receiver.recv_timeout(LOOK) {
-                Ok(()) => changed = Some((changed.map_or_else(Instant::now, |(first, _)| first), Instant::now())),
+                Ok(()) => {
+                    changed = Some((changed.map_or_else(Instant::now, |(first, _)| first), Instant::now()))
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(fault("the system tells of no changes any more")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(fault("the system tells of no changes any more"));
+                }
             }
             if changed.is_some_and(|(first, last)| last.elapsed() >= QUIET || first.elapsed() >= LONGEST) {
                 break;
