@@ -183,14 +183,21 @@ mod tests {
         assert_eq!(Bank::recall(&store.reader().unwrap()).unwrap().as_ref(), Some(&bank));
         // A colour passes with the picture that has it alone; words without sense pass with none.
         let query = |text: &str| embed_prompts(&MadeUp, &[Prompt::plain(text)]).unwrap();
-        let passing = |text: &str| {
+        let beyond = |text: &str| {
             let query = query(text);
             let cosines: Vec<f32> = vectors.iter().map(|picture| dot(picture, &query)).collect();
             let mean = cosines.iter().sum::<f32>() / 3.0;
-            let passes = |(cosine, picture): (&f32, &[f32; 5])| bank.passes(*cosine, mean, picture);
-            cosines.iter().zip(&vectors).map(passes).collect::<Vec<bool>>()
+            let evidence = |(cosine, picture): (&f32, &[f32; 5])| bank.evidence(*cosine, mean, picture);
+            cosines
+                .iter()
+                .zip(&vectors)
+                .map(evidence)
+                .map(|evidence| evidence - bank.least())
+                .collect::<Vec<f32>>()
         };
-        assert_eq!(passing("red"), [true, false, false]);
-        assert_eq!(passing("xyzzy"), [false; 3]);
+        let red = beyond("red");
+        assert!(red[0] > 1.0 && red[1] < -1.0 && red[2] < -1.0, "{red:?}");
+        // The cut-off is measured in 8 bits.
+        assert!(beyond("xyzzy").iter().all(|beyond| *beyond < 0.5), "{:?}", beyond("xyzzy"));
     }
 }
