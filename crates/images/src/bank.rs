@@ -1,10 +1,11 @@
 //! Where results end by themselves.
 //!
 //! A cosine says little alone: any word is somewhat near to any picture. So each picture's score with the query stands beside its scores
-//! with a bank of neutral captions, which say nothing of any picture (`neutral.txt`): the evidence is how far the query exceeds what
-//! these have together, `s·cos(query) - log Σ exp(s·cos(neutral))` with the model's factor `s` on cosines. And how much evidence is
-//! enough is measured, on the index itself: texts without any sense (`nonsense.txt`) are searched for, and the cut-off is what hardly
-//! one of them reaches on any picture.
+//! with a bank of captions (`captions.txt`), of which some say nothing ("a picture of something") and others name what is often seen ("a
+//! dog", "red", "a building"). The evidence is how far the query exceeds what these explain together,
+//! `e = s·cos(query) - log Σ exp(s·cos(caption))` with the model's factor `s` on cosines, less half of its mean over the index: a query that is near
+//! to all pictures alike tells none apart. How much evidence is enough is measured on the index itself: texts without any sense
+//! (`nonsense.txt`) are searched for, and the cut-off is what hardly one of them reaches on any picture.
 
 use std::cmp::Ordering;
 
@@ -14,12 +15,14 @@ use crate::embedder::{Embedder, embed_prompts};
 use crate::scan::{dot, scan};
 use crate::{Codes, ImageError, Prompt, Reader, Store};
 
-const NEUTRAL: &str = include_str!("neutral.txt");
+const CAPTIONS: &str = include_str!("captions.txt");
 const NONSENSE: &str = include_str!("nonsense.txt");
 /// The share of nonsense that may find something.
 const ALLOWED: f64 = 0.05;
 /// The name of the bank in the store. It changes with the captions.
-const NAME: &str = "bank-1";
+const NAME: &str = "bank-2";
+/// The share of its mean over the index that is taken off a query's evidence.
+const CENTRED: f32 = 0.5;
 
 /// Where results end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,13 +45,15 @@ impl CutOff {
     }
 }
 
-/// The neutral captions of a model, and the cut-off of an index.
+/// The captions of a model, and the cut-off of an index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bank {
     /// `[captions, dim]`.
     vectors: Vec<f32>,
     dim: usize,
     scale: f32,
+    /// Mean over the index of what the captions explain.
+    explained: f32,
     least: f32,
 }
 
@@ -59,36 +64,53 @@ impl Bank {
     /// If the model fails or the index is damaged.
     pub fn measure(reader: &Reader, embedder: &dyn Embedder, threads: &Threads) -> Result<Bank, ImageError> {
         let prompts = |text: &str| text.lines().map(Prompt::plain).collect::<Vec<_>>();
-        let vectors = embed_prompts(embedder, &prompts(NEUTRAL))?;
+        let vectors = embed_prompts(embedder, &prompts(CAPTIONS))?;
         let nonsense = embed_prompts(embedder, &prompts(NONSENSE))?;
         let (dim, scale) = (embedder.dim(), embedder.logit_scale());
-        let mut bank = Bank { vectors, dim, scale, least: f32::NEG_INFINITY };
+        let mut bank = Bank { vectors, dim, scale, explained: 0.0, least: f32::NEG_INFINITY };
         let codes = reader.codes()?;
-        let mut best = vec![f32::NEG_INFINITY; nonsense.len() / dim];
-        bank.each(&codes, &nonsense, threads, |text, evidence| best[text] = best[text].max(evidence));
+        let texts = nonsense.len() / dim;
+        let (mut most, mut sums, mut explained) =
+            (vec![f32::NEG_INFINITY; texts], vec![0.0f64; texts], 0.0f64);
+        bank.each(&codes, &nonsense, threads, |log_sum, cosines| {
+            explained += f64::from(log_sum);
+            for ((most, sum), cosine) in most.iter_mut().zip(&mut sums).zip(cosines) {
+                *most = most.max(scale * cosine - log_sum);
+                *sum += f64::from(*cosine);
+            }
+        });
+        let count = codes.hashes.len().max(1) as f64;
+        bank.explained = (explained / count) as f32;
+        let means = sums.iter().map(|sum| bank.mean((sum / count) as f32));
+        let mut best: Vec<f32> = most.iter().zip(means).map(|(most, mean)| most - mean).collect();
         best.sort_by(|a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
         let allowed = (best.len() as f64 * ALLOWED) as usize;
         bank.least = best.get(allowed).copied().unwrap_or(f32::NEG_INFINITY);
         Ok(bank)
     }
 
-    /// Calls `each` with the number of a text and its evidence for a picture, for all texts and pictures.
-    fn each(&self, codes: &Codes, texts: &[f32], threads: &Threads, mut each: impl FnMut(usize, f32)) {
+    /// What is taken off the evidence of a query with this mean cosine over the index.
+    fn mean(&self, mean_cosine: f32) -> f32 {
+        CENTRED * (self.scale * mean_cosine - self.explained)
+    }
+
+    /// Calls `each` for every picture with what the captions explain of it, and its cosines with `texts`.
+    fn each(&self, codes: &Codes, texts: &[f32], threads: &Threads, mut each: impl FnMut(f32, &[f32])) {
         /// Pictures at a time, which bounds memory.
-        const AT_ONCE: usize = 1 << 14;
+        const AT_ONCE: usize = 1 << 13;
         let row = codes.bytes.len() / codes.hashes.len().max(1);
         let count = texts.len() / self.dim;
         let queries = [&self.vectors[..], texts].concat();
+        let mut cosines = vec![0.0; count];
         for (hashes, bytes) in codes.hashes.chunks(AT_ONCE).zip(codes.bytes.chunks((AT_ONCE * row).max(1))) {
             let part = Codes { hashes: hashes.to_vec(), bytes: bytes.to_vec() };
             let scores = scan(&part, self.dim, &queries, threads);
             let scores: Vec<&[f32]> = scores.chunks(hashes.len()).collect();
-            let (neutral, texts) = scores.split_at(scores.len() - count);
+            let (captions, texts) = scores.split_at(scores.len() - count);
             for picture in 0..hashes.len() {
-                let neutral = self.log_sum(neutral.iter().map(|scores| scores[picture]));
-                for (text, scores) in texts.iter().enumerate() {
-                    each(text, self.scale * scores[picture] - neutral);
-                }
+                let log_sum = self.log_sum(captions.iter().map(|scores| scores[picture]));
+                cosines.iter_mut().zip(texts).for_each(|(cosine, scores)| *cosine = scores[picture]);
+                each(log_sum, &cosines);
             }
         }
     }
@@ -98,15 +120,15 @@ impl Bank {
         most * self.scale + cosines.map(|cosine| ((cosine - most) * self.scale).exp()).sum::<f32>().ln()
     }
 
-    /// How far a cosine exceeds what the neutral captions have with the same picture.
-    pub fn evidence(&self, cosine: f32, picture: &[f32]) -> f32 {
-        let neutral = self.vectors.chunks_exact(self.dim).map(|caption| dot(caption, picture));
-        self.scale * cosine - self.log_sum(neutral)
+    /// The evidence of a query for `picture`, by their cosine and the query's mean cosine over the index.
+    pub fn evidence(&self, cosine: f32, mean_cosine: f32, picture: &[f32]) -> f32 {
+        let captions = self.vectors.chunks_exact(self.dim).map(|caption| dot(caption, picture));
+        self.scale * cosine - self.log_sum(captions) - self.mean(mean_cosine)
     }
 
-    /// Whether a cosine with `picture` says more than nonsense does.
-    pub(crate) fn passes(&self, cosine: f32, picture: &[f32]) -> bool {
-        self.evidence(cosine, picture) > self.least
+    /// Whether that is more than nonsense has.
+    pub(crate) fn passes(&self, cosine: f32, mean_cosine: f32, picture: &[f32]) -> bool {
+        self.evidence(cosine, mean_cosine, picture) > self.least
     }
 
     /// The least evidence of a result.
@@ -119,7 +141,8 @@ impl Bank {
     /// # Errors
     /// If the disk refuses.
     pub fn remember(&self, store: &Store) -> Result<(), ImageError> {
-        let numbers = [self.scale, self.least].into_iter().chain(self.vectors.iter().copied());
+        let numbers =
+            [self.scale, self.explained, self.least].into_iter().chain(self.vectors.iter().copied());
         store.remember(NAME, &numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
     }
 
@@ -131,9 +154,50 @@ impl Bank {
         let dim = reader.made_with().dim;
         let Some(bytes) = reader.recall(NAME)? else { return Ok(None) };
         let mut numbers = bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
-        let (Some(scale), Some(least)) = (numbers.next(), numbers.next()) else { return Ok(None) };
+        let mut next = || numbers.next();
+        let (Some(scale), Some(explained), Some(least)) = (next(), next(), next()) else { return Ok(None) };
         let vectors: Vec<f32> = numbers.collect();
-        let whole = vectors.len().is_multiple_of(dim) && !vectors.is_empty();
+        let whole = vectors.len().is_multiple_of(dim) && !vectors.is_empty() && explained.is_finite();
         Ok((whole && scale.is_finite() && !least.is_nan()).then_some(Bank { vectors, dim, scale, least }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up::MadeUp;
+    use crate::{Batch, Details, MadeWith};
+
+    #[test]
+    fn the_cut_off_is_measured_and_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("index"), &MadeWith::of(&MadeUp)).unwrap();
+        assert_eq!(Bank::recall(&store.reader().unwrap()).unwrap(), None);
+        let vectors = [[0.9, 0.1, 0.1, 0.4, 0.0], [0.1, 0.9, 0.1, 0.4, 0.0], [0.1, 0.1, 0.9, 0.4, 0.0]];
+        let picture = |(i, vector): (u8, &[f32; 5])| ([i; 32], Details::default(), vector.to_vec());
+        store
+            .write(&Batch { pictures: (0..).zip(&vectors).map(picture).collect(), ..Batch::default() })
+            .unwrap();
+        let bank = Bank::measure(&store.reader().unwrap(), &MadeUp, &Threads::new(2)).unwrap();
+        bank.remember(&store).unwrap();
+        assert_eq!(Bank::recall(&store.reader().unwrap()).unwrap().as_ref(), Some(&bank));
+        // A colour passes with the picture that has it alone; words without sense pass with none.
+        let query = |text: &str| embed_prompts(&MadeUp, &[Prompt::plain(text)]).unwrap();
+        let beyond = |text: &str| {
+            let query = query(text);
+            let cosines: Vec<f32> = vectors.iter().map(|picture| dot(picture, &query)).collect();
+            let mean = cosines.iter().sum::<f32>() / 3.0;
+            let evidence = |(cosine, picture): (&f32, &[f32; 5])| bank.evidence(*cosine, mean, picture);
+            cosines
+                .iter()
+                .zip(&vectors)
+                .map(evidence)
+                .map(|evidence| evidence - bank.least())
+                .collect::<Vec<f32>>()
+        };
+        let red = beyond("red");
+        assert!(red[0] > 1.0 && red[1] < -1.0 && red[2] < -1.0, "{red:?}");
+        // The cut-off is measured in 8 bits.
+        assert!(beyond("xyzzy").iter().all(|beyond| *beyond < 0.5), "{:?}", beyond("xyzzy"));
     }
 }

@@ -77,7 +77,8 @@ pub fn linear_probe(shots: Shots<'_>, classes: usize, scale: f32) -> Linear {
         Learned { variables: vec![Variable::new(zeros.classes.clone()), Variable::new(zeros.bias.clone())] };
     let mut model = zeros;
     descend(&mut probe, STEPS, 0.05, |variables| {
-        (model.classes.clone_from(&variables[0].values), model.bias.clone_from(&variables[1].values));
+        model.classes.clone_from(&variables[0].values);
+        model.bias.clone_from(&variables[1].values);
         let wrong = residual(&model.logits(shots.pictures), shots.labels);
         let mut gradient = outer(&wrong, shots, classes, model.scale);
         gradient.iter_mut().zip(&variables[0].values).for_each(|(g, value)| *g += DECAY * value);
@@ -229,7 +230,7 @@ impl Trainable for Learned {
 
 /// Adam with a rate that falls as a cosine.
 fn descend(learned: &mut Learned, steps: usize, rate: f64, mut gradient: impl FnMut(&mut [Variable])) {
-    let mut adam = Adam::new(learned);
+    let mut adam = Adam::new(&*learned);
     for step in 0..steps {
         gradient(&mut learned.variables);
         let turn = std::f64::consts::PI * step as f64 / steps as f64;

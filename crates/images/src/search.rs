@@ -8,7 +8,7 @@ use crayon_kernels::Threads;
 
 use crate::bank::{Bank, CutOff};
 use crate::embedder::{Embedder, embed_prompts};
-use crate::looks::alike;
+use crate::looks::{alike, decoded};
 use crate::scan::{dot, exact, scan, top};
 use crate::{Codes, Details, Hash, ImageError, MadeWith, Prompt, Reader};
 
@@ -223,23 +223,24 @@ impl Searcher {
         let mut candidates: Vec<(usize, f32, bool)> =
             scored.map(|(row, score)| (row, score, named(row))).collect();
         candidates.sort_by(|a, b| b.2.cmp(&a.2).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0)));
-        let passes = self.passing(&candidates, query, text.is_some(), embedder)?;
+        let mean = text.is_some().then_some(mix.text_mean);
+        let passes = self.passing(&candidates, query, mean, embedder)?;
         self.collect(&candidates, &passes, query, considered)
     }
 
-    /// Which of the candidates lie above the cut-off. A keyword always does.
+    /// Which of the candidates lie above the cut-off. A keyword always does. `mean` is the text's mean cosine, if there is a text.
     fn passing(
         &self,
         candidates: &[(usize, f32, bool)],
         query: &Query,
-        has_text: bool,
+        mean: Option<f32>,
         embedder: &dyn Embedder,
     ) -> Result<Vec<bool>, ImageError> {
-        let by_bank = match (&query.cut_off, &self.bank) {
-            (CutOff::Neutral, Some(bank)) if has_text => Some(bank),
+        let by_bank = match (&query.cut_off, &self.bank, mean) {
+            (CutOff::Neutral, Some(bank), Some(mean)) => Some((bank, mean)),
             _ => None,
         };
-        let Some(bank) = by_bank else {
+        let Some((bank, mean)) = by_bank else {
             return Ok(candidates
                 .iter()
                 .map(|(_, score, named)| *named || query.cut_off.passes(*score))
@@ -251,7 +252,7 @@ impl Searcher {
         Ok(candidates
             .iter()
             .zip(vectors)
-            .map(|((_, score, named), vector)| *named || bank.passes(*score, vector))
+            .map(|((_, score, named), vector)| *named || bank.passes(*score, mean, vector))
             .collect())
     }
 
@@ -262,9 +263,8 @@ impl Searcher {
         query: &Query,
         considered: usize,
     ) -> Result<Found, ImageError> {
-        let dim = self.made_with().dim;
         let mut found = Found { considered, ..Found::default() };
-        let mut kept: Vec<(usize, Vec<f32>)> = Vec::new();
+        let mut kept: Vec<(Vec<u8>, Vec<f32>)> = Vec::new();
         for ((row, score, keyword), passes) in candidates.iter().zip(passes) {
             if !passes {
                 found.below += 1;
@@ -273,12 +273,10 @@ impl Searcher {
             let this = self.row(*row);
             let paths = || this.files.iter().map(|(path, _)| path.clone());
             let vector = self.reader.vectors(&[self.codes.hashes[*row]])?;
-            debug_assert_eq!(vector.len(), dim);
-            let same = kept.iter().position(|(other, known)| {
-                !query.apart
-                    && dot(known, &vector) >= NEAR
-                    && alike(&self.row(*other).details.look, &this.details.look)
-            });
+            let look = decoded(&this.details.look);
+            let same =
+                |(other, known): &(Vec<u8>, Vec<f32>)| alike(other, &look) && dot(known, &vector) >= NEAR;
+            let same = kept.iter().position(same).filter(|_| !query.apart);
             match same {
                 Some(hit) => found.hits[hit].also.extend(paths()),
                 None if found.hits.len() == query.count => {}
@@ -293,7 +291,7 @@ impl Searcher {
                         keyword: *keyword,
                         also: paths.collect(),
                     });
-                    kept.push((*row, vector));
+                    kept.push((look, vector));
                 }
             }
         }

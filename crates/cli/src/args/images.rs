@@ -144,7 +144,7 @@ pub(crate) struct ClassTextArgs {
     /// A text for every class, with {} for its name; may be given several times [default: a photo of a {}, a picture of a {}, a {}]
     #[arg(long, value_name = "TEXT")]
     pub(crate) template: Vec<String>,
-    /// Written descriptions of classes, as JSON: {\"cat\": [\"a cat has whiskers\", ...], ...}; beside the templates
+    /// Written descriptions of classes, as JSON: {"cat": ["a cat has whiskers", ...], ...}; beside the templates
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptions: Option<PathBuf>,
     /// Descriptions of each class that are read

@@ -78,8 +78,8 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
         let (learned, loss) = result?;
         if let Some(test) = &test {
             let stressed = Linear::zero_shot(&learned.embed(&clip)?, dim, scale);
-            let mut models: Vec<(&'static str, Box<dyn Classifier>)> =
-                vec![("zero-shot", Box::new(Linear::zero_shot(&texts, dim, scale)))];
+            let mut models: Vec<(&'static str, Box<dyn Classifier>)> = Vec::new();
+            models.push(("zero-shot", Box::new(Linear::zero_shot(&texts, dim, scale))));
             models.push(("SToRI: weights of words", Box::new(stressed)));
             if args.compare {
                 let context = learned_context(
