@@ -4,8 +4,8 @@
     python3 scripts/docs/refresh.py --check
 
 Without names it takes README.md and docs/*.md. In every block marked `console`, a line that begins with `$ ` is a command;
-what follows is its output, stdout and stderr together. All commands of a document run in one empty folder, with a data
-folder of their own and no network. A block after the line `<!-- not run -->` is left as it is: it needs a download or
+what follows is its output, stdout and stderr together. All commands of a document run in one folder that is empty but for the
+project's `examples`, with a data folder of their own and no network. A block after the line `<!-- not run -->` is left as it is: it needs a download or
 much time, or tells of the processor. Times, speeds and peaks of memory are written down but not compared.
 
 Answers are those of the AVX2 kernels, which every x86-64 processor of the last ten years has: others round differently. On
@@ -78,6 +78,7 @@ def refresh(path, environment_of):
         return match[0].replace(match["text"], new)
 
     with tempfile.TemporaryDirectory() as folder:
+        os.symlink(ROOT / "examples", Path(folder, "examples"))
         return BLOCK.sub(rerun, text), differences
 
 

@@ -1,8 +1,10 @@
 //! Texts from files and from stdin.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::failure::{Context, Failure, Result, mistake};
 
@@ -26,6 +28,27 @@ pub(crate) fn stdin(what: &str, output: &crate::output::Output) -> Result<String
         output.note(&format!("type {what}; Ctrl-D ends it"));
     }
     read("standard input", io::stdin().lock())
+}
+
+/// How long something piped in may take to begin: programs that start this one often leave an open pipe without a word.
+const BEGINS: Duration = Duration::from_secs(1);
+
+/// The text that another program or a file gives on stdin, if there is any.
+pub(crate) fn piped(output: &crate::output::Output) -> Result<Option<String>> {
+    if io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let (tell, told) = mpsc::channel();
+    // Waits for the first byte and leaves it in the buffer of stdin; on a pipe where none comes it ends with the program.
+    std::thread::spawn(move || tell.send(io::stdin().lock().fill_buf().is_ok_and(|bytes| !bytes.is_empty())));
+    match told.recv_timeout(BEGINS) {
+        Ok(true) => read("standard input", io::stdin().lock()).map(Some),
+        Ok(false) => Ok(None),
+        Err(_) => {
+            output.note("stdin is open and nothing comes: it is not read (-c - waits for it)");
+            Ok(None)
+        }
+    }
 }
 
 fn read(name: &str, source: impl Read) -> Result<String> {

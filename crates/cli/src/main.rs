@@ -26,7 +26,7 @@ use crate::output::Output;
 
 /// Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 stopped by Ctrl-C.
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(args::as_meant(std::env::args_os().collect())) {
         Ok(args) => args,
         Err(error) => return failure::arguments(&error),
     };

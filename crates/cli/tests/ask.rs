@@ -100,6 +100,30 @@ fn questions_and_documents_come_from_files_and_pipes() {
 }
 
 #[test]
+fn text_beside_a_question_is_the_document_and_a_question_needs_no_command() {
+    let place = Place::new();
+    let lamps = "The lamp in the kitchen is green. The lamp in the attic is red.";
+    let question = "What colour is the lamp in the attic?";
+    let ask = |arguments: &[&str], stdin: &str| {
+        let output = place.crayon(arguments).write_stdin(stdin).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let told = stderr(&output).contains("the text on stdin is the document: 63 characters");
+        (String::from_utf8(output.stdout).unwrap(), told)
+    };
+    let document = ask(&["ask", "--temperature", "0", "-c", "-", question], lamps);
+    assert!(document.0.contains("red") && !document.1, "{document:?}");
+    assert_eq!(ask(&["ask", "--temperature", "0", question], lamps), (document.0.clone(), true));
+    assert_eq!(ask(&["-v", question, "--temperature", "0"], lamps), (document.0, true));
+    // Blanks are nothing, and a file named beside them is enough.
+    let alone = ask(&["ask", "--temperature", "0", question], "");
+    assert_eq!(ask(&["ask", "--temperature", "0", question], " \n"), alone);
+    let file = place.write("note.txt", "The lamp in the attic is blue.");
+    let from_file = ask(&["ask", "--temperature", "0", "-c", file.to_str().unwrap(), question], lamps);
+    assert!(from_file.0.contains("blue") && !from_file.1, "{from_file:?}");
+    place.mistake(&["aks", "hello"], "aks", "");
+}
+
+#[test]
 fn stop_strings_and_limits_end_an_answer() {
     let place = Place::new();
     let start = "Once upon a time there was a";

@@ -13,6 +13,9 @@ mod quantize;
 mod route;
 mod serve;
 
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+
 use clap::{Args as Group, Parser, Subcommand};
 
 pub(crate) use adapters::{
@@ -55,8 +58,8 @@ pub(crate) use serve::ServeArgs;
     after_help = "\
 Examples:
   crayon ask \"Why do leaves fall?\"           one answer from the built-in model
-  cat letter.txt | crayon ask -c - \"Who wrote it?\"
-  crayon chat                                a conversation
+  cat letter.txt | crayon ask \"Who wrote it?\"
+  crayon chat                                a conversation; so is crayon alone
   crayon pull Qwen/Qwen2.5-0.5B-Instruct     a larger model, once
   crayon ask -m Qwen/Qwen2.5-0.5B-Instruct \"Why do leaves fall?\"
 
@@ -125,6 +128,22 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// The words on the command line as they are meant: a question without a command is asked, and nothing at all, at a terminal,
+/// is a conversation.
+pub(crate) fn as_meant(mut words: Vec<OsString>) -> Vec<OsString> {
+    let Some(first) = words.iter().skip(1).position(|word| !word.to_string_lossy().starts_with('-')) else {
+        if words.len() == 1 && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+            words.push("chat".into());
+        }
+        return words;
+    };
+    // A command is one word. One that does not exist gets a suggestion.
+    if words[first + 1].to_string_lossy().trim().contains(char::is_whitespace) {
+        words.insert(first + 1, "ask".into());
+    }
+    words
 }
 
 /// Whole numbers with k (1,024) or m (1,048,576) behind them.

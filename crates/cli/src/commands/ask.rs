@@ -202,7 +202,15 @@ fn gather(args: &AskArgs, output: &Output) -> Result<Request> {
     if question.is_empty() && !args.raw {
         return Err(EngineError::EmptyPrompt.into());
     }
-    let documents = documents(&args.context, output)?;
+    let mut documents = documents(&args.context, output)?;
+    if args.context.is_empty() && !args.prompt.is_empty() && !args.raw {
+        let text = input::piped(output)?.map(|text| text.trim().to_owned());
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            let letters = show::counted(text.chars().count(), "character");
+            output.note(&format!("the text on stdin is the document: {letters}"));
+            documents.push(text);
+        }
+    }
     if args.pin.iter().any(|path| is_stdin(path)) {
         return Err(mistake("--pin reads files, not stdin", "save the text to a file"));
     }

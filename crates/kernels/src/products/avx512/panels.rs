@@ -23,7 +23,7 @@ pub(in crate::products) const SIDE: usize = 16;
 pub(in crate::products) const BLOCKS: usize = LARGE / SMALL;
 /// Vectors of four columns in such a block.
 pub(in crate::products) const STEPS: usize = SMALL / 4;
-/// Activation rows that meet the panel together, in blocks of 32 and of 256.
+/// Activation rows that meet the panel together, of many in blocks of 32 and of any number in blocks of 256.
 const TOGETHER: usize = 6;
 const LARGE_TOGETHER: usize = 4;
 
@@ -202,9 +202,18 @@ pub(in crate::products) fn small_term<K: Small>(
     term
 }
 
-/// Weights in blocks of 32.
+/// Weights in blocks of 32. Of few activation rows, as when several people are answered at once, as many go together as leave no gaps.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) fn small<K: Small>(tile: &Tile<'_>) {
+    match tile.x.m() {
+        ..=4 => small_by::<K, 4>(tile),
+        7 | 8 | 13..=16 => small_by::<K, 8>(tile),
+        _ => small_by::<K, TOGETHER>(tile),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn small_by<K: Small, const N: usize>(tile: &Tile<'_>) {
     let pack = |panel: &mut Panel, rows: &[*const u8; SIDE], side: usize, first: usize, here: usize| {
         let Panel { codes, scales } = panel;
         unpack_small::<K>(scales, rows, side, first, here, |block, step, column| {
@@ -213,19 +222,19 @@ pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     };
     let multiply = |panel: &Panel, sides: usize, first: usize, here: usize, i, sums: &mut [[__m512; 2]]| {
         if sides == 2 {
-            small_rows::<K, 2>(tile, panel, first, here, i, sums);
+            small_rows::<K, N, 2>(tile, panel, first, here, i, sums);
         } else {
-            small_rows::<K, 1>(tile, panel, first, here, i, sums);
+            small_rows::<K, N, 1>(tile, panel, first, here, i, sums);
         }
     };
-    over_panels::<TOGETHER>(tile, pack, multiply);
+    over_panels::<N>(tile, pack, multiply);
 }
 
 /// The activation rows from row `i` on whose sums are given, and `S` sides of the panel; beyond the last row, the last row
 /// again.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn small_rows<K: Small, const S: usize>(
+fn small_rows<K: Small, const N: usize, const S: usize>(
     tile: &Tile<'_>,
     panel: &Panel,
     first: usize,
@@ -236,13 +245,13 @@ fn small_rows<K: Small, const S: usize>(
     let (form, blocks) = (&tile.x.small, tile.weight.cols / SMALL);
     let last = sums.len() - 1;
     let row = |j: usize| (i + j.min(last)) * blocks + first;
-    let mut x = [std::ptr::null(); TOGETHER];
-    let mut scales = [std::ptr::null(); TOGETHER];
+    let mut x = [std::ptr::null(); N];
+    let mut scales = [std::ptr::null(); N];
     // What unsigned codes will make too much, taken off beforehand; and the sums as floats, for minimums.
-    let mut before = [[0i32; BLOCKS]; TOGETHER];
-    let mut x_sums = [[0f32; BLOCKS]; TOGETHER];
-    let mut own = [[_mm512_setzero_ps(); S]; TOGETHER];
-    for j in 0..TOGETHER {
+    let mut before = [[0i32; BLOCKS]; N];
+    let mut x_sums = [[0f32; BLOCKS]; N];
+    let mut own = [[_mm512_setzero_ps(); S]; N];
+    for j in 0..N {
         x[j] = form.codes[row(j) * SMALL..][..here * SMALL].as_ptr();
         scales[j] = form.scales[row(j)..][..here].as_ptr();
         let from = &form.sums[row(j)..][..here];
@@ -261,7 +270,7 @@ fn small_rows<K: Small, const S: usize>(
     let (w_scales, w_minimums) = black_box((&panel.scales.scales[..], &panel.scales.minimums[..]));
     let (before, x_sums) = black_box((before.as_flattened(), x_sums.as_flattened()));
     for (block, ((w, w_scale), w_minimum)) in w.iter().zip(w_scales).zip(w_minimums).enumerate() {
-        let mut codes = [[_mm512_setzero_si512(); S]; TOGETHER];
+        let mut codes = [[_mm512_setzero_si512(); S]; N];
         if K::TOO_HIGH != 0 {
             for (j, codes) in codes.iter_mut().enumerate() {
                 *codes = [_mm512_set1_epi32(before[j * BLOCKS + block]); S];
@@ -276,7 +285,7 @@ fn small_rows<K: Small, const S: usize>(
                 }
             }
         }
-        for j in 0..TOGETHER {
+        for j in 0..N {
             // SAFETY: the chunk has this block.
             let (scale, x_sum) = (unsafe { *scales[j].add(block) }, x_sums[j * BLOCKS + block]);
             for s in 0..S {
