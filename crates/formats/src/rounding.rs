@@ -73,7 +73,8 @@ mod tests {
         {
             assert_eq!(from_text(&to_text(rounding)), Some(rounding));
         }
-        for bad in ["", "row", "row 9", "row x", "fixed 8 NaN 0", "fixed 8 -1 0", "fixed 4 1 99", "fixed 8 1"] {
+        for bad in ["", "row", "row 9", "row x", "fixed 8 NaN 0", "fixed 8 -1 0", "fixed 4 1 99", "fixed 8 1"]
+        {
             assert_eq!(from_text(bad), None, "{bad}");
         }
     }

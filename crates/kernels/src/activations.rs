@@ -217,7 +217,10 @@ impl Activations {
     /// When the rounding is not valid, or a form was prepared already.
     pub fn round(&mut self, rounding: Rounding) {
         assert!(rounding.is_valid(), "{rounding:?}");
-        assert!(!self.whole.ready && !self.lanes.ready && !self.parts.ready, "rounding comes before the forms");
+        assert!(
+            !self.whole.ready && !self.lanes.ready && !self.parts.ready,
+            "rounding comes before the forms"
+        );
         self.rounding = Some(rounding);
     }
 

@@ -60,7 +60,8 @@ impl Block {
     /// Layers that share an input must agree on its rounding.
     fn check(&self) -> Result<(), ModelError> {
         let Mlp { gate, up, .. } = &self.mlp;
-        let pairs = [(&self.q, &self.k), (&self.q, &self.v)].into_iter().chain(gate.iter().map(|gate| (gate, up)));
+        let pairs =
+            [(&self.q, &self.k), (&self.q, &self.v)].into_iter().chain(gate.iter().map(|gate| (gate, up)));
         for (one, other) in pairs {
             if one.rounding() != other.rounding() {
                 let name = other.site().map_or_else(String::new, |site| site.to_string());

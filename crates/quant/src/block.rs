@@ -110,12 +110,7 @@ pub(crate) fn find(
     Ok(Finished { setup: block.setup, report })
 }
 
-fn readers(
-    spec: &Spec,
-    layer: usize,
-    place: Place,
-    parameters: &BTreeMap<String, Tensor>,
-) -> Vec<Vec<f32>> {
+fn readers(spec: &Spec, layer: usize, place: Place, parameters: &BTreeMap<String, Tensor>) -> Vec<Vec<f32>> {
     let weight = |projection| parameters.get(&format!("{}.weight", Site { layer, projection }));
     place.readers(spec).into_iter().filter_map(weight).map(Tensor::to_f32).collect()
 }
@@ -136,7 +131,9 @@ fn settle(
             setup.ranges.insert(*place, Variable::new(found.to_vec()));
         }
     }
-    if let (Some(rounding), WeightKind::Mse | WeightKind::Learned | WeightKind::Gptq) = (setup.rounding.weights, recipe.weights) {
+    if let (Some(rounding), WeightKind::Mse | WeightKind::Learned | WeightKind::Gptq) =
+        (setup.rounding.weights, recipe.weights)
+    {
         for (place, scales) in &setup.scales {
             fold::fold(spec, setup.layer, *place, &scales.values, &mut parameters)?;
         }
@@ -343,12 +340,7 @@ pub(crate) fn pass_on(
     Ok(QuantisedBlock::open(finished, own)?.rounded(hidden, rows)?)
 }
 
-fn report(
-    spec: &Spec,
-    place: Place,
-    seen: &Seen,
-    logs: Option<&[f32]>,
-) -> PlaceReport {
+fn report(spec: &Spec, place: Place, seen: &Seen, logs: Option<&[f32]>) -> PlaceReport {
     let width = place.width(spec);
     let measure = |scale: &dyn Fn(usize) -> f32| {
         let mut largest = vec![0.0f32; width];

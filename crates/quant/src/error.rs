@@ -35,7 +35,9 @@ pub enum QuantError {
         format: Format,
     },
     /// A place was asked for whose scale cannot be folded.
-    #[error("a scale at the place {place} does not fold in {family}: an activation that is not linear stands before it")]
+    #[error(
+        "a scale at the place {place} does not fold in {family}: an activation that is not linear stands before it"
+    )]
     DoesNotFold {
         /// The place.
         place: Place,
@@ -83,12 +85,8 @@ impl Explain for QuantError {
         match self {
             QuantError::Format(error) => error.hint(),
             QuantError::Train(error) => error.hint(),
-            QuantError::TooShort { .. } => {
-                Some(phrase!["give a longer text, or lower ", Setting::Window])
-            }
-            QuantError::AlreadyQuantised { .. } => {
-                Some("start from the model it was made of".into())
-            }
+            QuantError::TooShort { .. } => Some(phrase!["give a longer text, or lower ", Setting::Window]),
+            QuantError::AlreadyQuantised { .. } => Some("start from the model it was made of".into()),
             QuantError::DoesNotFold { .. } => Some("choose other places".into()),
             QuantError::NotFinite { .. } => Some(phrase!["lower ", Setting::LearningRate]),
             QuantError::Unusable { hint, .. } => Some(hint.clone()),

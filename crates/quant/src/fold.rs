@@ -37,7 +37,12 @@ fn before(place: Place) -> &'static str {
 }
 
 /// Largest magnitude of what stands before a place, for each of its scales.
-pub fn largest_before(layer: usize, place: Place, scales: usize, parameters: &BTreeMap<String, Tensor>) -> Vec<f32> {
+pub fn largest_before(
+    layer: usize,
+    place: Place,
+    scales: usize,
+    parameters: &BTreeMap<String, Tensor>,
+) -> Vec<f32> {
     let Some(tensor) = parameters.get(&format!("blk.{layer}.{}.weight", before(place))) else {
         return vec![0.0; scales];
     };

@@ -115,7 +115,8 @@ mod tests {
                 // (UᵀU) H = 1.
                 let value: f64 = (0..width)
                     .map(|k| {
-                        let inverse: f64 = (0..width).map(|l| upper[l * width + i] * upper[l * width + k]).sum();
+                        let inverse: f64 =
+                            (0..width).map(|l| upper[l * width + i] * upper[l * width + k]).sum();
                         let damped = h[k * width + j] + if k == j { DAMPING * mean } else { 0.0 };
                         inverse * damped
                     })

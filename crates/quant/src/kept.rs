@@ -86,7 +86,8 @@ impl Kept {
                 if let Some(values) = read(format!("{layer}.ranges.{place}")) {
                     setup.ranges.insert(place, Variable::new(values));
                 }
-                let (low, high) = (read(format!("{layer}.low.{place}"))?, read(format!("{layer}.high.{place}"))?);
+                let (low, high) =
+                    (read(format!("{layer}.low.{place}"))?, read(format!("{layer}.high.{place}"))?);
                 setup.extremes.insert(place, Extremes { low, high });
                 if let [a, b, c, d] = read(format!("{layer}.seen.{place}"))?[..] {
                     places.push(PlaceReport { place, outliers: [a, b], kurtosis: [c, d] });

@@ -12,12 +12,12 @@ pub mod fold;
 pub mod gptq;
 mod kept;
 mod prepare;
+pub mod ranges;
 mod recipe;
 mod run;
+pub mod scales;
 mod scheme;
 mod tune;
-pub mod ranges;
-pub mod scales;
 pub mod weights;
 
 pub use block::{BlockReport, PlaceReport};

@@ -73,7 +73,8 @@ pub fn shares(
             let mut best = (f64::INFINITY, 1.0f32);
             for candidate in 0..40 {
                 let share = 1.08f32.powi(-candidate);
-                let Rounding::Fixed { scale, zero, .. } = Rounding::fixed(bits, low * share, high * share) else {
+                let Rounding::Fixed { scale, zero, .. } = Rounding::fixed(bits, low * share, high * share)
+                else {
                     continue;
                 };
                 let half = (1u32 << (bits - 1)) as f32;

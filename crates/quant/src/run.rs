@@ -55,7 +55,9 @@ pub fn quantise(
     folder: Option<&Path>,
     watch: &mut Watch<'_>,
 ) -> Result<Quantised, QuantError> {
-    if recipe.weights == WeightKind::Gptq && (recipe.form == Form::Blocks || !recipe.symmetric || recipe.end_to_end) {
+    if recipe.weights == WeightKind::Gptq
+        && (recipe.form == Form::Blocks || !recipe.symmetric || recipe.end_to_end)
+    {
         return Err(QuantError::unusable(
             "gptq rounds rows and groups with the zero in the middle, as the last step",
             "leave it out beside blocks and phase 2",
@@ -117,7 +119,8 @@ pub fn quantise(
     if recipe.end_to_end {
         let done = spec.layers * each;
         let mut decoder = QuantisedDecoder::open(&source, std::mem::take(&mut state.setups))?;
-        losses = Some(together(&mut decoder, recipe, calibration, folder, &key, &mut |step| at(done + step))?);
+        losses =
+            Some(together(&mut decoder, recipe, calibration, folder, &key, &mut |step| at(done + step))?);
         (tensors, roundings) = (Vec::new(), BTreeMap::new());
         for setup in &decoder.setups {
             let (own, inputs) = block::finish(&source, setup, recipe)?;
@@ -174,7 +177,8 @@ fn together(
             weights: false,
         };
     }
-    let judged: &[u32] = if calibration.held_out.is_empty() { &calibration.tokens } else { &calibration.held_out };
+    let judged: &[u32] =
+        if calibration.held_out.is_empty() { &calibration.tokens } else { &calibration.held_out };
     let judged = &judged[..judged.len().min(4 * window)];
     let judge = |decoder: &mut QuantisedDecoder| -> Result<f32, QuantError> {
         let mut sum = 0.0;
@@ -206,7 +210,10 @@ fn together(
             .collect();
         let loss = decoder.loss(&tokens, window, true)?;
         if !loss.is_finite() {
-            return Err(QuantError::NotFinite { part: "all blocks together".to_owned(), step: state.step + 1 });
+            return Err(QuantError::NotFinite {
+                part: "all blocks together".to_owned(),
+                step: state.step + 1,
+            });
         }
         state.adam.step(decoder, schedule.at(state.step), state.step);
         decoder.setups.iter_mut().for_each(bound);

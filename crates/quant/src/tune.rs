@@ -30,7 +30,8 @@ pub fn tune(
     let source = prepared(checkpoint)?;
     let spec = source.spec.clone();
     let aware = setups.is_some();
-    let plain = || (0..spec.layers).map(|layer| BlockSetup::new(layer, BlockRounding::EXACT, &spec)).collect();
+    let plain =
+        || (0..spec.layers).map(|layer| BlockSetup::new(layer, BlockRounding::EXACT, &spec)).collect();
     let mut decoder = QuantisedDecoder::open(&source, setups.unwrap_or_else(plain))?;
     decoder.learn_weights()?;
     for setup in &mut decoder.setups {

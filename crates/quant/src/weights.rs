@@ -74,7 +74,13 @@ pub fn best_shares(values: &[f32], group: usize, bits: u8, symmetric: bool) -> V
 }
 
 /// The weight `[out, in]` as it is kept: f32 `tensor` rounded with `shares` of the groups' ranges.
-pub fn finished(tensor: &Tensor, rounding: WeightRounding, shares: &[f32], form: Form, blocks: Format) -> Tensor {
+pub fn finished(
+    tensor: &Tensor,
+    rounding: WeightRounding,
+    shares: &[f32],
+    form: Form,
+    blocks: Format,
+) -> Tensor {
     let [rows, cols] = tensor.shape[..] else { return tensor.clone() };
     let mut values = tensor.to_f32();
     let group = rounding.groups.size(rows, cols);

@@ -22,8 +22,8 @@ pub(crate) use bench::TrainBenchArgs;
 pub(crate) use bench::{BenchArgs, BenchCommand, BlendBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs};
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use eval::{
-    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalQuantizeArgs, LogitsArgs, LongArgs, NeedleArgs, PerplexityArgs,
-    PoliciesArgs, RoutingArgs,
+    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalQuantizeArgs, LogitsArgs, LongArgs, NeedleArgs,
+    PerplexityArgs, PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};

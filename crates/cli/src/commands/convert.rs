@@ -118,7 +118,12 @@ fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify
 }
 
 /// A folder that appears whole; its size in bytes. Weights of another model must not stay beside the new ones.
-pub(super) fn write_folder(checkpoint: &Checkpoint, path: &Path, kind: Format, notify: Notify<'_>) -> Result<u64> {
+pub(super) fn write_folder(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    kind: Format,
+    notify: Notify<'_>,
+) -> Result<u64> {
     let folder = OutputFolder::create(path)?;
     export::write_huggingface(checkpoint, folder.path(), kind, notify)?;
     let bytes = size(folder.path())?;

@@ -45,7 +45,9 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
         Some((name, path)) => Ok((name.to_owned(), input::file(Path::new(path))?)),
         None => Err(mistake(format!("--text {text:?} has no name"), "write NAME=FILE")),
     });
-    let name = Path::new(&args.model).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name = Path::new(&args.model)
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let calibrated = args.calibration.file_stem();
     Ok(QuantizeOptions {
         variants: if variants.is_empty() { Variant::ALL.to_vec() } else { variants },

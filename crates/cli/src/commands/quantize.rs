@@ -109,7 +109,8 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
     bar.finish();
     let found = match found {
         Err(QuantError::Stopped) => {
-            output.note(&format!("what is finished is kept in {}; the same command goes on", folder.display()));
+            output
+                .note(&format!("what is finished is kept in {}; the same command goes on", folder.display()));
             return Err(QuantError::Stopped.into());
         }
         found => found?,
@@ -248,12 +249,10 @@ fn calibration(engine: &Engine, text: &str, args: &QuantizeArgs) -> Result<Calib
 
 /// Perplexity on what calibration left out.
 fn measured(engine: &Engine, calibration: &Calibration) -> Result<f64> {
-    let result = crayon_eval::perplexity(
-        engine,
-        &calibration.held_out,
-        Some(calibration.window),
-        &mut |_, _| interrupt::flow(),
-    );
+    let result =
+        crayon_eval::perplexity(engine, &calibration.held_out, Some(calibration.window), &mut |_, _| {
+            interrupt::flow()
+        });
     match result {
         Err(error) if error.verdict() == crayon_errors::Verdict::Stopped => Err(QuantError::Stopped.into()),
         result => Ok(result?.perplexity),
@@ -299,7 +298,8 @@ fn write(
 
 /// Where a run keeps what is finished, beside the output.
 fn unfinished(output: &Path) -> PathBuf {
-    let name = output.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name =
+        output.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
     output.with_file_name(format!("{name}.unfinished"))
 }
 

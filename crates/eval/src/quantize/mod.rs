@@ -13,7 +13,8 @@ use crayon_errors::{Explain as _, Setting, Verdict};
 use crayon_formats::{Checkpoint, Format, Tensor};
 use crayon_kernels::quantize_rows;
 use crayon_quant::{
-    Activations, Calibration, Groups, Method, QuantError, Quantised, Recipe, Scheme, fold::planted, quantise, tune,
+    Activations, Calibration, Groups, Method, QuantError, Quantised, Recipe, Scheme, fold::planted, quantise,
+    tune,
 };
 use crayon_text::Special;
 use serde::{Deserialize, Serialize};
@@ -314,7 +315,9 @@ fn made(
         Kind::Tuned { aware } => {
             // Ranges start where round-to-nearest has them.
             let setups = match aware {
-                true => Some(quantise(checkpoint, recipe, calibration, None, &mut watch).map(|found| found.setups)),
+                true => Some(
+                    quantise(checkpoint, recipe, calibration, None, &mut watch).map(|found| found.setups),
+                ),
                 false => None,
             };
             match setups.transpose() {
@@ -393,12 +396,7 @@ fn calibration(
 }
 
 /// Windows spread over the text, each begun as the model expects its texts to.
-fn windows(
-    engine: &Engine,
-    name: &str,
-    text: &str,
-    options: &QuantizeOptions,
-) -> Result<Windows, EvalError> {
+fn windows(engine: &Engine, name: &str, text: &str, options: &QuantizeOptions) -> Result<Windows, EvalError> {
     let ids = engine.tokenizer()?.encode(text, Special::Plain)?;
     let start = start(engine)?;
     let own = options.window - usize::from(start.is_some());

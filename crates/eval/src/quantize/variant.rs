@@ -57,8 +57,16 @@ impl Variant {
     pub const ALL: [Variant; 18] = [
         variant!("exact", "full precision", Kind::Exact),
         variant!("rtn", "round-to-nearest", Kind::Recipe(PLAIN)),
-        variant!("percentile", "percentile ranges", Kind::Recipe(Choices { range: RangeKind::Percentile, ..PLAIN })),
-        variant!("mse", "ranges of least squared error", Kind::Recipe(Choices { range: RangeKind::Mse, ..PLAIN })),
+        variant!(
+            "percentile",
+            "percentile ranges",
+            Kind::Recipe(Choices { range: RangeKind::Percentile, ..PLAIN })
+        ),
+        variant!(
+            "mse",
+            "ranges of least squared error",
+            Kind::Recipe(Choices { range: RangeKind::Mse, ..PLAIN })
+        ),
         variant!("running", "running ranges", Kind::Recipe(Choices { range: RangeKind::Running, ..PLAIN })),
         variant!(
             "equalise",
@@ -68,7 +76,12 @@ impl Variant {
         variant!(
             "smoothquant-paper",
             "SmoothQuant, the two places of Quadapter's paper",
-            Kind::Recipe(Choices { method: Method::SmoothQuant, places: Places::Paper, swept: true, ..PLAIN })
+            Kind::Recipe(Choices {
+                method: Method::SmoothQuant,
+                places: Places::Paper,
+                swept: true,
+                ..PLAIN
+            })
         ),
         variant!(
             "smoothquant",

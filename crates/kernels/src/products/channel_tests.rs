@@ -116,7 +116,9 @@ fn integers_mean_what_the_rounded_floats_do() {
         let raw: Vec<u8> = floats.iter().flat_map(|v| v.to_le_bytes()).collect();
         let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
         let plain = Matrix::new(Format::F32, rows, cols, &raw).unwrap();
-        for rounding in [Rounding::Row { bits: 6 }, Rounding::fixed(8, -0.9, 1.1), Rounding::fixed(6, -0.4, 1.3)] {
+        for rounding in
+            [Rounding::Row { bits: 6 }, Rounding::fixed(8, -0.9, 1.1), Rounding::fixed(6, -0.4, 1.3)]
+        {
             let run = |variant: &Variant, weight: Matrix<'_>| {
                 let (pool, mut activations) = (Threads::new(2), Activations::new());
                 activations.set(&x, m, cols);
@@ -137,7 +139,11 @@ fn integers_mean_what_the_rounded_floats_do() {
                 let (integers, wanted) = (run(variant, weight), run(variant, plain));
                 for (at, (found, wanted)) in integers.iter().zip(&wanted).enumerate() {
                     let found = found - scale * zero * sums[at % rows];
-                    assert!((found - wanted).abs() < 2e-4, "{} {format} {rounding:?}: {found} {wanted}", variant.name);
+                    assert!(
+                        (found - wanted).abs() < 2e-4,
+                        "{} {format} {rounding:?}: {found} {wanted}",
+                        variant.name
+                    );
                 }
             }
         }

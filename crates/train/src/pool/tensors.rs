@@ -57,7 +57,8 @@ impl TensorModel {
         soft.set_parts(batch.iter().map(|(drawn, shares)| Part { shares, rows: 1, taught: drawn.taught }));
         let [tokens, targets, weights] = self.batch(&samples)?;
         let adapter = self.pairs(soft, samples.len())?;
-        let logits = self.decoder.forward(&tokens, PlainPass { adapter: Some(&adapter), ..PlainPass::default() })?;
+        let logits =
+            self.decoder.forward(&tokens, PlainPass { adapter: Some(&adapter), ..PlainPass::default() })?;
         let mean = cross_entropy(&logits, &targets, &weights)?;
         let sum = f64::from(mean.to_scalar::<f32>()?) * count as f64;
         if learn {

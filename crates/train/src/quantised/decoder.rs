@@ -48,7 +48,8 @@ impl QuantisedDecoder {
             .collect::<Result<Vec<_>, TrainError>>()?;
         let parameters = graphs.iter().flat_map(|graph| graph.parameters.clone()).collect();
         let network = self.network.with(parameters);
-        let inputs = |layer: usize, place: Place, x: &Tensor| self.setups[layer].input(&graphs[layer], place, x);
+        let inputs =
+            |layer: usize, place: Place, x: &Tensor| self.setups[layer].input(&graphs[layer], place, x);
         let pass = PlainPass { inputs: Some(&inputs), ..PlainPass::default() };
         let logits = network.forward(&tokens.narrow(1, 0, rows - 1)?.contiguous()?, pass)?;
         let targets = tokens.narrow(1, 1, rows - 1)?.contiguous()?;

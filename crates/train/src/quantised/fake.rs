@@ -129,7 +129,8 @@ impl CustomOp2 for ByRange {
             }
         }
         let of_x = Tensor::from_vec(of_x, x.shape(), x.device())?;
-        let of_range = Tensor::new(&of_range.map(|value| value as f32), x.device())?.reshape(range.shape())?;
+        let of_range =
+            Tensor::new(&of_range.map(|value| value as f32), x.device())?.reshape(range.shape())?;
         Ok((Some(of_x), Some(of_range)))
     }
 }

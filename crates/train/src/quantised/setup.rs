@@ -183,8 +183,7 @@ impl BlockSetup {
     /// The parameters of this block of `network`, folded and rounded. With `learn`, as a graph that knows its way back.
     pub(super) fn graph(&self, network: &PlainDecoder, learn: bool) -> Result<Graph, TrainError> {
         let spec = network.spec();
-        let mut graph =
-            Graph { parameters: BTreeMap::new(), ranges: BTreeMap::new(), variables: Vec::new() };
+        let mut graph = Graph { parameters: BTreeMap::new(), ranges: BTreeMap::new(), variables: Vec::new() };
         let device = network.device();
         let mut tensor = |variable: &Variable, learns: bool, shape: &[usize]| -> Candle<Tensor> {
             let tensor = Tensor::from_vec(variable.values.clone(), shape, device)?;
@@ -232,7 +231,8 @@ impl BlockSetup {
         graph.parameters = parameters;
         if matches!(self.rounding.inputs, InputRounding::Fixed { .. }) {
             for place in Place::ALL {
-                let range = self.range_tensor(network, place, scales.get(&place), range_shares.get(&place))?;
+                let range =
+                    self.range_tensor(network, place, scales.get(&place), range_shares.get(&place))?;
                 graph.ranges.insert(place, range);
             }
         }
@@ -315,7 +315,8 @@ impl Trainable for BlockSetup {
     fn variables(&self) -> Vec<&Variable> {
         let Learns { scales, ranges, shares, weights } = self.learns;
         let chosen = |learns: bool| move |_: &&Variable| learns;
-        let all = self.scales.values().filter(chosen(scales)).chain(self.ranges.values().filter(chosen(ranges)));
+        let all =
+            self.scales.values().filter(chosen(scales)).chain(self.ranges.values().filter(chosen(ranges)));
         all.chain(self.shares.values().filter(chosen(shares)))
             .chain(self.weights.values().filter(chosen(weights)))
             .collect()
