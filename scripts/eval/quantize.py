@@ -24,21 +24,23 @@ ID = "WikiText (ID)"
 COMMON = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper",
           "quadapter-one", "quadapter", "quadapter-ranges", "quadapter-2", "quadapter-12", "qat", "finetune"]
 SHORT = ["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges"]
+FEW = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
+SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
-    "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors, weights by channel", "gemma",
-                     dict(variants=SHORT, sequences=8, windows=4, steps=24)),
+    "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
+                     dict(variants=SHORT, sequences=8, windows=4, steps=16)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
-                    dict(variants=["rtn", "smoothquant"], activations="token", sequences=8, windows=4)),
-    "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
-                dict(variants=["rtn", "gptq"], schemes="w4a8", activations="token", groups=32, sequences=8, windows=4)),
-    "mini": ("mini, w8a8, static", "mini", dict(variants=COMMON, sequences=16, windows=8, steps=40)),
-    "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2", dict(variants=COMMON, sequences=16, windows=8, steps=40)),
+                    dict(variants=["exact", "rtn", "smoothquant"], activations="token", sequences=8, windows=4, steps=16)),
+    "mini": ("mini, w8a8, static", "mini", dict(variants=COMMON, alphas=["0.3", "0.5", "0.7"], **SMALL)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
-                dict(variants=COMMON, sequences=16, windows=8, steps=40, plant=60)),
-    "mini-6": ("mini, w8a6, static", "mini", dict(variants=SHORT, schemes="w8a6", sequences=16, windows=8, steps=40)),
+                dict(variants=FEW, plant=60, **SMALL)),
+    "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2", dict(variants=FEW, **SMALL)),
+    "mini-6": ("mini, w8a6, static", "mini",
+               dict(variants=["exact", "rtn", "mse", "smoothquant", "quadapter-ranges"], schemes="w8a6", **SMALL)),
     "mini-4": ("mini, w4a8, weights by channel, a range for each token", "mini",
-               dict(variants=["exact", "rtn", "smoothquant", "quadapter", "omniquant", "gptq"], schemes="w4a8", activations="token",
-                    sequences=16, windows=8, steps=40)),
+               dict(variants=["exact", "rtn", "smoothquant", "quadapter", "omniquant", "gptq"], schemes="w4a8", activations="token", **SMALL)),
+    "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
+                dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", groups=32, sequences=8, windows=4, steps=16)),
 }
 
 
@@ -94,6 +96,49 @@ def shown(rows):
     return table(head, out)
 
 
+def speed(binary, model, name, calibration, text):
+    """A table of files of one model: tokens a second, memory, perplexity."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = []
+        for kind in ["q8_0", "q4_0"]:
+            path = Path(folder) / f"{kind}.gguf"
+            crayon(binary, "convert", model, "-o", path, "--type", kind)
+            made.append((kind, path))
+        for title, options in [("w8a8, a range for each token", ["--scheme", "w8a8"]),
+                               ("w8a8, static", ["--scheme", "w8a8", "--activations", "static", "--range", "minmax"]),
+                               ("w4a8, a range for each token", ["--scheme", "w4a8"])]:
+            path = Path(folder) / title.replace(", ", "-").replace(" ", "-")
+            crayon(binary, "quantize", "-m", model, "--calibration", calibration, "--method", "smoothquant", "--sequences", 4, "-o", path,
+                   *options)
+            made.append((title, path))
+        for title, path in made:
+            runs = [crayon(binary, "bench", "generate", "-m", path, "--prompt", 512, "--tokens", 64) for _ in range(3)]
+            best = {key: max(run[key] for run in runs) for key in ["prefill_tok_s", "decode_tok_s"]}
+            measured = crayon(binary, "eval", "perplexity", "-m", path, "--text", text, "--window", 256)
+            rows.append([title, f"{best['prefill_tok_s']:.0f}", f"{best['decode_tok_s']:.1f}", f"{runs[0]['weight_bytes'] / 1e6:.1f}",
+                         f"{min(run['peak_rss_mb'] for run in runs):.0f}", f"{measured['perplexity']:.2f}"])
+    print(f"## Speed, {name}\n\n512 tokens read, 64 written after them, the best of three runs; perplexity of the first 20 kB of WikiText-2's test text, without a "
+          f"start token.\n\n{table(['file', 'read, tokens/s', 'write, tokens/s', 'weights, MB', 'memory, MB', 'perplexity'], rows)}\n")
+
+
+def outliers(binary, model, name, calibration):
+    """A table of what stands out at every place, without scales and with."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = crayon(binary, "quantize", "-m", model, "--calibration", calibration, "--method", "smoothquant", "--sequences", 4,
+                        "--activations", "static", "--range", "minmax", "-o", Path(folder) / "model")
+    rows = []
+    for number, block in enumerate(report["blocks"]):
+        row = [str(number)]
+        for place in block["places"]:
+            (before, after), (flat, flatter) = place["outliers"], place["kurtosis"]
+            row.append(f"{before:.1f} → {after:.1f} ({flat:.0f} → {flatter:.0f})")
+        rows.append(row)
+    names = [place["place"] for place in report["blocks"][0]["places"]]
+    print(f"## Outliers of {name}, place by place\n\nLargest magnitude of the channels over their median, in brackets kurtosis; without scales → with SmoothQuant's, "
+          f"which learning starts from.\n\n{table(['block', *names], rows)}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
@@ -101,6 +146,8 @@ def main():
     parser.add_argument("--gemma", help="Gemma 3 270M as GGUF; without it its parts are left out")
     parser.add_argument("--cells", default="quantize-cells.jsonl")
     parser.add_argument("--parts", nargs="*", default=list(PARTS))
+    parser.add_argument("--outliers", action="store_true", help="show what stands out at every place of Gemma")
+    parser.add_argument("--speed", action="store_true", help="measure speed as well: on a machine that does nothing else")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
 
@@ -127,6 +174,14 @@ def main():
             note = f"{options['sequences']} sequences of 256 tokens, {options['windows']} windows of each text, {options.get('steps', 60)} steps a block"
             print(f"## {title}\n\n{note}.\n\n{shown(rows)}\n")
             sys.stdout.flush()
+        if args.outliers and args.gemma:
+            outliers(args.binary, args.gemma, "Gemma 3 270M", wiki["valid"])
+        if args.speed:
+            some = folder / "some.txt"
+            some.write_bytes(wiki["test"].read_bytes()[:20_000].rsplit(b"\n", 1)[0])
+            for name, model in [("mini", "mini"), ("Gemma 3 270M", args.gemma)]:
+                if model:
+                    speed(args.binary, model, name, wiki["valid"], some)
 
 
 if __name__ == "__main__":

@@ -122,10 +122,10 @@ pub(crate) struct EvalQuantizeArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) windows: usize,
     /// Steps of each block in phase 1
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) steps: usize,
     /// Steps of phase 2, and of training all weights
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) final_steps: usize,
     /// Learning rate of training all weights
     #[arg(long, value_name = "R", default_value_t = 1e-4)]

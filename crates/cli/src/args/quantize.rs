@@ -66,10 +66,10 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "WHERE", default_value = "smooth")]
     pub(crate) start: String,
     /// Steps of each block in phase 1
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) steps: usize,
     /// Steps of phase 2
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) final_steps: usize,
     /// Learning rate of phase 1
     #[arg(long, value_name = "R", default_value_t = 2e-2)]

@@ -10,6 +10,7 @@ use crate::gguf::Metadata;
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
+const BYTE: i32 = 6;
 
 /// `tokenizer.model` of the vocabulary in `metadata`; `None` for other kinds of vocabulary, and for one that this file cannot hold:
 /// with an entry that is empty or there twice.
@@ -23,15 +24,22 @@ pub(super) fn tokenizer_model(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     };
     let kinds = metadata.i32s("tokenizer.ggml.token_type")?;
+    let kind = |id: usize| kinds.as_ref().and_then(|kinds| kinds.get(id)).copied().unwrap_or(NORMAL);
+    // Converters write the spaces of user-defined tokens as they are.
+    let pieces: Vec<String> = tokens
+        .iter()
+        .enumerate()
+        .map(|(id, token)| if kind(id) == USER_DEFINED { token.replace(' ', "\u{2581}") } else { token.to_string() })
+        .collect();
     let mut seen = HashSet::new();
     if tokens.len() != scores.len()
-        || !tokens.iter().all(|token| !token.is_empty() && seen.insert(token.as_str()))
+        || !pieces.iter().all(|piece| !piece.is_empty() && seen.insert(piece.as_str()))
     {
         return Ok(None);
     }
     let mut file = Vec::new();
-    for (id, (token, score)) in tokens.iter().zip(scores).enumerate() {
-        let kind = kinds.as_ref().and_then(|kinds| kinds.get(id)).copied().unwrap_or(NORMAL);
+    for (id, (token, score)) in pieces.iter().zip(scores).enumerate() {
+        let kind = kind(id);
         let mut piece = Vec::new();
         bytes(1, token.as_bytes(), &mut piece);
         varint(2 << 3 | 5, &mut piece);
@@ -46,6 +54,8 @@ pub(super) fn tokenizer_model(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
     let mut trainer = Vec::new();
     // Pairs are merged by score, as BPE does.
     number(3, 2, &mut trainer);
+    // Characters without a piece are spelled in bytes where there are such.
+    number(35, i32::from((0..pieces.len()).any(|id| kind(id) == BYTE)), &mut trainer);
     for (field, of_piece, name) in
         [(40, 45, "unknown"), (41, 46, "bos"), (42, 47, "eos"), (43, 48, "padding")]
     {
@@ -106,10 +116,10 @@ mod tests {
 
     #[test]
     fn pieces_and_flags_read_back() {
-        let file = tokenizer_model(&metadata(&["<s>", "▁a", "<start_of_image>"])).unwrap().unwrap();
+        let file = tokenizer_model(&metadata(&["<s>", "▁a", "  "])).unwrap().unwrap();
         let read = protobuf::read(&file).unwrap();
         let piece = |text: &str, kind| (text.to_owned(), -1.5, kind);
-        assert_eq!(read.pieces, [piece("<s>", 3), piece("▁a", 1), piece("<start_of_image>", 3)]);
+        assert_eq!(read.pieces, [piece("<s>", 3), piece("▁a", 1), piece("▁▁", 4)]);
         assert_eq!(
             (read.model_type, read.add_dummy_prefix, read.remove_extra_whitespaces),
             (2, false, false)
