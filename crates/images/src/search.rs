@@ -144,6 +144,11 @@ impl Searcher {
         self.codes.hashes.len()
     }
 
+    /// Whether it was measured where results end, which is done when a folder was indexed to its end.
+    pub fn has_cut_off(&self) -> bool {
+        self.bank.is_some()
+    }
+
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.codes.hashes.is_empty()
