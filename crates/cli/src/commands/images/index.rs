@@ -1,5 +1,6 @@
 //! `crayon images index`: an index brought up to date with a folder.
 
+use std::path::Path;
 use std::time::Instant;
 
 use crayon_images::{Bank, IndexOptions, MadeWith, Reader, Report, Store, index};
@@ -107,6 +108,11 @@ pub(super) fn model_path(reader: &Reader) -> Result<Option<String>> {
     Ok(reader.recall(MODEL_PATH)?.and_then(|path| String::from_utf8(path).ok()))
 }
 
+/// A path without what would move a terminal's cursor.
+pub(super) fn printable(path: &Path) -> String {
+    path.display().to_string().replace(char::is_control, "?")
+}
+
 /// What was done, in a line.
 pub(super) fn summary(report: &Report) -> String {
     let did = [
@@ -125,7 +131,7 @@ pub(super) fn summary(report: &Report) -> String {
 pub(super) fn tell(report: &Report, output: &Output) {
     for (some, what) in [(&report.broken, "no picture"), (&report.unreadable, "not readable")] {
         for (path, why) in some.iter().take(NAMED) {
-            output.note(&format!("{} is {what}: {why}", path.display()));
+            output.note(&format!("{} is {what}: {why}", printable(path)));
         }
         if some.len() > NAMED {
             output.note(&format!("{} more are {what}; --json lists them", show::count(some.len() - NAMED)));

@@ -10,7 +10,7 @@ use crayon_images::{
 use crayon_vision::Clip;
 use serde_json::json;
 
-use super::index::model_path;
+use super::index::{model_path, printable};
 use super::model;
 use crate::args::SearchArgs;
 use crate::failure::{Context as _, Result, mistake};
@@ -25,6 +25,8 @@ pub(crate) fn run(args: &SearchArgs, output: &Output) -> Result {
     let searcher = Searcher::new(reader)?;
     if searcher.is_empty() {
         output.note("the index holds no pictures");
+    } else if !searcher.has_cut_off() && args.min_score.is_none() && !args.all {
+        output.note("the index is not finished, so where results end was not measured: all are shown");
     }
     let like = args.like.as_deref().map(|path| vector(path, &searcher, &clip)).transpose()?;
     let query = Query {
@@ -166,7 +168,7 @@ fn print(found: &Found, prompt: &Prompt, query: &Query, output: &Output) -> Resu
 /// A path as it is seen from here.
 fn shown(path: &Path, here: Option<&Path>) -> String {
     let below = here.and_then(|here| path.strip_prefix(here).ok());
-    below.unwrap_or(path).display().to_string()
+    printable(below.unwrap_or(path))
 }
 
 fn more(hit: &Hit) -> String {
