@@ -163,6 +163,11 @@ impl Clip {
         self.pieces.text(id)
     }
 
+    /// The tokens of a text with those that the tower puts around them, and how many of these come first. The last row is the text's.
+    pub fn rows(&self, tokens: &[u32]) -> (Vec<u32>, usize) {
+        (self.text.ids(tokens), self.text.before())
+    }
+
     /// A text's tokens, all counting the same.
     ///
     /// # Errors

@@ -91,6 +91,18 @@ impl TextTower {
         }
     }
 
+    /// Rows before a text's first token.
+    pub(crate) fn before(&self) -> usize {
+        usize::from(self.ends.start.is_some())
+    }
+
+    /// The tokens of a text with those that start, end and fill it; the last row is the text's.
+    pub(crate) fn ids(&self, tokens: &[u32]) -> Vec<u32> {
+        let fill = std::iter::repeat(self.ends.pad.unwrap_or(self.ends.end));
+        let whole = self.ends.start.into_iter().chain(tokens.iter().copied()).chain([self.ends.end]);
+        whole.chain(fill).take(self.rows(tokens.len())).collect()
+    }
+
     /// Refuses what cannot be embedded.
     pub(crate) fn check(&self, text: &WeightedTokens) -> Result<(), VisionError> {
         let (tokens, room) = (text.tokens.len(), self.room());
@@ -124,10 +136,8 @@ impl TextTower {
         let mut row = 0;
         for text in texts {
             let rows = self.rows(text.tokens.len());
-            let before = usize::from(self.ends.start.is_some());
-            let ids = self.ends.start.into_iter().chain(text.tokens.iter().copied()).chain([self.ends.end]);
-            let ids = ids.chain(std::iter::repeat(self.ends.pad.unwrap_or(self.ends.end))).take(rows);
-            for (id, position) in ids.zip(self.positions.chunks_exact(width)) {
+            let before = self.before();
+            for (id, position) in self.ids(&text.tokens).into_iter().zip(self.positions.chunks_exact(width)) {
                 let start = buffers.hidden.len();
                 buffers.hidden.resize(start + width, 0.0);
                 let out = &mut buffers.hidden[start..];
