@@ -25,8 +25,8 @@ use crayon_train::{Trainable, Variable};
 fn logits(checkpoint: &Checkpoint, tokens: &[u32], mode: Mode) -> Vec<f32> {
     let decoder = Decoder::open(checkpoint, mode).unwrap();
     let mut memory = Slab::plain(decoder.spec(), tokens.len(), KvStorage::F32);
-    let mut steps = [Step::new(tokens, &mut memory)];
-    decoder.forward(&Threads::new(2), &mut steps, Want::All, &mut Scratch::new()).unwrap().to_vec()
+    let mut steps = [Step::new(tokens, &mut memory).wanting(Want::All)];
+    decoder.forward(&Threads::new(2), &mut steps, &mut Scratch::new()).unwrap().to_vec()
 }
 
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
