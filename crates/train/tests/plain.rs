@@ -52,8 +52,8 @@ fn adapters_attach_to_every_linear_layer() {
         let pool = Threads::new(2);
         let run = |adapter: Option<&dyn Adapter>| {
             let mut memory = Slab::plain(&spec, case.tokens.len(), KvStorage::F32);
-            let mut steps = [Step { adapter, ..Step::new(&case.tokens, &mut memory) }];
-            decoder.forward(&pool, &mut steps, Want::All, &mut Scratch::new()).unwrap().to_vec()
+            let mut steps = [Step { adapter, want: Want::All, ..Step::new(&case.tokens, &mut memory) }];
+            decoder.forward(&pool, &mut steps, &mut Scratch::new()).unwrap().to_vec()
         };
         let base = run(None);
         for site in decoder.sites().filter(|site| site.layer == 1) {
@@ -69,7 +69,7 @@ fn adapters_attach_to_every_linear_layer() {
             let var = |values: Vec<f32>, shape| Var::from_vec(values, shape, &Device::Cpu).unwrap();
             beside.insert(site, var(a, (rank, input)), var(b, (output, rank)), f64::from(scale));
             let tokens = Tensor::new(&case.tokens[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-            let pass = PlainPass { adapter: Some(&beside), tap: None };
+            let pass = PlainPass { adapter: Some(&beside), ..PlainPass::default() };
             let expected =
                 plain.forward(&tokens, pass).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(relative_difference(&adapted, &expected) < 1e-4, "{name} {site}");
@@ -123,7 +123,7 @@ fn low_rank_pairs_learn_beside_a_frozen_network() {
             adapter.insert(Site { layer, projection }, a, b, 0.1);
         }
     }
-    let pass = || PlainPass { adapter: Some(&adapter), tap: None };
+    let pass = || PlainPass { adapter: Some(&adapter), ..PlainPass::default() };
     let before = loss(&plain, &case.tokens, pass());
     let gradients = before.backward().unwrap();
     assert!(plain.variables().is_empty());
