@@ -22,8 +22,8 @@ ID = "WikiText (ID)"
 
 # Parts of the page: model, options of `eval quantize`, and what the part is called.
 COMMON = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper",
-          "quadapter-one", "quadapter", "quadapter-ranges", "quadapter-2", "quadapter-12", "qat", "finetune"]
-SHORT = ["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges"]
+          "quadapter", "quadapter-ranges", "quadapter-12", "qat", "finetune"]
+SHORT = ["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"]
 FEW = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
@@ -34,11 +34,12 @@ PARTS = {
     "mini": ("mini, w8a8, static", "mini", dict(variants=COMMON, alphas=["0.3", "0.5", "0.7"], **SMALL)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
                 dict(variants=FEW, plant=60, **SMALL)),
-    "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2", dict(variants=FEW, **SMALL)),
+    "mini-4": ("mini, w4a8, weights by channel, a range for each token", "mini",
+               dict(variants=["exact", "rtn", "smoothquant", "gptq", "quadapter"], schemes="w4a8", activations="token", **SMALL)),
     "mini-6": ("mini, w8a6, static", "mini",
                dict(variants=["exact", "rtn", "mse", "smoothquant", "quadapter-ranges"], schemes="w8a6", **SMALL)),
-    "mini-4": ("mini, w4a8, weights by channel, a range for each token", "mini",
-               dict(variants=["exact", "rtn", "smoothquant", "quadapter", "omniquant", "gptq"], schemes="w4a8", activations="token", **SMALL)),
+    "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2",
+                  dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], **SMALL)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
                 dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", groups=32, sequences=8, windows=4, steps=16)),
 }

@@ -54,7 +54,6 @@ pub struct Activations {
     pub(crate) whole: whole::Whole,
     parts: Parts,
     lanes: Lanes,
-    rounding: Option<Rounding>,
     /// Whether the floats were rounded.
     rounded: bool,
 }
@@ -204,7 +203,7 @@ impl Activations {
             form.panel.wide_ready = false;
             form.tiles.ready = false;
         }
-        (self.rounding, self.rounded) = (None, false);
+        self.rounded = false;
         self.whole.forget();
         self.parts.ready = false;
         self.lanes.ready = false;
@@ -221,7 +220,7 @@ impl Activations {
             !self.whole.ready && !self.lanes.ready && !self.parts.ready,
             "rounding comes before the forms"
         );
-        self.rounding = Some(rounding);
+        self.whole.rounding = Some(rounding);
     }
 
     /// Number of rows.
@@ -272,7 +271,7 @@ impl Activations {
     ) {
         let panels = if self.m >= PANEL_ROWS { variant.panels } else { Panels::None };
         for format in formats {
-            if let Some(rounding) = self.rounding
+            if let Some(rounding) = self.whole.rounding
                 && mode == Mode::Fast
                 && format.is_float()
                 && !std::mem::replace(&mut self.rounded, true)
@@ -301,7 +300,7 @@ impl Activations {
                     // SAFETY: as in `rows`, which would borrow the forms too.
                     let x: &[f32] =
                         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
-                    self.whole.prepare(variant, pool, x, self.m, self.rounding, format, panels);
+                    self.whole.prepare(variant, pool, x, self.m, format, panels);
                 }
                 SMALL => {
                     self.quantize::<SMALL>(variant, pool);

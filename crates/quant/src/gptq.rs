@@ -41,7 +41,7 @@ fn factor(mut h: Vec<f64>, width: usize) -> Option<Vec<f64>> {
             let products = r[own + column + 1..own + width].iter().zip(&r[other + column + 1..other + width]);
             let rest = h[own + column] - products.map(|(a, b)| a * b).sum::<f64>();
             if row == column {
-                if !(rest > 0.0) {
+                if rest.is_nan() || rest <= 0.0 {
                     return None;
                 }
                 r[own + column] = rest.sqrt();

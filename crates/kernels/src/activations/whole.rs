@@ -16,6 +16,8 @@ pub(crate) const DEEP: usize = TILE_ROWS;
 #[derive(Default)]
 pub(crate) struct Whole {
     pub(super) ready: bool,
+    /// How rows are rounded, where it is said.
+    pub(super) rounding: Option<Rounding>,
     /// `[m, stride]`.
     pub(crate) codes: Vec<i8>,
     /// Columns, padded.
@@ -86,6 +88,7 @@ pub(crate) fn quantize_row(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
 
 impl Whole {
     pub(super) fn forget(&mut self) {
+        self.rounding = None;
         (self.ready, self.bytes.ready, self.wide.ready, self.deep.ready) = (false, false, false, false);
     }
 
@@ -107,13 +110,12 @@ impl Whole {
         pool: &Threads,
         x: &[f32],
         m: usize,
-        rounding: Option<Rounding>,
         format: Format,
         panels: Panels,
     ) {
         let cols = x.len().checked_div(m).unwrap_or(0);
         if !std::mem::replace(&mut self.ready, true) {
-            self.quantize(variant, pool, x, m, cols, rounding);
+            self.quantize(variant, pool, x, m, cols);
         }
         let bytes = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
         let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
@@ -134,9 +136,8 @@ impl Whole {
         x: &[f32],
         m: usize,
         cols: usize,
-        rounding: Option<Rounding>,
     ) {
-        let stride = cols.next_multiple_of(GROUP);
+        let (stride, rounding) = (cols.next_multiple_of(GROUP), self.rounding);
         self.stride = stride;
         grow(&mut self.codes, m * stride);
         grow(&mut self.scales, m);
@@ -225,8 +226,8 @@ mod tests {
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Threads::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, None, Format::W8A8, Panels::Narrow);
-        form.prepare(&variant::PORTABLE, &pool, &values, m, None, Format::W4A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);
         let tiles = m.div_ceil(TILE);
         for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
             let words = form.stride / step;
