@@ -158,7 +158,13 @@ impl Bank {
         let (Some(scale), Some(explained), Some(least)) = (next(), next(), next()) else { return Ok(None) };
         let vectors: Vec<f32> = numbers.collect();
         let whole = vectors.len().is_multiple_of(dim) && !vectors.is_empty() && explained.is_finite();
-        Ok((whole && scale.is_finite() && !least.is_nan()).then_some(Bank { vectors, dim, scale, least }))
+        Ok((whole && scale.is_finite() && !least.is_nan()).then_some(Bank {
+            vectors,
+            dim,
+            scale,
+            explained,
+            least,
+        }))
     }
 }
 
