@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 
 use crayon_kernels::Threads;
 
-use crate::embedder::{Embedder, embed_prompts};
+use crate::embedder::{Embedder, embed_prompts, weighted_tokens};
 use crate::scan::{dot, scan};
 use crate::{Codes, ImageError, Prompt, Reader, Store};
 
@@ -63,11 +63,16 @@ impl Bank {
     /// # Errors
     /// If the model fails or the index is damaged.
     pub fn measure(reader: &Reader, embedder: &dyn Embedder, threads: &Threads) -> Result<Bank, ImageError> {
-        let prompts = |text: &str| text.lines().map(Prompt::plain).collect::<Vec<_>>();
+        // A model with a small context or vocabulary has a smaller bank.
+        let readable = |prompt: &Prompt| weighted_tokens(embedder, prompt).is_ok();
+        let prompts = |text: &str| text.lines().map(Prompt::plain).filter(readable).collect::<Vec<_>>();
         let vectors = embed_prompts(embedder, &prompts(CAPTIONS))?;
         let nonsense = embed_prompts(embedder, &prompts(NONSENSE))?;
         let (dim, scale) = (embedder.dim(), embedder.logit_scale());
         let mut bank = Bank { vectors, dim, scale, explained: 0.0, least: f32::NEG_INFINITY };
+        if bank.vectors.is_empty() || nonsense.is_empty() {
+            return Ok(bank);
+        }
         let codes = reader.codes()?;
         let texts = nonsense.len() / dim;
         let (mut most, mut sums, mut explained) =
@@ -158,7 +163,13 @@ impl Bank {
         let (Some(scale), Some(explained), Some(least)) = (next(), next(), next()) else { return Ok(None) };
         let vectors: Vec<f32> = numbers.collect();
         let whole = vectors.len().is_multiple_of(dim) && !vectors.is_empty() && explained.is_finite();
-        Ok((whole && scale.is_finite() && !least.is_nan()).then_some(Bank { vectors, dim, scale, explained, least }))
+        Ok((whole && scale.is_finite() && !least.is_nan()).then_some(Bank {
+            vectors,
+            dim,
+            scale,
+            explained,
+            least,
+        }))
     }
 }
 

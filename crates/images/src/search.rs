@@ -1,6 +1,6 @@
 //! Pictures for a text, a picture, or both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crayon_errors::phrase;
@@ -10,7 +10,7 @@ use crate::bank::{Bank, CutOff};
 use crate::embedder::{Embedder, embed_prompts};
 use crate::looks::{alike, decoded};
 use crate::scan::{dot, exact, scan, top};
-use crate::{Codes, Details, Hash, ImageError, MadeWith, Prompt, Reader};
+use crate::{Codes, Details, FileRecord, Hash, ImageError, MadeWith, Prompt, Reader};
 
 /// Cosine from which pictures that look the same count as near-duplicates.
 const NEAR: f32 = 0.9;
@@ -47,6 +47,12 @@ pub struct Filter {
     pub keywords: Vec<String>,
 }
 
+impl Filter {
+    fn is_empty(&self) -> bool {
+        self.after.is_none() && self.before.is_none() && self.folder.is_none() && self.keywords.is_empty()
+    }
+}
+
 /// A picture that was found.
 #[derive(Clone, Debug)]
 pub struct Hit {
@@ -79,22 +85,22 @@ pub struct Found {
 pub struct Searcher {
     reader: Reader,
     codes: Codes,
-    /// Files of a picture, in the order of their paths, with the date of the file.
-    files: HashMap<Hash, Vec<(PathBuf, String)>>,
-    details: HashMap<Hash, Details>,
     bank: Option<Bank>,
 }
 
-/// Everything of a picture that a filter asks for.
-struct Row<'a> {
-    files: &'a [(PathBuf, String)],
-    details: &'a Details,
+/// What is known of a picture besides its vector.
+#[derive(Default)]
+struct Row {
+    /// In the order of their paths.
+    files: Vec<PathBuf>,
+    /// When the first was changed.
+    changed: String,
+    details: Details,
 }
 
-impl Row<'_> {
+impl Row {
     fn date(&self) -> &str {
-        let changed = self.files.first().map_or("", |(_, date)| date.as_str());
-        self.details.taken.as_deref().unwrap_or(changed)
+        self.details.taken.as_deref().unwrap_or(&self.changed)
     }
 
     fn has(&self, keyword: &str) -> bool {
@@ -109,7 +115,7 @@ impl Row<'_> {
             && filter
                 .folder
                 .as_ref()
-                .is_none_or(|folder| self.files.iter().any(|(path, _)| path.starts_with(folder)))
+                .is_none_or(|folder| self.files.iter().any(|path| path.starts_with(folder)))
             && filter.keywords.iter().all(|keyword| self.has(&keyword.to_lowercase()))
     }
 }
@@ -121,17 +127,8 @@ impl Searcher {
     /// If it is damaged.
     pub fn new(reader: Reader) -> Result<Searcher, ImageError> {
         let codes = reader.codes()?;
-        let mut files: HashMap<Hash, Vec<(PathBuf, String)>> = HashMap::new();
-        for (path, record) in reader.files()? {
-            files
-                .entry(record.hash)
-                .or_default()
-                .push((path, crate::date::from_nanos(record.stamp.modified)));
-        }
-        files.values_mut().for_each(|files| files.sort());
-        let details = reader.details()?;
         let bank = Bank::recall(&reader)?;
-        Ok(Searcher { reader, codes, files, details, bank })
+        Ok(Searcher { reader, codes, bank })
     }
 
     /// Which model made the index.
@@ -159,25 +156,48 @@ impl Searcher {
     /// # Errors
     /// If the index is damaged.
     pub fn vector_of(&self, path: &Path) -> Result<Option<Vec<f32>>, ImageError> {
-        let holds = |files: &Vec<(PathBuf, String)>| files.iter().any(|(known, _)| known == path);
-        let hash = self.files.iter().find(|(_, files)| holds(files)).map(|(hash, _)| *hash);
+        let hash = self.reader.file(path)?.map(|record| record.hash);
         hash.map(|hash| self.reader.vectors(&[hash])).transpose()
     }
 
-    fn row(&self, row: usize) -> Row<'_> {
-        static NONE: Details = Details {
-            width: 0,
-            height: 0,
-            taken: None,
-            camera: None,
-            keywords: Vec::new(),
-            look: String::new(),
-        };
+    fn row(&self, row: usize) -> Result<Row, ImageError> {
         let hash = &self.codes.hashes[row];
-        Row {
-            files: self.files.get(hash).map_or(&[], Vec::as_slice),
-            details: self.details.get(hash).unwrap_or(&NONE),
+        let files = self.reader.places(hash)?;
+        let first = files.first().map(|path| self.reader.file(path)).transpose()?.flatten();
+        let changed = first.map_or_else(String::new, |record| crate::date::from_nanos(record.stamp.modified));
+        Ok(Row { files, changed, details: self.reader.detail(hash)? })
+    }
+
+    /// Which pictures a filter lets through.
+    fn filtered(&self, filter: &Filter) -> Result<Vec<bool>, ImageError> {
+        if filter.is_empty() {
+            return Ok(vec![true; self.len()]);
         }
+        let mut rows: HashMap<Hash, Row> = HashMap::new();
+        let mut files: Vec<(PathBuf, FileRecord)> = self.reader.files()?.into_iter().collect();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        for (path, record) in files {
+            let row = rows.entry(record.hash).or_default();
+            if row.files.is_empty() {
+                row.changed = crate::date::from_nanos(record.stamp.modified);
+            }
+            row.files.push(path);
+        }
+        for (hash, details) in self.reader.details()? {
+            rows.entry(hash).or_default().details = details;
+        }
+        Ok(self
+            .codes
+            .hashes
+            .iter()
+            .map(|hash| rows.get(hash).is_some_and(|row| row.passes(filter)))
+            .collect())
+    }
+
+    /// The rows of pictures with a keyword.
+    fn with_keyword(&self, keyword: &str) -> Result<HashSet<usize>, ImageError> {
+        let hashes = self.reader.with_keyword(keyword)?;
+        Ok(hashes.iter().filter_map(|hash| self.codes.hashes.binary_search(hash).ok()).collect())
     }
 
     /// Searches. `embedder` is the model that made the index.
@@ -204,18 +224,20 @@ impl Searcher {
         prompts.extend(minus.iter().map(|minus| Prompt::plain(&minus.text)));
         let mut vectors = embed_prompts(embedder, &prompts)?;
         vectors.extend(query.like.iter().flatten());
-        let all: Vec<bool> = (0..self.len()).map(|row| self.row(row).passes(&query.filter)).collect();
+        let all = self.filtered(&query.filter)?;
         let considered = all.iter().filter(|passes| **passes).count();
         let cosines = scan(&self.codes, dim, &vectors, threads);
         let cosines: Vec<&[f32]> = cosines.chunks(self.len().max(1)).collect();
         let mix = Mix::new(text.is_some(), minus, query.like.is_some(), &cosines);
         let scores: Vec<f32> = (0..self.len()).map(|row| mix.score(&|which| cosines[which][row])).collect();
 
-        let word = text.map(|prompt| prompt.text.to_lowercase());
-        let named = |row: usize| word.as_ref().is_some_and(|word| self.row(row).has(word));
+        let named = match text {
+            Some(prompt) => self.with_keyword(&prompt.text.to_lowercase())?,
+            None => HashSet::new(),
+        };
         let wanted = (8 * query.count).max(CANDIDATES);
         let mut rows = top(&scores, wanted, |row| all[row]);
-        let keyed = top(&scores, wanted, |row| all[row] && named(row));
+        let keyed = top(&scores, wanted, |row| all[row] && named.contains(&row));
         rows.extend(keyed.iter().filter(|row| !rows.contains(row)).copied().collect::<Vec<_>>());
 
         // The candidates again, in half precision.
@@ -226,7 +248,7 @@ impl Searcher {
             .collect::<Result<Vec<_>, _>>()?;
         let scored = rows.iter().enumerate().map(|(i, row)| (*row, mix.score(&|which| precise[which][i])));
         let mut candidates: Vec<(usize, f32, bool)> =
-            scored.map(|(row, score)| (row, score, named(row))).collect();
+            scored.map(|(row, score)| (row, score, named.contains(&row))).collect();
         candidates.sort_by(|a, b| b.2.cmp(&a.2).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0)));
         let mean = text.is_some().then_some(mix.text_mean);
         let passes = self.passing(&candidates, query, mean, embedder)?;
@@ -275,27 +297,21 @@ impl Searcher {
                 found.below += 1;
                 continue;
             }
-            let this = self.row(*row);
-            let paths = || this.files.iter().map(|(path, _)| path.clone());
+            let this = self.row(*row)?;
             let vector = self.reader.vectors(&[self.codes.hashes[*row]])?;
             let look = decoded(&this.details.look);
             let same =
                 |(other, known): &(Vec<u8>, Vec<f32>)| alike(other, &look) && dot(known, &vector) >= NEAR;
             let same = kept.iter().position(same).filter(|_| !query.apart);
             match same {
-                Some(hit) => found.hits[hit].also.extend(paths()),
+                Some(hit) => found.hits[hit].also.extend(this.files),
                 None if found.hits.len() == query.count => {}
                 None => {
-                    let mut paths = paths();
-                    let Some(path) = paths.next() else { continue };
-                    found.hits.push(Hit {
-                        path,
-                        score: *score,
-                        details: this.details.clone(),
-                        date: this.date().to_owned(),
-                        keyword: *keyword,
-                        also: paths.collect(),
-                    });
+                    let date = this.date().to_owned();
+                    let mut files = this.files.into_iter();
+                    let Some(path) = files.next() else { continue };
+                    let (score, keyword, also) = (*score, *keyword, files.collect());
+                    found.hits.push(Hit { path, score, details: this.details, date, keyword, also });
                     kept.push((look, vector));
                 }
             }

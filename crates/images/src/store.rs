@@ -8,6 +8,8 @@
 //! | `vectors` | the same | the vector in half precision |
 //! | `codes` | the same | the vector in 8 bits with a scale, for the scan |
 //! | `broken` | a path | [`Broken`] as JSON |
+//! | `places` | SHA-256 of the file | every path it lies at |
+//! | `keywords` | a keyword in lower case | SHA-256 of every picture that has it |
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -15,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use crayon_kernels::{Format, quantize_rows};
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
-    ReadableTable, TableDefinition, TableError,
+    Builder, ConcurrencyMode, Database, DatabaseError, MultimapTableDefinition, ReadOnlyDatabase,
+    ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
 
 use crate::caught::caught;
@@ -29,6 +31,9 @@ const PICTURES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pictur
 const VECTORS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("vectors");
 const CODES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("codes");
 const BROKEN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("broken");
+
+const PLACES: MultimapTableDefinition<'_, &[u8], &[u8]> = MultimapTableDefinition::new("places");
+const KEYWORDS: MultimapTableDefinition<'_, &str, &[u8]> = MultimapTableDefinition::new("keywords");
 
 /// Version of the layout above.
 const VERSION: &str = "1";
@@ -104,7 +109,7 @@ pub struct Reader {
 
 /// All vectors of an index in 8 bits, a row each: a scale and the codes.
 pub struct Codes {
-    /// Which picture a row is.
+    /// Which picture a row is, in order.
     pub hashes: Vec<Hash>,
     /// `[pictures, dim]` in [`Format::W8A8`].
     pub bytes: Vec<u8>,
@@ -147,6 +152,8 @@ impl Store {
             for table in [FILES, PICTURES, VECTORS, CODES, BROKEN] {
                 transaction.open_table(table)?;
             }
+            transaction.open_multimap_table(PLACES)?;
+            transaction.open_multimap_table(KEYWORDS)?;
             Ok(())
         })
     }
@@ -188,20 +195,39 @@ impl Store {
                 vectors.insert(&hash[..], &halves(vector)[..])?;
                 codes.insert(&hash[..], &code[..])?;
             }
+            let mut keywords = transaction.open_multimap_table(KEYWORDS)?;
+            for (hash, details, _) in &batch.pictures {
+                for keyword in &details.keywords {
+                    keywords.insert(keyword.to_lowercase().as_str(), &hash[..])?;
+                }
+            }
             let mut files = transaction.open_table(FILES)?;
+            let mut places = transaction.open_multimap_table(PLACES)?;
             let mut broken = transaction.open_table(BROKEN)?;
+            // What lay at a path before lies there no more.
+            let mut leave = |path: &[u8], old: Option<FileRecord>| match old {
+                Some(old) => places.remove(&old.hash[..], path).map(|_| ()),
+                None => Ok(()),
+            };
             for (path, record) in &batch.files {
-                files.insert(&to_bytes(path)[..], &record.to_bytes()[..])?;
-                broken.remove(&to_bytes(path)[..])?;
+                let path = to_bytes(path);
+                let old = files.insert(&path[..], &record.to_bytes()[..])?;
+                leave(&path, old.and_then(|old| FileRecord::from_bytes(old.value())))?;
+                broken.remove(&path[..])?;
             }
             for (path, record) in &batch.broken {
+                let path = to_bytes(path);
                 let json = serde_json::to_vec(record).unwrap_or_default();
-                broken.insert(&to_bytes(path)[..], &json[..])?;
-                files.remove(&to_bytes(path)[..])?;
+                broken.insert(&path[..], &json[..])?;
+                leave(&path, files.remove(&path[..])?.and_then(|old| FileRecord::from_bytes(old.value())))?;
             }
             for path in &batch.gone {
-                files.remove(&to_bytes(path)[..])?;
-                broken.remove(&to_bytes(path)[..])?;
+                let path = to_bytes(path);
+                broken.remove(&path[..])?;
+                leave(&path, files.remove(&path[..])?.and_then(|old| FileRecord::from_bytes(old.value())))?;
+            }
+            for (path, record) in &batch.files {
+                places.insert(&record.hash[..], &to_bytes(path)[..])?;
             }
             Ok(())
         })
@@ -215,11 +241,20 @@ impl Store {
         let reader = self.reader()?;
         let used: HashSet<Hash> = reader.files()?.into_values().map(|record| record.hash).collect();
         let lost: Vec<Hash> = reader.hashes()?.into_iter().filter(|hash| !used.contains(hash)).collect();
-        drop(reader);
         if lost.is_empty() {
             return Ok(0);
         }
+        let mut words = Vec::new();
+        for hash in &lost {
+            let keywords = reader.detail(hash)?.keywords;
+            words.extend(keywords.into_iter().map(|keyword| (keyword.to_lowercase(), *hash)));
+        }
+        drop(reader);
         self.transact(|transaction| {
+            let mut keywords = transaction.open_multimap_table(KEYWORDS)?;
+            for (keyword, hash) in &words {
+                keywords.remove(keyword.as_str(), &hash[..])?;
+            }
             for table in [PICTURES, VECTORS, CODES] {
                 let mut table = transaction.open_table(table)?;
                 for hash in &lost {
@@ -348,6 +383,67 @@ impl Reader {
         Ok(rows.into_iter().map(|(hash, ())| hash).collect())
     }
 
+    /// What is known of a picture; nothing of one that is not there.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn detail(&self, hash: &Hash) -> Result<Details, ImageError> {
+        guarded(&self.path, || {
+            let table = self.transaction.open_table(PICTURES).map_err(|error| damaged(&self.path, error))?;
+            let value = table.get(&hash[..]).map_err(|error| damaged(&self.path, error))?;
+            let read = |bytes: &[u8]| {
+                json_from_bytes(bytes).ok_or_else(|| damaged(&self.path, "a record of a picture"))
+            };
+            value.map_or_else(|| Ok(Details::default()), |value| read(value.value()))
+        })
+    }
+
+    /// The record of a file, if it is known.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn file(&self, path: &Path) -> Result<Option<FileRecord>, ImageError> {
+        guarded(&self.path, || {
+            let table = self.transaction.open_table(FILES).map_err(|error| damaged(&self.path, error))?;
+            let value = table.get(&to_bytes(path)[..]).map_err(|error| damaged(&self.path, error))?;
+            Ok(value.and_then(|value| FileRecord::from_bytes(value.value())))
+        })
+    }
+
+    /// Every path at which a picture lies, in order.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn places(&self, hash: &Hash) -> Result<Vec<PathBuf>, ImageError> {
+        guarded(&self.path, || {
+            let fail = |error: redb::Error| damaged(&self.path, error);
+            let table = self.transaction.open_multimap_table(PLACES).map_err(|error| fail(error.into()))?;
+            let mut places = Vec::new();
+            for place in table.get(&hash[..]).map_err(|error| fail(error.into()))? {
+                let place = place.map_err(|error| fail(error.into()))?;
+                places.extend(from_bytes(place.value()));
+            }
+            Ok(places)
+        })
+    }
+
+    /// The pictures with a keyword, which is in lower case.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn with_keyword(&self, keyword: &str) -> Result<Vec<Hash>, ImageError> {
+        guarded(&self.path, || {
+            let fail = |error: redb::Error| damaged(&self.path, error);
+            let table = self.transaction.open_multimap_table(KEYWORDS).map_err(|error| fail(error.into()))?;
+            let mut hashes = Vec::new();
+            for hash in table.get(keyword).map_err(|error| fail(error.into()))? {
+                let hash = hash.map_err(|error| fail(error.into()))?;
+                hashes.extend(Hash::try_from(hash.value()));
+            }
+            Ok(hashes)
+        })
+    }
+
     /// The vectors of some pictures, `[pictures, dim]`.
     ///
     /// # Errors
@@ -471,9 +567,10 @@ mod tests {
 
     fn batch(count: u8) -> Batch {
         let hash = |i| [i; 32];
+        let details = || Details { keywords: vec!["Beach".to_owned()], ..Details::default() };
         let stamp = Stamp { size: 1, modified: 2 };
         Batch {
-            pictures: (0..count).map(|i| (hash(i), Details::default(), vec![0.5, -0.5, 0.5, 0.5])).collect(),
+            pictures: (0..count).map(|i| (hash(i), details(), vec![0.5, -0.5, 0.5, 0.5])).collect(),
             files: (0..count)
                 .map(|i| (PathBuf::from(format!("/{i}")), FileRecord { hash: hash(i), stamp }))
                 .collect(),
@@ -498,6 +595,13 @@ mod tests {
         assert!(matches!(second, ImageError::InUse { .. }), "{second}");
         store.write(&Batch { gone: vec!["/0".into()], ..Batch::default() }).unwrap();
         assert_eq!(store.sweep().unwrap(), 1);
+        assert_eq!(store.reader().unwrap().with_keyword("beach").unwrap(), [[1; 32], [2; 32]]);
+        assert_eq!(store.reader().unwrap().places(&[1; 32]).unwrap(), [PathBuf::from("/1")]);
+        let moved =
+            (PathBuf::from("/1"), FileRecord { hash: [2; 32], stamp: Stamp { size: 1, modified: 2 } });
+        store.write(&Batch { files: vec![moved], ..Batch::default() }).unwrap();
+        let places = |hash| store.reader().unwrap().places(&[hash; 32]).unwrap().len();
+        assert_eq!([places(0), places(1), places(2)], [0, 0, 2]);
         assert_eq!(Reader::open(&path).unwrap().codes().unwrap().hashes.len(), 2);
         drop(store);
         let other = Store::open(&path, &model("g")).err().unwrap();
