@@ -25,6 +25,9 @@ fn options() -> GenerateOptions {
     GenerateOptions { prompt: 20, tokens: 8, context: Some(40), runs: 2, settings }
 }
 
+/// Held while there are files that [`left_over`] finds: tests of one process run beside each other.
+static FILES: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 fn left_over() -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path());
     let own = format!("-{}.gguf", std::process::id());
@@ -35,6 +38,7 @@ fn left_over() -> Vec<std::path::PathBuf> {
 
 #[test]
 fn a_made_up_shape_is_timed_and_leaves_no_file() {
+    let _held = FILES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut calls = Vec::new();
     let mut watch = |done, total| {
         calls.push((done, total));
@@ -95,6 +99,7 @@ fn made_up_files_are_the_same_each_time_and_go_when_dropped() {
 
 #[test]
 fn a_prompt_beyond_the_context_is_refused() {
+    let _held = FILES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let options = GenerateOptions { prompt: 500, context: None, ..options() };
     let subject = Subject::Shape(TINY, Scheme::new(Format::F16));
     let error = generate(&subject, &options, &mut common::go_on).unwrap_err();

@@ -215,7 +215,7 @@ fn hold(server: &Running) -> std::net::TcpStream {
 
 #[test]
 fn a_full_queue_says_when_to_come_back_and_a_client_that_leaves_frees_the_model() {
-    let server = start(Limits { queue: 1, ..Limits::default() }, None);
+    let server = start(Limits { parallel: 1, queue: 1, ..Limits::default() }, None);
     let held = hold(&server);
     let waiting = server.send("/v1/chat/completions", &chat_body("Hello!", r#","max_tokens":4"#));
     std::thread::sleep(Duration::from_millis(300));
@@ -275,7 +275,7 @@ fn a_pot_reads_any_length_and_changes_nothing_that_fits() {
 #[test]
 fn stopping_tells_those_who_wait_and_ends_soon() {
     let grace = Duration::from_millis(500);
-    let mut server = start(Limits { grace, ..Limits::default() }, None);
+    let mut server = start(Limits { grace, parallel: 1, ..Limits::default() }, None);
     let held = hold(&server);
     let waiting = server.send("/v1/chat/completions", &chat_body("Hello!", ""));
     // A request that never comes whole must not hold the server either.

@@ -64,7 +64,8 @@ impl Tokenizer {
 fn lines(text: &[u8], format: &'static str) -> Result<Vec<String>> {
     let text = std::str::from_utf8(text)
         .map_err(|e| TextError::malformed(format, format!("not UTF-8 at byte {}", e.valid_up_to())))?;
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
+    // OpenAI's file begins with its name and version, behind a quotation mark.
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.contains("#version:"));
     Ok(lines.map(str::to_owned).collect())
 }
 

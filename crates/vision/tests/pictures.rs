@@ -65,7 +65,13 @@ fn a_large_jpeg_is_decoded_smaller_and_looks_the_same() {
     let quick = open("clip");
     let whole = common::open_with("clip", Options { whole_pictures: true, ..Options::default() });
     let (a, b) = (quick.preprocess(&file).unwrap(), whole.preprocess(&file).unwrap());
-    assert!(a.rgb.iter().zip(&b.rgb).all(|(a, b)| a.abs_diff(*b) <= 4));
+    let differences: Vec<u32> = a.rgb.iter().zip(&b.rgb).map(|(a, b)| u32::from(a.abs_diff(*b))).collect();
+    let (most, sum) = (differences.iter().max(), differences.iter().sum::<u32>());
+    assert!(
+        most <= Some(&12) && sum as usize <= differences.len(),
+        "{most:?}, {sum} of {}",
+        differences.len()
+    );
     assert_ne!(a, b);
 }
 

@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Measure this machine: tokens a second, kernels
     Bench(BenchArgs),
+    /// What this machine has and can do at most, and what would make it faster
+    Doctor(DoctorArgs),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  crayon completions bash > ~/.local/share/bash-completion/completions/crayon"
@@ -128,6 +130,15 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Group)]
+#[command(after_help = "Example:\n  crayon doctor")]
+pub(crate) struct DoctorArgs {
+    /// Threads [default: the machine's cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 /// The words on the command line as they are meant: a question without a command is asked, and nothing at all, at a terminal,

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod convert;
 mod customize;
+mod doctor;
 mod embed;
 mod eval;
 mod eval_customize;
@@ -63,6 +64,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Quantize(args) => quantize::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "crayon", &mut script);
