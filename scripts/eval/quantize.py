@@ -21,8 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ID = "WikiText (ID)"
 
 # Parts of the page: model, options of `eval quantize`, and what the part is called.
-COMMON = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper",
-          "quadapter", "quadapter-ranges", "quadapter-12", "qat", "finetune"]
+COMMON = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "quadapter-ranges", "qat", "finetune"]
 SHORT = ["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"]
 FEW = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
