@@ -64,5 +64,10 @@ pub(crate) fn options(args: &ClipRunArgs) -> Result<Options> {
         })
     });
     let mode = if args.exact { Mode::Exact } else { Mode::Fast };
-    Ok(Options { threads: args.threads.map(usize::from), mode, weights: weights.transpose()?, whole_pictures: args.exact })
+    Ok(Options {
+        threads: args.threads.map(usize::from),
+        mode,
+        weights: weights.transpose()?,
+        whole_pictures: args.exact,
+    })
 }

@@ -107,7 +107,10 @@ fn every_number_type_stays_near_the_floats() {
     let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     for format in Format::ALL {
         for mode in [Mode::Exact, Mode::Fast] {
-            let clip = open_with("siglip", Options { threads: Some(1), mode, weights: Some(format), ..Options::default() });
+            let clip = open_with(
+                "siglip",
+                Options { threads: Some(1), mode, weights: Some(format), ..Options::default() },
+            );
             let found = [
                 clip.embed_texts(&[clip.plain(text).unwrap()]).unwrap(),
                 clip.embed_images(&pictures).unwrap(),

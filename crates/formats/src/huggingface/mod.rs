@@ -8,7 +8,7 @@ mod rope;
 mod sidecar;
 mod weights;
 
-pub(crate) use config::activation;
+pub(crate) use config::{activation, refuse_quantised};
 pub use config::spec_from_config;
 pub(crate) use naming::Naming;
 

@@ -120,6 +120,7 @@ fn vector_activations_agree_with_the_plain_ones() {
             for (f, plain) in [
                 (variant.silu, portable::silu as fn(&mut [f32])),
                 (variant.gelu_tanh, portable::gelu_tanh as fn(&mut [f32])),
+                (variant.quick_gelu, portable::quick_gelu as fn(&mut [f32])),
             ] {
                 let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
                 f(&mut a);
@@ -143,7 +144,8 @@ fn vector_activations_agree_with_the_plain_ones() {
 
 #[test]
 fn gelus_without_a_variant_of_their_own_are_what_they_say() {
-    let x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.003).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
+    let x: Vec<f32> =
+        (-4000..4000).map(|i| i as f32 * 0.003).chain([0.0, -0.0, 1e30, -1e30, 1e-30]).collect();
     for n in [0, 1, 511, 513, x.len()] {
         let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
         gelu(&mut a);
@@ -155,7 +157,10 @@ fn gelus_without_a_variant_of_their_own_are_what_they_say() {
         quick_gelu(&mut a);
         for (a, x) in a.iter().zip(&x) {
             let exact = f64::from(*x) / (1.0 + (-1.702 * f64::from(*x)).exp());
-            assert!((f64::from(*a) - exact).abs() <= 1e-6 * exact.abs() + 1e-6, "quick gelu({x}) = {exact}, not {a}");
+            assert!(
+                (f64::from(*a) - exact).abs() <= 1e-6 * exact.abs() + 1e-6,
+                "quick gelu({x}) = {exact}, not {a}"
+            );
         }
     }
 }
@@ -203,7 +208,11 @@ fn wider_vectors_change_no_value() {
     let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     for variant in variant::ALL.iter().filter(|v| (v.available)() && matches!(v.name, "amx" | "avx512")) {
         for n in [0, 1, 7, 8, 9, 15, 16, 17, 31, x.len()] {
-            for (wide, narrow) in [(variant.silu, eight.silu), (variant.gelu_tanh, eight.gelu_tanh)] {
+            for (wide, narrow) in [
+                (variant.silu, eight.silu),
+                (variant.gelu_tanh, eight.gelu_tanh),
+                (variant.quick_gelu, eight.quick_gelu),
+            ] {
                 let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
                 wide(&mut a);
                 narrow(&mut b);
