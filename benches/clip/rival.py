@@ -8,7 +8,7 @@ a process of its own.
 
 Every rival runs with several batch sizes, and its best counts; onnxruntime runs its graph as exported and as its own optimizer for
 transformers rewrites it, and the better counts. Texts have the same number of tokens everywhere and no padding. int8 is dynamic
-quantization of the linear layers: onnxruntime's, torch's, and here `w8a8`. Rounds are in turns, the median of each is told.
+quantization of the linear layers: onnxruntime's, torch's, and here `w8a8`; faster-clip keeps 8-bit weights and multiplies floats. Rounds are in turns, the median of each is told.
 """
 
 import argparse
@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="time of one measurement of a rival")
+    parser.add_argument("--keep", type=Path, help="file of rounds: those of earlier runs count, those of this one are added")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile, too, which takes minutes")
     parser.add_argument("--folder", type=Path, help="where the model and its graphs are kept [default: for this run only]")
     parser.add_argument("--child", nargs=2, metavar=("RIVAL", "KIND"), help=argparse.SUPPRESS)
     settings = parser.parse_args()
@@ -151,17 +153,14 @@ def child(rival: str, kind: str, settings) -> dict:
     if rival == "export":
         return export(settings.folder)
     run = {"torch": torch_rival, "onnxruntime": onnx_rival, "faster-clip": faster_clip}[rival](kind, settings)
-    import psutil
-
-    out = {"peak_mb": None}
+    out = {}
     for what, function in run.items():
         best = 0.0
         for batch in BATCHES[what]:
-            best = max([best] + [rate(lambda x: call(x), inputs(what, batch), batch, settings.seconds) for call in function])
+            best = max([best] + [rate(call, inputs(what, batch), batch, settings.seconds) for call in function])
         out[what] = best
-    import resource
+    import psutil
 
-    out["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     out["resident_mb"] = psutil.Process().memory_info().rss / 1e6
     return out
 
@@ -221,8 +220,23 @@ def onnx_rival(kind: str, settings) -> dict:
 
 
 def faster_clip(kind: str, settings) -> dict:
-    """Its picture tower with these weights (it reads files: small ones, so that decoding is little of the time)."""
-    raise SystemExit("faster-clip")
+    """Its picture tower with these weights. It takes files: bitmaps of the tower's size, which need no decoding to speak of. Its
+    text tower is another network."""
+    import io
+
+    from PIL import Image
+
+    place = settings.folder / "cache/sentence-transformers__clip-ViT-B-32/0_CLIPModel"
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / "model.safetensors").exists():
+        os.link(settings.folder / "model.safetensors", place / "model.safetensors")
+    os.environ.update(FASTER_CLIP_CACHE=str(settings.folder / "cache"), RAYON_NUM_THREADS=str(settings.threads))
+    from faster_clip import ClipModel
+
+    file = io.BytesIO()
+    Image.effect_noise((SIZE, SIZE), 80).convert("RGB").save(file, "BMP")
+    model, file = ClipModel(), file.getvalue()
+    return {"pictures": [lambda x: model.encode_image([file] * len(x))]}
 
 
 # --- this program -----------------------------------------------------------------------------------------------------------
@@ -234,7 +248,7 @@ def crayon(kind: str, settings) -> dict:
     call += ["--type", "w8a8"] if kind == "int8" else []
     found = json.loads(subprocess.run([str(part) for part in call], stdout=subprocess.PIPE, check=True, text=True).stdout)
     return {"pictures": found["pictures_s"], "texts": found["texts_s"], "full": found["full_texts_s"],
-            "peak_mb": found["peak_rss_mb"], "resident_mb": found["resident_mb"], "cosine": found["cosine"]}
+            "resident_mb": found["resident_mb"], "cosine": found["cosine"]}
 
 
 def parity(settings) -> float:
@@ -250,11 +264,16 @@ def parity(settings) -> float:
     return (expected - torch.tensor(found["embedding"])).abs().max().item()
 
 
-RIVALS = [("torch", "fp32"), ("torch", "fp32 compiled"), ("onnxruntime", "fp32"), ("torch", "int8"), ("onnxruntime", "int8")]
+RIVALS = [("torch", "fp32"), ("onnxruntime", "fp32"), ("torch", "int8"), ("onnxruntime", "int8"),
+          ("faster-clip", "int8")]
 
 
 def report(settings) -> None:
-    rows = {("crayon", "fp32"): [], ("crayon", "int8"): [], **{rival: [] for rival in RIVALS}}
+    rivals = RIVALS + ([("torch", "fp32 compiled")] if settings.compiled else [])
+    rows = {program: [] for program in [("crayon", "fp32"), ("crayon", "int8"), *rivals]}
+    if settings.keep and settings.keep.exists():
+        for name, kind, found in json.loads(settings.keep.read_text()):
+            rows.setdefault((name, kind), []).extend(found)
     for _ in range(settings.rounds):
         for (name, kind), found in rows.items():
             if name == "crayon":
@@ -266,21 +285,24 @@ def report(settings) -> None:
                 found.append(json.loads(answer.stdout.strip().splitlines()[-1]))
             else:
                 print(f"{name} {kind}: {answer.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-    versions = ", ".join(f"{name} {version(name)}" for name in ["torch", "onnxruntime", "transformers"])
+    if settings.keep:
+        settings.keep.write_text(json.dumps([[*program, found] for program, found in rows.items()]))
+    rounds = len(rows[("crayon", "fp32")])
+    versions = ", ".join(f"{name} {version(name)}" for name in ["torch", "onnxruntime", "faster-clip", "transformers"])
     print("# Speed of CLIP\n")
     print(f"Printed by `python3 benches/clip/rival.py`: ViT-B/32 with made-up weights, {settings.threads} threads, medians of "
-          f"{settings.rounds} rounds in turns; {versions}; {processor()}.\n")
+          f"{rounds} rounds in turns; {versions}; {processor()}.\n")
     print(f"The embedding of a text differs from transformers' by {parity(settings):.1e} at most (f32, of values of a vector of length 1).\n")
     for kinds in [["fp32", "fp32 compiled"], ["int8"]]:
         print(f"## {kinds[0]}\n\n| program | " + " | ".join(NAMES.values()) + " | memory, MB |\n|---|---:|---:|---:|---:|")
-        table = {name: {what: statistics.median(row[what] for row in found) for what in [*NAMES, "resident_mb"]}
+        table = {name: {what: statistics.median(row.get(what, math.nan) for row in found) for what in [*NAMES, "resident_mb"]}
                  for name, found in rows.items() if name[1] in kinds and found}
         for (name, kind), row in table.items():
             shown = name if kind in ("fp32", "int8") else f"{name}, compiled"
-            print(f"| {shown} | " + " | ".join(f"{row[what]:.1f}" for what in NAMES) + f" | {row['resident_mb']:.0f} |")
+            print(f"| {shown} | " + " | ".join("–" if math.isnan(row[what]) else f"{row[what]:.1f}" for what in NAMES) + f" | {row['resident_mb']:.0f} |")
         own = table[("crayon", kinds[0])]
         others = [row for (name, _), row in table.items() if name != "crayon"]
-        ratios = [own[what] / max(row[what] for row in others) for what in NAMES]
+        ratios = [own[what] / max(row[what] for row in others if row[what] > 0) for what in NAMES]
         print("| **crayon beside the best** | " + " | ".join(f"**{ratio:.2f}**" for ratio in ratios) + " | |\n")
     cosine = rows[("crayon", "int8")][-1]["cosine"]
     print(f"Beside f32, embeddings with `w8a8` have a cosine of {cosine[0]:.4f} (pictures) and {cosine[1]:.4f} (texts) at least.")

@@ -26,7 +26,7 @@ mod variant;
 
 pub use accumulate::{Factors, accumulate};
 pub use activations::Activations;
-pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_heads};
+pub use attention::{AttentionShape, KvSlice, Tap, attend, attend_all, attend_heads};
 pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
 pub use products::{Mode, Product, matmul};

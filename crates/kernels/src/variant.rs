@@ -48,6 +48,8 @@ pub(crate) struct Variant {
     pub(crate) silu: fn(&mut [f32]),
     /// GELU by tanh, in place.
     pub(crate) gelu_tanh: fn(&mut [f32]),
+    /// `x * sigmoid(1.702 x)` in place.
+    pub(crate) quick_gelu: fn(&mut [f32]),
     /// `exp(x - shift)` in place; the sum, accumulated in eight lanes.
     pub(crate) exp_sum: fn(&mut [f32], f32) -> f32,
     /// Multiplies bytes as fast as it can for a while; how many operations that were.
@@ -76,6 +78,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     attend: attention::portable::attend,
     silu: crate::ops::portable::silu,
     gelu_tanh: crate::ops::portable::gelu_tanh,
+    quick_gelu: crate::ops::portable::quick_gelu,
     exp_sum: crate::ops::portable::exp_sum,
     peak_int8: crate::limits::portable_int8,
     peak_f32: crate::limits::portable_f32,

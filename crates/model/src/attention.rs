@@ -5,14 +5,14 @@
 
 use std::cell::RefCell;
 
-use crayon_kernels::{AttentionShape, Tap, Threads, attend, attend_heads};
+use crayon_kernels::{AttentionShape, Tap, Threads, attend, attend_all, attend_heads};
 
 use crate::linear::some_rows;
 use crate::memory::HeadView;
 
 thread_local! {
-    /// Scores of the head a thread works on, and its queries where they have to stand together; kept from call to call.
-    static BUFFERS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// Scores of the head a thread works on, kept from call to call.
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Which slots a row sees.
@@ -84,44 +84,84 @@ impl Attention<'_> {
         kv: &(impl Fn(usize) -> HeadView<'k> + Sync),
         out: &mut [f32],
     ) {
-        let (dim, stride) = (self.dim, self.heads * self.dim);
+        let dim = self.dim;
         let group = self.heads / self.kv_heads;
         // A single row's heads go together where they share keys and values, as long as every thread has work.
         let together = match rows {
             1 => heads_together(group, self.kv_heads, threads.count()),
             _ => 1,
         };
+        threads.for_each_chunk(out, together * rows * dim, |task, out| {
+            let head = task * together;
+            let kv = kv(head / group);
+            if together == 1 {
+                return self.mix_head(head, q, rows, &kv, out, dim);
+            }
+            let mut report = self
+                .tap
+                .map(|tap| move |index: usize, first: usize, p: &[f32]| tap(head + index, 0, first, p));
+            let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
+            SCORES.with_borrow_mut(|scores| {
+                let shape = self.shape(&kv);
+                let q = &q[head * dim..];
+                attend_heads(&shape, q, together, kv.slots, kv.keys, kv.values, out, scores, tap);
+            });
+        });
+    }
+
+    /// As [`mix`](Self::mix) on the calling thread alone: for a task of many, each with rows of its own.
+    ///
+    /// # Panics
+    /// As [`mix`](Self::mix).
+    pub fn mix_alone<'k>(
+        &self,
+        q: &[f32],
+        rows: usize,
+        kv: &impl Fn(usize) -> HeadView<'k>,
+        out: &mut [f32],
+    ) {
+        assert_eq!(q.len(), rows * self.heads * self.dim, "queries of {rows} rows");
+        assert_eq!(out.len(), q.len(), "outputs of {rows} rows");
+        let group = self.heads / self.kv_heads;
+        for head in 0..self.heads {
+            let out = &mut out[head * self.dim..];
+            self.mix_head(head, q, rows, &kv(head / group), out, self.heads * self.dim);
+        }
+    }
+
+    /// One head of all rows; row `i` of the result goes to `out[i * out_stride ..][..dim]`.
+    fn mix_head(
+        &self,
+        head: usize,
+        q: &[f32],
+        rows: usize,
+        kv: &HeadView<'_>,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        let (shape, stride) = (self.shape(kv), self.heads * self.dim);
+        let q = &q[head * self.dim..];
+        let mut report =
+            self.tap.map(|tap| move |row: usize, first: usize, p: &[f32]| tap(head, row, first, p));
+        let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
+        let HeadView { keys, values, slots, .. } = *kv;
+        SCORES.with_borrow_mut(|scores| match self.sight {
+            Sight::All => {
+                attend_all(&shape, q, stride, rows, slots, keys, values, out, out_stride, scores, tap)
+            }
+            Sight::Causal { .. } => {
+                attend(&shape, q, stride, rows, slots - rows, keys, values, out, out_stride, scores, tap);
+            }
+        });
+    }
+
+    fn shape<'k>(&self, kv: &HeadView<'k>) -> AttentionShape<'k> {
         let window = match self.sight {
             Sight::Causal { window } => window,
             Sight::All => None,
         };
-        threads.for_each_chunk(out, together * rows * dim, |task, out| {
-            let head = task * together;
-            let kv = kv(head / group);
-            let (scale, softcap) = (self.scale, self.softcap);
-            let shape = AttentionShape { dim, scale, softcap, window, key_bias: kv.key_bias };
-            let q = &q[head * dim..];
-            let mut report = self.tap.map(|tap| {
-                move |index: usize, first: usize, probabilities: &[f32]| {
-                    let (head, row) = if together > 1 { (head + index, 0) } else { (head, index) };
-                    tap(head, row, first, probabilities);
-                }
-            });
-            let tap = report.as_mut().map(|report| report as &mut Tap<'_>);
-            BUFFERS.with_borrow_mut(|(scores, queries)| {
-                if together > 1 {
-                    attend_heads(&shape, q, together, kv.slots, kv.keys, kv.values, out, scores, tap);
-                } else if rows > 1 && self.sight == Sight::All {
-                    // To the kernel they are heads of one position: each sees every slot.
-                    queries.clear();
-                    queries.extend(q.chunks(stride).flat_map(|row| &row[..dim]));
-                    attend_heads(&shape, queries, rows, kv.slots, kv.keys, kv.values, out, scores, tap);
-                } else {
-                    let past = kv.slots - rows;
-                    attend(&shape, q, stride, rows, past, kv.keys, kv.values, out, dim, scores, tap);
-                }
-            });
-        });
+        let (dim, scale, softcap) = (self.dim, self.scale, self.softcap);
+        AttentionShape { dim, scale, softcap, window, key_bias: kv.key_bias }
     }
 }
 

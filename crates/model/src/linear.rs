@@ -1,6 +1,7 @@
 //! Linear layers, their weights left where the file has them.
 
 use crayon_formats::{Checkpoint, Tensor};
+use crayon_kernels::ops::Act;
 use crayon_kernels::{Activations, Matrix, Mode, Product, Rounding, Threads, dequantize, matmul, ops};
 
 use crate::ModelError;
@@ -121,6 +122,95 @@ impl Projector<'_> {
     /// # Panics
     /// When `x` has another size, or the layers take inputs of different widths. Their input is rounded as the first of them says.
     pub fn run<const N: usize>(&mut self, x: &[f32], rows: usize, mut layers: [(&Linear, &mut Vec<f32>); N]) {
+        self.multiply(x, rows, &mut layers);
+        for (layer, out) in layers {
+            self.finish(layer, x, out, None);
+        }
+    }
+
+    /// One layer and an activation after it.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_act(&mut self, x: &[f32], rows: usize, layer: &Linear, act: Act, out: &mut Vec<f32>) {
+        self.multiply(x, rows, &mut [(layer, &mut *out)]);
+        self.finish(layer, x, out, Some(act));
+    }
+
+    /// One layer whose output is added to `onto` `[rows, out]`, through a buffer that grows to the same size.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run), and when `onto` has another size.
+    pub fn run_onto(
+        &mut self,
+        x: &[f32],
+        rows: usize,
+        layer: &Linear,
+        buffer: &mut Vec<f32>,
+        onto: &mut [f32],
+    ) {
+        self.multiply(x, rows, &mut [(layer, &mut *buffer)]);
+        assert_eq!(onto.len(), buffer.len(), "what a layer's output is added to");
+        let width = layer.matrix().rows;
+        let (bias, adapted) = (self.bias(layer), layer.site.is_some());
+        if adapted {
+            self.finish(layer, x, buffer, None);
+        }
+        let (each, buffer) = (some_rows(width), &*buffer);
+        self.threads.for_each_chunk(onto, each, |i, onto| {
+            let delta = &buffer[i * each..][..onto.len()];
+            match bias.filter(|_| !adapted) {
+                None => ops::add(onto, delta),
+                Some(bias) => {
+                    for (onto, delta) in onto.chunks_exact_mut(width).zip(delta.chunks_exact(width)) {
+                        for ((onto, delta), bias) in onto.iter_mut().zip(delta).zip(bias) {
+                            *onto += delta + bias;
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// A layer's bias, with what a zero point of its input adds where inputs are rounded.
+    fn bias<'l>(&self, layer: &'l Linear) -> Option<&'l [f32]> {
+        let shifted = layer.shifted.as_deref().filter(|_| self.mode == Mode::Fast);
+        shifted.or(layer.bias.as_deref())
+    }
+
+    /// What a layer's output has beyond the product, then `act`, on rows while they are in the cache.
+    fn finish(&self, layer: &Linear, x: &[f32], out: &mut [f32], act: Option<Act>) {
+        let each = some_rows(layer.matrix().rows);
+        let pass = |out: &mut [f32], bias: Option<&[f32]>, act: Option<Act>| {
+            if bias.is_none() && act.is_none() {
+                return;
+            }
+            self.threads.for_each_chunk(out, each, |_, out| {
+                if let Some(bias) = bias {
+                    ops::add_bias(out, bias);
+                }
+                if let Some(act) = act {
+                    act.apply(out);
+                }
+            });
+        };
+        match layer.site {
+            None => pass(out, self.bias(layer), act),
+            Some(site) => {
+                pass(&mut *out, self.bias(layer), None);
+                (self.adapt)(site, x, &mut *out);
+                pass(out, None, act);
+            }
+        }
+    }
+
+    /// The products alone.
+    fn multiply<const N: usize>(
+        &mut self,
+        x: &[f32],
+        rows: usize,
+        layers: &mut [(&Linear, &mut Vec<f32>); N],
+    ) {
         let Some((first, _)) = layers.first() else { return };
         self.activations.set_with(self.threads, x, rows, first.matrix().cols);
         if let Some(rounding) = first.rounding {
@@ -134,15 +224,6 @@ impl Projector<'_> {
             Product { weight, out: &mut out[..] }
         });
         matmul(self.threads, self.activations, &mut products, self.mode);
-        for (layer, out) in layers {
-            let shifted = layer.shifted.as_ref().filter(|_| self.mode == Mode::Fast);
-            if let Some(bias) = shifted.or(layer.bias.as_ref()) {
-                self.threads.for_each_chunk(out, some_rows(bias.len()), |_, out| ops::add_bias(out, bias));
-            }
-            if let Some(site) = layer.site {
-                (self.adapt)(site, x, out);
-            }
-        }
     }
 }
 

@@ -27,6 +27,25 @@ impl Mlp {
         [inner, up]: [&mut Vec<f32>; 2],
         out: &mut Vec<f32>,
     ) {
+        self.expand(project, x, rows, [&mut *inner, up]);
+        project.run(inner, rows, [(&self.down, out)]);
+    }
+
+    /// The same added to `onto` `[rows, width]`, through a buffer of that size.
+    pub fn add(
+        &self,
+        project: &mut Projector<'_>,
+        x: &[f32],
+        rows: usize,
+        [inner, up, delta]: [&mut Vec<f32>; 3],
+        onto: &mut [f32],
+    ) {
+        self.expand(project, x, rows, [&mut *inner, up]);
+        project.run_onto(inner, rows, &self.down, delta, onto);
+    }
+
+    /// What lies between the layers, `[rows, inner]`, in the first buffer.
+    fn expand(&self, project: &mut Projector<'_>, x: &[f32], rows: usize, [inner, up]: [&mut Vec<f32>; 2]) {
         let act = act(self.activation);
         match &self.gate {
             Some(gate) => {
@@ -35,12 +54,8 @@ impl Mlp {
                     ops::gate_mul(act, inner, &up[i * ELEMENTS..][..inner.len()]);
                 });
             }
-            None => {
-                project.run(x, rows, [(&self.up, &mut *inner)]);
-                project.threads.for_each_chunk(inner, ELEMENTS, |_, x| act.apply(x));
-            }
+            None => project.run_act(x, rows, &self.up, act, inner),
         }
-        project.run(inner, rows, [(&self.down, out)]);
     }
 }
 

@@ -74,6 +74,9 @@ fn rows_see_what_their_sight_says() {
                 let mut out = vec![0.0; q.len()];
                 attention.mix(&threads, &q, rows, &kv, &mut Vec::new(), &mut out);
                 assert_near(&out, &expected, &format!("{heads} heads, {rows} rows, {sight:?}"));
+                let mut alone = vec![0.0; q.len()];
+                attention.mix_alone(&q, rows, &kv, &mut alone);
+                assert_eq!(alone, out, "{heads} heads, {rows} rows, {sight:?}, one thread");
             }
         }
     }
@@ -138,6 +141,12 @@ fn layers_without_a_site_take_no_adapter_and_make_an_mlp() {
         let mut out = Vec::new();
         mlp.forward(&mut project, &x, rows, [&mut Vec::new(), &mut Vec::new()], &mut out);
         assert_near(&out, &product(&between, rows, &down_weight, &down_bias), "MLP");
+
+        let before = numbers(out.len(), 11);
+        let mut onto = before.clone();
+        mlp.add(&mut project, &x, rows, [&mut Vec::new(), &mut Vec::new(), &mut Vec::new()], &mut onto);
+        let expected: Vec<f32> = before.iter().zip(&out).map(|(before, out)| before + out).collect();
+        assert_eq!(onto, expected, "MLP added to what was there");
     }
 }
 

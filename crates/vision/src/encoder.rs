@@ -5,14 +5,11 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crayon_formats::clip::TowerSpec;
-use crayon_kernels::{Activations, KvSlice, Mode, Threads, ops};
+use crayon_kernels::{Activations, KvSlice, Mode, Threads};
 use crayon_model::{Attention, HeadView, Linear, ModelError, Projector, Sight, split_heads};
 
 use crate::block::Block;
 use crate::weights::Weights;
-
-/// Values of one task in elementwise work.
-const ELEMENTS: usize = 16 * 1024;
 
 thread_local! {
     /// Keys, values and outputs of the sequence a thread works on, by head; kept from call to call.
@@ -76,11 +73,6 @@ impl Run<'_> {
     pub(crate) fn projector<'p>(&'p self, activations: &'p mut Activations) -> Projector<'p> {
         Projector { threads: self.threads, mode: self.mode, activations, adapt: &|_, _, _| {} }
     }
-
-    /// `x += delta`.
-    fn add(&self, x: &mut [f32], delta: &[f32]) {
-        self.threads.for_each_chunk(x, ELEMENTS, |i, x| ops::add(x, &delta[i * ELEMENTS..][..x.len()]));
-    }
 }
 
 impl Encoder {
@@ -110,8 +102,7 @@ impl Encoder {
             normed.resize(hidden.len(), 0.0);
             block.mlp_norm.apply_to_rows(run.threads, hidden, normed);
             let rows = hidden.len() / self.hidden;
-            block.mlp.forward(&mut run.projector(activations), normed, rows, [inner, up], delta);
-            run.add(hidden, delta);
+            block.mlp.add(&mut run.projector(activations), normed, rows, [inner, up, delta], hidden);
         }
     }
 
@@ -163,6 +154,8 @@ impl Encoder {
             parts.push(Mutex::new(part));
         }
         let (q, k, v) = (&*q, &*k, &*v);
+        // A few sequences are shared out by heads, many one by one.
+        let many = batch.spans.len() >= 2 * run.threads.count();
         let sequence = |i: usize| {
             let mut out = parts[i].lock().unwrap_or_else(PoisonError::into_inner);
             let span = &batch.spans[i];
@@ -185,17 +178,18 @@ impl Encoder {
                         key_bias: bias.map(|(bias, _)| &bias[..]),
                     }
                 };
-                attention.mix(run.threads, q, rows, &view, by_head, &mut out);
+                match many {
+                    true => attention.mix_alone(q, rows, &view, &mut out),
+                    false => attention.mix(run.threads, q, rows, &view, by_head, &mut out),
+                }
             });
         };
-        // A few sequences are shared out by heads, many one by one.
-        match batch.spans.len() >= 2 * run.threads.count() {
+        match many {
             true => run.threads.run(batch.spans.len(), sequence),
             false => (0..batch.spans.len()).for_each(sequence),
         }
         drop(parts);
-        run.project(activations, mixed, rows, [(&block.o, &mut *delta)]);
-        run.add(hidden, delta);
+        run.projector(activations).run_onto(mixed, rows, &block.o, delta, hidden);
     }
 }
 

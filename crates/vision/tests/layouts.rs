@@ -7,7 +7,7 @@ use std::path::Path;
 use common::{fixture, open, picture};
 use crayon_errors::Explain;
 use crayon_formats::clip::ClipCheckpoint;
-use crayon_formats::{Tensor, safetensors};
+use crayon_formats::{Format, Tensor, safetensors};
 use crayon_vision::{Clip, Options, VisionError};
 
 const CONFIG: &str = r#"{
@@ -107,6 +107,40 @@ fn names_of_openai_and_openclip_give_the_same_embeddings() {
             assert!((clip.logit_scale() - reference.logit_scale()).abs() < 1e-4);
         }
     }
+}
+
+#[test]
+fn a_model_is_written_as_transformers_has_it() {
+    let text = "two small blue cats on the green table";
+    for name in common::MODELS {
+        let reference = open(name);
+        let checkpoint = ClipCheckpoint::open(&fixture(name)).unwrap();
+        let embed = |clip: &Clip| {
+            let texts = clip.embed_texts(&[clip.plain(text).unwrap()]).unwrap();
+            (texts, clip.embed_images(&[picture(2, 28)]).unwrap())
+        };
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint.export(folder.path(), None).unwrap();
+        let copy = Clip::open(folder.path(), Options::default()).unwrap();
+        assert_eq!(embed(&copy), embed(&reference), "{name}");
+        assert!(copy.notes().is_empty(), "{:?}", copy.notes());
+
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint.export(folder.path(), Some(Format::W8A8)).unwrap();
+        let (small, exact) =
+            (embed(&Clip::open(folder.path(), Options::default()).unwrap()), embed(&reference));
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        assert!(near(&small.0[0], &exact.0[0]) > 0.99 && near(&small.1[0], &exact.1[0]) > 0.99, "{name}");
+        assert!(checkpoint.export(folder.path(), Some(Format::Q8_0)).is_err());
+    }
+    // From OpenAI's names, too.
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "model.safetensors", "");
+    let out = tempfile::tempdir().unwrap();
+    ClipCheckpoint::open(folder.path()).unwrap().export(out.path(), None).unwrap();
+    let (copy, reference) = (Clip::open(out.path(), Options::default()).unwrap(), open("clip"));
+    let pictures = [picture(0, 28)];
+    assert_eq!(copy.embed_images(&pictures).unwrap(), reference.embed_images(&pictures).unwrap());
 }
 
 #[test]

@@ -54,6 +54,7 @@ Examples:
   crayon convert stories260K.bin -o stories.gguf
   crayon convert Qwen/Qwen2.5-0.5B-Instruct -o qwen.gguf --type q8_0
   crayon convert mini -o mini-folder --format safetensors --type f32
+  crayon convert ViT-B-32.safetensors -o clip --type w8a8     a CLIP model: a folder in Hugging Face layout
 
 Small tensors (norms, biases) keep full precision; a tensor whose rows do not divide into the type's blocks is
 written in another type, which is reported.")]

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crayon_engine::ModelSource;
 use crayon_files::OutputFolder;
+use crayon_formats::clip::ClipCheckpoint;
 use crayon_formats::export::{self, ExportOptions, Notice, Notify};
 use crayon_formats::{Bytes, Checkpoint, Format, SourceKind};
 use serde::Serialize;
@@ -49,7 +50,11 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let checkpoint = match model::resolve(&args.source)? {
         ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
-        ModelSource::Path(path) => Checkpoint::open(&path)?,
+        ModelSource::Path(path) => match (Checkpoint::open(&path), ClipCheckpoint::open(&path)) {
+            (Ok(checkpoint), _) => checkpoint,
+            (Err(_), Ok(clip)) => return convert_clip(&clip, kind, args, output),
+            (Err(error), Err(_)) => return Err(error.into()),
+        },
     };
     refuse_to_overwrite(&args.output, format, args.force)?;
 
@@ -109,6 +114,33 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
             Ok(())
         }
     }
+}
+
+/// What `--json` prints of a model of texts and pictures.
+#[derive(Serialize)]
+struct ClipReport<'a> {
+    model: &'a str,
+    output: &'a Path,
+    format: &'static str,
+    bytes: u64,
+}
+
+/// A model of texts and pictures, in transformers' layout whatever it was in.
+fn convert_clip(clip: &ClipCheckpoint, kind: Option<Format>, args: &ConvertArgs, output: &Output) -> Result {
+    let format = args.format.unwrap_or_else(|| format_of(&args.output));
+    if format == FileFormat::Gguf {
+        return Err(mistake("a model of texts and pictures is not written as GGUF", "name a folder: -o OUT"));
+    }
+    refuse_to_overwrite(&args.output, format, args.force)?;
+    let folder = OutputFolder::create(&args.output)?;
+    clip.export(folder.path(), kind)?;
+    let bytes = size(folder.path())?;
+    folder.commit(is_weights)?;
+    if output.json {
+        let report = ClipReport { model: &args.source, output: &args.output, format: name_of(format), bytes };
+        return Ok(output.object(&report)?);
+    }
+    Ok(output.line(&format!("{} is written: {}", args.output.display(), show::bytes(bytes)))?)
 }
 
 /// A file that appears whole; its size in bytes.

@@ -182,6 +182,24 @@ impl ClipCheckpoint {
         Ok(location.finish(canonical, upright))
     }
 
+    /// The tensor that transformers stores as `name`, put together from the canonical ones.
+    pub(crate) fn as_stored(&self, name: &str, shape: Vec<usize>) -> Result<Tensor> {
+        let parts = self.spec.tensors().into_iter().filter_map(|(canonical, shape)| {
+            let location = locate(Layout::Transformers, &self.spec, &canonical, &shape);
+            (location.name == name).then_some((canonical, shape))
+        });
+        let parts =
+            parts.map(|(canonical, shape)| self.shaped(&canonical, &shape)).collect::<Result<Vec<_>>>()?;
+        match &parts[..] {
+            [whole] if whole.format.is_per_channel() => Ok(Tensor { name: name.to_owned(), ..whole.clone() }),
+            [whole] => Ok(Tensor { name: name.to_owned(), shape, ..whole.clone() }),
+            parts => {
+                let values: Vec<f32> = parts.iter().flat_map(Tensor::to_f32).collect();
+                Ok(Tensor::from_f32(name, shape, &values))
+            }
+        }
+    }
+
     /// SHA-256, in hexadecimal, over the description, names, formats and shapes of the tensors and a few samples of the data
     /// of each: tells one model from another without reading it whole.
     pub fn fingerprint(&self) -> String {
@@ -224,7 +242,8 @@ impl ClipCheckpoint {
         })?;
         if canonical == "image.patch_embd.weight" {
             let patch = self.spec.image.patch;
-            if stored.shape.get(1..) != Some(&[3, patch, patch]) {
+            let square = stored.shape.get(1..) == Some(&[3, patch, patch]);
+            if !square && stored.shape.get(1..) != Some(&[3 * patch * patch]) {
                 let what =
                     format!("has shape {:?}, not that of patches of 3 × {patch} × {patch}", stored.shape);
                 return Err(Error::tensor(&self.name, &location.name, what).with_hint(DAMAGED));
@@ -274,6 +293,12 @@ pub fn stored_tensors(spec: &ClipSpec) -> Vec<NamedShape> {
         }
         if canonical == "image.patch_embd.weight" {
             shape = vec![spec.image.tower.hidden, 3, spec.image.patch, spec.image.patch];
+        }
+        if canonical == "image.head.probe" {
+            shape = vec![1, 1, spec.image.tower.hidden];
+        }
+        if canonical == "logit_scale" && !spec.sigmoid {
+            shape = Vec::new();
         }
         if out.iter().all(|(name, _)| *name != location.name) {
             out.push((location.name, shape));

@@ -3,8 +3,8 @@
 use super::preprocess::Preprocess;
 use super::spec::{ClipSpec, ImageSpec, TextSpec, TowerSpec};
 use crate::error::{Error, Result, shown};
-use crate::huggingface::activation;
 use crate::huggingface::json::Object;
+use crate::huggingface::{activation, refuse_quantised};
 use crate::spec::Activation;
 
 /// Defaults of transformers' configuration classes for one tower.
@@ -18,6 +18,7 @@ struct Defaults {
 
 /// Reads transformers' `config.json`.
 pub(crate) fn transformers(config: Object<'_>) -> Result<(ClipSpec, Preprocess)> {
+    refuse_quantised(config)?;
     let empty = serde_json::Map::new();
     let part = |key: &str| -> Result<Object<'_>> {
         Ok(config.object(key)?.unwrap_or(Object { file: config.file, map: &empty }))
@@ -42,7 +43,7 @@ pub(crate) fn transformers(config: Object<'_>) -> Result<(ClipSpec, Preprocess)>
 
 fn clip(config: Object<'_>, text: Object<'_>, vision: Object<'_>) -> Result<ClipSpec> {
     /// The end token as early configurations have it; what the tokenizer says is right.
-    const LEGACY_END: usize = 2;
+    const LEGACY_END: u32 = 2;
     let defaults = |hidden, heads| Defaults {
         hidden,
         intermediate: 4 * hidden,
@@ -50,7 +51,7 @@ fn clip(config: Object<'_>, text: Object<'_>, vision: Object<'_>) -> Result<Clip
         activation: Activation::QuickGelu,
         eps: 1e-5,
     };
-    let end = text.usize("eos_token_id")?.filter(|&id| id != LEGACY_END);
+    let end = text.ids("eos_token_id")?.and_then(|ids| ids.first().copied());
     Ok(ClipSpec {
         text: TextSpec {
             tower: tower(text, defaults(512, 8))?,
@@ -58,7 +59,7 @@ fn clip(config: Object<'_>, text: Object<'_>, vision: Object<'_>) -> Result<Clip
             context: text.usize("max_position_embeddings")?.unwrap_or(77),
             causal: true,
             projection_bias: false,
-            end: end.and_then(|id| u32::try_from(id).ok()),
+            end: end.filter(|&id| id != LEGACY_END),
             padded: false,
         },
         image: ImageSpec {

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod config;
+mod export;
 mod layout;
 mod names;
 mod preprocess;

@@ -48,7 +48,7 @@ fn spec_from_map(file: &str, map: &Map<String, Value>) -> Result<Spec> {
 }
 
 /// Weights in another library's quantised layout are not what the tensors' names say.
-fn refuse_quantised(config: Object<'_>) -> Result<()> {
+pub(crate) fn refuse_quantised(config: Object<'_>) -> Result<()> {
     const KEY: &str = "quantization_config";
     let Some(quantised) = config.object(KEY)? else { return Ok(()) };
     match quantised.str("quant_method")? {

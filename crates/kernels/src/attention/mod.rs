@@ -188,22 +188,32 @@ pub fn attend_heads(
     scratch: &mut Vec<f32>,
     tap: Option<&mut Tap<'_>>,
 ) {
+    let dim = shape.dim;
+    attend_all(shape, q, dim, heads, slots, keys, values, out, dim, scratch, tap);
+}
+
+/// Attention of rows that all see the same slots, as those of a picture do, or the last ones when there is a window: rows as
+/// in [`attend`], with the bits of [`attend_heads`].
+///
+/// Panics when a slice is too short, there is no slot or the window is 0.
+#[expect(clippy::too_many_arguments, reason = "as for successive positions")]
+pub fn attend_all(
+    shape: &AttentionShape<'_>,
+    q: &[f32],
+    q_stride: usize,
+    rows: usize,
+    slots: usize,
+    keys: KvSlice<'_>,
+    values: KvSlice<'_>,
+    out: &mut [f32],
+    out_stride: usize,
+    scratch: &mut Vec<f32>,
+    tap: Option<&mut Tap<'_>>,
+) {
     assert!(slots > 0, "attention to no slots");
-    let (rows, past, side_by_side, dim) = (heads, slots - 1, true, shape.dim);
-    let head = Head {
-        shape,
-        q,
-        q_stride: dim,
-        rows,
-        past,
-        side_by_side,
-        keys,
-        values,
-        out,
-        out_stride: dim,
-        scratch,
-        tap,
-    };
+    let (past, side_by_side) = (slots - 1, true);
+    let head =
+        Head { shape, q, q_stride, rows, past, side_by_side, keys, values, out, out_stride, scratch, tap };
     attend_with(variant::chosen(), head);
 }
 

@@ -83,6 +83,14 @@ pub(crate) fn gelu_tanh(x: &mut [f32]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
+pub(crate) fn quick_gelu(x: &mut [f32]) {
+    map(x, |x| {
+        let (one, steep) = (_mm256_set1_ps(1.0), _mm256_set1_ps(-super::STEEP));
+        _mm256_div_ps(x, _mm256_add_ps(one, exp(_mm256_mul_ps(steep, x))))
+    });
+}
+
+#[target_feature(enable = "avx2,fma")]
 pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     let shift = _mm256_set1_ps(shift);
     let mut sums = _mm256_setzero_ps();

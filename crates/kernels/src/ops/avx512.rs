@@ -66,6 +66,14 @@ pub(crate) fn gelu_tanh(x: &mut [f32]) {
     });
 }
 
+#[target_feature(enable = "avx512f")]
+pub(crate) fn quick_gelu(x: &mut [f32]) {
+    map(x, |x| {
+        let (one, steep) = (_mm512_set1_ps(1.0), _mm512_set1_ps(-super::STEEP));
+        _mm512_div_ps(x, _mm512_add_ps(one, exp(_mm512_mul_ps(steep, x))))
+    });
+}
+
 #[target_feature(enable = "avx512f,avx2")]
 pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     let shift = _mm512_set1_ps(shift);

@@ -185,15 +185,11 @@ pub fn gelu(x: &mut [f32]) {
 
 /// `x * sigmoid(1.702 x)` in place.
 pub fn quick_gelu(x: &mut [f32]) {
-    /// Of the logistic function that is nearest to the normal distribution's.
-    const STEEP: f32 = 1.702;
-    // In pieces that stay in the first-level cache.
-    for x in x.chunks_mut(2048) {
-        scale(x, STEEP);
-        silu(x);
-        scale(x, 1.0 / STEEP);
-    }
+    (variant::chosen().quick_gelu)(x);
 }
+
+/// How steep the logistic function is that comes nearest to the normal distribution's.
+pub(crate) const STEEP: f32 = 1.702;
 
 /// `gate = act(gate) * up`, elementwise.
 ///

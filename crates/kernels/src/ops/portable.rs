@@ -17,6 +17,12 @@ pub(crate) fn gelu_tanh(x: &mut [f32]) {
     }
 }
 
+pub(crate) fn quick_gelu(x: &mut [f32]) {
+    for x in x {
+        *x /= 1.0 + (-super::STEEP * *x).exp();
+    }
+}
+
 /// What [`super::gelu`] comes near to.
 #[cfg(test)]
 pub(crate) fn gelu(x: &mut [f32]) {

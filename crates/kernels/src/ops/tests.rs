@@ -120,6 +120,7 @@ fn vector_activations_agree_with_the_plain_ones() {
             for (f, plain) in [
                 (variant.silu, portable::silu as fn(&mut [f32])),
                 (variant.gelu_tanh, portable::gelu_tanh as fn(&mut [f32])),
+                (variant.quick_gelu, portable::quick_gelu as fn(&mut [f32])),
             ] {
                 let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
                 f(&mut a);
@@ -207,7 +208,11 @@ fn wider_vectors_change_no_value() {
     let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     for variant in variant::ALL.iter().filter(|v| (v.available)() && matches!(v.name, "amx" | "avx512")) {
         for n in [0, 1, 7, 8, 9, 15, 16, 17, 31, x.len()] {
-            for (wide, narrow) in [(variant.silu, eight.silu), (variant.gelu_tanh, eight.gelu_tanh)] {
+            for (wide, narrow) in [
+                (variant.silu, eight.silu),
+                (variant.gelu_tanh, eight.gelu_tanh),
+                (variant.quick_gelu, eight.quick_gelu),
+            ] {
                 let (mut a, mut b) = (x[..n].to_vec(), x[..n].to_vec());
                 wide(&mut a);
                 narrow(&mut b);

@@ -78,6 +78,8 @@ pub(crate) static VARIANT: Variant = Variant {
     // SAFETY: as above.
     gelu_tanh: |x| unsafe { ops::avx2::gelu_tanh(x) },
     // SAFETY: as above.
+    quick_gelu: |x| unsafe { ops::avx2::quick_gelu(x) },
+    // SAFETY: as above.
     exp_sum: |x, shift| unsafe { ops::avx2::exp_sum(x, shift) },
     // SAFETY: as above.
     peak_int8: || unsafe { peak::int8() },

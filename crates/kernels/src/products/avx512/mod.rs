@@ -57,6 +57,8 @@ pub(crate) static VARIANT: Variant = Variant {
     // SAFETY: as above.
     gelu_tanh: |x| unsafe { ops::avx512::gelu_tanh(x) },
     // SAFETY: as above.
+    quick_gelu: |x| unsafe { ops::avx512::quick_gelu(x) },
+    // SAFETY: as above.
     exp_sum: |x, shift| unsafe { ops::avx512::exp_sum(x, shift) },
     // SAFETY: as above.
     peak_int8: || unsafe { peak::int8() },
