@@ -104,7 +104,9 @@ fn the_differentiable_form_folds_alike_and_is_exact_without_rounding() {
 fn recipes() -> Vec<Recipe> {
     let mut out = Vec::new();
     for scheme in Scheme::ALL {
-        for (activations, groups) in [(Activations::Token, Groups::Channel), (Activations::Static, Groups::Tensor)] {
+        for (activations, groups) in
+            [(Activations::Token, Groups::Channel), (Activations::Static, Groups::Tensor)]
+        {
             let plain = Recipe::new(scheme, Method::SmoothQuant);
             out.push(Recipe { activations, groups, ..plain });
         }

@@ -29,7 +29,11 @@ pub(super) fn tokenizer_model(metadata: &Metadata) -> Result<Option<Vec<u8>>> {
     let pieces: Vec<String> = tokens
         .iter()
         .enumerate()
-        .map(|(id, token)| if kind(id) == USER_DEFINED { token.replace(' ', "\u{2581}") } else { token.to_string() })
+        .map(
+            |(id, token)| {
+                if kind(id) == USER_DEFINED { token.replace(' ', "\u{2581}") } else { token.to_string() }
+            },
+        )
         .collect();
     let mut seen = HashSet::new();
     if tokens.len() != scores.len()

@@ -129,14 +129,7 @@ impl Whole {
         }
     }
 
-    fn quantize(
-        &mut self,
-        variant: &Variant,
-        pool: &Threads,
-        x: &[f32],
-        m: usize,
-        cols: usize,
-    ) {
+    fn quantize(&mut self, variant: &Variant, pool: &Threads, x: &[f32], m: usize, cols: usize) {
         let (stride, rounding) = (cols.next_multiple_of(GROUP), self.rounding);
         self.stride = stride;
         grow(&mut self.codes, m * stride);
