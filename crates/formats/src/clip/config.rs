@@ -3,8 +3,8 @@
 use super::preprocess::Preprocess;
 use super::spec::{ClipSpec, ImageSpec, TextSpec, TowerSpec};
 use crate::error::{Error, Result, shown};
-use crate::huggingface::{activation, refuse_quantised};
 use crate::huggingface::json::Object;
+use crate::huggingface::{activation, refuse_quantised};
 use crate::spec::Activation;
 
 /// Defaults of transformers' configuration classes for one tower.

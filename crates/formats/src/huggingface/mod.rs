@@ -8,8 +8,8 @@ mod rope;
 mod sidecar;
 mod weights;
 
-pub(crate) use config::{activation, refuse_quantised};
 pub use config::spec_from_config;
+pub(crate) use config::{activation, refuse_quantised};
 pub(crate) use naming::Naming;
 
 pub(crate) use generation::generation;
