@@ -4,7 +4,7 @@ a process of its own.
 
     pip install torch transformers onnx onnxruntime onnxscript faster-clip pillow psutil
     cargo build --release
-    python3 benches/clip/rival.py > docs/results/clip-speed.md
+    python3 benches/clip/rival.py > clip-speed.md
 
 Every rival runs with several batch sizes, and its best counts; onnxruntime runs its graph as exported and as its own optimizer for
 transformers rewrites it, and the better counts. Texts have the same number of tokens everywhere and no padding. int8 is dynamic

@@ -65,13 +65,10 @@ fn a_large_jpeg_is_decoded_smaller_and_looks_the_same() {
     let quick = open("clip");
     let whole = common::open_with("clip", Options { whole_pictures: true, ..Options::default() });
     let (a, b) = (quick.preprocess(&file).unwrap(), whole.preprocess(&file).unwrap());
-    let differences: Vec<u32> = a.rgb.iter().zip(&b.rgb).map(|(a, b)| u32::from(a.abs_diff(*b))).collect();
-    let (most, sum) = (differences.iter().max(), differences.iter().sum::<u32>());
-    assert!(
-        most <= Some(&12) && sum as usize <= differences.len(),
-        "{most:?}, {sum} of {}",
-        differences.len()
-    );
+    // The smaller transform averages blocks of eight pixels before the cubic sees them: a little softer, not elsewhere.
+    let off = || a.rgb.iter().zip(&b.rgb).map(|(a, b)| u32::from(a.abs_diff(*b)));
+    let mean = off().sum::<u32>() as f32 / a.rgb.len() as f32;
+    assert!(off().all(|off| off <= 16) && mean <= 3.0, "off by {mean} and at most {:?}", off().max());
     assert_ne!(a, b);
 }
 
