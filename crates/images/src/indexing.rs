@@ -342,7 +342,7 @@ mod tests {
             Fixture {
                 folder: tempfile::tempdir().unwrap(),
                 index: tempfile::tempdir().unwrap(),
-                model: MadeUp::default(),
+                model: MadeUp,
             }
         }
 

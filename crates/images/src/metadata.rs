@@ -34,13 +34,13 @@ pub fn details(bytes: &[u8]) -> Details {
             .into_iter()
             .find_map(|tag| date(&text(&exif, tag)?));
         found.camera = camera(text(&exif, Tag::Make), text(&exif, Tag::Model));
-        if let Some(field) = exif.get_field(XP_KEYWORDS, In::PRIMARY) {
-            if let Value::Byte(bytes) = &field.value {
-                let units: Vec<u16> =
-                    bytes.as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two)).collect();
-                let keywords = String::from_utf16_lossy(&units);
-                keywords.trim_end_matches('\0').split(';').for_each(|keyword| keep(&mut found, keyword));
-            }
+        if let Some(field) = exif.get_field(XP_KEYWORDS, In::PRIMARY)
+            && let Value::Byte(bytes) = &field.value
+        {
+            let units: Vec<u16> =
+                bytes.as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two)).collect();
+            let keywords = String::from_utf16_lossy(&units);
+            keywords.trim_end_matches('\0').split(';').for_each(|keyword| keep(&mut found, keyword));
         }
     }
     if let Some(iptc) = iptc {

@@ -117,7 +117,7 @@ mod tests {
         values[7] = 9.0;
         let share = best_shares(&values, 256, 4, true)[0];
         assert!(share < 0.9, "{share}");
-        assert_eq!(best_shares(&vec![0.0; 8], 8, 4, true), [1.0]);
+        assert_eq!(best_shares(&[0.0; 8], 8, 4, true), [1.0]);
         let fine = best_shares(&(0..100).map(|i| i as f32).collect::<Vec<_>>(), 100, 8, false)[0];
         assert!(fine > 0.99, "{fine}");
     }

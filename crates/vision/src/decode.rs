@@ -33,9 +33,9 @@ pub fn decode_for(file: &[u8], edge: usize) -> Result<RgbImage, VisionError> {
 }
 
 /// Checks a file, has `pixels` decode it, and turns the picture upright.
-fn read<'f>(
-    file: &'f [u8],
-    pixels: impl FnOnce(Box<dyn ImageDecoder + 'f>) -> Result<RgbImage, image::ImageError>,
+fn read(
+    file: &[u8],
+    pixels: impl FnOnce(Box<dyn ImageDecoder + '_>) -> Result<RgbImage, image::ImageError>,
 ) -> Result<RgbImage, VisionError> {
     let fail = |error: image::ImageError| VisionError::Picture(error.to_string());
     let mut reader = ImageReader::new(Cursor::new(file))

@@ -100,8 +100,8 @@ fn names_of_openai_and_openclip_give_the_same_embeddings() {
             let clip = Clip::open(&path, Options::default()).unwrap();
             assert!(clip.notes().is_empty(), "{:?}", clip.notes());
             assert_eq!(
-                clip.embed_texts(&[text.clone()]).unwrap(),
-                reference.embed_texts(&[text.clone()]).unwrap()
+                clip.embed_texts(std::slice::from_ref(&text)).unwrap(),
+                reference.embed_texts(std::slice::from_ref(&text)).unwrap()
             );
             assert_eq!(clip.embed_images(&pictures).unwrap(), reference.embed_images(&pictures).unwrap());
             assert!((clip.logit_scale() - reference.logit_scale()).abs() < 1e-4);

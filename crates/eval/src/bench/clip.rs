@@ -208,11 +208,11 @@ pub fn clip(
             at += 1;
             Ok(())
         };
-        time(&|| Ok(drop(clip.embed_images(&pictures)?)))?;
-        time(&|| Ok(drop(clip.embed_texts(&texts)?)))?;
-        time(&|| Ok(drop(clip.embed_texts(&full)?)))?;
-        time(&|| Ok(drop(clip.embed_images(&pictures[..1])?)))?;
-        time(&|| Ok(drop(clip.embed_texts(&texts[..1])?)))?;
+        time(&|| clip.embed_images(&pictures).map(drop).map_err(Into::into))?;
+        time(&|| clip.embed_texts(&texts).map(drop).map_err(Into::into))?;
+        time(&|| clip.embed_texts(&full).map(drop).map_err(Into::into))?;
+        time(&|| clip.embed_images(&pictures[..1]).map(drop).map_err(Into::into))?;
+        time(&|| clip.embed_texts(&texts[..1]).map(drop).map_err(Into::into))?;
         if progress(run, options.runs) == ControlFlow::Break(()) {
             return Err(EngineError::Cancelled.into());
         }
