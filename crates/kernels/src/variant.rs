@@ -12,6 +12,9 @@ use crate::attention::{self, Head};
 use crate::products::{self, Tile};
 use crate::{Format, Rounding, quants};
 
+/// Rounds a row as said; its scale and the sum of its codes.
+pub(crate) type QuantizeAs = fn(Rounding, &[f32], &mut [i8]) -> (f32, i32);
+
 /// What one instruction set offers.
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
@@ -26,7 +29,7 @@ pub(crate) struct Variant {
     /// The same with one scale for the row; the scale and the sum of the codes.
     pub(crate) quantize_whole: fn(&[f32], &mut [i8]) -> (f32, i32),
     /// The same as a [`Rounding`] says.
-    pub(crate) quantize_as: fn(Rounding, &[f32], &mut [i8]) -> (f32, i32),
+    pub(crate) quantize_as: QuantizeAs,
     /// How products of several rows want the activations laid out besides.
     pub(crate) panels: Panels,
     /// Whether products with bfloat16 weights want them in three parts.
