@@ -206,8 +206,7 @@ pub(in crate::products) fn small_term<K: Small>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) fn small<K: Small>(tile: &Tile<'_>) {
     match tile.x.m() {
-        ..=4 => small_by::<K, 4>(tile),
-        7 | 8 | 13..=16 => small_by::<K, 8>(tile),
+        ..=4 | 7 | 8 => small_by::<K, 4>(tile),
         _ => small_by::<K, TOGETHER>(tile),
     }
 }
