@@ -44,7 +44,7 @@ def asked(binary, question, *through):
 
 def scope(binary, examples, sets, adapter):
     rows = []
-    chosen = crayon(binary, "customize", "--examples", examples, "--budget", "600", "-o", adapter, "--force")["chosen"]
+    chosen = crayon(binary, "customize", "--examples", examples, "--budget", "600", "-o", adapter)["chosen"]
     for name, outside, questions in sets:
         acted = same = harm = 0
         for question in questions:
