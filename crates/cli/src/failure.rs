@@ -3,9 +3,11 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crayon_errors::{Explain, Phrase, Verdict};
 
+use crate::args::Args;
 use crate::output::{Label, Output};
 use crate::spelling::spell;
 
@@ -167,10 +169,21 @@ pub(crate) fn arguments(error: &clap::Error) -> ExitCode {
     let help = "\nFor more information, try";
     let text = text.find(help).map_or(text.as_str(), |at| &text[..at]);
     output.aside(text.trim_end());
-    if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if let Some(meant) = meant(error) {
+        output.label(Label::Hint, &format!("`{meant}` may be meant"));
+    } else if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         output.label(Label::Hint, "`--help` after the command lists its arguments, with examples");
     }
     ExitCode::from(2)
+}
+
+/// The command that is spelled most like one that does not exist, two letters away at most.
+fn meant(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let program = Args::command();
+    let names = program.get_subcommands().map(clap::Command::get_name);
+    let near = names.map(|name| (strsim::osa_distance(given, name), name));
+    near.filter(|(distance, _)| *distance <= 2).min().map(|(_, name)| name.to_owned())
 }
 
 #[cfg(test)]

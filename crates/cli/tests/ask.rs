@@ -120,7 +120,7 @@ fn text_beside_a_question_is_the_document_and_a_question_needs_no_command() {
     let file = place.write("note.txt", "The lamp in the attic is blue.");
     let from_file = ask(&["ask", "--temperature", "0", "-c", file.to_str().unwrap(), question], lamps);
     assert!(from_file.0.contains("blue") && !from_file.1, "{from_file:?}");
-    place.mistake(&["aks", "hello"], "aks", "");
+    place.mistake(&["aks", "hello"], "aks", "`ask` may be meant");
 }
 
 #[test]
