@@ -49,10 +49,15 @@ def spoken(task):
     return re.sub(r"[-_]+", " ", task.replace("_classification", "")).strip()
 
 
-def mini_examples(data):
-    rng, by_task = random.Random(SEED), {}
-    for row in customize_tasks.pool_rows(data, MINI_CAP):
+def rows_by_task(data, cap):
+    by_task = {}
+    for row in customize_tasks.pool_rows(data, cap):
         by_task.setdefault(row["task"], []).append(row)
+    return by_task
+
+
+def mini_examples(data):
+    rng, by_task = random.Random(SEED), rows_by_task(data, MINI_CAP)
     rows = [row for name in mini_tasks() for row in by_task[customize_tasks.short(name)]]
     for row in rows:
         row["task"] = spoken(row["task"])
@@ -65,10 +70,7 @@ def mini_examples(data):
 
 def gemma_examples(data, cap):
     """The benchmark's pool tasks: at most `cap` lines of each."""
-    by_task = {}
-    for row in customize_tasks.pool_rows(data, GEMMA_CAP):
-        by_task.setdefault(row["task"], []).append(row)
-    rows = [row for own in by_task.values() for row in own[:cap]]
+    rows = [row for own in rows_by_task(data, GEMMA_CAP).values() for row in own[:cap]]
     random.Random(SEED).shuffle(rows)
     return rows
 
