@@ -38,7 +38,7 @@ def pictures_of(model, records, pixels, cifar, chunk=100):
     """Unit vectors of the pictures of `records`."""
     from pictures import plain
 
-    return torch.cat([model.images(plain(records[i : i + chunk], pixels, cifar), None, torch.bfloat16) for i in range(0, len(records), chunk)])
+    return torch.cat([model.images(plain(records[i : i + chunk], pixels, cifar), None) for i in range(0, len(records), chunk)])
 
 
 @torch.no_grad()

@@ -73,10 +73,12 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--minutes", type=float, default=4, help="between checkpoints")
     p.add_argument("--chunk", type=int, default=192, help="pictures that go through the tower together")
+    p.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of products; float32 on processors without AVX-512 BF16 or AMX")
     p.add_argument("--plain", action="store_true", help="without the convolution-like start")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
+    precision = getattr(torch, a.precision)
     folder = a.pixels or a.run.parent / "pixels"
     pictures.decode(a.data, folder, extra=["caltech101"])
     pixels, cifar, records = pictures.load(folder)
@@ -92,7 +94,7 @@ def main():
     tables = [p for n, p in model.named_parameters() if "embedding" in n]
     chosen = {id(p) for p in (*matrices, *tables)}
     others = [p for p in model.parameters() if id(p) not in chosen]
-    muon = Muon(matrices, lr=a.rate, weight_decay=0.02, half=torch.bfloat16)
+    muon = Muon(matrices, lr=a.rate, weight_decay=0.02, half=precision)
     adam = torch.optim.AdamW([{"params": tables, "lr": a.rate * 0.15}, {"params": others, "lr": a.rate * 0.1}], betas=(0.9, 0.98), weight_decay=0.0)
     for group in (*muon.param_groups, *adam.param_groups):
         group["full"] = group["lr"]
@@ -134,10 +136,10 @@ def main():
         chance = torch.Generator().manual_seed(a.seed * 7_000_003 + step)
         kept = None if step >= events["full_from"] else keep(batch, model.vision.patch, a.kept, chance, n_cifar)
         images = torch.cat([
-            model.images(batch[i : i + a.chunk], None if kept is None else kept[i : i + a.chunk], torch.bfloat16)
+            model.images(batch[i : i + a.chunk], None if kept is None else kept[i : i + a.chunk], precision)
             for i in range(0, len(batch), a.chunk)
         ])
-        by_picture, by_text, logits = loss(model, images, encode(model, tokenizer, texts, torch.bfloat16), truth)
+        by_picture, by_text, logits = loss(model, images, encode(model, tokenizer, texts, precision), truth)
         (by_picture + by_text).backward()
         muon.step()
         adam.step()

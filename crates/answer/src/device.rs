@@ -129,6 +129,7 @@ impl<'e> Writing<'e> {
         if let Memory::Same(Some(pins)) = &plan.memory {
             session.pin(pins.clone())?;
         }
+        session.weigh(plan.weights.clone());
         let (distillations, started) = (session.pot().distillations(), Instant::now());
         let read = match cache.filter(|_| plan.stable > 0) {
             Some(cache) => session.begin_cached(&plan.prompt, plan.stable, cache)?,

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crayon_engine::{Adapter, Engine, EngineError, GenerateOptions, PotError, PotOptions, Session, stays};
+use crayon_engine::{
+    Adapter, Engine, EngineError, GenerateOptions, KeyWeights, PotError, PotOptions, Session, stays,
+};
 use crayon_text::{Message, Role, Special};
 
 use crate::limits::Limits;
@@ -35,6 +37,8 @@ pub struct Plan {
     /// Tokens at the beginning of the prompt that another question about the same documents leaves as they are; 0 unless
     /// they are to be kept.
     pub stable: usize,
+    /// Weights of the question's words, by places of the prompt.
+    pub weights: KeyWeights,
     /// What is answered through instead of the engine's own adapter, if it has one.
     pub adapter: Option<Arc<dyn Adapter>>,
     /// Whether the model alone answers because the question lies outside what it was customized for.
@@ -192,6 +196,7 @@ fn beginning(
         ..GenerateOptions::default()
     };
     let plan = Plan {
+        weights: request.key_weights(engine, &prompt)?,
         prompt,
         generate,
         memory: Memory::Same(None),
@@ -298,6 +303,7 @@ fn without_texts(request: &Request) -> Request {
     Request { pinned: Vec::new(), documents: Vec::new(), ..request.clone() }
 }
 
-fn common(a: &[u32], b: &[u32]) -> usize {
+/// Tokens that two prompts begin with alike.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

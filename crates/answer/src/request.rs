@@ -1,13 +1,15 @@
 //! What is asked for.
 
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::adapters::Demonstration;
-use crayon_engine::{Engine, EngineError, Sampling, SamplingOverrides, turns};
+use crayon_engine::{Engine, EngineError, KeyWeights, Sampling, SamplingOverrides, turns};
 use crayon_hybrid::Question;
 use crayon_text::{Message, Role, with_documents};
 
 use crate::memory::MemoryRequest;
+use crate::plan::common;
 
 /// What the answer follows.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Request {
     pub memory: MemoryRequest,
     /// Whether what was read of the documents is kept for other questions about them.
     pub cache: bool,
+    /// How much words of the question count: bytes of it, and a weight of 0 or more. All others have 1.
+    pub weights: Vec<(Range<usize>, f32)>,
 }
 
 impl Request {
@@ -58,6 +62,7 @@ impl Request {
             stop: Vec::new(),
             memory: MemoryRequest::default(),
             cache: false,
+            weights: Vec::new(),
         }
     }
 
@@ -121,6 +126,32 @@ impl Request {
                 engine.document_prompt(&self.texts(documents), &messages)
             }
         }
+    }
+
+    /// The weights of the question's words by places of `prompt`, this request's own.
+    ///
+    /// # Errors
+    /// As [`Request::prompt`].
+    pub(crate) fn key_weights(&self, engine: &Engine, prompt: &[u32]) -> Result<KeyWeights, EngineError> {
+        let query = self.query();
+        // Where the prompt goes another way than one whose question ends there.
+        let end_of = |question: &str| -> Result<u32, EngineError> {
+            Ok(common(prompt, &self.tokens(engine, question, true)?) as u32)
+        };
+        let mut places = Vec::new();
+        for (range, weight) in &self.weights {
+            let start = match query[..range.start].trim_end() {
+                "" => end_of("?")?,
+                before => end_of(before)?,
+            };
+            // Behind the last word the prompt would go on alike.
+            let end = match query[range.end..].trim() {
+                "" => end_of(&format!("{query} x"))?,
+                _ => end_of(&query[..range.end])?,
+            };
+            places.push((start..end, *weight));
+        }
+        Ok(KeyWeights::new(places))
     }
 
     /// Pinned texts, with or without the documents behind them.

@@ -11,7 +11,7 @@ use crayon_hub::{Hub, Reference};
 use crate::args::{AdapterRef, ModelArgs, RunArgs};
 use crate::failure::{Result, mistake};
 use crate::output::Output;
-use crate::show;
+use crate::{clip, show};
 
 /// Finds and opens a model. With `--verbose`, says how it runs.
 pub(crate) fn open(args: &ModelArgs, output: &Output) -> Result<Engine> {
@@ -163,6 +163,12 @@ pub(crate) fn resolve(text: &str) -> Result<ModelSource> {
                 format!("`crayon pull {reference}` downloads it; `crayon models` lists what is here"),
             )),
         };
+    }
+    if clip::embedded(text).is_some() {
+        return Err(mistake(
+            format!("{text} compares texts with pictures and writes nothing"),
+            "`crayon images` and `crayon embed` use it",
+        ));
     }
     if looks_like_a_path(text) {
         return Err(EngineError::NotFound { path: text.to_owned() }.into());

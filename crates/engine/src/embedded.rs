@@ -1,5 +1,8 @@
 //! Models that are part of the program. Their cards stand beside them in `models/`.
 
+use crayon_formats::clip::ClipFiles;
+use crayon_formats::{Bytes, TokenizerSource};
+
 /// A model inside the program.
 #[derive(Debug)]
 pub struct Embedded {
@@ -33,4 +36,43 @@ pub static EMBEDDED: &[Embedded] = &[
         pool: None,
         thresholds: None,
     },
+];
+
+/// A model of texts and pictures inside the program, as the files of its folder.
+#[derive(Debug)]
+pub struct EmbeddedClip {
+    /// What `--model` calls it.
+    pub name: &'static str,
+    /// One line about it.
+    pub summary: &'static str,
+    config: &'static [u8],
+    preprocessor: &'static [u8],
+    vocab: &'static [u8],
+    merges: &'static [u8],
+    weights: &'static [u8],
+}
+
+impl EmbeddedClip {
+    /// What `ClipCheckpoint::from_files` reads.
+    pub fn files(&self) -> ClipFiles {
+        ClipFiles {
+            name: self.name.to_owned(),
+            config: Bytes::from_static(self.config),
+            preprocessor: Some(Bytes::from_static(self.preprocessor)),
+            tokenizer: TokenizerSource::Gpt2 {
+                vocab: Bytes::from_static(self.vocab),
+                merges: Bytes::from_static(self.merges),
+            },
+            weights: Bytes::from_static(self.weights),
+        }
+    }
+
+    /// Size of the weights in bytes.
+    pub fn bytes(&self) -> usize {
+        self.weights.len()
+    }
+}
+
+/// The embedded models of texts and pictures, the default first; none in a program built without the feature `embedded`.
+pub static EMBEDDED_CLIP: &[EmbeddedClip] = &[
 ];

@@ -36,11 +36,11 @@ pub use batch::Batch;
 pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
 pub use crayon_pot::{
-    GENERAL_CATALYST, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
+    GENERAL_CATALYST, KeyWeights, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{FRAMES, Frame, Message, Role};
 pub use customize::{BUILT_IN, Scored};
-pub use embedded::{EMBEDDED, Embedded};
+pub use embedded::{EMBEDDED, EMBEDDED_CLIP, Embedded, EmbeddedClip};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Generation, Timing};
 pub use long::{CachedRead, stays};

@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crayon_model::{Adapter, Scratch, Step};
-use crayon_pot::{Network, Owner, Pot, PotError, Reading};
+use crayon_pot::{KeyWeights, Network, Owner, Pot, PotError, Reading};
 
 use crate::{Engine, EngineError, batch};
 
@@ -128,6 +128,17 @@ impl<'e> Session<'e> {
         self.pot.pin(self.engine.spec(), places.clone())?;
         self.pins = places;
         Ok(())
+    }
+
+    /// Makes words of the text count more, or less, in every attention, instead of those that did before: weights by places of the text.
+    /// What was read from the first such place on is forgotten.
+    pub fn weigh(&mut self, weights: KeyWeights) {
+        self.pot.weigh(weights);
+        if self.pot.tokens_read() < self.tokens.len() {
+            self.reading = None;
+            self.tokens.truncate(self.pot.tokens_read());
+            self.logits.clear();
+        }
     }
 
     /// Lets `catalyst` say what matters when the memory is distilled: token ids, for example of the question.

@@ -6,6 +6,7 @@ use crayon_engine::EngineError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 use crayon_formats::Error as FormatError;
 use crayon_hybrid::RemoteError;
+use crayon_images::ImageError;
 use crayon_text::TextError;
 use crayon_vision::VisionError;
 
@@ -24,6 +25,9 @@ pub enum EvalError {
     /// A text or a picture could not be embedded.
     #[error(transparent)]
     Vision(Box<VisionError>),
+    /// Pictures or prompts could not be used.
+    #[error(transparent)]
+    Images(Box<ImageError>),
     /// The server failed or refused.
     #[error(transparent)]
     Server(#[from] RemoteError),
@@ -146,6 +150,12 @@ impl From<VisionError> for EvalError {
     }
 }
 
+impl From<ImageError> for EvalError {
+    fn from(error: ImageError) -> EvalError {
+        EvalError::Images(Box::new(error))
+    }
+}
+
 impl From<TextError> for EvalError {
     fn from(error: TextError) -> EvalError {
         EvalError::Engine(error.into())
@@ -165,6 +175,7 @@ impl Explain for EvalError {
             EvalError::Answer(error) => error.verdict(),
             EvalError::Customize(error) => error.verdict(),
             EvalError::Vision(error) => error.verdict(),
+            EvalError::Images(error) => error.verdict(),
             EvalError::Server(error) => error.verdict(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.verdict(),
@@ -184,6 +195,7 @@ impl Explain for EvalError {
             EvalError::Answer(error) => error.hint(),
             EvalError::Customize(error) => error.hint(),
             EvalError::Vision(error) => error.hint(),
+            EvalError::Images(error) => error.hint(),
             EvalError::Server(error) => error.hint(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.hint(),
@@ -209,6 +221,7 @@ impl Explain for EvalError {
             EvalError::Answer(error) => error.message(),
             EvalError::Customize(error) => error.message(),
             EvalError::Vision(error) => error.message(),
+            EvalError::Images(error) => error.message(),
             EvalError::Server(error) => error.message(),
             #[cfg(feature = "train")]
             EvalError::Train(error) => error.message(),

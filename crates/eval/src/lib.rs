@@ -9,6 +9,7 @@
 //! - [`mod@customize`]: a pool's blend beside other ways to serve a person from a few examples;
 //! - [`routing`]: what a server's share of the questions brings;
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
+//! - [`images`]: whether word weights steer a search of pictures, beside other ways to stress a word;
 //! - `quantize`: ways to quantise, on text like that of the calibration and on other text;
 //! - [`mod@bench`]: speed and memory, beside the limits of the machine.
 
@@ -18,6 +19,7 @@ mod chart;
 mod choice;
 pub mod customize;
 mod error;
+pub mod images;
 mod input;
 mod logits;
 pub mod long;

@@ -33,7 +33,7 @@ pub use labelled::{Embedded, class_folders, embed_files, sample};
 #[cfg(feature = "train")]
 pub use learn::{learn, learned_context};
 pub use metadata::details;
-pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_search};
+pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_as_written, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
 pub use scan::{exact, scan, top};
 pub use search::{Filter, Found, Hit, Query, Searcher};

@@ -80,10 +80,19 @@ pub fn parse_search(source: &str) -> Result<Prompt, ImageError> {
     Parser { source, minus_allowed: true, ..Parser::default() }.run()
 }
 
+/// Reads `source` as [`parse`] does, and leaves its blanks and line ends as they are.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as_written(source: &str) -> Result<Prompt, ImageError> {
+    Parser { source, as_written: true, ..Parser::default() }.run()
+}
+
 #[derive(Default)]
 struct Parser<'a> {
     source: &'a str,
     minus_allowed: bool,
+    as_written: bool,
     text: String,
     /// Weights of brackets that are closed, inner ones first.
     stretches: Vec<(Range<usize>, f64)>,
@@ -96,7 +105,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn run(mut self) -> Result<Prompt, ImageError> {
         let source = self.source;
-        if source.len() > LONGEST {
+        if source.len() > LONGEST && !self.as_written {
             return Err(self.error(0, format!("the text has {} bytes, {LONGEST} are the most", source.len())));
         }
         let mut chars = source.char_indices().peekable();
@@ -137,7 +146,10 @@ impl Parser<'_> {
             self.end_minus();
         }
         let weights = self.flatten()?;
-        let (text, weights) = tidy(&self.text, &weights);
+        let (text, weights) = match self.as_written {
+            true => (self.text, weights),
+            false => tidy(&self.text, &weights),
+        };
         Ok(Prompt { text, weights, minus: self.minus })
     }
 
@@ -417,6 +429,13 @@ mod tests {
         for (name, weight) in [("blue", 2.0), ("", 2.0), ("red", f32::NAN), ("red", -1.0), ("red", 1e9)] {
             assert!(prompt.weigh(name, weight).is_err(), "{name}={weight}");
         }
+    }
+
+    #[test]
+    fn a_text_as_written_keeps_its_lines() {
+        let prompt = parse_as_written("one  (two:2)\n\n  three").unwrap();
+        assert_eq!(prompt.text, "one  two\n\n  three");
+        assert_eq!(prompt.weights, [Weighted { range: 5..8, weight: 2.0 }]);
     }
 
     #[test]

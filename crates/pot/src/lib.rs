@@ -21,6 +21,7 @@ mod select;
 mod slab;
 mod storage;
 mod watch;
+mod weights;
 
 pub use cache::PrefixCache;
 pub use error::PotError;
@@ -31,3 +32,4 @@ pub use pot::{Network, Pot, distillable};
 pub use reading::Reading;
 pub use slab::Slab;
 pub use storage::KvStorage;
+pub use weights::KeyWeights;

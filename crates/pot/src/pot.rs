@@ -10,7 +10,7 @@ use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 use crate::distill::{Distiller, Medoids};
 use crate::policy::{Attention, Policy};
 use crate::watch::{Reduce, Watch};
-use crate::{KvStorage, PotError, PotOptions, Slab, named};
+use crate::{KeyWeights, KvStorage, PotError, PotOptions, Slab, named};
 
 /// A network at work: what a pot needs to read.
 pub struct Network<'a> {
@@ -195,6 +195,19 @@ impl Pot {
         self.check_room()
     }
 
+    /// Gives keys weights by the places of their tokens in the text, instead of those they had. What was read from the first place with
+    /// a weight on is forgotten.
+    pub fn weigh(&mut self, weights: KeyWeights) {
+        if weights == *self.slab.weights() {
+            return;
+        }
+        let first = [weights.first(), self.slab.weights().first()].into_iter().flatten().min();
+        if !self.rewind(first.map_or(0, |first| first as usize)) {
+            self.clear();
+        }
+        self.slab.weigh(weights);
+    }
+
     /// Whether a distillation leaves room to read on in every layer.
     pub(crate) fn check_room(&self) -> Result<(), PotError> {
         let Some(distiller) = &self.distiller else { return Ok(()) };
@@ -333,6 +346,7 @@ impl Pot {
 
     /// The step of a question of the policy, which is to be forgotten again.
     pub(crate) fn question<'p>(&'p mut self, prompt: &'p [u32]) -> Step<'p> {
+        self.slab.text_ends(self.slab.read() as u32);
         let mut step = Step::new(prompt, &mut self.slab).wanting(Want::Nothing);
         step.tap = self.distiller.as_ref().and_then(Distiller::tap);
         step

@@ -137,6 +137,7 @@ impl Pot {
             Stage::Tokens(chunk) => {
                 let own = &reading.tokens[reading.done..reading.done + chunk.len];
                 let rows = chunk.asking.as_deref().unwrap_or(own);
+                self.slab.text_ends((self.slab.read() + own.len()) as u32);
                 let mut step = Step::new(rows, &mut self.slab).wanting(chunk.want);
                 step.tap = self.distiller.as_ref().filter(|_| chunk.watched).and_then(Distiller::tap);
                 Some(step)

@@ -8,6 +8,7 @@ use crayon_formats::spec::{Positions, Spec};
 use crayon_model::rope::{Rotation, Rotations};
 use crayon_model::{HeadView, KvMemory, ModelError};
 
+use crate::KeyWeights;
 use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
 
 /// Keys and values in fixed memory. See the module's text for the layout.
@@ -19,6 +20,11 @@ pub struct Slab {
     novelty: Vec<f32>,
     /// Evidence a policy carries with an entry, same shape.
     carried: Vec<f32>,
+    /// `ln w` of the entry's token, same shape as the store's slots; empty where all weights are 1.
+    log_weights: Vec<f32>,
+    weights: KeyWeights,
+    /// Tokens from here on are no part of the text: prompts of a policy, which have no weights.
+    text_end: u32,
     /// Slots of each layer.
     capacity: Vec<usize>,
     /// First slot of each layer in the whole slab.
@@ -146,6 +152,9 @@ impl Slab {
             origins: vec![0; notes],
             novelty: vec![0.0; notes],
             carried: vec![0.0; notes],
+            log_weights: Vec::new(),
+            weights: KeyWeights::default(),
+            text_end: u32::MAX,
             filled: vec![0; spec.layers],
             pending: 0,
             position: 0,
@@ -240,7 +249,7 @@ impl Slab {
 
     /// Bytes taken by keys, values and what goes with the entries.
     pub fn bytes(&self) -> usize {
-        self.store.bytes() + self.origins.len() * 12
+        self.store.bytes() + self.origins.len() * 12 + self.log_weights.len() * 4
     }
 
     /// Bytes of a slab of `entries` slots in every layer, notes included.
@@ -310,6 +319,31 @@ impl Slab {
         }
     }
 
+    /// Gives keys weights by the places of their tokens in the text. Nothing that is held may lie in a place of these weights or of
+    /// those before.
+    pub(crate) fn weigh(&mut self, weights: KeyWeights) {
+        let slots = self.capacity.iter().sum::<usize>() * self.kv_heads;
+        self.log_weights = if weights.is_empty() { Vec::new() } else { vec![0.0; slots] };
+        self.weights = weights;
+    }
+
+    /// The weights of keys.
+    pub(crate) fn weights(&self) -> &KeyWeights {
+        &self.weights
+    }
+
+    /// Says where the text ends in what is read next: what follows has no weights.
+    pub(crate) fn text_ends(&mut self, end: u32) {
+        self.text_end = end;
+    }
+
+    /// `ln w` of a head's entries; empty where all weights are 1.
+    pub fn log_weights(&self, layer: usize, kv_head: usize) -> &[f32] {
+        let place = self.place(layer, kv_head);
+        let none = self.log_weights.is_empty();
+        if none { &[] } else { &self.log_weights[place.first..place.first + place.filled] }
+    }
+
     /// The key of an entry at its present position.
     pub fn key(&self, layer: usize, kv_head: usize, slot: usize, out: &mut [f32]) {
         let place = self.place(layer, kv_head);
@@ -364,6 +398,9 @@ impl Slab {
                 self.novelty[target] = self.novelty[source];
                 self.carried[target] = self.carried[source];
             }
+            if !self.log_weights.is_empty() {
+                self.log_weights[target] = self.log_weights[source];
+            }
         }
     }
 
@@ -410,6 +447,10 @@ impl Slab {
                 floats(&mut self.novelty[slots.clone()], bytes)?;
                 floats(&mut self.carried[slots], bytes)?;
                 let place = self.place(layer, kv_head);
+                // Files hold no weights: what is kept for others has none.
+                if !self.log_weights.is_empty() {
+                    self.log_weights[place.first..place.first + place.filled].fill(0.0);
+                }
                 self.store.load(place, self.dim, bytes)?;
             }
         }
@@ -448,6 +489,11 @@ impl KvMemory for Slab {
                     self.novelty[slot] = 0.0;
                     self.carried[slot] = 0.0;
                 }
+                if !self.log_weights.is_empty() {
+                    let origin = self.origin + row as u32;
+                    let log = if origin < self.text_end { self.weights.log(origin) } else { 0.0 };
+                    self.log_weights[place.first + place.filled] = log;
+                }
                 place.filled += 1;
             }
         }
@@ -457,7 +503,9 @@ impl KvMemory for Slab {
         let mut place = self.place(layer, kv_head);
         place.filled += self.pending;
         let (keys, values) = self.store.slices(place, self.dim);
-        HeadView { keys, values, slots: place.filled, key_bias: None }
+        let key_bias = (!self.log_weights.is_empty())
+            .then(|| &self.log_weights[place.first..place.first + place.filled]);
+        HeadView { keys, values, slots: place.filled, key_bias }
     }
 
     fn advance(&mut self, rows: usize) {

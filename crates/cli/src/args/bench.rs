@@ -135,8 +135,9 @@ pub(crate) struct BlendBenchArgs {
 
 #[derive(Debug, Group)]
 pub(crate) struct ClipBenchArgs {
-    /// Folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
-    #[arg(short, long, required_unless_present = "shape")]
+    /// Built-in name, folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
+    /// [default: mini-clip]
+    #[arg(short, long)]
     pub(crate) model: Option<String>,
     /// The shape of a known model with made-up weights, instead of a model: vit-b-32, vit-b-16 or siglip-b-16
     #[arg(long, conflicts_with = "model")]

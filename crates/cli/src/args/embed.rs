@@ -17,8 +17,8 @@ pub(crate) enum EmbedCommand {
 A text longer than the model reads (75 tokens in CLIP) is refused, never cut.
 
 Examples:
-  crayon embed text -m clip-vit-base-patch32 \"a red heart\" --json
-  crayon embed text -m clip-vit-base-patch32 \"a red heart\" --weight red=2.5
+  crayon embed text \"a red heart\" --json
+  crayon embed text \"a red heart\" --weight red=2.5
   cat caption.txt | crayon embed text -m clip-vit-base-patch32 -")]
     Text(EmbedTextArgs),
     /// Embed a picture
@@ -26,7 +26,7 @@ Examples:
 JPEG, PNG, WebP, GIF (its first frame), BMP and TIFF are read, turned as their EXIF notes say, transparent parts on white.
 
 Examples:
-  crayon embed image -m clip-vit-base-patch32 cat.jpg --json
+  crayon embed image cat.jpg --json
   crayon embed image -m clip-vit-base-patch32 *.jpg --json")]
     Image(EmbedImageArgs),
 }
@@ -59,9 +59,10 @@ pub(crate) struct EmbedImageArgs {
 /// Which model of texts and pictures, and how it runs.
 #[derive(Clone, Debug, Group)]
 pub(crate) struct ClipArgs {
-    /// Folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
+    /// Built-in name, folder of a CLIP or SigLIP model, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled model
+    /// [default: mini-clip]
     #[arg(short, long)]
-    pub(crate) model: String,
+    pub(crate) model: Option<String>,
     #[command(flatten)]
     pub(crate) run: ClipRunArgs,
 }

@@ -6,6 +6,7 @@ use clap::{Args as Group, Subcommand};
 
 use super::answer::PotArgs;
 use super::custom::CustomArgs;
+use super::embed::ClipArgs;
 use super::model::ModelArgs;
 use super::tokens;
 
@@ -81,6 +82,15 @@ Example:
   crayon eval quantize --calibration valid.txt --text wiki=test.txt --text alice=alice.txt \\
     --variants exact,rtn,smoothquant,quadapter --activations static --cells cells.jsonl")]
     Quantize(EvalQuantizeArgs),
+    /// Whether word weights steer a search of pictures, beside other ways to stress a word
+    #[command(after_help = "\
+A line of GALLERY is {\"picture\": path, \"facts\": [str]}, paths beginning at its folder. A line of CAPTIONS is {\"text\", \"word\",
+\"stressed\", \"other\"}: a caption, the word of it that is stressed, the fact this word says, and the other fact of the caption.
+Average precision (AP) of both facts is printed for every strength, and what the stressed one gains where the other has lost so much.
+
+Example:
+  crayon eval images --gallery gallery.jsonl --captions captions.jsonl --plot control.svg")]
+    Images(EvalImagesArgs),
     /// Published sets of questions about long texts: a LongBench file (.jsonl) or LoCoMo's (.json)
     #[command(after_help = "Example:\n  crayon eval long --task hotpotqa.jsonl --pot 4096 -m qwen.gguf")]
     Long(LongArgs),
@@ -139,6 +149,21 @@ pub(crate) struct EvalQuantizeArgs {
     /// Keep every finished row in this file; the same command goes on from it
     #[arg(long, value_name = "FILE")]
     pub(crate) cells: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct EvalImagesArgs {
+    #[command(flatten)]
+    pub(crate) model: ClipArgs,
+    /// Pictures with what is true of them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gallery: PathBuf,
+    /// Captions with the word that is stressed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) captions: PathBuf,
+    /// Draw average precision of the stressed fact over that of the other as SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]

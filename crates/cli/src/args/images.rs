@@ -21,13 +21,12 @@ JPEG, PNG, WebP, GIF (the first frame), BMP and TIFF are read. What was read onc
 time of each file, then at its contents; files that moved are recognised, and those that are gone leave the index. Ctrl-C keeps what is
 done, and the same command goes on. Others can search meanwhile.
 
-Example:
+Examples:
+  crayon images index ~/Pictures -o pictures.index
   crayon images index ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
     Index(IndexArgs),
     /// Keep an index up to date while files change, until Ctrl-C
-    #[command(
-        after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index -m clip-vit-base-patch32"
-    )]
+    #[command(after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index")]
     Watch(IndexArgs),
     /// Find pictures in an index
     #[command(after_help = "\
@@ -69,8 +68,8 @@ Examples:
 /// Which model of texts and pictures.
 #[derive(Clone, Debug, Group)]
 pub(crate) struct ImagesModelArgs {
-    /// A model of texts and pictures: a folder of CLIP or SigLIP, a .safetensors file of OpenAI's or OpenCLIP's, or org/name of a pulled
-    /// model [default: the one that made the index]
+    /// A model of texts and pictures: a built-in name, a folder of CLIP or SigLIP, a .safetensors file of OpenAI's or OpenCLIP's, or
+    /// org/name of a pulled model [default: the one that made the index, else mini-clip]
     #[arg(short, long)]
     pub(crate) model: Option<String>,
     #[command(flatten)]

@@ -31,8 +31,8 @@ pub(crate) use bench::{
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
-    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalQuantizeArgs, LogitsArgs, LongArgs, NeedleArgs,
-    PerplexityArgs, PoliciesArgs, RoutingArgs,
+    ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalImagesArgs, EvalQuantizeArgs, LogitsArgs,
+    LongArgs, NeedleArgs, PerplexityArgs, PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
 #[cfg(feature = "train")]

@@ -1,6 +1,7 @@
 //! `crayon ask`: one question, perhaps about documents, one answer.
 
 use std::io::{self, IsTerminal};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -202,6 +203,10 @@ fn gather(args: &AskArgs, output: &Output) -> Result<Request> {
     if question.is_empty() && !args.raw {
         return Err(EngineError::EmptyPrompt.into());
     }
+    let (question, weights) = match args.weights {
+        true => weighted(&question)?,
+        false => (question, Vec::new()),
+    };
     let mut documents = documents(&args.context, output)?;
     if args.context.is_empty() && !args.prompt.is_empty() && !args.raw {
         let text = input::piped(output)?.map(|text| text.trim().to_owned());
@@ -230,8 +235,18 @@ fn gather(args: &AskArgs, output: &Output) -> Result<Request> {
         stop: args.answer.stop.clone(),
         memory: args.long.request(),
         cache: args.cache,
+        weights,
         ..Request::new(input)
     })
+}
+
+/// A question without its brackets, and the weights they give.
+fn weighted(question: &str) -> Result<(String, Vec<(Range<usize>, f32)>)> {
+    let prompt = crayon_images::parse_as_written(question)?;
+    if prompt.text.is_empty() {
+        return Err(EngineError::EmptyPrompt.into());
+    }
+    Ok((prompt.text, prompt.weights.into_iter().map(|one| (one.range, one.weight)).collect()))
 }
 
 fn documents(paths: &[PathBuf], output: &Output) -> Result<Vec<String>> {

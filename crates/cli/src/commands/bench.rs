@@ -101,17 +101,19 @@ fn clip_bench(args: &ClipBenchArgs, output: &Output) -> Result {
         options: clip::options(&args.run)?,
     };
     let mut made = None;
-    let path = match (&args.shape, &args.model) {
+    let name = match (&args.shape, &args.model) {
         (Some(name), _) => {
             let shape = bench::ClipShape::from_name(name).ok_or_else(|| {
                 let known = bench::CLIP_SHAPES.map(|shape| shape.name).join(", ");
                 mistake(format!("there is no shape {name:?}"), format!("--shape takes one of {known}"))
             })?;
-            made.insert(bench::MadeUpClip::write(&std::env::temp_dir(), shape)?).path().to_owned()
+            made.insert(bench::MadeUpClip::write(&std::env::temp_dir(), shape)?).path().display().to_string()
         }
-        (None, model) => clip::path(model.as_deref().unwrap_or_default())?,
+        (None, Some(model)) => model.clone(),
+        (None, None) => clip::default()?.to_owned(),
     };
-    let bench = watched("runs", output, |progress| bench::clip(&path, &options, progress))?;
+    let checkpoint = clip::checkpoint(&name)?;
+    let bench = watched("runs", output, |progress| bench::clip(&checkpoint, &options, progress))?;
     if output.json {
         return Ok(output.object(&bench)?);
     }

@@ -10,7 +10,7 @@ use crayon_eval::{Choice, ChoiceOptions, tasks};
 use serde::Serialize;
 
 use super::taken::{self, Asked, Taken, find};
-use super::{eval_customize, eval_quantize, eval_routing, long_texts, watched};
+use super::{eval_customize, eval_images, eval_quantize, eval_routing, long_texts, watched};
 use crate::args::{ChoiceArgs, EvalArgs, EvalCommand, LogitsArgs, PerplexityArgs, PoolServerArgs};
 use crate::failure::{Interrupted, Result};
 use crate::output::Output;
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> Result {
         EvalCommand::Needle(args) => long_texts::needle(args, output),
         EvalCommand::Policies(args) => long_texts::policies(args, output),
         EvalCommand::Routing(args) => eval_routing::run(args, output),
+        EvalCommand::Images(args) => eval_images::run(args, output),
         EvalCommand::Long(args) => long_texts::published(args, output),
     }
 }

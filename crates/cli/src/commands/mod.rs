@@ -9,6 +9,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod eval_customize;
+mod eval_images;
 #[cfg(feature = "train")]
 mod eval_quantize;
 #[cfg(not(feature = "train"))]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crayon_engine::{EMBEDDED, Engine, ModelSource, Settings};
+use crayon_engine::{EMBEDDED, EMBEDDED_CLIP, Engine, ModelSource, Settings};
+use crayon_formats::clip::{ClipCheckpoint, stored_tensors};
 use crayon_formats::spec::{Norm, Positions, RopeScaling, Spec};
 use crayon_formats::{Bytes, Checkpoint, SourceKind};
 use crayon_hub::{Hub, Reference};
@@ -41,6 +42,7 @@ pub(crate) fn run(args: &ModelsArgs, output: &Output) -> Result {
 
 fn list(output: &Output) -> Result {
     let mut rows: Vec<Row> = EMBEDDED.iter().map(embedded_row).collect();
+    rows.extend(EMBEDDED_CLIP.iter().map(embedded_clip_row));
     let hub = Hub::from_env()?;
     rows.extend(hub.list().into_iter().map(pulled_row));
     if output.json {
@@ -75,6 +77,26 @@ fn embedded_row(model: &crayon_engine::Embedded) -> Row {
     row
 }
 
+fn embedded_clip_row(model: &'static crayon_engine::EmbeddedClip) -> Row {
+    let row = empty_row(model.name.to_owned(), "built in", "safetensors", model.bytes() as u64);
+    Row { about: Some(model.summary), ..clip_row(row, ClipCheckpoint::from_files(model.files())) }
+}
+
+/// A model of texts and pictures; the context is that of its texts.
+fn clip_row(row: Row, checkpoint: crayon_formats::Result<ClipCheckpoint>) -> Row {
+    match checkpoint {
+        Ok(ClipCheckpoint { spec, .. }) => Row {
+            family: Some(if spec.sigmoid { "siglip" } else { "clip" }.to_owned()),
+            parameters: Some(
+                stored_tensors(&spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
+            ),
+            context: Some(spec.text.context),
+            ..row
+        },
+        Err(error) => Row { problem: Some(error.to_string()), ..row },
+    }
+}
+
 fn pulled_row(local: crayon_hub::Local) -> Row {
     let format = match local.format {
         crayon_hub::Format::Gguf => "gguf",
@@ -82,7 +104,13 @@ fn pulled_row(local: crayon_hub::Local) -> Row {
     };
     let name = local.reference.to_string();
     let mut row = if local.complete {
-        row(name, "pulled", format, local.bytes, Checkpoint::open(&local.path))
+        let row = row(name.clone(), "pulled", format, local.bytes, Checkpoint::open(&local.path));
+        match row.problem {
+            Some(_) if ClipCheckpoint::open(&local.path).is_ok() => {
+                clip_row(empty_row(name, "pulled", format, local.bytes), ClipCheckpoint::open(&local.path))
+            }
+            _ => row,
+        }
     } else {
         Row { complete: false, ..empty_row(name, "pulled", format, local.bytes) }
     };

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crayon_adapters::Random;
 use crayon_engine::EngineError;
-use crayon_formats::{Tensor, clip as formats, safetensors};
+use crayon_formats::clip::{self as formats, ClipCheckpoint};
+use crayon_formats::{Tensor, safetensors};
 use crayon_vision::{Clip, Options, Pixels, WeightedTokens};
 use serde::Serialize;
 
@@ -169,17 +170,17 @@ impl Drop for MadeUpClip {
     }
 }
 
-/// Measures the model at `path`.
+/// Measures a model.
 ///
 /// # Errors
-/// When it cannot be opened, a file is no picture, or `progress` stops it.
+/// When its towers cannot be made, a file is no picture, or `progress` stops it.
 pub fn clip(
-    path: &Path,
+    checkpoint: &ClipCheckpoint,
     options: &ClipBenchOptions,
     progress: &mut Progress<'_>,
 ) -> Result<ClipBench, EvalError> {
     let started = Instant::now();
-    let clip = Clip::open(path, options.options)?;
+    let clip = Clip::of(checkpoint.clone(), options.options)?;
     let open_ms = started.elapsed().as_secs_f64() * 1e3;
     let mut random = Random::seeded(7);
     let size = clip.image_size();
@@ -224,7 +225,7 @@ pub fn clip(
     let cosine = match options.options.weights {
         None => None,
         Some(_) => {
-            let exact = Clip::open(path, exact)?;
+            let exact = Clip::of(checkpoint.clone(), exact)?;
             let (pictures, texts) = (&pictures[..pictures.len().min(16)], &texts[..texts.len().min(16)]);
             let images = least_cosine(&clip.embed_images(pictures)?, &exact.embed_images(pictures)?);
             Some([images, least_cosine(&clip.embed_texts(texts)?, &exact.embed_texts(texts)?)])

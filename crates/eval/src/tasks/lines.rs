@@ -75,7 +75,7 @@ fn entries<'a>(file: &'a str, text: &'a str) -> impl Iterator<Item = Result<(usi
 }
 
 /// The JSON object on one line.
-pub(super) fn json<'a, T: Deserialize<'a>>(file: &str, line: usize, text: &'a str) -> Result<T, EvalError> {
+pub(crate) fn json<'a, T: Deserialize<'a>>(file: &str, line: usize, text: &'a str) -> Result<T, EvalError> {
     // A list would be taken for a struct's fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(EvalError::content(file, line, "is no JSON object"));

@@ -19,6 +19,8 @@ use serde::Serialize;
 use crate::EvalError;
 use crate::input::read_text;
 
+pub(crate) use lines::json;
+
 pub use clinc150::{Clinc150, Domain, Utterance};
 
 /// A question with its choices.

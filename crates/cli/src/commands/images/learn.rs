@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crayon_files::write_file;
-use crayon_formats::clip::ClipCheckpoint;
 use crayon_images::few_shot::{Classifier, Linear, Shots, TipAdapter, linear_probe, task_res};
 use crayon_images::{
     Cell, Class, Classes, Embedder, Section, class_folders, contact_sheet, learn, learned_context, sample,
@@ -17,6 +16,7 @@ use serde_json::json;
 use super::classes::{embedded, named};
 use super::model;
 use crate::args::LearnArgs;
+use crate::clip::checkpoint;
 use crate::failure::{Result, mistake};
 use crate::output::Output;
 use crate::progress::Counting;
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
     let classes = named(&names, &args.texts)?;
     let test = args.test.as_deref().map(class_folders).transpose()?;
     let clip = model::open(&args.clip, None, output)?;
-    let checkpoint = ClipCheckpoint::open(std::path::Path::new(clip.name()))?;
+    let checkpoint = checkpoint(clip.name())?;
     let tower = PlainTextTower::open(&checkpoint, &Device::Cpu.open()?)?;
     let options = StressOptions { steps: args.steps as usize, rate: args.rate, decay: args.decay };
     let test = test.map(|test| vectors(&clip, &labelled(&test, &names)?, output)).transpose()?;
