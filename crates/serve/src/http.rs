@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use axum::http::{Method, Response, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::answered::{News, answered};
 use crate::body::{object, read_body};
+use crate::page;
 use crate::pools;
 use crate::refusal::Refusal;
 use crate::reply::{Kind, Reply, model};
@@ -40,6 +41,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/pools/{name}", get(pools::one))
         .route("/v1/pools/{name}/keys", get(pools::keys))
         .route("/v1/pools/{name}/blend", post(pools::blend))
+        .route("/", get(page::page))
+        .route("/page/{name}", get(page::file))
         .fallback(nowhere)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(shared.clone(), guard))
@@ -51,10 +54,12 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     let started = Instant::now();
     // A path nobody serves may hold anything; the log is for numbers.
     let known = ["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/pools"];
-    let path =
-        known.into_iter().find(|path| request.uri().path().starts_with(path)).unwrap_or("another path");
+    let path = match request.uri().path() {
+        path if page::is_page(path) => "the page",
+        path => known.into_iter().find(|known| path.starts_with(known)).unwrap_or("another path"),
+    };
     let method = request.method().clone();
-    let response = match admit(&shared, request.headers()) {
+    let response = match admit(&shared, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -63,14 +68,17 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
     response
 }
 
-fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+fn admit(shared: &Shared, request: &Request) -> Result<(), Refusal> {
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     if shared.loopback && !text(header::HOST).is_none_or(is_this_device) {
         // A web page whose name was made to point here would otherwise ask from the user's browser.
         let message = "this server answers to localhost only; another name was asked for";
         return Err(Refusal::new(StatusCode::FORBIDDEN, message));
     }
     let Some(keys) = &shared.options.keys else { return Ok(()) };
+    if page::is_page(request.uri().path()) {
+        return Ok(());
+    }
     let given = text(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())

@@ -7,7 +7,7 @@
 //! channel is closed, the thread that waits for it drops its place, and the worker leaves it out of the next pass.
 //!
 //! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `examples`, `queued`, `worker`, `reply`;
-//! `pools` beside.
+//! `pools` and `page` beside.
 //! Prompts and answers are never logged.
 
 mod answered;
@@ -18,6 +18,7 @@ mod http;
 mod keys;
 mod listen;
 mod pace;
+mod page;
 mod pools;
 mod queue;
 mod queued;
