@@ -109,7 +109,8 @@ function showResult(crayon) {
   }
   byId("made").replaceChildren(h("section", { class: "result", "aria-label": `The crayon ${crayon.name}` }, h("h3", { tabindex: "-1" }, crayon.name),
     ...parts, h("div", { class: "row" }, actions)));
-  byId("made").querySelector("h3").focus();
+  byId("made").querySelector("h3").focus({ preventScroll: true });
+  byId("made").scrollIntoView({ block: "start" });
 }
 
 function readField() {
@@ -118,7 +119,7 @@ function readField() {
   const line = byId("examples-read");
   if (!byId("examples").value.trim()) line.textContent = "";
   else line.textContent = [`${count(examples.length, "example")}${answers < examples.length ? `, ${answers} with answers` : ""}.`, ...problems.slice(0, 3),
-    problems.length > 3 ? `And ${problems.length - 3} lines more.` : ""].join(" ");
+    problems.length > 3 ? `And ${problems.length - 3} lines more.` : ""].filter(Boolean).join(" ");
   line.classList.toggle("wrong", problems.length > 0);
   byId("make").disabled = !examples.length || problems.length > 0 || making !== null;
   return examples;

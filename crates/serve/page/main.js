@@ -25,6 +25,8 @@ const DRAWN = 60;
 const NEAR = 80;
 const STARTERS = ["What do cats like to eat?", "Tell me a story about a fox and a bear.", "Why is the sky blue?"];
 
+const narrow = matchMedia("(max-width: 760px)");
+
 let current = conversations.blank();
 
 // --- what is seen ---
@@ -109,7 +111,8 @@ function open(conversation) {
   kept.write(CURRENT, current.id);
   draw();
   scroll.scrollTop = scroll.scrollHeight;
-  byId("question").focus();
+  // On a phone the focus would bring up the keyboard, over half of what was just opened.
+  if (!narrow.matches) byId("question").focus();
 }
 
 function discard(conversation) {
@@ -243,8 +246,6 @@ function askForKey(why) {
   byId("key-why").textContent = why;
   if (!byId("key").open) byId("key").showModal();
 }
-
-const narrow = matchMedia("(max-width: 760px)");
 
 function toggleSidebar(open) {
   document.body.classList.toggle("sidebar-open", open);

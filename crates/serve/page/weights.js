@@ -58,9 +58,11 @@ export function sliders(list, onchange) {
         weights[at] = Number(input.value);
         output.textContent = percent(weights[at]);
         input.setAttribute("aria-valuetext", percent(weights[at]));
+        row.style.setProperty("--size", input.value);
         onchange(weights);
       },
     });
-    return paint(h("li", {}, h("label", {}, h("span", { class: "bar-name" }, name), input), output), name, at, 0);
+    const row = paint(h("li", {}, h("label", {}, h("span", { class: "bar-name" }, name), input), output), name, at, weight);
+    return row;
   }));
 }
