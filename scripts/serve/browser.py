@@ -166,6 +166,10 @@ class Browser:
         node = self.order("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.order("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
+    def downloads(self, folder):
+        """Files that the page saves go to `folder`."""
+        self.order("Browser.setDownloadBehavior", session=None, behavior="allow", downloadPath=str(folder))
+
     def window(self, width, height, mobile=False):
         self.order("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 

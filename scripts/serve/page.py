@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import page_dev
 from browser import Browser, found
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,15 +61,25 @@ class Harmful(BaseHTTPRequestHandler):
 
 
 class Server:
+    from_disk = False
+    """Whether the page's files come from the folder rather than the program."""
+
     def __init__(self, program, *arguments):
+        self.proxy = None
         command = [program, "serve", "-q", "--json", "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
         self.url = json.loads(self.process.stdout.readline())["url"].removesuffix("/v1") + "/"
+        if self.from_disk:
+            self.proxy = page_dev.server(self.url, 0)
+            threading.Thread(target=self.proxy.serve_forever, daemon=True).start()
+            self.url = f"http://127.0.0.1:{self.proxy.server_port}/"
         return self
 
     def __exit__(self, *_):
+        if self.proxy:
+            self.proxy.shutdown()
         self.process.send_signal(2)
         self.process.wait(timeout=20)
 
@@ -95,6 +107,12 @@ def set_to(browser, selector, value):
         it.dispatchEvent(new Event("input", {{bubbles: true}})); it.dispatchEvent(new Event("change", {{bubbles: true}})); }})()""")
 
 
+def act(browser, row, what):
+    """What a conversation's row offers shows when it is pointed at or has the focus."""
+    browser.run(f"document.querySelector('#conversations {row} .open').focus()")
+    browser.click(f"#conversations {row} [aria-label^='{what}']")
+
+
 def fresh(browser):
     browser.click("#new-chat")
     browser.until("!document.querySelector('#welcome').hidden && document.querySelector('#answers').options.length > 0")
@@ -107,6 +125,14 @@ class Checks:
     def picture(self, name):
         if self.pictures:
             self.browser.picture(self.pictures / f"{name}.png")
+
+    def saved(self, pattern):
+        """What a saved file holds."""
+        end = time.monotonic() + 20
+        while not (files := list((self.folder / "downloads").glob(pattern))):
+            assert time.monotonic() < end, "no file was saved"
+            time.sleep(0.05)
+        return [json.loads(file.read_text()) for file in files]
 
     def beginning(self):
         """An empty page says what it is and offers questions."""
@@ -182,6 +208,20 @@ class Checks:
         b.key("Escape")
         answered(b, "stopped", 5)
 
+    def company(self):
+        """Two conversations are answered at once, and each gets its own answer."""
+        b = self.browser
+        fresh(b)
+        ask(b, "Tell me a story about a fox and a bear.")
+        fresh(b)
+        ask(b, "What is a cat?")
+        answered(b)
+        b.click("#conversations li:nth-child(2) .open")
+        assert len(answered(b)) > 80 and said(b)[0].startswith("Tell me a story")
+        for left in (2, 1):
+            act(b, "li:first-child", "Delete")
+            b.until(f"document.querySelectorAll('#conversations li').length === {left}")
+
     def history(self):
         """Conversations are listed, survive a reload, are renamed, deleted, and brought back."""
         b = self.browser
@@ -194,19 +234,19 @@ class Checks:
         b.reload()
         b.until(f"{titles}.length === 3")
         assert said(b) == messages
-        b.click("#conversations li.here [aria-label^='Rename']")
+        act(b, "li.here", "Rename")
         b.until("document.activeElement.matches('.rename')")
         b.type("Dogs & <b>more</b>")
         b.key("Enter")
         b.until(f"{titles}.includes('Dogs & <b>more</b>')")
-        b.click("#conversations li.here [aria-label^='Delete']")
+        act(b, "li.here", "Delete")
         b.until(f"{titles}.length === 2")
         b.click("#toasts .toast:last-child button")
         b.until(f"{titles}.length === 3")
         assert said(b) == messages
-        b.run("window.saved = []; HTMLAnchorElement.prototype.click = function () { saved.push(fetch(this.href).then((one) => one.text())); }")
-        b.click("#conversations li.here [aria-label^='Export']")
-        saved = json.loads(b.run("Promise.all(saved).then((texts) => texts[0])"))
+        b.downloads(self.folder / "downloads")
+        act(b, "li.here", "Export")
+        (saved,) = self.saved("*.json")
         assert saved[0]["title"] == "Dogs & <b>more</b>" and [one["role"] for one in saved[0]["messages"]] == ["user", "assistant"], saved
 
     def documents(self):
@@ -469,8 +509,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="target/release/crayon")
     parser.add_argument("--pictures", type=Path, help="a folder for pictures of the page")
+    parser.add_argument("--from-disk", action="store_true", help="the page's files as they are in the folder, not as they were built")
     parser.add_argument("--only", nargs="*", help="names of checks; beginning comes first always")
     args = parser.parse_args()
+    Server.from_disk = args.from_disk
     program, window = str(Path(args.program).resolve()), found()
     if window is None:
         sys.exit("no Chromium or Chrome is installed here")
@@ -484,13 +526,18 @@ def main():
         browser.window(1200, 800)
         with Server(program, "--pool", "built-in", *remote) as server:
             checks = Checks(browser, server.url, folder, args.pictures)
-            names = ["streaming", "retry", "editing", "stopping", "history", "documents", "crayons", "refused", "settings", "themes", "phone", "keyboard",
+            names = ["streaming", "retry", "editing", "company", "stopping", "history", "documents", "crayons", "refused", "settings", "themes", "phone", "keyboard",
                      "harmless"]
             checks.beginning()
             for name in names:
                 if args.only and name not in args.only:
                     continue
-                getattr(checks, name)()
+                try:
+                    getattr(checks, name)()
+                except Exception:
+                    checks.picture(f"failed-{name}")
+                    print(f"{name}: {browser.complaints}", file=sys.stderr)
+                    raise
                 print(f"{name:12}{getattr(checks, name).__doc__}", flush=True)
         refusals = ("400 (Bad Request)", "404 (Not Found)")
         # The browser logs refused requests as errors; those that the checks provoke are no fault.

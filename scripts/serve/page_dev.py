@@ -27,6 +27,7 @@ def policy():
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     to = None
+    """Where everything but the page is asked for."""
 
     def do_GET(self):
         name = "index.html" if self.path == "/" else self.path.removeprefix("/page/")
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             while piece := answer.read1(65536):
                 self.wfile.write(piece)
                 self.wfile.flush()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         # When the browser has gone, so has the request.
         connection.close()
@@ -71,10 +72,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def server(to, port):
+    bound = type("Bound", (Handler,), {"to": urllib.parse.urlsplit(to)})
+    return ThreadingHTTPServer(("127.0.0.1", port), bound)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", default="http://127.0.0.1:8080")
     parser.add_argument("--port", type=int, default=8090)
     args = parser.parse_args()
-    Handler.to = urllib.parse.urlsplit(args.to)
-    ThreadingHTTPServer(("127.0.0.1", args.port), Handler).serve_forever()
+    server(args.to, args.port).serve_forever()

@@ -5,11 +5,15 @@ import { save } from "./conversations.js";
 import { answering } from "./crayons.js";
 import { requested, setting } from "./settings.js";
 
+/** Conversations that are being answered, each with what stops it. */
 const running = new Map();
 
-export const isRunning = (conversation) => running.has(conversation.id);
+export const isRunning = ({ id }) => running.has(id);
 
-export const stop = (conversation) => running.get(conversation.id)?.abort();
+export const stop = ({ id }) => running.get(id)?.controller.abort();
+
+/** The conversation itself while it is being answered: what is kept of it in the browser is older. */
+export const live = (id) => running.get(id)?.conversation ?? null;
 
 /** The request for the next answer of a conversation. */
 export function requestOf(conversation) {
@@ -44,7 +48,7 @@ export async function answer(conversation, onChange) {
   const message = { role: "assistant", text: "", state: "waiting", began: Date.now(), documents: body.documents?.length ?? 0 };
   conversation.messages.push(message);
   conversation.changed = Date.now();
-  running.set(conversation.id, controller);
+  running.set(conversation.id, { conversation, controller });
   save(conversation);
   onChange(message);
   try {

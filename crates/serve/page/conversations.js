@@ -35,7 +35,7 @@ export function open(id) {
 
 /** Whether there was room. An empty conversation leaves no trace; large documents go before what was said. */
 export function save(conversation) {
-  if (!conversation.messages.length) return true;
+  if (!conversation.messages.length || conversation.forgotten) return true;
   const name = PREFIX + conversation.id;
   if (kept.write(name, conversation)) return true;
   const documents = conversation.documents.map((document) => ({ ...document, text: null }));
@@ -43,7 +43,16 @@ export function save(conversation) {
   return false;
 }
 
-export const forget = (conversation) => kept.remove(PREFIX + conversation.id);
+/** Deletes it. Whoever is still writing in it keeps nothing of it any more. */
+export function forget(conversation) {
+  conversation.forgotten = true;
+  kept.remove(PREFIX + conversation.id);
+}
+
+export function bringBack(conversation) {
+  conversation.forgotten = false;
+  save(conversation);
+}
 
 export const isConversation = (name) => name?.startsWith(PREFIX);
 

@@ -2,7 +2,7 @@
 
 import { say, speaker } from "./announce.js";
 import { setApiKey } from "./api.js";
-import { answer, isRunning, stop } from "./chat.js";
+import { answer, isRunning, live, stop } from "./chat.js";
 import { copy } from "./clipboard.js";
 import * as conversations from "./conversations.js";
 import { addExamples, drawList, homeExamples, openCrayons, startCrayons } from "./crayonbox.js";
@@ -81,15 +81,14 @@ function drawAnswers() {
 function drawConversations() {
   drawSidebar(conversations.all(), current, {
     onOpen: (id) => {
-      open(conversations.open(id));
+      open(live(id) ?? conversations.open(id));
       toggleSidebar(false);
     },
-    onRename: (conversation, title) => {
-      const one = conversation.id === current.id ? current : conversation;
-      one.title = title;
+    onRename: (listed, title) => {
+      const conversation = itself(listed);
       conversation.title = title;
-      conversations.save(one);
-      document.title = `${conversations.titleOf(current)} · crayon`;
+      conversations.save(conversation);
+      draw();
     },
     onExport: (conversation) => download(`${conversations.titleOf(conversation)}.json`, conversations.exported([conversation])),
     onDelete: discard,
@@ -115,7 +114,11 @@ function open(conversation) {
   if (!narrow.matches) byId("question").focus();
 }
 
-function discard(conversation) {
+/** The conversation that is open or being answered, rather than the copy that the list was drawn from. */
+const itself = (listed) => (listed.id === current.id ? current : live(listed.id) ?? listed);
+
+function discard(listed) {
+  const conversation = itself(listed);
   stop(conversation);
   conversations.forget(conversation);
   if (conversation.id === current.id) open(null);
@@ -124,7 +127,7 @@ function discard(conversation) {
   say(`“${conversations.titleOf(conversation)}” is deleted.`, {
     label: "Undo",
     run: () => {
-      conversations.save(conversation);
+      conversations.bringBack(conversation);
       open(conversation);
     },
   });

@@ -12,7 +12,7 @@ function rename(row, conversation, onRename, redraw) {
     if (over) return;
     over = true;
     if (keep && field.value.trim()) onRename(conversation, field.value.trim());
-    redraw();
+    else redraw();
     byId("conversations").querySelector(`[data-id="${conversation.id}"] .open`)?.focus();
   };
   field.addEventListener("keydown", (event) => {
