@@ -9,6 +9,7 @@ a bigger model and answers with what could do harm if the page were careless. Ev
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,8 @@ class Server:
     def __init__(self, program, *arguments):
         self.proxy = None
         command = [program, "serve", "-q", "--json", "--port", "0", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # Nothing is asked but what listens on this device, so the network need not be forbidden.
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "CRAYON_OFFLINE": "0"})
 
     def __enter__(self):
         self.url = json.loads(self.process.stdout.readline())["url"].removesuffix("/v1") + "/"
@@ -253,7 +255,7 @@ class Checks:
         """A text longer than the window is dropped, read through a pot, and the gauge says what became of it."""
         b = self.browser
         fresh(b)
-        day = "Anna saw a dog. Tom went home. The rain fell. " * 150
+        day = "Anna saw a dog. Tom went home. The rain fell. " * 60
         (self.folder / "day.md").write_text(f"{day}The secret number is 4812. {day}")
         (self.folder / "picture.txt").write_bytes(bytes(range(256)))
         set_to(b, "#settings-form [name=pot]", "256")
@@ -268,7 +270,7 @@ class Checks:
         assert "4812" in text and "distilled away" in gauge, (text, gauge)
         kept = int(b.run(f"{LAST}.querySelector('.pot-room').getAttribute('aria-valuenow')"))
         assert 0 < kept <= 256, kept
-        b.until("!document.querySelector('#toasts .toast')", seconds=12)
+        b.run("document.querySelector('#toasts').replaceChildren()")
         self.picture("document")
         set_to(b, "#settings-form [name=pot]", "")
 
@@ -461,30 +463,32 @@ class Checks:
             b.key("Escape")
             b.until(f"!document.querySelector('#{dialog}').open && document.activeElement.id === '{opener}'")
 
-    def harmless(self):
-        """What a model writes is text: it runs nothing, loads nothing, and links to the web only."""
-        b = self.browser
-        fresh(b)
-        set_to(b, "#settings-form [name=route]", "server")
-        ask(b, "Do your worst.")
-        answered(b)
-        assert b.run("window.harmed") is None
-        inside = f"{LAST}.querySelector('.said')"
-        assert b.run(f"{inside}.querySelectorAll('script, img, svg, iframe, style, [onerror], [onload]').length") == 0
-        assert b.run(f"[...{inside}.querySelectorAll('a')].map((one) => one.href)") == ["https://example.org/a?b=1", "https://example.org/picture.png"]
-        assert b.run(f"[...{inside}.querySelectorAll('a')].every((one) => one.rel.includes('noopener'))")
-        counts = b.run(f"['h3', 'strong', 'code', 'li', 'pre', 'td', 'em'].map((tag) => {inside}.querySelectorAll(tag).length)")
-        assert counts == [1, 1, 2, 2, 1, 2, 1], counts
-        assert "<script>window.harmed = 1</script>" in b.run(f"{inside}.innerText")
-        assert b.run(f"{LAST}.querySelector('.badge').textContent") == "server"
-        # Nor could the page's own scripts turn a text into markup by mistake.
-        assert b.run("(() => { try { document.body.innerHTML = 'x'; return false; } catch { return true; } })()")
-        ask(b, "<img src=x onerror='window.harmed = 6'>")
-        answered(b)
-        b.reload()
-        b.until("document.querySelectorAll('#log .message').length === 4")
-        assert b.run("window.harmed") is None
-        set_to(b, "#settings-form [name=route]", "")
+
+def harmless(browser, url):
+    """What a model writes is text: it runs nothing, loads nothing, and links to the web only."""
+    b = browser
+    b.open(url)
+    fresh(b)
+    set_to(b, "#settings-form [name=route]", "server")
+    ask(b, "Do your worst.")
+    answered(b)
+    assert b.run("window.harmed") is None
+    inside = f"{LAST}.querySelector('.said')"
+    assert b.run(f"{inside}.querySelectorAll('script, img, svg, iframe, style, [onerror], [onload]').length") == 0
+    assert b.run(f"[...{inside}.querySelectorAll('a')].map((one) => one.href)") == ["https://example.org/a?b=1", "https://example.org/picture.png"]
+    assert b.run(f"[...{inside}.querySelectorAll('a')].every((one) => one.rel.includes('noopener'))")
+    counts = b.run(f"['h3', 'strong', 'code', 'li', 'pre', 'td', 'em'].map((tag) => {inside}.querySelectorAll(tag).length)")
+    assert counts == [1, 1, 2, 2, 1, 2, 1], counts
+    assert "<script>window.harmed = 1</script>" in b.run(f"{inside}.innerText")
+    assert b.run(f"{LAST}.querySelector('.badge').textContent") == "server"
+    # Nor could the page's own scripts turn a text into markup by mistake.
+    assert b.run("(() => { try { document.body.innerHTML = 'x'; return false; } catch { return true; } })()")
+    ask(b, "<img src=x onerror='window.harmed = 6'>")
+    answered(b)
+    b.reload()
+    b.until("document.querySelectorAll('#log .message').length === 4")
+    assert b.run("window.harmed") is None
+    set_to(b, "#settings-form [name=route]", "")
 
 
 def keys(browser, url):
@@ -520,33 +524,37 @@ def main():
         args.pictures.mkdir(parents=True, exist_ok=True)
     bigger = ThreadingHTTPServer(("127.0.0.1", 0), Harmful)
     threading.Thread(target=bigger.serve_forever, daemon=True).start()
-    remote = ["--server", f"http://127.0.0.1:{bigger.server_port}/v1", "--server-model", "harmful", "--route", "device"]
+    remote = ["--server", f"http://127.0.0.1:{bigger.server_port}/v1", "--server-model", "harmful"]
+
+    def passes(check, *given):
+        name, began = check.__name__, time.monotonic()
+        try:
+            check(*given)
+        except Exception:
+            if args.pictures:
+                browser.picture(args.pictures / f"failed-{name}.png")
+            print(f"{name}: {browser.complaints}", file=sys.stderr)
+            raise
+        print(f"{name:12}{time.monotonic() - began:5.1f} s  {check.__doc__}", flush=True)
+
     with tempfile.TemporaryDirectory() as folder, Browser(window) as browser:
         folder = Path(folder)
         browser.window(1200, 800)
-        with Server(program, "--pool", "built-in", *remote) as server:
+        with Server(program, "--pool", "built-in") as server:
             checks = Checks(browser, server.url, folder, args.pictures)
-            names = ["streaming", "retry", "editing", "company", "stopping", "history", "documents", "crayons", "refused", "settings", "themes", "phone", "keyboard",
-                     "harmless"]
-            checks.beginning()
-            for name in names:
-                if args.only and name not in args.only:
-                    continue
-                try:
-                    getattr(checks, name)()
-                except Exception:
-                    checks.picture(f"failed-{name}")
-                    print(f"{name}: {browser.complaints}", file=sys.stderr)
-                    raise
-                print(f"{name:12}{getattr(checks, name).__doc__}", flush=True)
-        refusals = ("400 (Bad Request)", "404 (Not Found)")
-        # The browser logs refused requests as errors; those that the checks provoke are no fault.
-        faults = [one for one in browser.complaints if not any(code in one for code in refusals)]
-        assert not faults, faults
+            passes(checks.beginning)
+            for name in ["streaming", "retry", "editing", "company", "stopping", "history", "documents", "crayons", "refused", "settings", "themes", "phone",
+                         "keyboard"]:
+                if not args.only or name in args.only:
+                    passes(getattr(checks, name))
+        with Server(program, *remote) as server:
+            passes(harmless, browser, server.url)
         (folder / "keys.txt").write_text(KEY + "\n")
         with Server(program, "--api-key-file", folder / "keys.txt") as server:
-            keys(browser, server.url)
-            print(f"{'keys':12}{keys.__doc__}")
+            passes(keys, browser, server.url)
+        # The browser logs what is refused as errors; what the checks provoke is no fault.
+        faults = [one for one in browser.complaints if not any(code in one for code in ("status of 400", "status of 401", "status of 404", "TrustedHTML"))]
+        assert not faults, faults
     print("all well")
 
 

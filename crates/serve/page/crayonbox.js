@@ -94,7 +94,7 @@ function showResult(crayon) {
   const parts = [];
   if (crayon.tried.length) parts.push(ladder(crayon.tried, crayon.chosen));
   else if (crayon.fits === false) parts.push(h("p", {}, "The examples are near to nothing that the pool learned: the model answers as it is."));
-  if (crayon.weights) parts.push(h("h4", {}, "What it is blended of"), bars(crayon.weights));
+  if (crayon.weights) parts.push(h("h4", {}, "What it is blended of"), ...bars(crayon.weights).filter(Boolean));
   if (crayon.notes?.length) parts.push(h("ul", { class: "notes" }, crayon.notes.map((note) => h("li", {}, note))));
   const actions = [h("button", { type: "button", class: "main", onclick: () => {
     onUse(reference(crayon));

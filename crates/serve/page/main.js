@@ -49,7 +49,9 @@ function actionsOf(message) {
 function drawLog() {
   byId("log").replaceChildren(...current.messages.map((message) => drawMessage(message, actionsOf(message))));
   byId("welcome").hidden = current.messages.length > 0;
-  byId("main").classList.toggle("empty", !current.messages.length);
+  // The welcome has a heading of its own.
+  byId("title").hidden = !current.messages.length;
+  byId("title").textContent = conversations.titleOf(current);
 }
 
 function drawComposer() {

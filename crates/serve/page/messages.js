@@ -36,11 +36,11 @@ function answer(message, actions) {
       message.text ? iconButton("copy", "Copy the answer", actions.copy) : null,
       iconButton("retry", "Answer again", actions.retry)));
   }
-  return [h("h3", { class: "sr" }, "Answer"), body, ...bottom.filter(Boolean)];
+  return [h("h2", { class: "sr" }, "Answer"), body, ...bottom.filter(Boolean)];
 }
 
 function question(message, actions) {
-  return [h("h3", { class: "sr" }, "You"), h("div", { class: "said" }, message.text),
+  return [h("h2", { class: "sr" }, "You"), h("div", { class: "said" }, message.text),
     h("div", { class: "actions" },
       iconButton("edit", "Edit the question", actions.edit), iconButton("copy", "Copy the question", actions.copy))];
 }

@@ -38,11 +38,16 @@ export function strip(list) {
   return h("span", { class: "strip", role: "img", "aria-label": words, title: words }, parts, rest);
 }
 
-/** A bar for every adapter, the strongest as long as the row. */
+/** A bar for every adapter, the strongest as long as the row, and how much of the model is left as it is. */
 export function bars(list) {
   const largest = Math.max(...list.map(([, weight]) => Math.abs(weight)), 0.01);
+  const rest = 1 - list.reduce((sum, [, weight]) => sum + weight, 0);
+  return [drawBars(list, largest), rest > 0.005 ? h("p", { class: "soft" }, `The other ${percent(rest)} are the model as it is.`) : null];
+}
+
+function drawBars(list, largest) {
   return h("ul", { class: "bars", "aria-label": "Weights of the pool's adapters" }, list.map(([name, weight], at) => h("li", {},
-    h("span", { class: "bar-name" }, name),
+    h("span", { class: "bar-name", title: name }, name),
     h("span", { class: "bar-room", "aria-hidden": "true" }, paint(h("span", { class: "bar" }), name, at, Math.abs(weight) / largest)),
     h("span", { class: "bar-number" }, percent(weight)))));
 }
@@ -62,7 +67,7 @@ export function sliders(list, onchange) {
         onchange(weights);
       },
     });
-    const row = paint(h("li", {}, h("label", {}, h("span", { class: "bar-name" }, name), input), output), name, at, weight);
+    const row = paint(h("li", {}, h("label", {}, h("span", { class: "bar-name", title: name }, name), input), output), name, at, weight);
     return row;
   }));
 }
