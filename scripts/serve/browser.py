@@ -113,7 +113,7 @@ class Browser:
         return result["result"].get("value")
 
     def until(self, script, what=None, seconds=WAIT):
-        """Waits until the expression is true, and gives its value."""
+        """Waits until the expression is true, and gives its value. Elements are told as empty objects, which are not."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:

@@ -47,7 +47,9 @@ class Harmful(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        message = {"role": "assistant", "content": HARM + ("> " * 500) + "deep"}
+        # Text that nests without end, and ticks that are never closed.
+        endless = "> " * 500 + "deep\n\n" + "".join("`" * ticks + " " for ticks in range(1, 170))
+        message = {"role": "assistant", "content": HARM + endless}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
         body = json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
@@ -158,7 +160,7 @@ class Checks:
         assert "confidence" in b.run(f"{LAST}.querySelector('.badges').innerText")
         b.click("#log .message:last-child .details summary")
         details = b.run(f"{LAST}.querySelector('.details').innerText")
-        assert "on this device: " in details and "tokens in" in details, details
+        assert "on this device: " in details and "s in all" in details, details
         # A screen reader was told whole sentences.
         spoken = b.run("[...document.querySelectorAll('#announcer p')].map((one) => one.textContent)")
         assert len(spoken) > 1 and all(len(part) > 8 for part in spoken), spoken
@@ -509,10 +511,48 @@ def keys(browser, url):
     assert answered(b).strip()
 
 
+def drawn(browser, url, folder):
+    """The pictures of docs/page.md."""
+    b = browser
+    b.window(1080, 680)
+    b.open(url)
+    b.run("localStorage.clear()")
+    b.reload()
+    b.until("document.querySelector('#answers').options.length > 0")
+    b.click("#teach-home")
+    b.until("document.querySelector('#examples').value")
+    b.click("#make")
+    b.until("document.querySelector('.ladder') !== null", seconds=90)
+    b.picture(folder / "page-crayons.png")
+    b.click(".result .row .main")
+    for question in ("turn off the lamp in the living room", "Why is the sky blue?"):
+        ask(b, question)
+        answered(b)
+    b.picture(folder / "page-light.png")
+    b.window(360, 640, mobile=True)
+    b.reload()
+    b.until("document.querySelector('#answers').options.length > 1")
+    b.picture(folder / "page-phone.png")
+    b.window(1080, 680)
+    b.prefer(prefers_color_scheme="dark")
+    fresh(b)
+    day = "Anna saw a dog. Tom went home. The rain fell. " * 150
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "day.txt").write_text(f"{day}The secret number is 4812. {day}")
+        b.choose("#document-file", Path(place) / "day.txt")
+        b.until("document.querySelector('#documents .chip') !== null")
+    set_to(b, "#settings-form [name=pot]", "256")
+    ask(b, "What is the secret number?")
+    answered(b)
+    b.click("#log .message:last-child .details summary")
+    b.picture(folder / "page-dark.png")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="target/release/crayon")
     parser.add_argument("--pictures", type=Path, help="a folder for pictures of the page")
+    parser.add_argument("--draw", type=Path, help="a folder for the pictures of docs/page.md; nothing is checked")
     parser.add_argument("--from-disk", action="store_true", help="the page's files as they are in the folder, not as they were built")
     parser.add_argument("--only", nargs="*", help="names of checks; beginning comes first always")
     args = parser.parse_args()
@@ -520,6 +560,10 @@ def main():
     program, window = str(Path(args.program).resolve()), found()
     if window is None:
         sys.exit("no Chromium or Chrome is installed here")
+    if args.draw:
+        with Server(program, "--pool", "built-in") as server, Browser(window) as browser:
+            drawn(browser, server.url, args.draw)
+        return
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
     bigger = ThreadingHTTPServer(("127.0.0.1", 0), Harmful)

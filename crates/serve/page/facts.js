@@ -1,6 +1,7 @@
 // What the server tells about an answer: who wrote it, how sure it is, through what, and what became of the text it read.
 
 import { count, h } from "./dom.js";
+import { inline } from "./markdown.js";
 import { pairs, percent, strip } from "./weights.js";
 
 /** The pot: how much of what was read is still in it. Where nothing was distilled away there is nothing to show. */
@@ -30,7 +31,8 @@ function details(message, { crayon, usage, finish }) {
     ["Scope", crayon.scope === null ? null : `${percent(crayon.scope)} likely one of the crayon's questions`],
     ["Examples shown", crayon.shown || null],
     ["Read", usage ? count(usage.prompt_tokens, "token") : null],
-    ["Written", usage ? `${count(usage.completion_tokens, "token")} in ${message.seconds.toFixed(1)} s` : null],
+    ["Written", usage ? count(usage.completion_tokens, "token") : null],
+    ["Took", `${message.seconds.toFixed(1)} s in all`],
     ["Ended", finish === "length" ? "at the limit of tokens" : null],
   ];
   return h("details", { class: "details" }, h("summary", {}, "Details"),
@@ -54,5 +56,5 @@ export function drawFacts(message) {
       crayon.sure === false ? h("span", { class: "badge unsure", title: "Answers of this confidence are mostly wrong." }, "not sure") : null,
       blend ? strip(blend) : null,
       details(message, facts)),
-    notes.length ? h("ul", { class: "notes", "aria-label": "Notes" }, notes.map((note) => h("li", {}, note))) : null);
+    notes.length ? h("ul", { class: "notes", "aria-label": "Notes" }, notes.map((note) => h("li", {}, inline(note)))) : null);
 }

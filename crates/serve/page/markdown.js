@@ -13,7 +13,7 @@ const TABLE_LINE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 const DEEPEST = 6;
 
 const INLINE = new RegExp([
-  /(?<ticks>`+)(?<code>[\s\S]*?[^`])\k<ticks>(?!`)/,
+  /(?<ticks>`+)/,
   /\\(?<escaped>[\\`*_{}[\]()#+\-.!|>~])/,
   /!?\[(?<label>[^\]\n]*)\]\((?<target>[^\s()]+)(?:\s+"[^"\n]*")?\)/,
   /<(?<bracketed>https?:\/\/[^\s<>]+)>/,
@@ -40,10 +40,23 @@ function link(label, target, source) {
   return href ? h("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, label) : source;
 }
 
+/** Where code that `ticks` begin ends in `text`: at as many ticks, no more and no less. -1 where it does not. */
+function endOfCode(text, from, ticks) {
+  for (let at = text.indexOf(ticks, from); at >= 0; at = text.indexOf(ticks, at)) {
+    let end = at;
+    while (text[end] === "`") end += 1;
+    if (end - at === ticks.length) return at;
+    at = end;
+  }
+  return -1;
+}
+
 /** What stands in one line or paragraph. */
-function inline(text, depth = 0) {
+export function inline(text, depth = 0) {
   const parts = [];
   let rest = text;
+  // Numbers of ticks that are known to find no end in the rest, so that it is not looked for again and again.
+  const endless = new Set();
   while (rest) {
     const found = depth < DEEPEST ? INLINE.exec(rest) : null;
     if (!found) {
@@ -53,14 +66,24 @@ function inline(text, depth = 0) {
     if (found.index) parts.push(rest.slice(0, found.index));
     const group = found.groups;
     const within = (tag, content) => h(tag, {}, inline(content, depth + 1));
-    if (group.code !== undefined) parts.push(h("code", {}, group.code.replace(/^ (.*[^ ].*) $/s, "$1")));
-    else if (group.escaped) parts.push(group.escaped);
+    let after = found.index + found[0].length;
+    if (group.ticks) {
+      const end = endless.has(group.ticks) ? -1 : endOfCode(rest, after, group.ticks);
+      if (end < 0) {
+        endless.add(group.ticks);
+        parts.push(group.ticks);
+      } else {
+        // A space on either side only keeps ticks of the code apart from its own.
+        parts.push(h("code", {}, rest.slice(after, end).replace(/^ (.*[^ ].*) $/s, "$1")));
+        after = end + group.ticks.length;
+      }
+    } else if (group.escaped) parts.push(group.escaped);
     else if (group.target) parts.push(link(group.label || group.target, group.target, found[0]));
     else if (group.bracketed ?? group.bare) parts.push(link(group.bracketed ?? group.bare, group.bracketed ?? group.bare, found[0]));
     else if (group.strong ?? group.strong2) parts.push(within("strong", group.strong ?? group.strong2));
     else if (group.emphasis ?? group.emphasis2) parts.push(within("em", group.emphasis ?? group.emphasis2));
     else parts.push(within("s", group.struck));
-    rest = rest.slice(found.index + found[0].length);
+    rest = rest.slice(after);
   }
   return parts;
 }
