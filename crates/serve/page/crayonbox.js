@@ -13,9 +13,12 @@ let inUse = () => null;
 let onChange = () => {};
 let making = null;
 
-function problem(place, error) {
+/** Why something was refused. A name that is taken can be taken over, but only on purpose: it may be somebody else's. */
+function problem(place, error, replace) {
+  const over = replace && error.code === "name_taken";
   byId(place).replaceChildren(h("div", { class: "problem", role: "alert" }, h("p", {}, h("strong", {}, error.message)),
-    error.hint ? h("p", {}, error.hint) : null));
+    error.hint ? h("p", {}, error.hint) : null,
+    over ? h("div", { class: "row" }, h("button", { type: "button", class: "plain", onclick: replace }, "Replace it")) : null));
 }
 
 function describe(crayon) {
@@ -57,6 +60,7 @@ async function removeCrayon(crayon) {
 export function drawList() {
   const all = [...state.served, ...state.own];
   byId("no-crayons").hidden = all.length > 0;
+  byId("more-crayons").hidden = !state.more;
   byId("crayon-list").replaceChildren(...all.map(row));
   byId("keep-where").hidden = !state.keeps;
   byId("make-effort").hidden = !state.keeps;
@@ -161,14 +165,14 @@ async function judged(work) {
   }
 }
 
-async function makeCrayon(event) {
-  event.preventDefault();
+async function makeCrayon(replace) {
   const examples = readField();
   if (!examples.length || making) return;
-  const form = event.target;
+  const form = byId("make-form");
   const wanted = {
     name: form.elements.name.value.trim(),
     examples,
+    replace,
     there: state.keeps && form.elements.where.value === "server",
     effort: form.elements.effort.value,
     budget: Number(form.elements.budget.value) || null,
@@ -181,22 +185,21 @@ async function makeCrayon(event) {
     showResult(made);
   } catch (error) {
     if (error.name === "AbortError") byId("made").replaceChildren(h("p", { class: "soft" }, "Stopped."));
-    else problem("made", error);
+    else problem("made", error, () => makeCrayon(true));
   }
 }
 
-async function keepMix(event) {
-  event.preventDefault();
+async function keepMix(replace) {
   byId("mix-said").replaceChildren();
   try {
-    const made = await mix(event.target.elements.name.value.trim(), mixed);
+    const made = await mix(byId("mix-form").elements.name.value.trim(), mixed, replace);
     drawList();
     onChange();
     onUse(reference(made));
     drawList();
     say(`The crayon ${made.name} is kept, and answers now.`);
   } catch (error) {
-    problem("mix-said", error);
+    problem("mix-said", error, () => keepMix(true));
   }
 }
 
@@ -216,8 +219,12 @@ export function startCrayons(wired) {
   ({ onUse, inUse, onChange } = wired);
   byId("examples").addEventListener("input", readField);
   byId("home-examples").addEventListener("click", homeExamples);
-  byId("make-form").addEventListener("submit", makeCrayon);
-  byId("mix-form").addEventListener("submit", keepMix);
+  for (const [form, send] of [["make-form", makeCrayon], ["mix-form", keepMix]]) {
+    byId(form).addEventListener("submit", (event) => {
+      event.preventDefault();
+      send(false);
+    });
+  }
   byId("examples-file").addEventListener("change", async ({ target }) => {
     for (const file of target.files) addExamples(await file.text());
     target.value = "";

@@ -13,6 +13,8 @@ export const state = {
   served: [],
   own: kept.read(NAME, []),
   pools: [],
+  /** Whether the server has more than it listed. */
+  more: false,
   /** Whether the server keeps crayons. */
   keeps: false,
 };
@@ -42,9 +44,10 @@ export async function refresh() {
     throw error;
   };
   const [models, pools, served] = await Promise.all([
-    list("/v1/models"), list("/v1/pools").catch(absent), list("/v1/customizations").catch(absent)]);
+    list("/v1/models"), list("/v1/pools").catch(absent), get("/v1/customizations").catch(absent)]);
   state.keeps = served !== null;
-  state.served = (served ?? []).map(fromServer);
+  state.served = (served?.data ?? []).map(fromServer);
+  state.more = served?.has_more ?? false;
   const people = new Set(state.served.map(({ model }) => model));
   state.models = models.map(({ id }) => id).filter((id) => !people.has(id));
   state.pools = pools ?? [];
@@ -53,11 +56,11 @@ export async function refresh() {
 
 const keepOwn = () => kept.write(NAME, state.own);
 
-/** Has the server judge the examples, and keeps the result there. */
-async function makeThere({ name, examples, effort, budget }, signal) {
-  const body = { examples, ...(name ? { name } : {}), ...(effort ? { effort } : {}), ...(budget ? { budget } : {}) };
-  const made = fromServer(await post("/v1/customizations", body, signal));
-  state.served = [made, ...state.served.filter(({ id }) => id !== made.id)];
+/** Has the server keep what `wanted` is worth: examples that it judges, or weights. A name that somebody has is refused without `replace`. */
+async function keepThere({ name, pool, effort, budget, replace, ...what }, signal) {
+  const given = Object.entries({ name, pool, effort, budget, replace }).filter(([, value]) => value);
+  const made = fromServer(await post("/v1/customizations", { ...Object.fromEntries(given), ...what }, signal));
+  state.served = [made, ...state.served.filter(({ model }) => model !== made.model)];
   return made;
 }
 
@@ -80,19 +83,17 @@ async function makeHere({ name, examples, pool }, signal) {
   return made;
 }
 
-export const make = (wanted, signal) => (wanted.there ? makeThere(wanted, signal) : makeHere(wanted, signal));
+export const make = ({ there, ...wanted }, signal) => (there ? keepThere(wanted, signal) : makeHere(wanted, signal));
 
 /** Keeps weights that were set by hand, which only the server can answer through. */
-export async function mix(name, weights) {
-  const made = fromServer(await post("/v1/customizations", { ...(name ? { name } : {}), weights }));
-  state.served = [made, ...state.served.filter(({ id }) => id !== made.id)];
-  return made;
-}
+export const mix = (name, weights, replace) =>
+  keepThere({ name, weights, replace, pool: state.pools.length > 1 ? state.pools[0].id : null });
 
 export async function forget(crayon) {
   if (crayon.model) {
-    await remove(`/v1/customizations/${encodeURIComponent(crayon.id)}`);
-    state.served = state.served.filter(({ id }) => id !== crayon.id);
+    // The whole name, since two models may have a person of one name.
+    await remove(`/v1/customizations/${encodeURIComponent(crayon.model)}`);
+    state.served = state.served.filter(({ model }) => model !== crayon.model);
   } else {
     state.own = state.own.filter(({ id }) => id !== crayon.id);
     keepOwn();
