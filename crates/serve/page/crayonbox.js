@@ -65,6 +65,7 @@ export function drawList() {
   byId("keep-where").hidden = !state.keeps;
   byId("make-effort").hidden = !state.keeps;
   byId("make-pool").hidden = state.pools.length < 2;
+  byId("no-pool").hidden = state.pools.length > 0;
   byId("pool").replaceChildren(...state.pools.map(({ id }) => h("option", { value: id }, id)));
   drawMixer();
 }

@@ -153,7 +153,7 @@ function watch(conversation) {
   };
   return (message) => {
     const over = !isRunning(conversation);
-    if (message.text || over) speak(message.text, over);
+    if (conversation === current) speak(message.text, over);
     if (over) {
       clearTimeout(due);
       redraw(message);
@@ -306,7 +306,15 @@ function start() {
     if (isRunning(current) || !question.value.trim()) return;
     ask(question.value);
     question.value = "";
+    question.dispatchEvent(new Event("input"));
   };
+  if (!CSS.supports("field-sizing", "content")) {
+    // Where a field does not grow by itself.
+    question.addEventListener("input", () => {
+      question.style.height = "auto";
+      question.style.height = `${question.scrollHeight}px`;
+    });
+  }
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();

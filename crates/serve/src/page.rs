@@ -66,7 +66,8 @@ struct Asset {
     tag: HeaderValue,
 }
 
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| FILES.into_iter().chain([HOME]).map(Asset::new).collect());
+static ASSETS: LazyLock<Vec<Asset>> =
+    LazyLock::new(|| FILES.into_iter().chain([HOME]).map(Asset::new).collect());
 
 impl Asset {
     fn new((name, bytes): (&'static str, &'static [u8])) -> Asset {

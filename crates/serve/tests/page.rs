@@ -65,7 +65,8 @@ fn the_page_and_all_it_names_are_served() {
     assert_eq!(found, there, "files of the page, and files it loads");
     let home = server.get("/page/home.jsonl", LOCAL);
     assert_eq!((home.status, home.body.lines().count()), (200, 20));
-    for wrong in ["/page/", "/page/none.js", "/page/../src/page.rs", "/page/%2e%2e/Cargo.toml", "/index.html"] {
+    for wrong in ["/page/", "/page/none.js", "/page/../src/page.rs", "/page/%2e%2e/Cargo.toml", "/index.html"]
+    {
         assert_eq!(server.get(wrong, LOCAL).status, 404, "{wrong}");
     }
 }
@@ -114,6 +115,7 @@ fn the_settings_offer_every_policy() {
     let server = start(Limits::default(), None);
     let body = server.get("/", LOCAL).body;
     let select = body.split("<select name=\"policy\">").nth(1).unwrap().split("</select>").next().unwrap();
-    let offered: Vec<String> = quoted(select, "value=\"").into_iter().filter(|name| !name.is_empty()).collect();
+    let offered: Vec<String> =
+        quoted(select, "value=\"").into_iter().filter(|name| !name.is_empty()).collect();
     assert_eq!(offered, policy_names());
 }
