@@ -222,9 +222,10 @@ class Checks:
         answered(b)
         b.click("#conversations li:nth-child(2) .open")
         assert len(answered(b)) > 80 and said(b)[0].startswith("Tell me a story")
-        for left in (2, 1):
+        number = "document.querySelectorAll('#conversations li').length"
+        for left in (b.run(number) - 1, b.run(number) - 2):
             act(b, "li:first-child", "Delete")
-            b.until(f"document.querySelectorAll('#conversations li').length === {left}")
+            b.until(f"{number} === {left}")
 
     def history(self):
         """Conversations are listed, survive a reload, are renamed, deleted, and brought back."""
@@ -301,6 +302,9 @@ class Checks:
         answered(b)
         assert b.run(f"{LAST}.querySelector('.notes').innerText"), "a note that the model answers as it is"
         used = b.run("document.querySelector('#answers').value")
+        # A new conversation goes on with it.
+        fresh(b)
+        b.until(f"document.querySelector('#answers').value === {json.dumps(used)}")
         b.reload()
         b.until(f"document.querySelector('#answers').value === {json.dumps(used)}")
         if used.startswith("model:"):

@@ -106,12 +106,14 @@ export const reference = (crayon) => (crayon.model ? `model:${crayon.model}` : `
 /** The crayon that is named, or null for a model as it is. */
 export const found = (named) => [...state.served, ...state.own].find((crayon) => reference(crayon) === named) ?? null;
 
-/** The fields of a request that let the named one answer. */
+/** Whether the named one can answer: a crayon may have been deleted since. */
+export const isThere = (named) => found(named) !== null || state.models.some((model) => named === `model:${model}`);
+
+/** The fields of a request that let the named one answer, or else the first model. */
 export function answering(named) {
   const crayon = found(named);
   if (crayon?.examples) {
     return { model: state.models[0], examples: crayon.examples, ...(crayon.pool ? { pool: crayon.pool } : {}) };
   }
-  const model = named?.startsWith("model:") ? named.slice("model:".length) : null;
-  return { model: model ?? state.models[0] };
+  return { model: isThere(named) ? named.slice("model:".length) : state.models[0] };
 }

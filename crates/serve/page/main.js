@@ -6,7 +6,7 @@ import { answer, isRunning, live, stop } from "./chat.js";
 import { copy } from "./clipboard.js";
 import * as conversations from "./conversations.js";
 import { addExamples, drawList, homeExamples, openCrayons, startCrayons } from "./crayonbox.js";
-import { found, reference, refresh, state } from "./crayons.js";
+import { found, isThere, reference, refresh, state } from "./crayons.js";
 import { drawDocuments, readDocument } from "./documents.js";
 import { byId, download, h, icon } from "./dom.js";
 import { startDropping } from "./dropping.js";
@@ -19,6 +19,7 @@ import { startTheme } from "./theme.js";
 import { strip } from "./weights.js";
 
 const CURRENT = "crayon.current";
+const LAST_USED = "crayon.answers";
 /** How often, in milliseconds, an answer is drawn anew while it is written. */
 const DRAWN = 60;
 /** How near the end, in pixels, counts as reading along. */
@@ -27,7 +28,10 @@ const STARTERS = ["What do cats like to eat?", "Tell me a story about a fox and 
 
 const narrow = matchMedia("(max-width: 760px)");
 
-let current = conversations.blank();
+/** A new conversation begins with whoever answered last. */
+const blank = () => ({ ...conversations.blank(), answers: kept.read(LAST_USED, null) });
+
+let current = blank();
 
 // --- what is seen ---
 
@@ -73,9 +77,7 @@ function drawAnswers() {
   const models = state.models.map((name) => option(`model:${name}`, name));
   const people = crayons.map((crayon) => option(reference(crayon), crayon.model ?? `${crayon.name} (this page)`));
   byId("answers").replaceChildren(...models, ...(people.length ? [h("optgroup", { label: "Crayons" }, people)] : []));
-  byId("answers").value = current.answers ?? `model:${state.models[0]}`;
-  // Who is gone cannot answer.
-  if (byId("answers").selectedIndex < 0) byId("answers").selectedIndex = 0;
+  byId("answers").value = isThere(current.answers) ? current.answers : `model:${state.models[0]}`;
   const crayon = found(current.answers);
   byId("in-use").replaceChildren(crayon?.weights ? strip(crayon.weights) : "");
 }
@@ -92,7 +94,7 @@ function drawConversations() {
       conversations.save(conversation);
       draw();
     },
-    onExport: (conversation) => download(`${conversations.titleOf(conversation)}.json`, conversations.exported([conversation])),
+    onExport: (listed) => download(`${conversations.titleOf(listed)}.json`, conversations.exported([itself(listed)])),
     onDelete: discard,
   });
 }
@@ -108,7 +110,7 @@ function draw() {
 // --- conversations ---
 
 function open(conversation) {
-  current = conversation ?? conversations.blank();
+  current = conversation ?? blank();
   kept.write(CURRENT, current.id);
   draw();
   scroll.scrollTop = scroll.scrollHeight;
@@ -280,6 +282,7 @@ async function connect() {
 
 function use(named) {
   current.answers = named;
+  kept.write(LAST_USED, named);
   conversations.save(current);
   drawAnswers();
 }
