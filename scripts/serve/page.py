@@ -540,6 +540,7 @@ def drawn(browser, url, folder):
     b.window(1080, 680)
     b.prefer(prefers_color_scheme="dark")
     fresh(b)
+    set_to(b, "#answers", "model:mini")
     day = "Anna saw a dog. Tom went home. The rain fell. " * 150
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "day.txt").write_text(f"{day}The secret number is 4812. {day}")
