@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::AdapterError;
 use crate::catalogue::matrix;
 use crate::general::{Against, General, Place, quantile};
+use crate::kmeans::k_means;
 
 /// The file beside an adapter.
 const FILE: &str = "scope.safetensors";
@@ -61,6 +62,23 @@ impl Scope {
         };
         let border = (apart && !places.is_empty()).then(|| quantile(&outside, OUTSIDE) as f32);
         Scope { examples, border }
+    }
+
+    /// The examples in `most` groups at most, the mean of each.
+    ///
+    /// # Errors
+    /// When one of them is no number.
+    pub fn gathered(&self, most: usize) -> Result<Vec<Vec<f32>>, AdapterError> {
+        let mut different: Vec<Vec<f32>> = Vec::new();
+        for example in &self.examples {
+            if !different.contains(example) {
+                different.push(example.clone());
+            }
+        }
+        if different.len() <= most {
+            return Ok(different);
+        }
+        Ok(k_means(&different, most, 0)?.centroids)
     }
 
     /// How likely `query` `[width]` belongs to the examples rather than to general texts, 0 to 1; the border is at 0.5.
@@ -185,6 +203,18 @@ mod tests {
     use crate::Random;
 
     const WIDTH: usize = 24;
+
+    #[test]
+    fn many_examples_are_gathered_in_groups() {
+        let mut random = Random::seeded(3);
+        let groups = [around(-5.0, 20, &mut random), around(5.0, 20, &mut random)].concat();
+        let scope = Scope { examples: groups, border: None };
+        let means = scope.gathered(2).unwrap();
+        let mut firsts: Vec<f32> = means.iter().map(|mean| mean[0]).collect();
+        firsts.sort_by(f32::total_cmp);
+        assert!(firsts[0] < -3.0 && firsts[1] > 3.0, "{firsts:?}");
+        assert_eq!(scope.gathered(99).unwrap().len(), 40);
+    }
 
     fn around(centre: f32, count: usize, random: &mut Random) -> Vec<Vec<f32>> {
         let mut value = |at: usize| if at < 6 { centre } else { 0.0 } + random.uniform() as f32 - 0.5;

@@ -47,6 +47,16 @@ impl Stack {
         Ok(Stack { stacked, owners, members: members.len(), fingerprint: OnceLock::new() })
     }
 
+    /// Adapters in it.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Bytes it takes, whatever is weighed from it.
+    pub fn bytes(&self) -> usize {
+        self.stacked.bytes()
+    }
+
     /// The adapter of these weights, one for each member.
     ///
     /// # Errors

@@ -174,6 +174,19 @@ impl Customization {
         }
     }
 
+    /// What was found before and kept: an adapter, of a pool's adapters under these weights where they are known, or
+    /// demonstrations, and what they are for; they act always where that is not known.
+    pub fn kept(
+        weights: Vec<(String, f32)>,
+        scope: Option<Scope>,
+        adapter: Option<Arc<dyn Adapter>>,
+        demonstrations: Vec<Demonstration>,
+        fits: Option<bool>,
+    ) -> Customization {
+        let (always, scopes) = (scope.is_none(), scope.into_iter().collect());
+        Customization { weights, scopes, fits, adapter, demonstrations, always, alone: None }
+    }
+
     /// The same, acting on every request.
     pub fn always(mut self) -> Customization {
         self.always = true;

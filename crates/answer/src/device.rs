@@ -31,14 +31,25 @@ pub enum DeviceEvent {
     Reading(Fed),
     /// The prompt is read.
     Read,
-    /// A token was drawn, with its log-probability; its text may follow later.
-    Token(f32),
+    /// A token was drawn; its text may follow later.
+    Token(Drawn),
     /// Text of the answer.
     Text(String),
     /// Something worth knowing.
     Note(Note),
     /// Nothing new; whoever listens may stop the work.
     Waiting,
+}
+
+/// A token of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// Token id.
+    pub id: u32,
+    /// Its log-probability under the model itself.
+    pub logprob: f32,
+    /// The likeliest tokens at its place, as many as were asked for, the likeliest first.
+    pub likeliest: Vec<(u32, f32)>,
 }
 
 /// What the device wrote, and what it took.
@@ -186,7 +197,9 @@ impl<'e> Writing<'e> {
         let flow = &mut self.flow;
         let answer = generation.next(session, &mut |event| {
             let next = watch(match event {
-                EngineEvent::Token { logprob, .. } => DeviceEvent::Token(logprob),
+                EngineEvent::Token { id, logprob, likeliest } => {
+                    DeviceEvent::Token(Drawn { id, logprob, likeliest })
+                }
                 EngineEvent::Text(text) => DeviceEvent::Text(text),
             });
             if next.is_break() {

@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use crayon_engine::Fed;
 use crayon_errors::{Command, Phrase, Setting, count, phrase};
 
+use crate::device::Drawn;
+
 /// Something that happens on the way to an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -14,6 +16,8 @@ pub enum Event {
     Read,
     /// Text of the answer.
     Text(String),
+    /// A token of the device's answer, whose text may follow later. Not told where the answer is held back.
+    Token(Drawn),
     /// The device wrote something that is held back until it is decided who answers.
     HeldBack,
     /// All text so far does not count: a server's answer was cut.

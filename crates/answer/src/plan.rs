@@ -192,7 +192,10 @@ fn beginning(
     let generate = GenerateOptions {
         sampling: request.sampling(engine)?,
         stop: request.stop.clone(),
+        likeliest: request.likeliest,
+        grammar: request.grammar.clone(),
         raw: matches!(request.input, Input::Text(_)),
+        begun: request.is_begun(),
         ..GenerateOptions::default()
     };
     let plan = Plan {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::adapters::Demonstration;
-use crayon_engine::{Engine, EngineError, KeyWeights, Sampling, SamplingOverrides, turns};
+use crayon_engine::{Constrained, Engine, EngineError, KeyWeights, Sampling, SamplingOverrides, begun, turns};
 use crayon_hybrid::Question;
 use crayon_text::{Message, Role, with_documents};
 
@@ -40,6 +40,10 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// The answer ends before any of these.
     pub stop: Vec<String>,
+    /// So many of the likeliest tokens are told with each token of the answer.
+    pub likeliest: usize,
+    /// The form of the answer, where it is given; only the device follows it.
+    pub grammar: Option<Constrained>,
     /// The memory it is read through.
     pub memory: MemoryRequest,
     /// Whether what was read of the documents is kept for other questions about them.
@@ -60,6 +64,8 @@ impl Request {
             seed: None,
             max_tokens: None,
             stop: Vec::new(),
+            likeliest: 0,
+            grammar: None,
             memory: MemoryRequest::default(),
             cache: false,
             weights: Vec::new(),
@@ -72,6 +78,11 @@ impl Request {
             Input::Text(text) => text,
             Input::Chat(messages) => last_of_user(messages).map_or("", |message| message.content.as_str()),
         }
+    }
+
+    /// Whether the answer's beginning is given: a last message of the model's own.
+    pub fn is_begun(&self) -> bool {
+        matches!(&self.input, Input::Chat(messages) if begun(messages).is_some())
     }
 
     /// Whether documents and pinned texts have a question to stand in front of, where there are any.
@@ -93,6 +104,7 @@ impl Request {
             temperature: self.sampling.temperature,
             top_p: self.sampling.top_p,
             presence_penalty: self.sampling.presence_penalty,
+            frequency_penalty: self.sampling.frequency_penalty,
             seed: self.seed,
             stop: self.stop.clone(),
         })
@@ -175,7 +187,12 @@ impl Request {
     /// # Errors
     /// When a setting is out of range.
     pub fn sampling(&self, engine: &Engine) -> Result<Sampling, EngineError> {
-        let mut sampling = self.sampling.or_suggested(&engine.checkpoint().generation);
+        let mut wanted = self.sampling.clone();
+        if self.grammar.is_some() {
+            // A form repeats itself: quotes, commas, braces.
+            wanted.repetition_penalty = wanted.repetition_penalty.or(Some(1.0));
+        }
+        let mut sampling = wanted.or_suggested(&engine.checkpoint().generation);
         match self.seed {
             Some(seed) => sampling.seed = seed,
             // Without chance there is nothing to vary.

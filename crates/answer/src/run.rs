@@ -223,7 +223,8 @@ fn write(plan: &Plan, device: &mut dyn Device, sink: &mut Sink<'_>) -> Result<Wr
         DeviceEvent::Read => sink(Event::Read),
         DeviceEvent::Text(text) => sink(Event::Text(text)),
         DeviceEvent::Note(note) => sink(Event::Note(note)),
-        DeviceEvent::Token(_) | DeviceEvent::Waiting => sink(Event::Waiting),
+        DeviceEvent::Token(drawn) => sink(Event::Token(drawn)),
+        DeviceEvent::Waiting => sink(Event::Waiting),
     })
 }
 
@@ -249,8 +250,8 @@ fn draft(
         (DeviceEvent::Reading(fed), _) => sink(Event::Reading(fed)),
         (DeviceEvent::Read, _) => sink(Event::Read),
         (DeviceEvent::Note(note), _) => sink(Event::Note(note)),
-        (DeviceEvent::Token(logprob), None) => {
-            logprobs.push(logprob);
+        (DeviceEvent::Token(drawn), None) => {
+            logprobs.push(drawn.logprob);
             if Some(logprobs.len()) != routing.after() {
                 return sink(Event::Waiting);
             }

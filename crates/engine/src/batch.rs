@@ -25,6 +25,11 @@ impl<'e> Batch<'e> {
         Batch { engine, scratch: Scratch::new(), turn: 0 }
     }
 
+    /// Bytes of the buffers that all of them share.
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch.bytes()
+    }
+
     /// One pass over the sessions that have something to read. Says of each, in the same order, whether it failed.
     pub fn step(&mut self, sessions: &mut [&mut Session<'e>]) -> Vec<Result<(), EngineError>> {
         let reading = |session: &Session<'_>| session.unread() > 1;

@@ -80,6 +80,12 @@ pub enum EngineError {
         /// What was given.
         found: String,
     },
+    /// The form that the answer should have asks for too much.
+    #[error("the form of the answer cannot be followed: {reason}")]
+    Form {
+        /// Why not.
+        reason: String,
+    },
     /// The network computed something that is not a number.
     #[error("{model} computes values that are not finite{}", tensor.as_ref().map(|t| format!("; tensor {t} holds NaN or infinity")).unwrap_or_default())]
     NotFinite {
@@ -153,7 +159,7 @@ impl Explain for EngineError {
                 Some(_) => "the file is damaged or was exported wrongly; get it again".into(),
                 None => phrase!["try ", Setting::Exact, "; if it stays, the weights overflow"],
             },
-            EngineError::Sampling { .. } | EngineError::Cancelled => return None,
+            EngineError::Sampling { .. } | EngineError::Form { .. } | EngineError::Cancelled => return None,
         };
         Some(hint)
     }

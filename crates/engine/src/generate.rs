@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crayon_text::Stream;
 
-use crate::sampler::{Sampler, Sampling};
+use crate::constraint::{Allowed, Constrained, Constraint};
+use crate::sampler::{Sampler, Sampling, likeliest};
 use crate::shown::Shown;
 use crate::{EngineError, Session};
 
@@ -18,10 +19,16 @@ pub struct GenerateOptions {
     pub max_tokens: usize,
     /// The answer ends before any of these.
     pub stop: Vec<String>,
+    /// So many of the likeliest tokens are told at each place.
+    pub likeliest: usize,
+    /// The form of the answer, where it is given.
+    pub grammar: Option<Constrained>,
     /// Go on past end-of-text tokens and turns of a frame (for measurements).
     pub ignore_end: bool,
     /// What was read is a text to go on with and no conversation: the engine's frame says nothing about what follows it.
     pub raw: bool,
+    /// What was read ends in the beginning of the answer, so that blanks that follow it belong to it.
+    pub begun: bool,
 }
 
 impl Default for GenerateOptions {
@@ -30,8 +37,11 @@ impl Default for GenerateOptions {
             sampling: Sampling::default(),
             max_tokens: 256,
             stop: Vec::new(),
+            likeliest: 0,
+            grammar: None,
             ignore_end: false,
             raw: false,
+            begun: false,
         }
     }
 }
@@ -47,6 +57,8 @@ pub enum Event {
         id: u32,
         /// Its log-probability under the model.
         logprob: f32,
+        /// The likeliest tokens at its place and their log-probabilities, as many as were asked for, the likeliest first.
+        likeliest: Vec<(u32, f32)>,
     },
 }
 
@@ -127,6 +139,7 @@ pub struct Generation<'e> {
     /// Tokens that end an answer.
     ends: Vec<u32>,
     sampler: Sampler,
+    constraint: Option<Box<dyn Constraint>>,
     stream: Option<Stream<'e>>,
     shown: Shown,
     /// Tokens read before the answer.
@@ -155,8 +168,9 @@ impl<'e> Generation<'e> {
         Ok(Generation {
             ends: if options.ignore_end { Vec::new() } else { engine.end_tokens() },
             sampler: Sampler::new(options.sampling.clone())?,
+            constraint: options.grammar.as_ref().map(|grammar| grammar.0.begin()),
             stream: Some(Stream::after(engine.tokenizer()?, session.tokens())),
-            shown: Shown::new(&stop, framed),
+            shown: Shown::new(&stop, framed, options.begun),
             options: options.clone(),
             prompt: session.tokens().len(),
             text: String::new(),
@@ -190,9 +204,26 @@ impl<'e> Generation<'e> {
             true => Vec::new(),
             false => bans.of(session.tokens(), written, &self.ends),
         };
+        let allowed = match self.constraint.as_mut().map(|constraint| constraint.allowed()).transpose() {
+            Err(reason) => return Err(EngineError::Form { reason }),
+            Ok(Some(Allowed::End)) => return Ok(Some(self.finish(session, Finish::End, on_event))),
+            Ok(Some(Allowed::Tokens { mut mask, end })) => {
+                // The form knows one of the tokens that end an answer.
+                for &id in &self.ends {
+                    if let Some(word) = mask.get_mut(id as usize / 32) {
+                        let bit = 1 << (id % 32);
+                        *word = if end { *word | bit } else { *word & !bit };
+                    }
+                }
+                Some(mask)
+            }
+            Ok(None) => None,
+        };
         let answer = &session.tokens()[self.prompt..];
-        let drawn =
-            self.sampler.draw_but(session.logits(), answer, &banned).ok_or_else(|| engine.not_finite())?;
+        let drawn = self
+            .sampler
+            .draw_within(session.logits(), answer, &banned, allowed.as_deref())
+            .ok_or_else(|| engine.not_finite())?;
         if written == 0 {
             self.first = self.started.elapsed();
         }
@@ -202,8 +233,15 @@ impl<'e> Generation<'e> {
         if session.limit() == Some(session.tokens().len()) {
             return Ok(Some(self.finish(session, Finish::Full, on_event)));
         }
+        if let Some(Err(reason)) = self.constraint.as_mut().map(|constraint| constraint.take(drawn.id)) {
+            return Err(EngineError::Form { reason });
+        }
         self.logprobs += f64::from(drawn.logprob);
-        let mut flow = on_event(Event::Token { id: drawn.id, logprob: drawn.logprob });
+        let likeliest = match self.options.likeliest {
+            0 => Vec::new(),
+            count => likeliest(session.logits(), count),
+        };
+        let mut flow = on_event(Event::Token { id: drawn.id, logprob: drawn.logprob, likeliest });
         if let Some(piece) = self.stream.as_mut().and_then(|stream| stream.push(drawn.id)) {
             flow = emit(self.shown.push(&piece), &mut self.text, on_event, flow);
         }

@@ -17,7 +17,9 @@
 
 mod adapted;
 mod batch;
+mod constraint;
 mod customize;
+mod embed;
 mod embedded;
 mod error;
 mod generate;
@@ -33,6 +35,7 @@ mod usage;
 
 pub use adapted::read_adapter;
 pub use batch::Batch;
+pub use constraint::{Allowed, Constrained, Constraint, Grammar};
 pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
 pub use crayon_pot::{
@@ -45,7 +48,7 @@ pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Generation, Timing};
 pub use long::{CachedRead, stays};
 pub use open::{Engine, Settings};
-pub use prompt::turns;
+pub use prompt::{begun, turns};
 pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};
 pub use source::ModelSource;

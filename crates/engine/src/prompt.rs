@@ -14,9 +14,16 @@ pub fn turns(demonstrations: &[Demonstration]) -> Vec<Message> {
     demonstrations.iter().flat_map(turn).collect()
 }
 
+/// The beginning of an answer that a conversation ends in, which the model goes on with.
+pub fn begun(messages: &[Message]) -> Option<&str> {
+    let [_, .., last] = messages else { return None };
+    (last.role == Role::Assistant && !last.content.is_empty()).then_some(last.content.as_str())
+}
+
 impl Engine {
     /// Token ids of a conversation, ending where the answer begins: in the model's chat template, or in the engine's
-    /// [`Frame`](crate::Frame). Control tokens spelled out in a message stay text.
+    /// [`Frame`](crate::Frame). Control tokens spelled out in a message stay text. A last message of the model's own is the
+    /// beginning of its answer ([`begun`]).
     ///
     /// # Errors
     /// When there is nothing in it, the template refuses it, or the model has no tokenizer.
@@ -37,7 +44,12 @@ impl Engine {
         match self.turns() {
             Turns::Frame(frame) => self.plain_prompt(&frame.render(documents, messages), Special::Plain),
             Turns::Template(template) => {
-                Ok(template.encode(self.tokenizer()?, &with_documents(documents, messages), true)?)
+                let (asked, beginning) = match begun(messages) {
+                    Some(beginning) => (&messages[..messages.len() - 1], beginning),
+                    None => (messages, ""),
+                };
+                let asked = with_documents(documents, asked);
+                Ok(template.encode_begun(self.tokenizer()?, &asked, true, beginning)?)
             }
         }
     }

@@ -11,6 +11,7 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::EngineError;
+use crate::constraint::Allowed;
 
 /// How the next token is drawn. The steps run in this order: penalties, temperature, top-k, top-p, min-p.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// Subtracted from the logits of tokens already in the answer; 0 is neutral.
     pub presence_penalty: f32,
+    /// Subtracted from the logits of tokens as often as they occur in the answer; 0 is neutral.
+    pub frequency_penalty: f32,
     /// Start of the random sequence: same seed, same tokens.
     pub seed: u64,
 }
@@ -47,6 +50,8 @@ pub struct SamplingOverrides {
     pub repetition_penalty: Option<f32>,
     /// See above.
     pub presence_penalty: Option<f32>,
+    /// See above.
+    pub frequency_penalty: Option<f32>,
 }
 
 /// Against the loops that small models fall into when they take the likeliest token each time.
@@ -68,6 +73,7 @@ impl SamplingOverrides {
             min_p: self.min_p.or(suggested.min_p).unwrap_or(plain.min_p),
             repetition_penalty: penalty.unwrap_or(REPETITION_PENALTY),
             presence_penalty: self.presence_penalty.unwrap_or(plain.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(plain.frequency_penalty),
             seed: plain.seed,
         }
     }
@@ -83,6 +89,7 @@ impl Default for Sampling {
             min_p: 0.0,
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             seed: 0,
         }
     }
@@ -102,7 +109,9 @@ impl Sampling {
         let r = self.repetition_penalty;
         check(r.is_finite() && r > 0.0, Setting::RepetitionPenalty, "above 0", r)?;
         let p = self.presence_penalty;
-        check(p.is_finite(), Setting::PresencePenalty, "a finite number", p)
+        check(p.is_finite(), Setting::PresencePenalty, "a finite number", p)?;
+        let f = self.frequency_penalty;
+        check(f.is_finite(), Setting::FrequencyPenalty, "a finite number", f)
     }
 }
 
@@ -140,9 +149,25 @@ impl Sampler {
 
     /// Like [`draw`](Self::draw), none of the `banned` tokens. `None` also when no other is left.
     pub fn draw_but(&mut self, logits: &[f32], answer: &[u32], banned: &[u32]) -> Option<Drawn> {
+        self.draw_within(logits, answer, banned, None)
+    }
+
+    /// The same, and only tokens that `allowed` has a bit for, 32 to a word.
+    pub(crate) fn draw_within(
+        &mut self,
+        logits: &[f32],
+        answer: &[u32],
+        banned: &[u32],
+        allowed: Option<&[u32]>,
+    ) -> Option<Drawn> {
         let log_sum = log_sum_exp(logits)?;
-        let Sampling { temperature, repetition_penalty, presence_penalty, .. } = self.sampling;
-        let neutral = repetition_penalty == 1.0 && presence_penalty == 0.0 && banned.is_empty();
+        let Sampling { temperature, repetition_penalty, presence_penalty, frequency_penalty, .. } =
+            self.sampling;
+        let neutral = repetition_penalty == 1.0
+            && presence_penalty == 0.0
+            && frequency_penalty == 0.0
+            && banned.is_empty()
+            && allowed.is_none();
         let id = if temperature == 0.0 && neutral {
             most_probable(logits)?
         } else {
@@ -154,7 +179,14 @@ impl Sampler {
                     candidate.1 = f32::NEG_INFINITY;
                 }
             }
-            if !banned.is_empty() && self.candidates.iter().all(|(_, logit)| *logit == f32::NEG_INFINITY) {
+            if let Some(allowed) = allowed {
+                for (id, logit) in &mut self.candidates {
+                    if !Allowed::has(allowed, *id) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+            }
+            if !neutral && self.candidates.iter().all(|(_, logit)| *logit == f32::NEG_INFINITY) {
                 return None;
             }
             if temperature == 0.0 { self.most_probable()? } else { self.sample()? }
@@ -169,6 +201,14 @@ impl Sampler {
         }
         if presence != 0.0 {
             self.each_once(answer, |logit| logit - presence);
+        }
+        let frequency = self.sampling.frequency_penalty;
+        if frequency != 0.0 {
+            for &id in answer {
+                if let Some(candidate) = self.candidates.get_mut(id as usize) {
+                    candidate.1 -= frequency;
+                }
+            }
         }
     }
 
@@ -255,6 +295,19 @@ impl Sampler {
     }
 }
 
+/// The `count` likeliest tokens with their log-probabilities under the model itself, the likeliest first.
+pub(crate) fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
+    let Some(log_sum) = log_sum_exp(logits) else { return Vec::new() };
+    let mut all: Vec<(u32, f32)> =
+        logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit - log_sum)).collect();
+    if count < all.len() {
+        all.select_nth_unstable_by(count, descending);
+        all.truncate(count);
+    }
+    all.sort_unstable_by(descending);
+    all
+}
+
 /// `ln Σ exp(logit)`; `None` when a logit is NaN or the sum is not finite.
 pub(crate) fn log_sum_exp(logits: &[f32]) -> Option<f32> {
     Some(ops::log_sum_exp(logits)).filter(|sum| sum.is_finite())
@@ -338,6 +391,26 @@ mod tests {
         let mut sampler = Sampler::new(Sampling { presence_penalty: 0.5, ..Sampling::default() }).unwrap();
         assert_eq!(sampler.draw(&logits, &[]).unwrap().id, 0);
         assert_eq!(sampler.draw(&logits, &[0]).unwrap().id, 1);
+    }
+
+    #[test]
+    fn a_frequency_penalty_counts_every_time() {
+        let logits = [2.0, 1.0];
+        let sampling = Sampling { frequency_penalty: 0.4, ..Sampling::default() };
+        let mut sampler = Sampler::new(sampling).unwrap();
+        assert_eq!(sampler.draw(&logits, &[0, 0]).unwrap().id, 0);
+        assert_eq!(sampler.draw(&logits, &[0, 0, 0]).unwrap().id, 1);
+        assert!(Sampler::new(Sampling { frequency_penalty: f32::NAN, ..Sampling::default() }).is_err());
+    }
+
+    #[test]
+    fn the_likeliest_come_first_and_are_the_models_own() {
+        let logits = [0.0, 3.0, 1.0, 3.0];
+        let found = likeliest(&logits, 3);
+        assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 3, 2]);
+        let sum: f32 = likeliest(&logits, 9).iter().map(|(_, logprob)| logprob.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        assert!(likeliest(&logits, 0).is_empty());
     }
 
     #[test]

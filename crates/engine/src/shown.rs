@@ -21,11 +21,12 @@ struct Framed {
 }
 
 impl Shown {
-    pub(crate) fn new(stops: &[String], frame: Option<&Frame>) -> Shown {
+    /// `begun` says that the answer's beginning was given, so that blanks in front of what is written belong to it.
+    pub(crate) fn new(stops: &[String], frame: Option<&Frame>, begun: bool) -> Shown {
         let framed = frame.filter(|frame| frame.has_turns()).map(|frame| Framed {
             turns: StopFilter::new(&frame.stops().iter().map(|stop| (*stop).to_owned()).collect::<Vec<_>>()),
             blanks: String::new(),
-            begun: false,
+            begun,
         });
         Shown { stops: StopFilter::new(stops), framed }
     }
@@ -84,7 +85,7 @@ mod tests {
 
     fn run(stops: &[&str], frame: &str, pieces: &[&str]) -> (String, Option<&'static str>) {
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut shown = Shown::new(&stops, Frame::named(frame));
+        let mut shown = Shown::new(&stops, Frame::named(frame), false);
         let mut text: String = pieces.iter().map(|piece| shown.push(piece)).collect();
         text.push_str(&shown.finish(""));
         let finish = if shown.turned() { Some("turn") } else { shown.stopped().then_some("stop") };
@@ -110,6 +111,13 @@ mod tests {
         assert_eq!(run(&["Question"], "qa", &[" a\nQuestion:"]), told("a", Some("stop")));
         assert_eq!(run(&["b"], "qa", &[" a\nQuestion: b"]), told("a", Some("turn")));
         assert_eq!(run(&["b"], "qa", &[" a\nQ", "b"]), told("a\nQ", Some("stop")));
+    }
+
+    #[test]
+    fn blanks_behind_a_given_beginning_belong_to_the_answer() {
+        let mut shown = Shown::new(&[], Frame::named("qa"), true);
+        let text = shown.push(" is") + &shown.push(" blue. \n\nQuestion:") + &shown.finish("");
+        assert_eq!((text.as_str(), shown.turned()), (" is blue.", true));
     }
 
     #[test]

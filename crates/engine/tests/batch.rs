@@ -77,7 +77,7 @@ fn together(engine: &Engine, asked: &[Asked]) -> Vec<Written> {
             let generation =
                 generations[at].get_or_insert_with(|| Generation::begin(session, &options).unwrap());
             let done = generation.next(session, &mut |event| {
-                if let Event::Token { id, logprob } = event {
+                if let Event::Token { id, logprob, .. } = event {
                     written[at].push((id, logprob));
                 }
                 ControlFlow::Continue(())

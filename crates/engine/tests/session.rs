@@ -33,7 +33,7 @@ fn streamed_text_is_the_answer() {
         .generate(&options, &mut |event| {
             match event {
                 Event::Text(text) => streamed.push_str(&text),
-                Event::Token { id, logprob } => {
+                Event::Token { id, logprob, .. } => {
                     assert!(logprob <= 1e-4, "{logprob}");
                     tokens.push(id);
                 }

@@ -24,6 +24,29 @@ mod reply;
 mod sse;
 mod thresholds;
 
+/// What the targets in `fuzz` call.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::sse::{Events, ServerEvent};
+
+    fn read<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> Result<Vec<ServerEvent>, String> {
+        let (mut events, mut all) = (Events::default(), Vec::new());
+        for piece in pieces {
+            all.extend(events.push(piece)?);
+        }
+        all.extend(events.rest()?);
+        Ok(all)
+    }
+
+    /// Reads `stream` whole and byte by byte, which must make no difference.
+    pub fn events(stream: &[u8]) {
+        let whole = read(std::iter::once(stream));
+        assert_eq!(read(stream.chunks(1)), whole);
+        assert_eq!(read(stream.chunks(7)), whole);
+    }
+}
+
 pub use crayon_net::RetryPolicy;
 pub use decide::{Decision, Place, Route, Router};
 pub use doubt::{Doubt, Judged, doubt};

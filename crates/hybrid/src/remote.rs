@@ -28,6 +28,8 @@ pub struct Question {
     pub top_p: Option<f32>,
     /// Against tokens already there.
     pub presence_penalty: Option<f32>,
+    /// Against tokens already there, each time they occur.
+    pub frequency_penalty: Option<f32>,
     /// Same seed, same answer, where the server can.
     pub seed: Option<u64>,
     /// The answer ends before any of these.
@@ -128,6 +130,7 @@ impl Remote {
         set("temperature", question.temperature.map(number));
         set("top_p", question.top_p.map(number));
         set("presence_penalty", question.presence_penalty.map(number));
+        set("frequency_penalty", question.frequency_penalty.map(number));
         set("seed", question.seed.map(Value::from));
         set("stop", (!question.stop.is_empty()).then(|| json!(question.stop)));
         body.to_string()

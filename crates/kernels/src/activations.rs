@@ -172,6 +172,12 @@ impl Activations {
         Activations::default()
     }
 
+    /// Bytes its buffers take.
+    pub fn bytes(&self) -> usize {
+        let codes = self.small.codes.capacity() + self.large.codes.capacity();
+        size_of::<Line>() * self.lines.capacity() + codes + self.parts.bytes()
+    }
+
     /// Takes rows `x`, `[m, cols]`, and forgets the forms prepared before. Allocates only while buffers grow.
     ///
     /// Panics when `x` does not hold `m * cols` values.

@@ -146,6 +146,11 @@ impl LowRank {
         Ok(())
     }
 
+    /// Bytes its values take.
+    pub fn bytes(&self) -> usize {
+        self.pairs.values().map(|pair| size_of::<f32>() * (pair.a.len() + pair.b.len())).sum()
+    }
+
     /// The adapted sites, in no particular order.
     pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
         self.pairs.keys().copied()

@@ -108,6 +108,30 @@ impl Scratch {
         Scratch::default()
     }
 
+    /// Bytes the buffers take.
+    pub fn bytes(&self) -> usize {
+        let Scratch {
+            hidden,
+            normed,
+            q,
+            k,
+            v,
+            mixed,
+            by_head,
+            delta,
+            gate,
+            up,
+            cos,
+            sin,
+            logits,
+            likely,
+            ..
+        } = self;
+        let floats = [hidden, normed, q, k, v, mixed, by_head, delta, gate, up, logits, likely];
+        let floats: usize = floats.into_iter().chain(cos).chain(sin).map(Vec::capacity).sum();
+        self.activations.bytes() + size_of::<f32>() * floats
+    }
+
     /// The wanted logits of step `at` of the last pass, `[wanted rows, vocab]`.
     pub fn logits(&self, at: usize) -> &[f32] {
         let before = |row: usize| self.wanted.partition_point(|wanted| *wanted < row);
@@ -388,6 +412,18 @@ impl Decoder {
             }
         }
         scratch.likely = logits;
+    }
+
+    /// Adds the states of all rows of step `step` of the pass that `scratch` was last used for to `sum`, `[hidden]`, behind the final
+    /// norm.
+    pub fn add_states(&self, step: usize, sum: &mut [f32], scratch: &mut Scratch) {
+        let width = self.spec.hidden;
+        let Scratch { hidden, normed, spans, .. } = scratch;
+        normed.resize(width, 0.0);
+        for row in spans[step].clone() {
+            self.final_norm.apply(&hidden[row * width..(row + 1) * width], &mut normed[..width]);
+            ops::add(sum, &normed[..width]);
+        }
     }
 
     /// The embedding of a token as it enters the first block, without positions, `[hidden]`.

@@ -5,14 +5,18 @@ use serde_json::{Map, Value};
 use crate::refusal::Refusal;
 
 /// What is left of a request's object.
-pub(crate) struct Fields(Map<String, Value>);
+pub(crate) struct Fields {
+    left: Map<String, Value>,
+    /// Fields that were there and change nothing.
+    pub(crate) ignored: Vec<&'static str>,
+}
 
 impl Fields {
     /// # Errors
     /// When `body` is no JSON object.
     pub(crate) fn parse(body: &[u8]) -> Result<Fields, Refusal> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Fields(map)),
+            Ok(Value::Object(left)) => Ok(Fields { left, ignored: Vec::new() }),
             Ok(_) => Err(Refusal::invalid("the body is JSON, but no object")),
             Err(error) => Err(Refusal::invalid(format!("the body is not JSON: {error}"))),
         }
@@ -20,7 +24,7 @@ impl Fields {
 
     /// The value called `name`; `null` counts as absent.
     pub(crate) fn value(&mut self, name: &str) -> Option<Value> {
-        self.0.shift_remove(name).filter(|value| !value.is_null())
+        self.left.shift_remove(name).filter(|value| !value.is_null())
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
@@ -63,6 +67,13 @@ impl Fields {
         }
     }
 
+    /// Leaves a field aside that changes nothing here.
+    pub(crate) fn ignore(&mut self, name: &'static str) {
+        if self.value(name).is_some() {
+            self.ignored.push(name);
+        }
+    }
+
     /// Refuses a field that asks for something this server does not do, unless it asks for nothing.
     pub(crate) fn only(&mut self, name: &str, neutral: &[Value], what: &str) -> Result<(), Refusal> {
         match self.value(name) {
@@ -76,7 +87,7 @@ impl Fields {
     /// # Errors
     /// When a field is left that nobody took.
     pub(crate) fn finish(self) -> Result<(), Refusal> {
-        match self.0.keys().next() {
+        match self.left.keys().next() {
             None => Ok(()),
             Some(name) => Err(Refusal::invalid(format!("unknown field: {name}"))
                 .at(name.as_str())

@@ -6,19 +6,35 @@
 //! common passes on a thread of its own; others wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its
 //! channel is closed, the thread that waits for it drops its place, and the worker leaves it out of the next pass.
 //!
-//! Reading order: `http` (what can be asked), `request` (what a body may hold), `answered`, `examples`, `queued`, `worker`, `reply`;
-//! `pools` and `page` beside.
+//! Reading order: `http` (what can be asked), `guard` (by whom), `asking`, `request` (what a body may hold), `answered`, `examples`,
+//! `queued`, `worker`, `reply`; `customizing`, `people` and `own` for those who have a model of their own; `pools`, `tokens`,
+//! `metrics` and `page` beside.
 //! Prompts and answers are never logged.
 
 mod answered;
+mod asking;
 mod body;
+mod customizing;
+mod embeddings;
 mod examples;
+mod extensions;
 mod fields;
+mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod guard;
+mod hosted;
 mod http;
 mod keys;
 mod listen;
+mod messages;
+mod metrics;
+mod own;
 mod pace;
 mod page;
+mod people;
+mod person;
 mod pools;
 mod queue;
 mod queued;
@@ -26,7 +42,10 @@ mod refusal;
 mod registry;
 mod reply;
 mod request;
+mod responses;
 mod shared;
+mod tokens;
+mod tools;
 mod worker;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -38,6 +57,7 @@ use crayon_engine::adapters::AdapterError;
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
+pub use people::People;
 pub use registry::{Bigger, Offered, OfferedAdapter, Offers};
 
 /// Bounds on what one request, and all of them together, may take.
@@ -96,6 +116,33 @@ pub struct ServeOptions {
     pub offers: Offers,
     /// Where documents are kept that were read, for requests that ask for it; none does where it is `None`.
     pub cache: Option<PrefixCache>,
+    /// Where people are kept who have a model of their own; in memory where it is `None`.
+    pub people: Option<People>,
+    /// Pages of these origins may ask (`https://example.org`), any page where one is `*`. A page of the server's own always may.
+    pub origins: Vec<String>,
+    /// Names besides localhost by which a server on a loopback address may be asked.
+    pub hosts: Vec<String>,
+    /// How settings of the server are spelled to those who are refused because of one.
+    pub spell: fn(&Phrase) -> String,
+}
+
+impl Default for ServeOptions {
+    /// The model `mini` on any free port of this device.
+    fn default() -> ServeOptions {
+        ServeOptions {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            keys: None,
+            model: "mini".to_owned(),
+            limits: Limits::default(),
+            offers: Offers::default(),
+            cache: None,
+            people: None,
+            origins: Vec::new(),
+            hosts: Vec::new(),
+            spell: Phrase::to_string,
+        }
+    }
 }
 
 /// Why there is no server.
@@ -126,6 +173,14 @@ pub enum ServeError {
     /// The file of keys cannot be used.
     #[error("{path}: {what}")]
     Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The store of people cannot be used.
+    #[error("{}: {what}", path.display())]
+    People {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -174,6 +229,9 @@ impl Explain for ServeError {
             ServeError::Keys { .. } => {
                 "it must be a file that holds one key a line, of letters, digits and signs without blanks"
                     .into()
+            }
+            ServeError::People { .. } => {
+                "it must be a file that a server made for its people, or one that is not there yet".into()
             }
             ServeError::Name { .. } => {
                 "give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".into()

@@ -1,8 +1,8 @@
 //! Connections: accepted, bounded in number and patience, and ended in an orderly way.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Extension;
@@ -16,14 +16,18 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::examples::Remembered;
+use crate::hosted::Hosted;
 use crate::http::router;
+use crate::metrics::{Holder, Metrics};
+use crate::own::Own;
 use crate::pace::Pace;
+use crate::people::People;
 use crate::pools::AT_ONCE;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::shared::{Peer, Shared, now};
 use crate::worker::{Bounds, work};
-use crate::{ServeError, ServeOptions};
+use crate::{ServeError, ServeOptions, customizing, embeddings};
 
 /// How often the wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -39,28 +43,41 @@ pub(crate) fn run(
     log: Box<dyn Fn(&str) + Send + Sync>,
 ) -> Result<(), ServeError> {
     let registry = Registry::new(std::mem::take(&mut options.offers), &mut engine, options.limits.queue)?;
-    let engine = Arc::new(engine);
-    let queue = Arc::new(Queue::new(options.limits.queue));
-    let pace = Arc::new(Pace::default());
+    let people = match options.people.take() {
+        Some(people) => people,
+        None => People::in_memory()?,
+    };
+    let metrics = Arc::new(Metrics::default());
+    metrics.holds(Holder::weights, engine.checkpoint().bytes());
+    metrics.holds(Holder::adapters, registry.bytes());
+    let hosted = Arc::new(Hosted {
+        name: options.model.clone(),
+        engine: Arc::new(engine),
+        queue: Queue::new(options.limits.queue),
+        pace: Pace::default(),
+        registry,
+        examples: Remembered::default(),
+        guide: OnceLock::new(),
+        own: Own::default(),
+        cache: options.cache.clone(),
+    });
     let worker = {
-        let (engine, queue, pace) = (engine.clone(), queue.clone(), pace.clone());
-        let cache = options.cache.clone();
+        let (hosted, metrics) = (hosted.clone(), metrics.clone());
         let bounds = Bounds { time: options.limits.time, parallel: options.limits.parallel };
         let thread = std::thread::Builder::new().name("model".to_owned());
-        thread.spawn(move || work(&engine, &queue, &pace, cache.as_ref(), bounds))?
+        thread.spawn(move || work(&hosted, &metrics, bounds))?
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {
         blends: Semaphore::new(AT_ONCE),
-        examples: Remembered::default(),
-        cache: options.cache.clone(),
-        registry,
+        customizing: Semaphore::new(customizing::AT_ONCE),
+        embedding: Semaphore::new(embeddings::AT_ONCE),
+        people,
         options,
         loopback,
-        engine,
-        queue,
-        pace,
+        hosted,
+        metrics,
         log,
         began: now(),
     });
@@ -82,7 +99,7 @@ async fn serve(
             let graceful = GracefulShutdown::new();
             accept(&listener, &shared, &graceful, &stop).await;
             drop(listener);
-            for job in shared.queue.close() {
+            for job in shared.hosted.queue.close() {
                 job.refuse(AnswerError::Stopping);
             }
             let _ = timeout(shared.options.limits.grace, graceful.shutdown()).await;
@@ -90,8 +107,8 @@ async fn serve(
         }
         Err(error) => Err(error.into()),
     };
-    shared.queue.close();
-    shared.pace.cut.store(true, Ordering::Relaxed);
+    shared.hosted.queue.close();
+    shared.hosted.pace.cut.store(true, Ordering::Relaxed);
     result
 }
 

@@ -116,11 +116,6 @@ impl Asset {
     }
 }
 
-/// Whether `path` is the page or one of its files, which are given without a key.
-pub(crate) fn is_page(path: &str) -> bool {
-    path == "/" || path.starts_with("/page/")
-}
-
 /// `GET /`.
 pub(crate) async fn page(headers: HeaderMap) -> Response<Body> {
     named("index.html", &headers)

@@ -22,7 +22,7 @@ const LARGEST: usize = 1 << 16;
 pub(crate) const AT_ONCE: usize = 2;
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let pools: Vec<Value> = shared.registry.pools.iter().map(described).collect();
+    let pools: Vec<Value> = shared.hosted.registry.pools.iter().map(described).collect();
     object(&json!({"object": "list", "data": pools}))
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn blend(
     let (owner, failed) = (shared.clone(), "the adapter could not be made");
     let made = tokio::task::spawn_blocking(move || {
         let pool = found(&owner, &name)?;
-        pool.blend(&owner.engine, &asked.scores, asked.form, asked.temperature)
+        pool.blend(&owner.hosted.engine, &asked.scores, asked.form, asked.temperature)
     });
     let made = made.await.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, failed))?;
     Ok(bytes(made?))
@@ -98,7 +98,11 @@ impl BlendRequest {
 }
 
 fn found<'s>(shared: &'s Shared, name: &str) -> Result<&'s OfferedPool, Refusal> {
-    shared.registry.pool(Some(name)).map_err(|refusal| Refusal { status: StatusCode::NOT_FOUND, ..refusal })
+    shared
+        .hosted
+        .registry
+        .pool(Some(name))
+        .map_err(|refusal| Refusal { status: StatusCode::NOT_FOUND, ..refusal })
 }
 
 /// A pool as `/v1/pools` lists it.

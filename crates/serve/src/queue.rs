@@ -96,6 +96,11 @@ impl<T> Queue<T> {
         if waiting.closed { None } else { waiting.take() }
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether it is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed

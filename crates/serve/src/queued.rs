@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crayon_answer::{AnswerError, Device, DeviceEvent, Plan, Written};
 use crayon_customize::Instantly;
 
 use crate::examples::Judging;
+use crate::hosted::Hosted;
 use crate::queue::NoPlace;
-use crate::shared::Shared;
 use crate::worker::{Done, Job, Work, WorkerEvent};
 
 /// How often a waiting request looks whether its client is still there.
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// A place in the queue for one client's request.
 pub(crate) struct Queued<'s> {
-    pub(crate) shared: &'s Shared,
+    pub(crate) hosted: &'s Hosted,
     /// Whose turn it is when several wait.
     pub(crate) client: String,
 }
@@ -54,10 +54,10 @@ impl Queued<'_> {
     ) -> Result<Done, AnswerError> {
         let (tell, told) = channel();
         let waiting = Waiting(Arc::new(AtomicBool::new(false)));
-        let job = Job { work, tell, gone: waiting.0.clone() };
-        let pushed = self.shared.queue.push(self.client.clone(), job, Job::is_left);
+        let job = Job { work, tell, gone: waiting.0.clone(), asked: Instant::now() };
+        let pushed = self.hosted.queue.push(self.client.clone(), job, Job::is_left);
         pushed.map_err(|no| match no {
-            NoPlace::Full(waiting) => AnswerError::Busy { seconds: self.shared.pace.seconds(waiting) },
+            NoPlace::Full(waiting) => AnswerError::Busy { seconds: self.hosted.pace.seconds(waiting) },
             NoPlace::Closed => AnswerError::Stopping,
         })?;
         let mut flow = watch(DeviceEvent::Waiting);

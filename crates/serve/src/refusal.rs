@@ -57,6 +57,13 @@ impl Refusal {
         Refusal::invalid(format!("{what}; this server offers {there}")).at(param)
     }
 
+    /// There is no model of this name.
+    pub(crate) fn no_model(name: &str, there: &[&str]) -> Refusal {
+        let there: Vec<String> = there.iter().map(|name| format!("{name:?}")).collect();
+        let message = format!("there is no model {name:?} here; this server has {}", there.join(", "));
+        Refusal::new(StatusCode::NOT_FOUND, message).at("model").code("model_not_found")
+    }
+
     /// The queue is full.
     pub(crate) fn busy(seconds: u64) -> Refusal {
         let message = format!("the model is busy and its queue is full; try again in {seconds} s");

@@ -166,6 +166,12 @@ impl Registry {
         })
     }
 
+    /// Bytes of the adapters, those of pools included.
+    pub(crate) fn bytes(&self) -> usize {
+        let pools = self.pools.iter().map(|pool| pool.stack.bytes());
+        self.stack.iter().map(|stack| stack.bytes()).chain(pools).sum()
+    }
+
     /// Whether a bigger model may be asked.
     pub(crate) fn has_bigger(&self) -> bool {
         self.bigger.is_some()
@@ -247,6 +253,11 @@ impl Registry {
 }
 
 impl OfferedPool {
+    /// What its adapters are called.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.pool.members.iter().map(|member| member.name.clone()).collect()
+    }
+
     /// One adapter for these scores, in one piece.
     pub(crate) fn blend(
         &self,
@@ -262,13 +273,18 @@ impl OfferedPool {
     }
 }
 
+/// Whether `name` can stand in addresses and objects.
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
 /// Names that stand in addresses and objects: letters, digits, `-`, `_`, `.`, each once.
 fn distinct<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), ServeError> {
     let mut seen = Vec::new();
     for name in names {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let problem = match name {
-            name if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) => "is no name",
+            name if !is_name(name) => "is no name",
             name if seen.contains(&name) => "is given twice",
             _ => {
                 seen.push(name);

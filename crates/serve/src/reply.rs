@@ -7,14 +7,27 @@ use crayon_answer::Outcome;
 use crayon_customize::{Rung, Tried};
 use serde_json::{Map, Value, json};
 
-use crate::answered::Answered;
+use crate::answered::{Answered, Spelled, Told};
 use crate::refusal::spell;
+use crate::shared::now;
+use crate::tools::{Call, Tools};
+
+/// Name of the header that says which fields were ignored.
+pub(crate) const IGNORED_FIELDS: &str = "x-crayon-ignored";
 
 /// Which of the two kinds of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Chat,
     Completion,
+}
+
+/// An id that no other answer has.
+pub(crate) fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{prefix}-{:016x}{count:08x}", since.as_nanos() as u64)
 }
 
 /// What all objects of one answer share.
@@ -28,102 +41,182 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(kind: Kind, model: &str) -> Reply {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = match kind {
-            Kind::Chat => "chatcmpl",
-            Kind::Completion => "cmpl",
+        let id = match kind {
+            Kind::Chat => unique("chatcmpl"),
+            Kind::Completion => unique("cmpl"),
         };
-        let id = format!("{prefix}-{:016x}{count:08x}", since.as_nanos() as u64);
-        Reply { kind, id, created: since.as_secs(), model: model.to_owned() }
+        let created = now();
+        Reply { kind, id, created, model: model.to_owned() }
     }
 
-    /// The whole answer.
-    pub(crate) fn whole(&self, answered: &Answered) -> Value {
-        let choice = match self.kind {
-            Kind::Chat => json!({
-                "index": 0,
-                "message": {"role": "assistant", "content": answered.outcome.text(), "refusal": null},
-                "logprobs": null,
-                "finish_reason": finish(&answered.outcome),
-            }),
-            Kind::Completion => self.choice(json!(answered.outcome.text()), Some(answered)),
+    /// The whole of it: `n` answers for each prompt, behind the texts that are `echoed`.
+    pub(crate) fn whole(
+        &self,
+        answered: &[Answered],
+        echoed: &[String],
+        n: usize,
+        tools: Option<&Tools>,
+    ) -> Value {
+        let alone = answered.len() == 1;
+        let choice = |(index, answered): (usize, &Answered)| {
+            let (text, logprobs) = (answered.outcome.text(), self.logprobs(&answered.tokens, 0));
+            let mut choice = match self.kind {
+                Kind::Chat => {
+                    let called = tools.and_then(|tools| tools.calls(text));
+                    let (message, finish) = match called {
+                        None => {
+                            let message = json!({"role": "assistant", "content": text, "refusal": null});
+                            (message, finish(&answered.outcome))
+                        }
+                        Some((beside, calls)) => {
+                            let (beside, calls) =
+                                ((!beside.is_empty()).then_some(beside), self.calls(index, &calls));
+                            let message = json!({
+                                "role": "assistant", "content": beside, "refusal": null, "tool_calls": calls,
+                            });
+                            (message, CALLED)
+                        }
+                    };
+                    json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish})
+                }
+                Kind::Completion => {
+                    let text = format!("{}{text}", echoed[index]);
+                    self.choice(index, json!(text), logprobs, Some(answered))
+                }
+            };
+            if !alone {
+                choice["crayon"] = extra(answered);
+            }
+            choice
         };
-        let mut object = self.object(false, json!([choice]));
-        object["usage"] = usage(&answered.outcome);
-        object["crayon"] = self.extra(answered);
+        let choices: Vec<Value> = answered.iter().enumerate().map(choice).collect();
+        let mut object = self.object(false, json!(choices));
+        object["usage"] = usage(answered, n);
+        if alone {
+            object["crayon"] = extra(&answered[0]);
+        }
         object
     }
 
-    /// The first chunk of a stream, where there is one to send before any text.
-    pub(crate) fn first(&self, usage: bool) -> Option<Value> {
-        let choice = self.choice(json!({"role": "assistant", "content": ""}), None);
+    /// The first chunk of an answer's stream, where there is one to send before any text.
+    pub(crate) fn first(&self, index: usize, usage: bool) -> Option<Value> {
+        let choice = self.choice(index, json!({"role": "assistant", "content": ""}), Value::Null, None);
         (self.kind == Kind::Chat).then(|| self.chunk(choice, usage))
     }
 
-    /// A piece of text.
-    pub(crate) fn piece(&self, text: &str, usage: bool) -> Value {
+    /// A piece of text and the tokens it is made of, where these are told; the text before it has so many bytes.
+    pub(crate) fn piece(
+        &self,
+        index: usize,
+        text: &str,
+        tokens: &[Told],
+        before: usize,
+        usage: bool,
+    ) -> Value {
         let body = match self.kind {
             Kind::Chat => json!({"content": text}),
             Kind::Completion => json!(text),
         };
-        self.chunk(self.choice(body, None), usage)
+        self.chunk(self.choice(index, body, self.logprobs(tokens, before), None), usage)
     }
 
-    /// The end of the text.
-    pub(crate) fn last(&self, answered: &Answered, usage: bool) -> Value {
+    /// The calls of an answer, each at once.
+    pub(crate) fn called(&self, index: usize, calls: &[Call], usage: bool) -> Value {
+        let mut calls = self.calls(index, calls);
+        for (at, call) in calls.iter_mut().enumerate() {
+            call["index"] = json!(at);
+        }
+        self.chunk(self.choice(index, json!({"tool_calls": calls}), Value::Null, None), usage)
+    }
+
+    fn calls(&self, index: usize, calls: &[Call]) -> Vec<Value> {
+        let one = |(at, Call { name, arguments }): (usize, &Call)| {
+            let function = json!({"name": name, "arguments": arguments});
+            json!({"id": format!("call-{}-{index}-{at}", self.id), "type": "function", "function": function})
+        };
+        calls.iter().enumerate().map(one).collect()
+    }
+
+    /// The end of an answer's text. Where it is the only one its end tells what those have no place for.
+    pub(crate) fn last(
+        &self,
+        index: usize,
+        answered: &Answered,
+        called: bool,
+        alone: bool,
+        usage: bool,
+    ) -> Value {
         let body = match self.kind {
             Kind::Chat => json!({}),
             Kind::Completion => json!(""),
         };
-        let mut object = self.chunk(self.choice(body, Some(answered)), usage);
-        object["crayon"] = self.extra(answered);
+        let mut choice = self.choice(index, body, Value::Null, Some(answered));
+        if called {
+            choice["finish_reason"] = json!(CALLED);
+        }
+        if !alone {
+            choice["crayon"] = extra(answered);
+        }
+        let mut object = self.chunk(choice, usage);
+        if alone {
+            object["crayon"] = extra(answered);
+        }
         object
     }
 
     /// The numbers of tokens, after the end, for those who want them.
-    pub(crate) fn usage(&self, answered: &Answered) -> Value {
+    pub(crate) fn usage(&self, answered: &[Answered], n: usize) -> Value {
         let mut object = self.object(true, json!([]));
-        object["usage"] = usage(&answered.outcome);
+        object["usage"] = usage(answered, n);
         object
     }
 
-    fn extra(&self, answered: &Answered) -> Value {
-        let Answered { outcome, weights, shown, fits, tried, chosen, notes } = answered;
-        let counts = outcome.counts();
-        let weights = weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
-        let weights: Map<String, Value> = weights.collect();
-        let notes: Vec<String> = notes.iter().map(spell).collect();
-        let row = |tried: &Tried| {
-            let (name, seconds) = (tried.rung.name(), tried.seconds);
-            json!({"name": name, "right": tried.right(), "of": tried.of(), "loss": tried.loss(), "seconds": seconds})
-        };
-        let tried: Vec<Value> = tried.iter().map(row).collect();
-        json!({
-            "where": outcome.decision.place.name(),
-            "reason": outcome.decision.reason,
-            "confidence": outcome.confidence.map(short),
-            "scope": outcome.scope.map(short),
-            "sure": outcome.sure,
-            "adapter": (!weights.is_empty()).then_some(weights),
-            "shown": shown,
-            "tried": tried,
-            "chosen": chosen.map(Rung::name),
-            "fits": fits,
-            "kept": counts.kept.unwrap_or(0),
-            "evicted": counts.evicted.unwrap_or(0),
-            "notes": notes,
-        })
+    /// Tokens in the form of this kind of answers; the text before them has so many bytes.
+    fn logprobs(&self, tokens: &[Told], before: usize) -> Value {
+        if tokens.is_empty() {
+            return Value::Null;
+        }
+        let text = |spelled: &Spelled| String::from_utf8_lossy(&spelled.bytes).into_owned();
+        match self.kind {
+            Kind::Chat => {
+                let one = |spelled: &Spelled| {
+                    let (token, logprob) = (text(spelled), short(spelled.logprob));
+                    json!({"token": token, "logprob": logprob, "bytes": spelled.bytes})
+                };
+                let told = |told: &Told| {
+                    let mut object = one(&told.token);
+                    object["top_logprobs"] = told.likeliest.iter().map(one).collect();
+                    object
+                };
+                json!({"content": tokens.iter().map(told).collect::<Vec<_>>(), "refusal": null})
+            }
+            Kind::Completion => {
+                let mut offset = before;
+                let offsets = tokens.iter().map(|told| {
+                    offset += told.token.bytes.len();
+                    offset - told.token.bytes.len()
+                });
+                let offsets: Vec<usize> = offsets.collect();
+                let likeliest = |told: &Told| -> Map<String, Value> {
+                    told.likeliest.iter().map(|one| (text(one), short(one.logprob))).collect()
+                };
+                json!({
+                    "tokens": tokens.iter().map(|told| text(&told.token)).collect::<Vec<_>>(),
+                    "token_logprobs": tokens.iter().map(|told| short(told.token.logprob)).collect::<Vec<_>>(),
+                    "top_logprobs": tokens.iter().map(likeliest).collect::<Vec<_>>(),
+                    "text_offset": offsets,
+                })
+            }
+        }
     }
 
-    fn choice(&self, body: Value, answered: Option<&Answered>) -> Value {
+    fn choice(&self, index: usize, body: Value, logprobs: Value, answered: Option<&Answered>) -> Value {
         let key = match self.kind {
             Kind::Chat => "delta",
             Kind::Completion => "text",
         };
         let finish = answered.map(|answered| finish(&answered.outcome));
-        json!({"index": 0, key: body, "logprobs": null, "finish_reason": finish})
+        json!({"index": index, key: body, "logprobs": logprobs, "finish_reason": finish})
     }
 
     fn chunk(&self, choice: Value, usage: bool) -> Value {
@@ -150,16 +243,50 @@ impl Reply {
     }
 }
 
+/// What OpenAI's objects have no place for.
+pub(crate) fn extra(answered: &Answered) -> Value {
+    let Answered { outcome, weights, shown, fits, tried, chosen, notes, .. } = answered;
+    let counts = outcome.counts();
+    let weights = weights.iter().map(|(name, weight)| (name.clone(), short(*weight)));
+    let weights: Map<String, Value> = weights.collect();
+    let notes: Vec<String> = notes.iter().map(spell).collect();
+    let row = |tried: &Tried| {
+        let (name, seconds) = (tried.rung.name(), tried.seconds);
+        json!({"name": name, "right": tried.right(), "of": tried.of(), "loss": tried.loss(), "seconds": seconds})
+    };
+    let tried: Vec<Value> = tried.iter().map(row).collect();
+    json!({
+        "where": outcome.decision.place.name(),
+        "reason": outcome.decision.reason,
+        "confidence": outcome.confidence.map(short),
+        "scope": outcome.scope.map(short),
+        "sure": outcome.sure,
+        "adapter": (!weights.is_empty()).then_some(weights),
+        "shown": shown,
+        "tried": tried,
+        "chosen": chosen.map(Rung::name),
+        "fits": fits,
+        "kept": counts.kept.unwrap_or(0),
+        "evicted": counts.evicted.unwrap_or(0),
+        "notes": notes,
+    })
+}
+
 /// A number with the digits it has: what is 0.7 in f32 is not 0.699999988079071.
 pub(crate) fn short(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-fn usage(outcome: &Outcome) -> Value {
-    let counts = outcome.counts();
-    let (read, written) = (counts.read.unwrap_or(0), counts.generated.unwrap_or(0));
+/// Tokens read and written. A prompt that gets `n` answers counts once.
+fn usage(answered: &[Answered], n: usize) -> Value {
+    let read = answered.iter().step_by(n).map(|one| one.outcome.counts().read.unwrap_or(0));
+    let written = answered.iter().map(|one| one.outcome.counts().generated.unwrap_or(0));
+    let (read, written): (usize, usize) = (read.sum(), written.sum());
     json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
 }
+
+/// Why an answer ended that calls functions.
+const CALLED: &str = "tool_calls";
 
 /// Why an answer ended, in OpenAI's words.
 fn finish(outcome: &Outcome) -> &'static str {

@@ -12,8 +12,9 @@ use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
 use crayon_engine::{Batch, Engine, EngineError, Finish, PrefixCache, Session};
 
 use crate::examples::Judging;
+use crate::hosted::Hosted;
+use crate::metrics::{Holder, Metrics};
 use crate::pace::Pace;
-use crate::queue::Queue;
 
 /// A request in the queue.
 pub(crate) struct Job {
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) tell: Sender<WorkerEvent>,
     /// Whether nobody waits for the answer any more.
     pub(crate) gone: Arc<AtomicBool>,
+    /// When it was put into the queue.
+    pub(crate) asked: Instant,
 }
 
 /// What there is to do.
@@ -73,16 +76,14 @@ struct Active<'e> {
     session: Session<'e>,
     writing: Writing<'e>,
     started: Instant,
+    /// When its last token was written.
+    last: Option<Instant>,
 }
 
 /// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
-pub(crate) fn work(
-    engine: &Engine,
-    queue: &Queue<Job>,
-    pace: &Pace,
-    cache: Option<&PrefixCache>,
-    bounds: Bounds,
-) {
+pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
+    let Hosted { engine, queue, pace, cache, .. } = hosted;
+    let (engine, cache): (&Engine, _) = (engine, cache.as_ref());
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
     loop {
@@ -91,6 +92,8 @@ pub(crate) fn work(
             let Some(job) = next.filter(|job| !job.is_left()) else { break };
             admit(engine, job, pace, cache, bounds, &mut active);
         }
+        metrics.sessions(active.len());
+        metrics.holds(Holder::sessions, active.iter().map(|one| one.session.kv_bytes()).sum());
         if active.is_empty() {
             if queue.is_closed() {
                 return;
@@ -105,10 +108,11 @@ pub(crate) fn work(
             active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
             continue;
         };
+        metrics.holds(Holder::scratch, batch.scratch_bytes());
         let mut passed = passed.into_iter();
         active.retain_mut(|one| {
             let passed = passed.next().unwrap_or(Ok(()));
-            match one.go_on(passed, pace, cache, bounds.time) {
+            match one.go_on(passed, pace, cache, metrics, bounds.time) {
                 Ok(None) => true,
                 Ok(Some(written)) => {
                     one.end(Ok(Done::Answer(Box::new(written))), pace);
@@ -142,7 +146,9 @@ fn admit<'e>(
                 Ok((session, writing))
             }));
             match begun.unwrap_or(Err(AnswerError::Crashed)) {
-                Ok((session, writing)) => active.push(Active { job, plan, session, writing, started }),
+                Ok((session, writing)) => {
+                    active.push(Active { job, plan, session, writing, started, last: None })
+                }
                 Err(error) => job.refuse(error),
             }
         }
@@ -163,13 +169,23 @@ impl Active<'_> {
         passed: Result<(), EngineError>,
         pace: &Pace,
         cache: Option<&PrefixCache>,
+        metrics: &Metrics,
         time: Duration,
     ) -> Result<Option<Written>, AnswerError> {
         passed?;
-        let Active { job, plan, session, writing, started } = self;
+        let Active { job, plan, session, writing, started, last } = self;
         let mut late = false;
         let gone_on = catch_unwind(AssertUnwindSafe(|| {
             writing.go_on(plan, session, cache, &mut |event| {
+                match &event {
+                    DeviceEvent::Read => metrics.read(plan.prompt.len()),
+                    DeviceEvent::Token(_) => {
+                        let now = Instant::now();
+                        let before = last.replace(now);
+                        metrics.token(before.is_none(), now - before.unwrap_or(job.asked));
+                    }
+                    _ => {}
+                }
                 let _ = job.tell.send(WorkerEvent::Event(event));
                 late = started.elapsed() >= time;
                 match late || job.is_left() || pace.cut.load(Ordering::Relaxed) {

@@ -136,7 +136,7 @@ fn mistakes_are_told_as_openais_servers_tell_them() {
         json!("model_not_found"),
     );
     check(server.post(path, "{"), 400, invalid, Value::Null);
-    check(server.chat("a", r#","n":2"#), 400, invalid, json!("unsupported_value"));
+    check(server.chat("a", r#","n":17"#), 400, invalid, json!("invalid_value"));
     check(server.chat("  ", ""), 400, invalid, Value::Null);
     check(server.chat(&"a b ".repeat(1000), ""), 400, invalid, json!("context_length_exceeded"));
     check(server.chat("a", r#","max_tokens":601"#), 400, invalid, json!("invalid_value"));
@@ -151,7 +151,12 @@ fn mistakes_are_told_as_openais_servers_tell_them() {
     check(server.chat("a", r#","pot":2"#), 400, invalid, Value::Null);
     check(server.get("/v2", "Host: localhost\r\n"), 404, invalid, json!("not_found"));
     check(server.get(path, "Host: localhost\r\n"), 405, invalid, json!("method_not_allowed"));
-    check(server.get("/v1/models", "Host: evil.example\r\n"), 403, "permission_error", Value::Null);
+    check(
+        server.get("/v1/models", "Host: evil.example\r\n"),
+        403,
+        "permission_error",
+        json!("host_not_allowed"),
+    );
     let form = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
     );
@@ -177,8 +182,11 @@ fn a_key_is_asked_for_when_there_is_one() {
     std::fs::remove_file(&path).unwrap();
     let with = |header: &str| server.get("/v1/models", &format!("Host: localhost\r\n{header}"));
     let refused = with("");
-    assert_eq!((refused.status, refused.error("code")), (401, json!("invalid_api_key")));
-    assert_eq!(with("Authorization: Bearer secret-on\r\n").status, 401);
+    assert_eq!((refused.status, refused.error("code")), (401, json!("missing_api_key")));
+    let wrong = with("Authorization: Bearer secret-on\r\n");
+    assert_eq!((wrong.status, wrong.error("code")), (401, json!("invalid_api_key")));
+    assert_eq!(server.get("/health", "Host: localhost\r\n").status, 200, "watching needs no key");
+    assert_eq!(server.get("/metrics", "Host: localhost\r\n").status, 401);
     assert_eq!(with("Authorization: Basic secret-one\r\n").status, 401);
     assert_eq!(with("Authorization: Bearer secret-two\r\n").status, 200);
     assert_eq!(server.chat("Hello!", "").status, 401);
@@ -189,15 +197,8 @@ fn a_key_is_asked_for_when_there_is_one() {
 
 #[test]
 fn others_reach_it_only_with_a_key() {
-    let options = crayon_serve::ServeOptions {
-        host: "0.0.0.0".to_owned(),
-        port: 0,
-        keys: None,
-        model: "mini".to_owned(),
-        limits: Limits::default(),
-        offers: crayon_serve::Offers::default(),
-        cache: None,
-    };
+    let options =
+        crayon_serve::ServeOptions { host: "0.0.0.0".to_owned(), ..crayon_serve::ServeOptions::default() };
     let error = Server::bind(options.clone()).unwrap_err();
     assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
     let server = start(Limits::default(), None);
@@ -253,7 +254,7 @@ fn time_is_bounded_and_prompts_are_not_logged() {
     let late = server.post("/v1/chat/completions", &long_request());
     assert_eq!((late.status, late.error("code")), (400, json!("time_limit")), "{}", late.body);
     let log = server.log();
-    assert!(log.contains("POST /v1/chat/completions: 400 after"), "{log}");
+    assert!(log.contains("POST /chat/completions: 400 after"), "{log}");
     assert!(!log.contains("cat") && !log.contains("mat"), "{log}");
 }
 

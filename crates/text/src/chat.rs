@@ -168,8 +168,23 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>> {
+        self.encode_begun(tokenizer, messages, add_generation_prompt, "")
+    }
+
+    /// The same with `beginning` behind it, the first words of the model's answer.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::encode`].
+    pub fn encode_begun(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        beginning: &str,
+    ) -> Result<Vec<u32>> {
+        let texts = || messages.iter().map(|message| message.content.as_str()).chain([beginning]);
         // Unicode reserves these 32 for a program's own use: they stand for no character.
-        let unused = |c: &char| messages.iter().all(|message| !message.content.contains(*c));
+        let unused = |c: &char| texts().all(|text| !text.contains(*c));
         let shield = ('\u{fdd0}'..='\u{fdef}').find(unused).ok_or_else(|| TextError::Encode {
             message: "the messages use every one of Unicode's noncharacters".to_owned(),
         })?;
@@ -177,7 +192,7 @@ impl ChatTemplate {
             .iter()
             .map(|message| Message::new(message.role, tokenizer.shield(&message.content, shield)))
             .collect();
-        let text = self.render(&shielded, add_generation_prompt)?;
+        let text = self.render(&shielded, add_generation_prompt)? + &tokenizer.shield(beginning, shield);
         tokenizer.encode_shielded(&text, Special::Parse, Some(shield))
     }
 }

@@ -49,7 +49,7 @@ impl<'o> Shown<'o> {
             Event::Text(text) if !self.silent => self.failed = self.output.piece(&text).err(),
             Event::Discard if self.live => self.failed = self.output.piece("\n").err(),
             Event::Note(told) => note(&told, self.output),
-            Event::Text(_) | Event::Discard | Event::HeldBack | Event::Waiting => {}
+            Event::Text(_) | Event::Token(_) | Event::Discard | Event::HeldBack | Event::Waiting => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { interrupt::flow() }
     }

@@ -35,6 +35,9 @@ pub(crate) struct AnswerArgs {
     /// Subtract this from the logits of tokens already in the answer
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) presence_penalty: Option<f32>,
+    /// Subtract this from the logits of tokens for every time they occur in the answer
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: Option<f32>,
     /// Same seed, same answer [default: another each time, told by --verbose and --json]
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
@@ -84,6 +87,7 @@ impl AnswerArgs {
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
         }
     }
 }

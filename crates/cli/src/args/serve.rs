@@ -33,6 +33,15 @@ pub(crate) struct ServeArgs {
     /// Ask for a key: a file with one key a line
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Keep people who have a model of their own (/v1/customizations) in this file; else they are forgotten when the server ends
+    #[arg(long, value_name = "FILE")]
+    pub(crate) people: Option<PathBuf>,
+    /// Let web pages of this origin ask (https://example.org, or * for any); may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors: Vec<String>,
+    /// Answer to this name besides localhost; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
     /// Offer a pool, under the name of its folder or another (`built-in` is mini's own); may be given several times
     #[arg(long, value_name = "[NAME=]DIR")]
     pub(crate) pool: Vec<String>,

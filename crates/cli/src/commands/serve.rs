@@ -6,13 +6,14 @@ use std::time::Duration;
 use crayon_answer::Customization;
 use crayon_engine::adapters::{Pool, Scope, read_demonstrations};
 use crayon_engine::{BUILT_IN, Engine, PrefixCache};
-use crayon_serve::{Bigger, Keys, Limits, Offered, OfferedAdapter, Offers, ServeOptions, Server};
+use crayon_serve::{Bigger, Keys, Limits, Offered, OfferedAdapter, Offers, People, ServeOptions, Server};
 use serde::Serialize;
 
 use crate::answering;
 use crate::args::{AdapterRef, ModelArgs, ServeArgs};
 use crate::failure::Result;
 use crate::output::Output;
+use crate::spelling::spell;
 use crate::{interrupt, model};
 
 /// What `--json` prints once the server listens.
@@ -72,6 +73,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
         false => None,
     };
+    let people = args.people.as_deref().map(People::open).transpose()?;
     let (names, host) = (Names::of(&offers), args.route.server.clone().filter(|_| offers.bigger.is_some()));
     let (model, limits) = (name(&args.model.model), limits(args));
     let (host_name, port) = (args.host.clone(), args.port);
@@ -83,6 +85,10 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         limits,
         offers,
         cache,
+        people,
+        origins: args.cors.clone(),
+        hosts: args.allow_host.clone(),
+        spell,
     })?;
     let url = format!("http://{}/v1", server.address());
     interrupt::watch();
@@ -146,7 +152,11 @@ fn adapters(
     named.into_iter().map(read).collect()
 }
 
+/// The pools that are offered: those that were named, else the one that the program holds for this model.
 fn pools(engine: &Engine, wanted: &[String]) -> Result<Vec<(String, Pool)>> {
+    if wanted.is_empty() {
+        return Ok(engine.built_in_pool()?.map(|pool| (BUILT_IN.to_owned(), pool)).into_iter().collect());
+    }
     let open = |text: &String| {
         let (name, folder) = match pair(text) {
             Some((name, folder)) => (name.to_owned(), Path::new(folder)),

@@ -49,6 +49,18 @@ impl Serving {
         stream
     }
 
+    /// The object at `path`.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (_, json) = text.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
     /// The object that answers `body`.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let mut text = String::new();

@@ -41,6 +41,11 @@ fn split(x: f32) -> [u16; PARTS] {
 }
 
 impl Parts {
+    /// Bytes its buffer takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<u32>() * self.words.capacity()
+    }
+
     /// Whether all parts of all rows are columns of one tile.
     pub(crate) fn one_tile(&self) -> bool {
         PARTS * self.m <= FULL

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod made_up;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,8 +70,11 @@ pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Ru
 }
 
 fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
-    let (host, model) = ("127.0.0.1".to_owned(), "mini".to_owned());
-    let options = ServeOptions { host, port: 0, keys, model, limits, offers, cache: None };
+    serving(ServeOptions { limits, keys, offers, ..ServeOptions::default() }, engine)
+}
+
+/// A server by these options with this model.
+pub(crate) fn serving(options: ServeOptions, engine: Engine) -> Running {
     let server = Server::bind(options).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
@@ -90,6 +95,16 @@ impl Running {
             self.address,
             body.len()
         ))
+    }
+
+    /// A request without a body.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let host = self.address;
+        read(
+            self.raw(&format!(
+                "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n"
+            )),
+        )
     }
 
     pub(crate) fn raw(&self, request: &str) -> TcpStream {
