@@ -21,7 +21,7 @@ use crate::fields::{Fields, wrong};
 use crate::hosted::Hosted;
 use crate::http::on_the_side;
 use crate::people::{People, StoreError, Stored};
-use crate::person::{Extra, Person, PersonScope, TriedRow};
+use crate::person::{Extra, Person, PersonScope, TriedRow, short_print};
 use crate::refusal::{Refusal, spell};
 use crate::registry::{OfferedPool, is_name};
 use crate::shared::{Shared, now};
@@ -188,7 +188,7 @@ fn split(shared: &Shared, id: &str) -> (String, String) {
 
 fn shown(shared: &Shared, person: &Person) -> Value {
     let pool = shared.model(&person.model).ok().and_then(|hosted| {
-        let names = hosted.registry.pools.iter().find(|pool| Some(&pool.digest) == person.pool.as_ref());
+        let names = hosted.registry.pools.iter().find(|pool| Some(short_print(&pool.digest)) == person.pool);
         names.map(OfferedPool::names)
     });
     let names = pool.unwrap_or_default();
@@ -246,8 +246,8 @@ fn person(hosted: &Hosted, id: &str, pool: Option<&OfferedPool>) -> Person {
     Person {
         id: id.to_owned(),
         model: hosted.name.clone(),
-        base: hosted.engine.checkpoint().fingerprint(),
-        pool: pool.map(|pool| pool.digest.clone()),
+        base: short_print(&hosted.engine.checkpoint().fingerprint()),
+        pool: pool.map(|pool| short_print(&pool.digest)),
         chosen: None,
         fits: None,
         tried: Vec::new(),

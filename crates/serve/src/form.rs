@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 pub(crate) fn read_form(fields: &mut Fields) -> Result<Option<(&'static str, Form)>, Refusal> {
     let format = match fields.value("response_format") {
         None => None,
-        Some(format) => read_format(&format, "response_format", "json_schema")?,
+        Some(format) => read_format(&format, "response_format")?,
     };
     match (format, fields.value("grammar")) {
         (Some(_), Some(_)) => Err(wrong("grammar", "left out with response_format")),
@@ -28,13 +28,13 @@ pub(crate) fn read_form(fields: &mut Fields) -> Result<Option<(&'static str, For
     }
 }
 
-/// `{"type": "text" | "json_object" | "json_schema", …}` as `name`; the schema stands under `key`, or beside the type.
-pub(crate) fn read_format(format: &Value, name: &str, key: &str) -> Result<Option<Form>, Refusal> {
+/// `{"type": "text" | "json_object" | "json_schema", …}` as `name`; the schema stands in `json_schema`, or beside the type.
+pub(crate) fn read_format(format: &Value, name: &str) -> Result<Option<Form>, Refusal> {
     match format.get("type").and_then(Value::as_str) {
         Some("text") => Ok(None),
         Some("json_object") => Ok(Some(Form::Object)),
         Some("json_schema") => {
-            let schema = format.get(key).unwrap_or(format).get("schema");
+            let schema = format.get("json_schema").unwrap_or(format).get("schema");
             let schema = schema.filter(|schema| schema.is_object() || schema.is_boolean());
             let schema = schema.ok_or_else(|| wrong(name, "a json_schema with its schema"))?;
             Ok(Some(Form::Schema(schema.clone())))

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hosted::Hosted;
 use crate::people::{People, Stored};
-use crate::person::Extra;
+use crate::person::{Extra, short_print};
 use crate::refusal::Refusal;
 
 /// Adapters of people's own that stay in memory.
@@ -56,13 +56,13 @@ pub(crate) fn customization(people: &People, hosted: &Hosted, id: &str) -> Resul
         let message = format!("nobody is called {id:?} beside {:?} here", hosted.name);
         return Err(Refusal::new(StatusCode::NOT_FOUND, message).at("model").code("model_not_found"));
     };
-    if person.base != hosted.engine.checkpoint().fingerprint() {
+    if person.base != short_print(&hosted.engine.checkpoint().fingerprint()) {
         return Err(changed(id, "the model"));
     }
     let scope = scope.map(|scope| scope.scope());
     let (mut weights, mut adapter, mut demonstrations) = (Vec::new(), None, Vec::new());
     if let Some(own) = &person.weights {
-        let pool = hosted.registry.pools.iter().find(|pool| Some(&pool.digest) == person.pool.as_ref());
+        let pool = hosted.registry.pools.iter().find(|pool| Some(short_print(&pool.digest)) == person.pool);
         let Some(pool) = pool else { return Err(changed(id, "the pool")) };
         let weighed = pool.stack.weigh(own).map_err(|error| damaged(&error.to_string()))?;
         adapter = Some(Arc::new(weighed) as Arc<dyn Adapter>);

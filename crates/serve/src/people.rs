@@ -66,7 +66,7 @@ impl People {
     /// [`ServeError::People`] when it is no such file, another program has it, or the disk does not take it.
     pub fn open(path: &Path) -> Result<People, ServeError> {
         let wrong = |what: String| ServeError::People { path: path.to_owned(), what };
-        let store = match Database::builder().set_cache_size(CACHE).create(path) {
+        let mut store = match Database::builder().set_cache_size(CACHE).create(path) {
             Ok(store) => store,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 return Err(wrong("another program has it open".to_owned()));
@@ -76,6 +76,8 @@ impl People {
             }
             Err(error) => return Err(wrong(error.to_string())),
         };
+        // Room that was taken ahead, or left by people who are gone, is given back.
+        store.compact().map_err(|error| wrong(error.to_string()))?;
         let people = People { store: Arc::new(store), path: Some(path.to_owned()) };
         match people.prepare() {
             Ok(None) => Ok(people),
@@ -261,6 +263,8 @@ mod tests {
         assert!(each.as_micros() < 1000, "{each:?}");
         assert!(People::open(&path).is_err(), "two programs would write into one file");
         drop(people);
+        // As it is found by the next program.
+        drop(People::open(&path).unwrap());
         let size = std::fs::metadata(&path).unwrap().len() as usize;
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(size <= 2048 * PEOPLE, "{} bytes each", size / PEOPLE);

@@ -8,44 +8,79 @@ use serde_json::{Value, json};
 use crate::reply::short;
 
 /// Bytes that a person's scope may take.
-const SCOPE_BYTES: usize = 1024;
+const SCOPE_BYTES: usize = 600;
+/// Letters of a fingerprint that are kept: enough to tell models and pools apart.
+const FINGERPRINT: usize = 16;
 
-/// A person's model, as it is listed.
+/// A person's model, as it is listed. Its names in the store are short, because there may be many.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Person {
+    #[serde(rename = "i")]
     pub(crate) id: String,
     /// The model's name in requests.
+    #[serde(rename = "m")]
     pub(crate) model: String,
-    /// The model's fingerprint.
+    /// The beginning of the model's fingerprint.
+    #[serde(rename = "b")]
     pub(crate) base: String,
-    /// Digest of the pool's keys, where the weights are those of a pool's adapters.
+    /// The beginning of the digest of the pool's keys, where there is a pool.
+    #[serde(rename = "p")]
     pub(crate) pool: Option<String>,
     /// What the examples' answers spoke for; `None` where the weights were given.
+    #[serde(rename = "c")]
     pub(crate) chosen: Option<String>,
     /// Whether the examples are near to something the pool learned.
+    #[serde(rename = "f")]
     pub(crate) fits: Option<bool>,
     /// Candidates that were judged.
+    #[serde(rename = "t")]
     pub(crate) tried: Vec<TriedRow>,
     /// Of the pool's adapters; `None` where the answer does not come through them.
+    #[serde(rename = "w")]
     pub(crate) weights: Option<Vec<f32>>,
     /// Unix seconds.
+    #[serde(rename = "s")]
     pub(crate) created: u64,
     /// Bytes that are kept of this person.
+    #[serde(rename = "n")]
     pub(crate) bytes: usize,
     /// Whether there is more than numbers: an adapter or examples for the prompt.
+    #[serde(rename = "x")]
     pub(crate) has_extra: bool,
     /// What should be known about it.
+    #[serde(rename = "o", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
 }
 
 /// A candidate and how well it did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "TriedTuple", into = "TriedTuple")]
 pub(crate) struct TriedRow {
     pub(crate) name: String,
     pub(crate) right: usize,
     pub(crate) of: usize,
     pub(crate) loss: f32,
     pub(crate) seconds: f32,
+}
+
+/// A row without the names of its columns.
+type TriedTuple = (String, usize, usize, f32, f32);
+
+impl From<TriedTuple> for TriedRow {
+    fn from((name, right, of, loss, seconds): TriedTuple) -> TriedRow {
+        TriedRow { name, right, of, loss, seconds }
+    }
+}
+
+impl From<TriedRow> for TriedTuple {
+    fn from(row: TriedRow) -> TriedTuple {
+        (row.name, row.right, row.of, row.loss, row.seconds)
+    }
+}
+
+/// As much of a fingerprint as is kept.
+pub(crate) fn short_print(fingerprint: &str) -> String {
+    fingerprint.chars().take(FINGERPRINT).collect()
 }
 
 impl Person {
@@ -199,7 +234,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::people::Stored;
 
-    /// A person as `mini` has them: 67 weights, and a scope as large as it gets.
+    /// A person with 24 weights, and a scope as large as it gets.
     pub(crate) fn anybody(id: &str) -> Stored {
         let row = |name: &str| TriedRow { name: name.to_owned(), right: 5, of: 8, loss: 1.25, seconds: 0.5 };
         let width = 288;
@@ -208,12 +243,12 @@ pub(crate) mod tests {
         let person = Person {
             id: id.to_owned(),
             model: "mini".to_owned(),
-            base: "5f".repeat(32),
-            pool: Some("a0".repeat(32)),
+            base: short_print(&"5f".repeat(32)),
+            pool: Some(short_print(&"a0".repeat(32))),
             chosen: Some("blend".to_owned()),
             fits: Some(true),
             tried: ["base", "blend", "nearest", "prompt"].map(row).to_vec(),
-            weights: Some((0..16).map(|at| at as f32 / 120.0).collect()),
+            weights: Some((0..24).map(|at| at as f32 / 120.0).collect()),
             created: 1_700_000_000,
             bytes: 1500,
             has_extra: false,

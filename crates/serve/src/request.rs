@@ -193,7 +193,7 @@ impl ApiRequest {
         let format = fields.value("text").and_then(|text| text.get("format").cloned());
         let form = match format {
             None => None,
-            Some(format) => read_format(&format, "text.format", "schema")?.map(|form| ("text.format", form)),
+            Some(format) => read_format(&format, "text.format")?.map(|form| ("text.format", form)),
         };
         let length = read_length(&mut fields, "max_output_tokens")?.flatten();
         let tools = read_tools(&mut fields)?;

@@ -87,13 +87,14 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
     loop {
+        // Those who have ended count no more, however long nobody else comes.
+        told(metrics, &active);
         while active.len() < bounds.parallel.max(1) {
             let next = if active.is_empty() { queue.next() } else { queue.next_now() };
             let Some(job) = next.filter(|job| !job.is_left()) else { break };
             admit(engine, job, pace, cache, bounds, &mut active);
         }
-        metrics.sessions(active.len());
-        metrics.holds(Holder::sessions, active.iter().map(|one| one.session.kv_bytes()).sum());
+        told(metrics, &active);
         if active.is_empty() {
             if queue.is_closed() {
                 return;
@@ -125,6 +126,12 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
             }
         });
     }
+}
+
+/// Tells how many are answered and what they hold.
+fn told(metrics: &Metrics, active: &[Active<'_>]) {
+    metrics.sessions(active.len());
+    metrics.holds(Holder::sessions, active.iter().map(|one| one.session.kv_bytes()).sum());
 }
 
 /// Begins a request, or does it at once where it is no answer.
