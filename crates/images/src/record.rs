@@ -40,6 +40,9 @@ pub struct Details {
     /// Keywords of IPTC and XMP, each once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keywords: Vec<String>,
+    /// What somebody wrote about it, where an import had that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// The picture in very few pixels, in hexadecimal, by which near-duplicates are told.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub look: String,
