@@ -51,7 +51,7 @@ impl Known {
         let date = self.date();
         !self.files.is_empty()
             && filter.after.as_deref().is_none_or(|after| date >= after)
-            && filter.before.as_deref().is_none_or(|before| date < before)
+            && filter.before.as_deref().is_none_or(|before| date < before && !date.is_empty())
             && filter
                 .folder
                 .as_ref()

@@ -23,6 +23,16 @@ pub struct Stamp {
     pub modified: i64,
 }
 
+impl Stamp {
+    /// Of a file that is not here.
+    pub(crate) const UNKNOWN: Stamp = Stamp { size: 0, modified: 0 };
+
+    /// When the file was changed, in UTC; empty where that is not known.
+    pub(crate) fn date(self) -> String {
+        if self == Stamp::UNKNOWN { String::new() } else { crate::date::from_nanos(self.modified) }
+    }
+}
+
 /// What was found in a picture besides its pixels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -42,7 +42,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.after.is_none() && self.before.is_none() && self.folder.is_none() && self.keywords.is_empty()
     }
 }
@@ -86,7 +86,7 @@ pub struct Searcher {
 pub(crate) fn known(reader: &Reader, hash: &Hash) -> Result<Known, ImageError> {
     let files = reader.places(hash)?;
     let first = files.first().map(|path| reader.file(path)).transpose()?.flatten();
-    let changed = first.map_or_else(String::new, |record| crate::date::from_nanos(record.stamp.modified));
+    let changed = first.map_or_else(String::new, |record| record.stamp.date());
     Ok(Known { files, changed, details: reader.detail(hash)? })
 }
 
@@ -145,7 +145,7 @@ impl Searcher {
         for (path, record) in files {
             let row = rows.entry(record.hash).or_default();
             if row.files.is_empty() {
-                row.changed = crate::date::from_nanos(record.stamp.modified);
+                row.changed = record.stamp.date();
             }
             row.files.push(path);
         }
