@@ -35,6 +35,14 @@ pub enum EvalError {
     #[cfg(feature = "train")]
     #[error(transparent)]
     Quantise(Box<crayon_quant::QuantError>),
+    /// Something that this program was built without.
+    #[error("this program was built without {what}")]
+    LeftOut {
+        /// What it is.
+        what: &'static str,
+        /// The feature that it comes with.
+        feature: &'static str,
+    },
     /// A file could not be read or written.
     #[error("{file}: cannot {action}: {}", describe(source))]
     Io {
@@ -203,6 +211,9 @@ impl Explain for EvalError {
             EvalError::Quantise(error) => error.hint(),
             EvalError::NoTraining { .. } => {
                 Some("leave it out, or build the program with its feature train".into())
+            }
+            EvalError::LeftOut { feature, .. } => {
+                Some(format!("leave it out, or build the program with its feature {feature}").into())
             }
             EvalError::Io { source, .. } => Explain::hint(source),
             EvalError::Content { hint, .. } => hint.clone(),

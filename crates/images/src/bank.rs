@@ -20,7 +20,7 @@ const NONSENSE: &str = include_str!("nonsense.txt");
 /// The share of nonsense that may find something.
 const ALLOWED: f64 = 0.05;
 /// The name of the bank in the store. It changes with the captions.
-const NAME: &str = "bank-2";
+pub(crate) const NAME: &str = "bank-2";
 /// The share of its mean over the index that is taken off a query's evidence.
 const CENTRED: f32 = 0.5;
 
@@ -63,11 +63,8 @@ impl Bank {
     /// # Errors
     /// If the model fails or the index is damaged.
     pub fn measure(reader: &Reader, embedder: &dyn Embedder, threads: &Threads) -> Result<Bank, ImageError> {
-        // A model with a small context or vocabulary has a smaller bank.
-        let readable = |prompt: &Prompt| weighted_tokens(embedder, prompt).is_ok();
-        let prompts = |text: &str| text.lines().map(Prompt::plain).filter(readable).collect::<Vec<_>>();
-        let vectors = embed_prompts(embedder, &prompts(CAPTIONS))?;
-        let nonsense = embed_prompts(embedder, &prompts(NONSENSE))?;
+        let vectors = embedded(embedder, CAPTIONS)?;
+        let nonsense = embedded(embedder, NONSENSE)?;
         let (dim, scale) = (embedder.dim(), embedder.logit_scale());
         let mut bank = Bank { vectors, dim, scale, explained: 0.0, least: f32::NEG_INFINITY };
         if bank.vectors.is_empty() || nonsense.is_empty() {
@@ -141,6 +138,22 @@ impl Bank {
         self.least
     }
 
+    /// The bank of an index whose numbers are known: [`Bank::numbers`].
+    #[cfg(feature = "qdrant")]
+    pub(crate) fn restored(
+        embedder: &dyn Embedder,
+        [explained, least]: [f32; 2],
+    ) -> Result<Bank, ImageError> {
+        let (dim, scale) = (embedder.dim(), embedder.logit_scale());
+        Ok(Bank { vectors: embedded(embedder, CAPTIONS)?, dim, scale, explained, least })
+    }
+
+    /// What was measured on the index: what the captions explain on average, and the least evidence.
+    #[cfg(feature = "qdrant")]
+    pub(crate) fn numbers(&self) -> [f32; 2] {
+        [self.explained, self.least]
+    }
+
     /// Keeps it in the index.
     ///
     /// # Errors
@@ -171,6 +184,13 @@ impl Bank {
             least,
         }))
     }
+}
+
+/// The vectors of `texts`, one a line. A model with a small context or vocabulary reads fewer of them.
+fn embedded(embedder: &dyn Embedder, texts: &str) -> Result<Vec<f32>, ImageError> {
+    let readable = |prompt: &Prompt| weighted_tokens(embedder, prompt).is_ok();
+    let prompts: Vec<Prompt> = texts.lines().map(Prompt::plain).filter(readable).collect();
+    embed_prompts(embedder, &prompts)
 }
 
 #[cfg(test)]

@@ -16,6 +16,28 @@ pub(crate) fn from_nanos(nanos: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// Seconds since 1970 of a date in UTC, or of the beginning of the year, month or day that is given.
+#[cfg(feature = "qdrant")]
+pub(crate) fn to_seconds(date: &str) -> Option<i64> {
+    let number = |from: usize, len: usize, least: i64| match date.get(from..from + len) {
+        Some(digits) => digits.parse::<u16>().ok().map(i64::from),
+        None => Some(least),
+    };
+    let (year, month, day) = (number(0, 4, 0)?, number(5, 2, 1)?, number(8, 2, 1)?);
+    if date.len() < 4 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (hour, minute, second) = (number(11, 2, 0)?, number(14, 2, 0)?, number(17, 2, 0)?);
+    let (year, shifted) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * shifted + 2) / 5
+        + day
+        - 1
+        - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +52,19 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00"),
         ] {
             assert_eq!(from_nanos(seconds * 1_000_000_000), date);
+            #[cfg(feature = "qdrant")]
+            assert_eq!(to_seconds(date), Some(seconds));
+        }
+        #[cfg(feature = "qdrant")]
+        for (part, date) in [
+            ("2021", "2021-01-01T00:00:00"),
+            ("2021-07", "2021-07-01"),
+            ("2021-07-14T10", "2021-07-14T10:00"),
+        ] {
+            assert_eq!(to_seconds(part), to_seconds(date));
+            assert!(
+                to_seconds("202").is_none() && to_seconds("2021-xx").is_none() && to_seconds("").is_none()
+            );
         }
     }
 }

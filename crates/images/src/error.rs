@@ -41,6 +41,14 @@ pub enum ImageError {
         /// What is wrong.
         what: String,
     },
+    /// A file of vectors, or of what belongs to them, that cannot be imported.
+    #[error("{file}: {what}")]
+    Import {
+        /// The file or folder.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
     /// A file that is no index, or one that is damaged.
     #[error("{file}: {what}")]
     Index {
@@ -58,6 +66,14 @@ pub enum ImageError {
         made_with: String,
         /// The model in use.
         model: String,
+    },
+    /// A server with an index does not answer, or refuses.
+    #[error("{server}: {what}")]
+    Remote {
+        /// The server and the collection.
+        server: String,
+        /// What is wrong.
+        what: String,
     },
     /// Another process uses the index.
     #[error("{file} is in use by another process: {what}")]
@@ -103,6 +119,11 @@ impl ImageError {
         ImageError::Index { file: file.display().to_string(), what: what.into() }
     }
 
+    #[cfg(feature = "parquet")]
+    pub(crate) fn import(file: &Path, what: impl Into<String>) -> ImageError {
+        ImageError::Import { file: file.display().to_string(), what: what.into() }
+    }
+
     pub(crate) fn io(file: &Path, source: std::io::Error) -> ImageError {
         ImageError::Io { file: file.display().to_string(), source }
     }
@@ -128,13 +149,15 @@ impl Explain for ImageError {
                 "a weight is a number from 0 to 100 for a word of the prompt: 1 changes nothing, 0 hides the word".into()
             }
             ImageError::TooLong { .. } => "shorten the text; nothing is cut off silently".into(),
-            ImageError::Picture { .. } => {
-                "JPEG, PNG, WebP, GIF, BMP and TIFF are read".into()
+            ImageError::Picture { .. } => format!("{} are read", crayon_vision::KINDS).into(),
+            ImageError::Import { .. } => {
+                "name the folder that clip-retrieval's inference wrote: it holds img_emb/img_emb_N.npy and metadata/metadata_N.parquet".into()
             }
             ImageError::Index { .. } => "name another file, or delete this one and index the folder again".into(),
             ImageError::OtherModel { .. } => {
                 phrase!["give ", Setting::Model, " it was made with, or make a new index with this one"]
             }
+            ImageError::Remote { .. } => "check that the server runs and that its port for gRPC is named".into(),
             ImageError::InUse { .. } => "wait until it is done, or use another index".into(),
             ImageError::Unusable { hint, .. } => hint.clone(),
             ImageError::Io { source, .. } => return source.hint(),

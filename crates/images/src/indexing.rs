@@ -299,14 +299,15 @@ impl Work<'_> {
     }
 }
 
-enum Unread {
+/// Why a file was not read.
+pub(crate) enum Unread {
     Gone,
     Refused(String),
     Large(Stamp, String),
 }
 
 /// A file's bytes with its size and time as they were when it was opened.
-fn read_file(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
+pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
     let refused = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Unread::Gone,
         _ => Unread::Refused(crayon_errors::describe(&error)),
@@ -436,5 +437,28 @@ mod tests {
         index(fixture.folder.path(), &fixture.store(), &fixture.model, &options, &mut go_on).unwrap();
         let store = fixture.store();
         assert!(store.reader().unwrap().details().unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_that_vanish_meanwhile_are_nothing() {
+        let fixture = Fixture::new();
+        for i in 0..20u8 {
+            fixture.put(&format!("{i}.png"), &picture("x.png", [i * 12, 255 - i, 7]));
+        }
+        // The walk asks once for every file: when it asks the last time, it has seen all others.
+        let mut asked = 0;
+        let mut vanish = |_: usize, _: usize| {
+            asked += 1;
+            if asked == 20 {
+                (0..10)
+                    .for_each(|i| fs::remove_file(fixture.folder.path().join(format!("{i}.png"))).unwrap());
+            }
+            ControlFlow::Continue(())
+        };
+        let report =
+            index(fixture.folder.path(), &fixture.store(), &fixture.model, &OPTIONS, &mut vanish).unwrap();
+        assert!(report.found >= 19, "{report:?}");
+        assert_eq!((report.embedded, report.broken.len(), report.unreadable.len()), (10, 0, 0), "{report:?}");
+        assert_eq!(fixture.run().unchanged, 10);
     }
 }

@@ -1,5 +1,7 @@
 //! Weighted prompts, and the search of pictures by them (SToRI, arXiv 2410.08469).
 
+#[cfg(feature = "hnsw")]
+mod approximate;
 mod bank;
 mod caught;
 mod classes;
@@ -8,6 +10,8 @@ mod embedder;
 mod error;
 #[cfg(feature = "train")]
 pub mod few_shot;
+#[cfg(feature = "parquet")]
+mod import;
 mod indexing;
 mod labelled;
 #[cfg(feature = "train")]
@@ -17,17 +21,24 @@ mod looks;
 mod made_up;
 mod metadata;
 mod prompt;
+mod ranking;
 mod record;
+#[cfg(feature = "qdrant")]
+mod remote;
 mod scan;
 mod search;
 mod sheet;
 mod store;
 mod walk;
 
+#[cfg(feature = "hnsw")]
+pub use approximate::{Approximate, Graph, make_graph};
 pub use bank::{Bank, CutOff};
 pub use classes::{Class, Classes, TEMPLATES};
 pub use embedder::{Embedder, ModelError, Token, WeightedToken, embed_prompts, weighted_tokens};
 pub use error::ImageError;
+#[cfg(feature = "parquet")]
+pub use import::{Imported, import};
 pub use indexing::{IndexOptions, Report, index};
 pub use labelled::{Embedded, class_folders, embed_files, sample};
 #[cfg(feature = "train")]
@@ -35,7 +46,9 @@ pub use learn::{learn, learned_context};
 pub use metadata::details;
 pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_as_written, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};
-pub use scan::{exact, scan, top};
+#[cfg(feature = "qdrant")]
+pub use remote::{Pushed, Remote, RemoteAddress};
+pub use scan::{scan, top};
 pub use search::{Filter, Found, Hit, Query, Searcher};
 pub use sheet::{Cell, Section, contact_sheet};
 pub use store::{Batch, Codes, MadeWith, Reader, Store};

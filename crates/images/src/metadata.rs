@@ -4,6 +4,7 @@
 
 use std::io::Cursor;
 
+use crayon_vision::{dimensions, is_heic};
 use exif::{Exif, In, Tag, Value};
 use image::{ImageDecoder, ImageReader};
 
@@ -20,6 +21,15 @@ const XP_KEYWORDS: Tag = Tag(exif::Context::Tiff, 0x9c9e);
 /// Size, date, camera and keywords of a picture.
 pub fn details(bytes: &[u8]) -> Details {
     let mut found = Details::default();
+    if is_heic(bytes) {
+        (found.width, found.height) = dimensions(bytes).unwrap_or_default();
+        let mut reader = exif::Reader::new();
+        reader.continue_on_error(true);
+        if let Some(exif) = readable(reader.read_from_container(&mut Cursor::new(bytes))) {
+            read_tags(&exif, &mut found);
+        }
+        return found;
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let Some(mut decoder) = reader.ok().and_then(|reader| reader.into_decoder().ok()) else { return found };
     let turned = decoder.orientation().is_ok_and(|orientation| orientation.to_exif() >= 5);
@@ -30,18 +40,7 @@ pub fn details(bytes: &[u8]) -> Details {
     // A TIFF file is itself what EXIF is made of.
     let raw = exif.or_else(|| is_tiff(bytes).then(|| bytes.to_vec()));
     if let Some(exif) = raw.and_then(read_exif) {
-        found.taken = [Tag::DateTimeOriginal, Tag::DateTimeDigitized, Tag::DateTime]
-            .into_iter()
-            .find_map(|tag| date(&text(&exif, tag)?));
-        found.camera = camera(text(&exif, Tag::Make), text(&exif, Tag::Model));
-        if let Some(field) = exif.get_field(XP_KEYWORDS, In::PRIMARY)
-            && let Value::Byte(bytes) = &field.value
-        {
-            let units: Vec<u16> =
-                bytes.as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two)).collect();
-            let keywords = String::from_utf16_lossy(&units);
-            keywords.trim_end_matches('\0').split(';').for_each(|keyword| keep(&mut found, keyword));
-        }
+        read_tags(&exif, &mut found);
     }
     if let Some(iptc) = iptc {
         read_iptc(&iptc, &mut found);
@@ -52,13 +51,32 @@ pub fn details(bytes: &[u8]) -> Details {
     found
 }
 
+/// Date, camera and keywords of EXIF.
+fn read_tags(exif: &Exif, found: &mut Details) {
+    found.taken = [Tag::DateTimeOriginal, Tag::DateTimeDigitized, Tag::DateTime]
+        .into_iter()
+        .find_map(|tag| date(&text(exif, tag)?));
+    found.camera = camera(text(exif, Tag::Make), text(exif, Tag::Model));
+    if let Some(field) = exif.get_field(XP_KEYWORDS, In::PRIMARY)
+        && let Value::Byte(bytes) = &field.value
+    {
+        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|two| u16::from_le_bytes(*two)).collect();
+        let keywords = String::from_utf16_lossy(&units);
+        keywords.trim_end_matches('\0').split(';').for_each(|keyword| keep(found, keyword));
+    }
+}
+
 fn is_tiff(bytes: &[u8]) -> bool {
     bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*")
 }
 
 fn read_exif(raw: Vec<u8>) -> Option<Exif> {
-    let mut reader = exif::Reader::new();
-    match reader.continue_on_error(true).read_raw(raw) {
+    readable(exif::Reader::new().continue_on_error(true).read_raw(raw))
+}
+
+/// What could be read, be it a part.
+fn readable(read: Result<Exif, exif::Error>) -> Option<Exif> {
+    match read {
         Ok(exif) => Some(exif),
         Err(exif::Error::PartialResult(partial)) => Some(partial.into_inner().0),
         Err(_) => None,

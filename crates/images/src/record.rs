@@ -23,6 +23,16 @@ pub struct Stamp {
     pub modified: i64,
 }
 
+impl Stamp {
+    /// Of a file that is not here.
+    pub(crate) const UNKNOWN: Stamp = Stamp { size: 0, modified: 0 };
+
+    /// When the file was changed, in UTC; empty where that is not known.
+    pub(crate) fn date(self) -> String {
+        if self == Stamp::UNKNOWN { String::new() } else { crate::date::from_nanos(self.modified) }
+    }
+}
+
 /// What was found in a picture besides its pixels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -40,6 +50,9 @@ pub struct Details {
     /// Keywords of IPTC and XMP, each once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keywords: Vec<String>,
+    /// What somebody wrote about it, where an import had that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// The picture in very few pixels, in hexadecimal, by which near-duplicates are told.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub look: String,

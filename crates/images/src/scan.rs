@@ -1,8 +1,8 @@
-//! All vectors of an index beside some queries: an exact scan in 8 bits, and the best few again in half precision.
+//! All vectors of an index beside some queries: an exact scan in 8 bits.
 
 use crayon_kernels::{Activations, Format, Matrix, Mode, Product, Threads, matmul};
 
-use crate::{Codes, ImageError, Reader};
+use crate::Codes;
 
 /// Cosines in 8 bits, `[queries, pictures]`, of queries `[queries, dim]`.
 ///
@@ -39,16 +39,6 @@ pub fn top(scores: &[f32], count: usize, keep: impl Fn(usize) -> bool) -> Vec<us
     best.sort_unstable_by(better);
     best.truncate(count);
     best
-}
-
-/// Cosines of one query with some pictures, from their vectors in half precision.
-///
-/// # Errors
-/// If the index is damaged.
-pub fn exact(reader: &Reader, codes: &Codes, rows: &[usize], query: &[f32]) -> Result<Vec<f32>, ImageError> {
-    let hashes: Vec<_> = rows.iter().map(|row| codes.hashes[*row]).collect();
-    let vectors = reader.vectors(&hashes)?;
-    Ok(vectors.chunks_exact(query.len()).map(|vector| dot(vector, query)).collect())
 }
 
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {

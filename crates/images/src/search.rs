@@ -3,19 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crayon_errors::phrase;
 use crayon_kernels::Threads;
 
 use crate::bank::{Bank, CutOff};
-use crate::embedder::{Embedder, embed_prompts};
-use crate::looks::{alike, decoded};
-use crate::scan::{dot, exact, scan, top};
+use crate::embedder::Embedder;
+use crate::ranking::{Asked, Candidate, Known, rank, wanted};
+use crate::scan::{scan, top};
 use crate::{Codes, Details, FileRecord, Hash, ImageError, MadeWith, Prompt, Reader};
-
-/// Cosine from which pictures that look the same count as near-duplicates.
-const NEAR: f32 = 0.9;
-/// Candidates of the scan that are looked at again, at least.
-const CANDIDATES: usize = 256;
 
 /// What is searched for.
 #[derive(Debug, Default)]
@@ -48,7 +42,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.after.is_none() && self.before.is_none() && self.folder.is_none() && self.keywords.is_empty()
     }
 }
@@ -88,36 +82,12 @@ pub struct Searcher {
     bank: Option<Bank>,
 }
 
-/// What is known of a picture besides its vector.
-#[derive(Default)]
-struct Row {
-    /// In the order of their paths.
-    files: Vec<PathBuf>,
-    /// When the first was changed.
-    changed: String,
-    details: Details,
-}
-
-impl Row {
-    fn date(&self) -> &str {
-        self.details.taken.as_deref().unwrap_or(&self.changed)
-    }
-
-    fn has(&self, keyword: &str) -> bool {
-        self.details.keywords.iter().any(|known| known.to_lowercase() == keyword)
-    }
-
-    fn passes(&self, filter: &Filter) -> bool {
-        let date = self.date();
-        !self.files.is_empty()
-            && filter.after.as_deref().is_none_or(|after| date >= after)
-            && filter.before.as_deref().is_none_or(|before| date < before)
-            && filter
-                .folder
-                .as_ref()
-                .is_none_or(|folder| self.files.iter().any(|path| path.starts_with(folder)))
-            && filter.keywords.iter().all(|keyword| self.has(&keyword.to_lowercase()))
-    }
+/// What an index knows of a picture.
+pub(crate) fn known(reader: &Reader, hash: &Hash) -> Result<Known, ImageError> {
+    let files = reader.places(hash)?;
+    let first = files.first().map(|path| reader.file(path)).transpose()?.flatten();
+    let changed = first.map_or_else(String::new, |record| record.stamp.date());
+    Ok(Known { files, changed, details: reader.detail(hash)? })
 }
 
 impl Searcher {
@@ -160,12 +130,8 @@ impl Searcher {
         hash.map(|hash| self.reader.vectors(&[hash])).transpose()
     }
 
-    fn row(&self, row: usize) -> Result<Row, ImageError> {
-        let hash = &self.codes.hashes[row];
-        let files = self.reader.places(hash)?;
-        let first = files.first().map(|path| self.reader.file(path)).transpose()?.flatten();
-        let changed = first.map_or_else(String::new, |record| crate::date::from_nanos(record.stamp.modified));
-        Ok(Row { files, changed, details: self.reader.detail(hash)? })
+    fn known(&self, row: usize) -> Result<Known, ImageError> {
+        known(&self.reader, &self.codes.hashes[row])
     }
 
     /// Which pictures a filter lets through.
@@ -173,13 +139,13 @@ impl Searcher {
         if filter.is_empty() {
             return Ok(vec![true; self.len()]);
         }
-        let mut rows: HashMap<Hash, Row> = HashMap::new();
+        let mut rows: HashMap<Hash, Known> = HashMap::new();
         let mut files: Vec<(PathBuf, FileRecord)> = self.reader.files()?.into_iter().collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, record) in files {
             let row = rows.entry(record.hash).or_default();
             if row.files.is_empty() {
-                row.changed = crate::date::from_nanos(record.stamp.modified);
+                row.changed = record.stamp.date();
             }
             row.files.push(path);
         }
@@ -211,167 +177,35 @@ impl Searcher {
         threads: &Threads,
     ) -> Result<Found, ImageError> {
         self.made_with().must_be(&MadeWith::of(embedder), self.reader.path())?;
-        let text = query.text.as_ref().filter(|prompt| !prompt.text.is_empty());
-        if text.is_none() && query.like.is_none() {
-            return Err(ImageError::unusable(
-                "there is nothing to search for",
-                phrase!["write what the picture shows, or name a picture that it is like"],
-            ));
-        }
-        let dim = embedder.dim();
-        let minus = query.text.as_ref().map_or(&[][..], |prompt| &prompt.minus);
-        let mut prompts: Vec<Prompt> = text.cloned().into_iter().collect();
-        prompts.extend(minus.iter().map(|minus| Prompt::plain(&minus.text)));
-        let mut vectors = embed_prompts(embedder, &prompts)?;
-        vectors.extend(query.like.iter().flatten());
+        let asked = Asked::new(query, embedder)?;
         let all = self.filtered(&query.filter)?;
         let considered = all.iter().filter(|passes| **passes).count();
-        let cosines = scan(&self.codes, dim, &vectors, threads);
+        let cosines = scan(&self.codes, embedder.dim(), &asked.vectors, threads);
         let cosines: Vec<&[f32]> = cosines.chunks(self.len().max(1)).collect();
-        let mix = Mix::new(text.is_some(), minus, query.like.is_some(), &cosines);
+        let mix = asked.mix(&cosines);
         let scores: Vec<f32> = (0..self.len()).map(|row| mix.score(&|which| cosines[which][row])).collect();
 
-        let named = match text {
+        let named = match asked.text {
             Some(prompt) => self.with_keyword(&prompt.text.to_lowercase())?,
             None => HashSet::new(),
         };
-        let wanted = (8 * query.count).max(CANDIDATES);
-        let mut rows = top(&scores, wanted, |row| all[row]);
-        let keyed = top(&scores, wanted, |row| all[row] && named.contains(&row));
-        rows.extend(keyed.iter().filter(|row| !rows.contains(row)).copied().collect::<Vec<_>>());
+        let mut rows = top(&scores, wanted(query), |row| all[row]);
+        let keyed = top(&scores, wanted(query), |row| all[row] && named.contains(&row));
+        let taken: HashSet<usize> = rows.iter().copied().collect();
+        rows.extend(keyed.into_iter().filter(|row| !taken.contains(row)));
+        // Of the same score the first in the index comes first.
+        rows.sort_unstable();
 
         // The candidates again, in half precision.
-        let vectors: Vec<&[f32]> = vectors.chunks_exact(dim).collect();
-        let precise = vectors
-            .iter()
-            .map(|vector| exact(&self.reader, &self.codes, &rows, vector))
-            .collect::<Result<Vec<_>, _>>()?;
-        let scored = rows.iter().enumerate().map(|(i, row)| (*row, mix.score(&|which| precise[which][i])));
-        let mut candidates: Vec<(usize, f32, bool)> =
-            scored.map(|(row, score)| (row, score, named.contains(&row))).collect();
-        candidates.sort_by(|a, b| b.2.cmp(&a.2).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0)));
-        let mean = text.is_some().then_some(mix.text_mean);
-        let passes = self.passing(&candidates, query, mean, embedder)?;
-        self.collect(&candidates, &passes, query, considered)
-    }
-
-    /// Which of the candidates lie above the cut-off. A keyword always does. `mean` is the text's mean cosine, if there is a text.
-    fn passing(
-        &self,
-        candidates: &[(usize, f32, bool)],
-        query: &Query,
-        mean: Option<f32>,
-        embedder: &dyn Embedder,
-    ) -> Result<Vec<bool>, ImageError> {
-        let by_bank = match (&query.cut_off, &self.bank, mean) {
-            (CutOff::Neutral, Some(bank), Some(mean)) => Some((bank, mean)),
-            _ => None,
-        };
-        let Some((bank, mean)) = by_bank else {
-            return Ok(candidates
-                .iter()
-                .map(|(_, score, named)| *named || query.cut_off.passes(*score))
-                .collect());
-        };
-        let hashes: Vec<Hash> = candidates.iter().map(|(row, ..)| self.codes.hashes[*row]).collect();
+        let hashes: Vec<Hash> = rows.iter().map(|row| self.codes.hashes[*row]).collect();
         let vectors = self.reader.vectors(&hashes)?;
-        let vectors = vectors.chunks_exact(embedder.dim());
-        Ok(candidates
-            .iter()
-            .zip(vectors)
-            .map(|((_, score, named), vector)| *named || bank.passes(*score, mean, vector))
-            .collect())
+        let candidates = rows.iter().zip(vectors.chunks_exact(embedder.dim())).map(|(row, vector)| {
+            Candidate { which: *row, vector: vector.to_vec(), named: named.contains(row) }
+        });
+        let found =
+            rank(candidates.collect(), &asked, &mix, self.bank.as_ref(), query, |row| self.known(*row))?;
+        Ok(Found { considered, ..found })
     }
-
-    fn collect(
-        &self,
-        candidates: &[(usize, f32, bool)],
-        passes: &[bool],
-        query: &Query,
-        considered: usize,
-    ) -> Result<Found, ImageError> {
-        let mut found = Found { considered, ..Found::default() };
-        let mut kept: Vec<(Vec<u8>, Vec<f32>)> = Vec::new();
-        for ((row, score, keyword), passes) in candidates.iter().zip(passes) {
-            if !passes {
-                found.below += 1;
-                continue;
-            }
-            let this = self.row(*row)?;
-            let vector = self.reader.vectors(&[self.codes.hashes[*row]])?;
-            let look = decoded(&this.details.look);
-            let same =
-                |(other, known): &(Vec<u8>, Vec<f32>)| alike(other, &look) && dot(known, &vector) >= NEAR;
-            let same = kept.iter().position(same).filter(|_| !query.apart);
-            match same {
-                Some(hit) => found.hits[hit].also.extend(this.files),
-                None if found.hits.len() == query.count => {}
-                None => {
-                    let date = this.date().to_owned();
-                    let mut files = this.files.into_iter();
-                    let Some(path) = files.next() else { continue };
-                    let (score, keyword, also) = (*score, *keyword, files.collect());
-                    found.hits.push(Hit { path, score, details: this.details, date, keyword, also });
-                    kept.push((look, vector));
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// How the cosines of a picture with text, minus words and another picture become its score. All in units of the first.
-struct Mix {
-    text: bool,
-    like: Option<usize>,
-    /// For each minus word its number, its mean over the index, and the factor on what exceeds it.
-    minus: Vec<(usize, f32, f32)>,
-    /// Mean and spread of the text's cosines, and of the picture's.
-    text_mean: f32,
-    like_mean: f32,
-    ratio: f32,
-}
-
-impl Mix {
-    fn new(text: bool, minus: &[crate::Minus], like: bool, cosines: &[&[f32]]) -> Mix {
-        let first = usize::from(text);
-        let like = like.then_some(first + minus.len());
-        let main = if text { 0 } else { like.unwrap_or(0) };
-        let stats = |which: usize| cosines.get(which).map_or((0.0, 0.0), |some| moments(some));
-        let (text_mean, text_spread) = stats(main);
-        let ratio = |spread: f32| if spread > 0.0 { text_spread / spread } else { 1.0 };
-        let minus = minus
-            .iter()
-            .enumerate()
-            .map(|(i, minus)| {
-                let (mean, spread) = stats(first + i);
-                (first + i, mean, minus.weight * ratio(spread))
-            })
-            .collect();
-        let (like_mean, like_spread) = like.map_or((0.0, 0.0), stats);
-        Mix { text, like, minus, text_mean, like_mean, ratio: ratio(like_spread) }
-    }
-
-    fn score(&self, cosine: &dyn Fn(usize) -> f32) -> f32 {
-        let like = self.like.map(cosine);
-        let mut score = match (self.text, like) {
-            (true, Some(like)) => 0.5 * (cosine(0) + self.text_mean + (like - self.like_mean) * self.ratio),
-            (true, None) => cosine(0),
-            (false, like) => like.unwrap_or(0.0),
-        };
-        for (which, mean, factor) in &self.minus {
-            score -= factor * (cosine(*which) - mean).max(0.0);
-        }
-        score
-    }
-}
-
-/// Mean and standard deviation.
-fn moments(values: &[f32]) -> (f32, f32) {
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
-    let variance = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count;
-    (mean as f32, variance.sqrt() as f32)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `about` | a name | the version of this layout; name, fingerprint and width of the model; the cut-off |
+//! | `about` | a name | the version of this layout; name, fingerprint and width of the model; the cut-off; which graph is this state's |
 //! | `files` | a path | [`FileRecord`]: which picture, size and time of the file |
 //! | `pictures` | SHA-256 of the file | [`Details`] as JSON |
 //! | `vectors` | the same | the vector in half precision |
@@ -37,6 +37,8 @@ const KEYWORDS: MultimapTableDefinition<'_, &str, &[u8]> = MultimapTableDefiniti
 
 /// Version of the layout above.
 const VERSION: &str = "1";
+/// The name of the graph of this state of the index, which is forgotten when its pictures change.
+pub(crate) const GRAPH: &str = "graph";
 /// Memory for pages of a file.
 const CACHE: usize = 64 << 20;
 
@@ -65,10 +67,15 @@ impl MadeWith {
 
     /// Refuses another model.
     pub(crate) fn must_be(&self, model: &MadeWith, file: &Path) -> Result<(), ImageError> {
+        self.must_be_at(model, &file.display().to_string())
+    }
+
+    /// The same for an index that may be no file.
+    pub(crate) fn must_be_at(&self, model: &MadeWith, index: &str) -> Result<(), ImageError> {
         if self.fingerprint == model.fingerprint && self.dim == model.dim {
             return Ok(());
         }
-        let file = file.display().to_string();
+        let file = index.to_owned();
         Err(ImageError::OtherModel { file, made_with: self.shown(), model: model.shown() })
     }
 }
@@ -184,6 +191,9 @@ impl Store {
     pub fn write(&self, batch: &Batch) -> Result<(), ImageError> {
         let dim = self.made_with.dim;
         self.transact(|transaction| {
+            if !batch.pictures.is_empty() {
+                transaction.open_table(ABOUT)?.remove(GRAPH)?;
+            }
             let mut pictures = transaction.open_table(PICTURES)?;
             let mut vectors = transaction.open_table(VECTORS)?;
             let mut codes = transaction.open_table(CODES)?;
@@ -251,6 +261,7 @@ impl Store {
         }
         drop(reader);
         self.transact(|transaction| {
+            transaction.open_table(ABOUT)?.remove(GRAPH)?;
             let mut keywords = transaction.open_multimap_table(KEYWORDS)?;
             for (keyword, hash) in &words {
                 keywords.remove(keyword.as_str(), &hash[..])?;

@@ -11,11 +11,11 @@ use crate::{ImageError, Stamp};
 /// Endings of names that are tried. What a file is, its bytes say.
 const READ: &[&str] =
     &["jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff"];
+/// Endings that are tried where HEIC is read, and else are those of a kind that is not.
+const HEIC: &[&str] = &["heic", "heif", "hif"];
 /// Endings of pictures that are not read, which is said.
-const NOT_READ: &[&str] = &[
-    "heic", "heif", "avif", "jxl", "jp2", "psd", "svg", "ico", "cr2", "cr3", "nef", "arw", "dng", "orf",
-    "rw2", "raf",
-];
+const NOT_READ: &[&str] =
+    &["avif", "jxl", "jp2", "psd", "svg", "ico", "cr2", "cr3", "nef", "arw", "dng", "orf", "rw2", "raf"];
 
 /// What a folder holds.
 #[derive(Debug, Default)]
@@ -93,9 +93,10 @@ pub fn walk(folder: &Path, hidden: bool, stop: &dyn Fn() -> bool) -> Result<Walk
                 }
             } else if metadata.is_file() {
                 let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
-                if READ.contains(&ending.as_str()) {
+                let heic = HEIC.contains(&ending.as_str());
+                if READ.contains(&ending.as_str()) || heic && cfg!(feature = "heic") {
                     walk.files.push((path, stamp(&metadata)));
-                } else if NOT_READ.contains(&ending.as_str()) {
+                } else if heic || NOT_READ.contains(&ending.as_str()) {
                     *walk.not_read.entry(ending).or_default() += 1;
                 }
             }
@@ -130,13 +131,13 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, b"x").unwrap();
         };
-        for name in ["b.JPG", "a/c.png", "a/.hidden.png", ".thumbs/d.png", "notes.txt", "e.heic", "noending"]
+        for name in ["b.JPG", "a/c.png", "a/.hidden.png", ".thumbs/d.png", "notes.txt", "e.avif", "noending"]
         {
             write(name);
         }
         let found = walk(folder.path(), false, &|| false).unwrap();
         assert_eq!(names(&found), ["c.png", "b.JPG"]);
-        assert_eq!(found.not_read, BTreeMap::from([("heic".to_owned(), 1)]));
+        assert_eq!(found.not_read, BTreeMap::from([("avif".to_owned(), 1)]));
         assert_eq!(walk(folder.path(), true, &|| false).unwrap().files.len(), 4);
         assert!(walk(&folder.path().join("none"), false, &|| false).is_err());
         assert!(matches!(walk(folder.path(), false, &|| true), Err(ImageError::Stopped)));

@@ -4,6 +4,7 @@
 //!   redirect, has a timeout for every step, and takes no body beyond the limit its caller names.
 //! - [`RetryPolicy`] and [`Retries`] say whether and when to try again, the server's `Retry-After` included.
 //! - [`in_background`] runs a request so that the caller can leave it at any time.
+//! - With the feature `grpc`, `grpc::connect` gives generated stubs a connection that asks the same before every call.
 //! - [`address`] reads and compares addresses.
 //! - [`forbidden`] says whether the network is switched off. Every request asks it: with `CRAYON_OFFLINE=1` nothing
 //!   here opens a socket, whoever forgot to ask before.
@@ -16,6 +17,8 @@ pub mod address;
 mod background;
 mod client;
 mod fault;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod offline;
 mod retry;
 

@@ -6,17 +6,41 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use crate::VisionError;
+#[cfg(feature = "heic")]
+use crate::heic;
 
 /// Most pixels of a picture that is decoded.
 pub const MOST_PIXELS: u64 = 300_000_000;
 /// Most bytes that decoding may take.
 const MOST_BYTES: u64 = 3 << 30;
 
+/// The kinds of pictures that are read, for messages.
+pub const KINDS: &str = if cfg!(feature = "heic") {
+    "JPEG, PNG, WebP, GIF, BMP, TIFF and HEIC"
+} else {
+    "JPEG, PNG, WebP, GIF, BMP and TIFF"
+};
+
+/// Whether a file is HEIC, and this program reads it.
+pub fn is_heic(file: &[u8]) -> bool {
+    #[cfg(feature = "heic")]
+    return heic::is(file);
+    #[cfg(not(feature = "heic"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
 /// Decodes a picture file of any kind this program reads. Of an animation it is the first frame.
 ///
 /// # Errors
 /// When the file is none, is damaged, or has more than [`MOST_PIXELS`].
 pub fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
+    #[cfg(feature = "heic")]
+    if heic::is(file) {
+        return heic::decode(file);
+    }
     read(file, |decoder| Ok(on_white(DynamicImage::from_decoder(decoder)?)))
 }
 
@@ -26,6 +50,10 @@ pub fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_for(file: &[u8], edge: usize) -> Result<RgbImage, VisionError> {
+    #[cfg(feature = "heic")]
+    if heic::is(file) {
+        return heic::decode(file);
+    }
     read(file, |decoder| match scaled_jpeg(file, edge) {
         Some(picture) => Ok(picture),
         None => Ok(on_white(DynamicImage::from_decoder(decoder)?)),
@@ -81,11 +109,15 @@ fn scaled_jpeg(file: &[u8], edge: usize) -> Option<RgbImage> {
     }
 }
 
-/// Width and height of a picture file as they are stored, before it is turned upright. Reads no pixels.
+/// Width and height of a picture file as they are stored, before it is turned upright; those of a HEIC file are upright. Reads no pixels.
 ///
 /// # Errors
 /// When the file is no picture.
 pub fn dimensions(file: &[u8]) -> Result<(u32, u32), VisionError> {
+    #[cfg(feature = "heic")]
+    if heic::is(file) {
+        return heic::dimensions(file);
+    }
     let fail = |error: &dyn std::fmt::Display| VisionError::Picture(error.to_string());
     let reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|error| fail(&error))?;
     reader.into_dimensions().map_err(|error| fail(&error))

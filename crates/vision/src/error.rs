@@ -5,6 +5,8 @@ use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 use crayon_text::TextError;
 
+use crate::decode::KINDS;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,9 +97,9 @@ impl Explain for VisionError {
             }
             VisionError::TooLong { .. } => Some("shorten the text, or ask with several".into()),
             VisionError::Weights(_) => Some("a weight is a number of 0 or more; 1 changes nothing".into()),
-            VisionError::Picture(_) => Some(
-                "JPEG, PNG, WebP, GIF, BMP and TIFF are read; the file may be damaged or another kind".into(),
-            ),
+            VisionError::Picture(_) => {
+                Some(format!("{KINDS} are read; the file may be damaged or another kind").into())
+            }
             VisionError::TooLarge { .. } => Some("make the picture smaller first".into()),
             VisionError::Token { .. } | VisionError::Size { .. } => None,
         }

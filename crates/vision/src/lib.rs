@@ -10,6 +10,8 @@ mod decode;
 mod encoder;
 mod error;
 mod head;
+#[cfg(feature = "heic")]
+mod heic;
 mod image_tower;
 mod options;
 mod pieces;
@@ -19,7 +21,7 @@ mod weights;
 
 pub use clip::Clip;
 pub use crayon_formats::clip::{ClipFiles, ClipSpec};
-pub use decode::{MOST_PIXELS, decode, decode_for, dimensions};
+pub use decode::{KINDS, MOST_PIXELS, decode, decode_for, dimensions, is_heic};
 pub use error::VisionError;
 pub use options::Options;
 pub use pieces::Piece;

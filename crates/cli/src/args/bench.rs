@@ -33,7 +33,9 @@ Examples:
     #[command(after_help = "Example:\n  crayon bench pot --pot 512 --tokens 1m")]
     Pot(PotBenchArgs),
     /// How long a search among many pictures takes
-    #[command(after_help = "Example:\n  crayon bench search --pictures 1000k --dim 512")]
+    #[command(
+        after_help = "Example:\n  crayon bench search --pictures 1000k --dim 512\n  crayon bench search --pictures 100k --approximate"
+    )]
     Search(SearchBenchArgs),
     /// Texts and pictures that a CLIP or SigLIP model embeds a second
     #[command(after_help = "\
@@ -97,6 +99,12 @@ pub(crate) struct SearchBenchArgs {
     /// Timed searches; medians are printed
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) runs: u16,
+    /// Centres that the vectors lie around; 0 scatters them without any
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) centres: u32,
+    /// Also make a graph and search through it, beside the search of all
+    #[arg(long)]
+    pub(crate) approximate: bool,
     /// Threads [default: the machine's cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

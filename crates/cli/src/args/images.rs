@@ -25,6 +25,15 @@ Examples:
   crayon images index ~/Pictures -o pictures.index
   crayon images index ~/Pictures -o pictures.index -m clip-vit-base-patch32")]
     Index(IndexArgs),
+    /// Take over vectors that clip-retrieval made
+    #[command(after_help = "\
+FOLDER is what `clip-retrieval inference` wrote: img_emb/img_emb_N.npy with metadata/metadata_N.parquet beside it. The model must be the one that
+made the vectors: their width must fit, and some of the pictures that are here are embedded and compared. Pictures that are not here keep
+their address or path. Captions are shown, and --keyword finds their words.
+
+Example:
+  crayon images import embeddings -o pictures.index -m clip-vit-base-patch32 --pictures ~/Pictures")]
+    Import(ImportArgs),
     /// Keep an index up to date while files change, until Ctrl-C
     #[command(after_help = "Example:\n  crayon images watch ~/Pictures -o pictures.index")]
     Watch(IndexArgs),
@@ -40,7 +49,8 @@ Examples:
   crayon images search pictures.index \"a (red:2) heart\"
   crayon images search pictures.index \"a beach -people\" --after 2021 --before 2022-07
   crayon images search pictures.index --like holiday.jpg -k 20 --html similar.html
-  crayon images search pictures.index \"at (night:1.5)\" --like holiday.jpg")]
+  crayon images search pictures.index \"at (night:1.5)\" --like holiday.jpg
+  crayon images search --index qdrant://localhost:6334/pictures -m clip-vit-base-patch32 \"a (red:2) heart\"")]
     Search(SearchArgs),
     /// Sort pictures into classes that are named
     #[command(after_help = "\
@@ -91,16 +101,54 @@ pub(crate) struct IndexArgs {
     /// Let a folder that holds no picture any more empty its part of the index
     #[arg(long)]
     pub(crate) allow_empty: bool,
+    #[command(flatten)]
+    pub(crate) beside: BesideArgs,
+}
+
+/// What is kept up to date beside the index.
+#[derive(Clone, Debug, Group)]
+pub(crate) struct BesideArgs {
+    /// Make a graph beside the index, too, for `search --approximate`
+    #[arg(long)]
+    pub(crate) approximate: bool,
+    /// Bring the vectors to a collection of a Qdrant server, too: qdrant://HOST:PORT/COLLECTION, or qdrants:// for a safe connection; paths,
+    /// dates and keywords go with them. Its key comes from QDRANT_API_KEY
+    #[arg(long = "index", value_name = "ADDRESS")]
+    pub(crate) remote: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) clip: ImagesModelArgs,
+    /// The folder with img_emb and metadata in it
+    pub(crate) folder: PathBuf,
+    /// The index's file; made if it is not there
+    #[arg(short, long, value_name = "INDEX")]
+    pub(crate) output: PathBuf,
+    /// Where paths that are not absolute begin [default: FOLDER]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pictures: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) beside: BesideArgs,
 }
 
 #[derive(Debug, Group)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) clip: ImagesModelArgs,
-    /// The index's file
-    pub(crate) index: PathBuf,
+    /// The index's file, unless --index names a server
+    #[arg(required_unless_present = "remote")]
+    pub(crate) index: Option<PathBuf>,
     /// What the picture shows
     pub(crate) prompt: Vec<String>,
+    /// Search in a collection of a Qdrant server: qdrant://HOST:PORT/COLLECTION, or qdrants:// for a safe connection. Its key comes from
+    /// QDRANT_API_KEY
+    #[arg(long = "index", value_name = "ADDRESS", conflicts_with = "approximate")]
+    pub(crate) remote: Option<String>,
+    /// Look at a few pictures instead of all, through the graph that `index --approximate` made; some results may be missed
+    #[arg(long, conflicts_with_all = ["after", "before", "folder", "keyword"])]
+    pub(crate) approximate: bool,
     /// Most results
     #[arg(short = 'k', long, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) count: u32,

@@ -38,7 +38,8 @@ pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullAr
 #[cfg(feature = "train")]
 pub(crate) use images::LearnArgs;
 pub(crate) use images::{
-    ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, IndexArgs, SearchArgs,
+    BesideArgs, ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, ImportArgs, IndexArgs,
+    SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use quantize::QuantizeArgs;

@@ -280,6 +280,8 @@ fn search(args: &SearchBenchArgs, output: &Output) -> Result {
         pictures: args.pictures,
         dim: usize::from(args.dim),
         runs: usize::from(args.runs),
+        centres: args.centres as usize,
+        approximate: args.approximate,
         threads: args.threads.map_or(cores, usize::from),
     };
     let bench = watched("searches", output, |progress| bench::search(&options, progress))?;
@@ -293,7 +295,15 @@ fn search(args: &SearchBenchArgs, output: &Output) -> Result {
     let speed = bench.bytes as f64 / median / 1e6;
     output.line(&format!("{:<16} {median:.1} ms ({least:.1} to {most:.1}), {speed:.1} GB/s", "search"))?;
     output.line(&format!("{:<16} {:.1} ms in half precision alone", "", bench.half_millis))?;
-    Ok(output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * bench.recall))?)
+    output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * bench.recall))?;
+    if let Some(graph) = &bench.approximate {
+        let [median, least, most] = graph.millis;
+        output.line(&format!("{:<16} {median:.2} ms ({least:.2} to {most:.2}), one thread", "approximate"))?;
+        output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * graph.recall))?;
+        let made = format!("made in {:.1} s, {}", graph.build_seconds, show::bytes(graph.bytes as u64));
+        output.line(&format!("{:<16} {made}", "graph"))?;
+    }
+    Ok(())
 }
 
 fn pot(args: &PotBenchArgs, output: &Output) -> Result {

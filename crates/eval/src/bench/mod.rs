@@ -25,7 +25,7 @@ pub use limit::Limit;
 pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
 pub use pot::{PotBench, PotBenchOptions, Shares, pot};
-pub use search::{SearchBench, SearchBenchOptions, search};
+pub use search::{ApproximateBench, SearchBench, SearchBenchOptions, search};
 pub use shape::{SCHEMES, Scheme, Shape};
 #[cfg(feature = "train")]
 pub use train::{TrainBench, TrainBenchOptions, train};

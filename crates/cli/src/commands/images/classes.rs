@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crayon_images::{Class, Classes, Embedded, TEMPLATES, embed_files};
-use crayon_vision::Clip;
+use crayon_vision::{Clip, KINDS};
 
 use crate::args::ClassTextArgs;
 use crate::failure::{Context as _, Result, mistake};
@@ -68,7 +68,7 @@ pub(super) fn embedded(clip: &Clip, files: &[PathBuf], output: &Output) -> Resul
         output.note(&format!("{} more are left out", show::count(embedded.broken.len() - NAMED)));
     }
     if embedded.files.is_empty() {
-        return Err(mistake("there is no picture", "JPEG, PNG, WebP, GIF, BMP and TIFF are read"));
+        return Err(mistake("there is no picture", format!("{KINDS} are read")));
     }
     Ok(embedded)
 }

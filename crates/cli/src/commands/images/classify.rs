@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crayon_images::{Classes, Embedder, class_folders, walk};
+use crayon_vision::KINDS;
 use serde_json::json;
 
 use super::classes::{embedded, named};
@@ -104,7 +105,7 @@ fn pictures(args: &ClassifyArgs) -> Result<Vec<Labelled>> {
         }
     }
     match all.is_empty() {
-        true => Err(mistake("there is no picture", "JPEG, PNG, WebP, GIF, BMP and TIFF are read")),
+        true => Err(mistake("there is no picture", format!("{KINDS} are read"))),
         false => Ok(all),
     }
 }

@@ -8,7 +8,7 @@ use crayon_vision::Clip;
 use serde_json::json;
 
 use super::MODEL_PATH;
-use super::model;
+use super::{beside, model};
 use crate::args::IndexArgs;
 use crate::failure::{Context as _, Interrupted, Result};
 use crate::output::Output;
@@ -24,10 +24,12 @@ pub(super) struct Updated {
     files: usize,
     pictures: usize,
     bytes: u64,
+    beside: beside::Done,
 }
 
 /// The model for an index that is there or is to be made.
 pub(super) fn opened(args: &IndexArgs, output: &Output) -> Result<Clip> {
+    beside::check(&args.beside)?;
     let remembered = match args.output.exists() {
         true => model_path(&Reader::open(&args.output)?)?,
         false => None,
@@ -55,21 +57,25 @@ pub(super) fn update(args: &IndexArgs, clip: &Clip, output: &Output) -> Result<U
     if !report.stopped && (changed || Bank::recall(&reader)?.is_none()) {
         Bank::measure(&reader, clip, clip.threads())?.remember(&store)?;
     }
+    let beside = match report.stopped {
+        true => beside::Done::default(),
+        false => beside::update(&args.beside, &store, clip.threads().count(), output)?,
+    };
     let (files, pictures) = (reader.files()?.len(), reader.details()?.len());
-    Ok(Updated { report, files, pictures, bytes: std::fs::metadata(&args.output)?.len() })
+    Ok(Updated { report, files, pictures, bytes: std::fs::metadata(&args.output)?.len(), beside })
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
     let began = Instant::now();
     let clip = opened(args, output)?;
-    let Updated { report, files, pictures, bytes } = update(args, &clip, output)?;
+    let Updated { report, files, pictures, bytes, beside } = update(args, &clip, output)?;
     tell(&report, output);
     if output.json {
         let listed = |some: &[(std::path::PathBuf, String)]| -> Vec<serde_json::Value> {
             some.iter().map(|(path, why)| json!({"path": path.display().to_string(), "why": why})).collect()
         };
-        output.object(&json!({
+        let mut object = json!({
             "found": report.found,
             "embedded": report.embedded,
             "known": report.known,
@@ -83,7 +89,9 @@ pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
             "bytes": bytes,
             "seconds": (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             "stopped": report.stopped,
-        }))?;
+        });
+        beside.add_to(&mut object);
+        output.object(&object)?;
     } else {
         output.line(&summary(&report))?;
         output.line(&format!(
@@ -93,6 +101,7 @@ pub(crate) fn run(args: &IndexArgs, output: &Output) -> Result {
             show::counted(files, "file"),
             show::bytes(bytes),
         ))?;
+        beside.print(output)?;
     }
     match report.stopped {
         true => {

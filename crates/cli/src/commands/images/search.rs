@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crayon_files::write_file;
 use crayon_images::{
-    Cell, CutOff, Embedder, Filter, Found, Hit, Prompt, Query, Reader, Searcher, Section, contact_sheet,
-    parse_search, weighted_tokens,
+    Cell, CutOff, Embedder as _, Filter, Found, Hit, Prompt, Query, Section, contact_sheet, parse_search,
+    weighted_tokens,
 };
-use crayon_vision::Clip;
+use crayon_vision::{Clip, KINDS};
 use serde_json::json;
 
-use super::index::{model_path, printable};
+use super::index::printable;
 use super::model;
+use super::place::Place;
 use crate::args::SearchArgs;
 use crate::failure::{Context as _, Result, mistake};
 use crate::output::Output;
@@ -19,16 +20,17 @@ use crate::show;
 
 /// Runs the command.
 pub(crate) fn run(args: &SearchArgs, output: &Output) -> Result {
-    let prompt = weighted(args)?;
-    let reader = Reader::open(&args.index)?;
-    let clip = model::open(&args.clip, model_path(&reader)?.as_deref(), output)?;
-    let searcher = Searcher::new(reader)?;
-    if searcher.is_empty() {
+    let words = words_of(args);
+    let prompt = weighted(args, &words)?;
+    let (place, remembered) = Place::open(args)?;
+    let clip = model::open(&args.clip, remembered.as_deref(), output)?;
+    let (is_empty, no_cut_off) = place.lacks();
+    if is_empty {
         output.note("the index holds no pictures");
-    } else if !searcher.has_cut_off() && args.min_score.is_none() && !args.all {
+    } else if no_cut_off && args.min_score.is_none() && !args.all {
         output.note("the index is not finished, so where results end was not measured: all are shown");
     }
-    let like = args.like.as_deref().map(|path| vector(path, &searcher, &clip)).transpose()?;
+    let like = args.like.as_deref().map(|path| vector(path, &place, &clip)).transpose()?;
     let query = Query {
         text: Some(prompt.clone()),
         like,
@@ -46,9 +48,9 @@ pub(crate) fn run(args: &SearchArgs, output: &Output) -> Result {
         },
         apart: args.duplicates,
     };
-    let found = searcher.search(&query, &clip, clip.threads())?;
+    let found = place.search(&query, &clip)?;
     if let Some(file) = &args.html {
-        write_file(file, page(args, &prompt, &found).as_bytes())?;
+        write_file(file, page(args, &words, &prompt, &found).as_bytes())?;
         output.note(&format!("{} shows the pictures", file.display()));
     }
     match output.json {
@@ -57,9 +59,16 @@ pub(crate) fn run(args: &SearchArgs, output: &Output) -> Result {
     }
 }
 
+/// What is searched for. With a server, no index is named before it.
+fn words_of(args: &SearchArgs) -> String {
+    let first = args.index.as_ref().filter(|_| args.remote.is_some());
+    let first = first.map(|index| index.display().to_string());
+    first.into_iter().chain(args.prompt.iter().cloned()).collect::<Vec<_>>().join(" ")
+}
+
 /// The prompt with the weights given by name.
-fn weighted(args: &SearchArgs) -> Result<Prompt> {
-    let mut prompt = parse_search(&args.prompt.join(" "))?;
+fn weighted(args: &SearchArgs, words: &str) -> Result<Prompt> {
+    let mut prompt = parse_search(words)?;
     for named in &args.weight {
         prompt.weigh(&named.word, named.weight)?;
     }
@@ -81,14 +90,14 @@ fn real(path: &Path) -> Result<PathBuf> {
 }
 
 /// The vector of a picture, from the index if it is there.
-fn vector(path: &Path, searcher: &Searcher, clip: &Clip) -> Result<Vec<f32>> {
-    if let Some(vector) = searcher.vector_of(&real(path)?)? {
+fn vector(path: &Path, place: &Place, clip: &Clip) -> Result<Vec<f32>> {
+    if let Some(vector) = place.vector_of(&real(path)?)? {
         return Ok(vector);
     }
     let bytes = std::fs::read(path).context(path.display())?;
-    let pixels = clip.prepare(&bytes).map_err(|why| {
-        mistake(format!("{}: {why}", path.display()), "JPEG, PNG, WebP, GIF, BMP and TIFF are read")
-    })?;
+    let pixels = clip
+        .prepare(&bytes)
+        .map_err(|why| mistake(format!("{}: {why}", path.display()), format!("{KINDS} are read")))?;
     Ok(clip.embed_images(&[pixels])?.remove(0))
 }
 
@@ -105,11 +114,12 @@ fn as_json(found: &Found, prompt: &Prompt, query: &Query, clip: &Clip) -> Result
             json!({
                 "path": hit.path.display().to_string(),
                 "score": hit.score,
-                "date": hit.date,
+                "date": Some(&hit.date).filter(|date| !date.is_empty()),
                 "width": hit.details.width,
                 "height": hit.details.height,
                 "camera": hit.details.camera,
                 "keywords": hit.details.keywords,
+                "caption": hit.details.caption,
                 "keyword": hit.keyword,
                 "duplicates": hit.also.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
             })
@@ -156,7 +166,10 @@ fn print(found: &Found, prompt: &Prompt, query: &Query, output: &Output) -> Resu
             vec![
                 format!("{:.3}{}", hit.score, if hit.keyword { " *" } else { "" }),
                 hit.date.chars().take(10).collect(),
-                format!("{} x {}", hit.details.width, hit.details.height),
+                match (hit.details.width, hit.details.height) {
+                    (0, 0) => String::new(),
+                    (width, height) => format!("{width} x {height}"),
+                },
                 shown(&hit.path, here.as_deref()),
                 more(hit),
             ]
@@ -179,6 +192,7 @@ fn more(hit: &Hit) -> String {
     if !hit.details.keywords.is_empty() {
         parts.push(hit.details.keywords.join(", "));
     }
+    parts.extend(hit.details.caption.as_deref().map(|caption| caption.replace(char::is_control, " ")));
     parts.join("; ")
 }
 
@@ -193,7 +207,7 @@ fn words(prompt: &Prompt) -> String {
     words.join("  ")
 }
 
-fn page(args: &SearchArgs, prompt: &Prompt, found: &Found) -> String {
+fn page(args: &SearchArgs, typed: &str, prompt: &Prompt, found: &Found) -> String {
     let mut words: Vec<(String, f32)> =
         prompt.words().into_iter().map(|(word, weight)| (word.to_owned(), weight)).collect();
     words.extend(prompt.minus.iter().map(|minus| (format!("−{}", minus.text), 1.0)));
@@ -207,5 +221,5 @@ fn page(args: &SearchArgs, prompt: &Prompt, found: &Found) -> String {
         more: more(hit),
     });
     let section = Section { words, note, cells: cells.collect() };
-    contact_sheet(&args.prompt.join(" "), &[section])
+    contact_sheet(typed, &[section])
 }

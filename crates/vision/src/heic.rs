@@ -1,0 +1,41 @@
+//! HEIC files (ISO/IEC 23008-12), as phones write them: still pictures of HEVC in a HEIF container. Decoded by the crate `heic-rs`, which is
+//! written in Rust alone and has no unsafe code.
+
+use heic_rs::{DecodeOptions, Error, PixelLayout, probe};
+use image::{DynamicImage, RgbImage, RgbaImage};
+
+use crate::VisionError;
+use crate::decode::{MOST_PIXELS, on_white};
+
+/// Kinds of a HEIF file whose pictures are HEVC, or may be.
+const BRANDS: [&[u8; 4]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"];
+
+/// Whether a file begins like one.
+pub(crate) fn is(file: &[u8]) -> bool {
+    file.get(4..8) == Some(b"ftyp") && BRANDS.iter().any(|brand| file.get(8..12) == Some(&brand[..]))
+}
+
+/// The picture, upright as the container says; EXIF's own orientation does not count beside that.
+pub(crate) fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
+    let (width, height) = dimensions(file)?;
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(VisionError::TooLarge { width, height, most: MOST_PIXELS });
+    }
+    let options =
+        DecodeOptions { max_pixels: Some(MOST_PIXELS), threads: Some(1), ..DecodeOptions::default() };
+    let picture =
+        heic_rs::decode(file, &options.with_layout(PixelLayout::Rgba8)).map_err(|error| broken(&error))?;
+    let pixels = RgbaImage::from_raw(picture.width, picture.height, picture.data);
+    let pixels = pixels.ok_or_else(|| VisionError::Picture("its size does not fit its pixels".to_owned()))?;
+    Ok(on_white(DynamicImage::ImageRgba8(pixels)))
+}
+
+/// Width and height, upright.
+pub(crate) fn dimensions(file: &[u8]) -> Result<(u32, u32), VisionError> {
+    let info = probe(file).map_err(|error| broken(&error))?;
+    Ok((info.width, info.height))
+}
+
+fn broken(error: &Error) -> VisionError {
+    VisionError::Picture(error.to_string())
+}
