@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"(?P<left><!-- not run -->\n)?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = r"-?\d[\d.,]*"
 # What no two runs have in common, in text and in JSON.
-VARIES = re.compile(rf"(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
+VARIES = re.compile(rf"\b20\d\d-\d\d-\d\d\b|(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
                     rf"|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
 
 

@@ -1,6 +1,6 @@
 """How well classes are told by a few pictures of each: `crayon images learn --compare` over 1, 2, 4, 8 and 16 pictures, as a table.
 
-    cargo build --release && python3 scripts/eval/few_shot.py -m MODEL --data ../shared/data --sets cifar10 clothing
+    cargo build --release && python3 scripts/eval/few_shot.py --data ../shared/data --sets cifar10 clothing
 
 Pictures to learn from come from the sets' train parts, those to judge by from their test parts (`--most` of each class). Needs nothing from PyPI.
 """
@@ -59,7 +59,7 @@ def unpack(data, name, place, most):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("-m", "--model", default="mini-clip")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--shots", nargs="+", type=int, default=SHOTS)

@@ -29,8 +29,10 @@ def write(model, state, tokenizer, folder):
     tensors = {name: value.to(torch.float16) for name, value in towers.to_transformers(model).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps({**state["config"], "torch_dtype": "float16"}, indent=2) + "\n")
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+    for name in ("tokenizer_config.json", "vocab.json", "merges.txt"):
         shutil.copy(tokenizer / name, folder / name)
+    whole = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").write_text(json.dumps(whole, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
     side = pictures.SIDE
     (folder / "preprocessor_config.json").write_text(json.dumps({
         "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True, "size": {"shortest_edge": side}, "resample": 3,

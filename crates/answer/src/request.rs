@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crayon_engine::adapters::Demonstration;
-use crayon_engine::{Constrained, Engine, EngineError, KeyWeights, Sampling, SamplingOverrides, begun, turns};
+use crayon_engine::{
+    Constrained, Engine, EngineError, KeyWeights, Sampling, SamplingOverrides, begun, turns,
+};
 use crayon_hybrid::Question;
 use crayon_text::{Message, Role, with_documents};
 

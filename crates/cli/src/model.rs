@@ -176,6 +176,14 @@ pub(crate) fn resolve(text: &str) -> Result<ModelSource> {
     Err(EngineError::NotEmbedded { name: text.to_owned() }.into())
 }
 
+/// A name by which the model is found again from any folder.
+pub(crate) fn lasting(text: &str) -> Result<String> {
+    match resolve(text)? {
+        ModelSource::Embedded(model) => Ok(model.name.to_owned()),
+        ModelSource::Path(path) => Ok(std::path::absolute(path)?.display().to_string()),
+    }
+}
+
 /// `org/name…`, unless it is written as a path.
 fn as_reference(text: &str) -> Option<Reference> {
     // `models/x.gguf` is a file that is not there rather than a model of the user "models".

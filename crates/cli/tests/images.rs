@@ -75,9 +75,25 @@ fn a_folder_is_indexed_and_searched() {
 }
 
 #[test]
+fn the_built_in_model_needs_no_name() {
+    let place = with_pictures();
+    assert_eq!(place.json(&["images", "index", "pictures", "-o", "index"])["pictures"], 7);
+    // The index remembers it; another model's vectors are refused.
+    assert_eq!(place.json(&["images", "search", "index", "heart", "--all"])["considered"], 7);
+    place.mistake(&["images", "search", "index", "heart", "-m", &model()], "made with", "");
+    let [named, unnamed] = [&["embed", "text", "heart", "-m", "mini-clip"][..], &["embed", "text", "heart"]]
+        .map(|words| place.json(words));
+    assert_eq!(named, unnamed);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mini-clip").display().to_string();
+    let from_folder = place.json(&["embed", "text", "heart", "-m", &folder]);
+    assert_eq!(from_folder["embedding"], unnamed["embedding"]);
+    assert_eq!(unnamed["embedding"].as_array().unwrap().len(), unnamed["dim"].as_u64().unwrap() as usize);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let place = with_pictures();
-    place.mistake(&["images", "index", "pictures", "-o", "index"], "no model of texts and pictures", "-m");
+    place.mistake(&["ask", "-m", "mini-clip", "hello"], "writes nothing", "crayon images");
     place.mistake(&["images", "index", "none", "-o", "index", "-m", &model()], "none", "");
     place.mistake(&["images", "search", "none", "heart"], "none", "");
     place.json(&["images", "index", "pictures", "-o", "index", "-m", &model()]);

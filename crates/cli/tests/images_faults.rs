@@ -1,5 +1,7 @@
 //! Pictures, prompts and indexes that are not as they should be.
 
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
 mod support;
 
 use std::fs;
@@ -161,7 +163,7 @@ fn files_and_folders_that_are_locked_are_named() {
     let place = folder(&[("good.bmp", image_of([9, 9, 9])), ("locked.bmp", image_of([1, 200, 1]))]);
     let nobody = 65_534;
     let is_root = fs::metadata(place.path("pictures")).unwrap().uid() == 0;
-    let shut = |name: &str| fs::set_permissions(place.path(name), fs::Permissions::from_mode(0)).unwrap();
+    let shut = |name: &str| fs::set_permissions(place.path(name), fs::Permissions::from_mode(0o0)).unwrap();
     fs::create_dir(place.path("pictures/closed")).unwrap();
     fs::write(place.path("pictures/closed/in.bmp"), image_of([5, 5, 200])).unwrap();
     shut("pictures/locked.bmp");

@@ -47,8 +47,7 @@ pub struct EmbeddedClip {
     pub summary: &'static str,
     config: &'static [u8],
     preprocessor: &'static [u8],
-    vocab: &'static [u8],
-    merges: &'static [u8],
+    tokenizer: &'static [u8],
     weights: &'static [u8],
 }
 
@@ -59,10 +58,7 @@ impl EmbeddedClip {
             name: self.name.to_owned(),
             config: Bytes::from_static(self.config),
             preprocessor: Some(Bytes::from_static(self.preprocessor)),
-            tokenizer: TokenizerSource::Gpt2 {
-                vocab: Bytes::from_static(self.vocab),
-                merges: Bytes::from_static(self.merges),
-            },
+            tokenizer: TokenizerSource::Json(Bytes::from_static(self.tokenizer)),
             weights: Bytes::from_static(self.weights),
         }
     }
@@ -75,4 +71,13 @@ impl EmbeddedClip {
 
 /// The embedded models of texts and pictures, the default first; none in a program built without the feature `embedded`.
 pub static EMBEDDED_CLIP: &[EmbeddedClip] = &[
+    #[cfg(feature = "embedded")]
+    EmbeddedClip {
+        name: "mini-clip",
+        summary: "texts and pictures: emoji, drawings, simple photographs",
+        config: include_bytes!("../../../models/mini-clip/config.json"),
+        preprocessor: include_bytes!("../../../models/mini-clip/preprocessor_config.json"),
+        tokenizer: include_bytes!("../../../models/mini-clip/tokenizer.json"),
+        weights: include_bytes!("../../../models/mini-clip/model.safetensors"),
+    },
 ];

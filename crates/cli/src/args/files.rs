@@ -25,12 +25,16 @@ pub(crate) struct PullArgs {
     after_help = "\
 Examples:
   crayon models
+  crayon models --recommended
   crayon models show mini
   crayon models remove Qwen/Qwen2.5-0.5B-Instruct"
 )]
 pub(crate) struct ModelsArgs {
     #[command(subcommand)]
     pub(crate) action: Option<ModelsAction>,
+    /// Real models worth a download, with size and what they are good for, and which of them fit this machine's memory
+    #[arg(long)]
+    pub(crate) recommended: bool,
 }
 
 #[derive(Debug, Subcommand)]

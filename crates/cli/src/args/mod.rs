@@ -15,6 +15,7 @@ mod serve;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
 
@@ -38,8 +39,8 @@ pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullAr
 #[cfg(feature = "train")]
 pub(crate) use images::LearnArgs;
 pub(crate) use images::{
-    BesideArgs, ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, ImportArgs, IndexArgs,
-    SearchArgs,
+    BesideArgs, ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, ImportArgs,
+    IndexArgs, SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use quantize::QuantizeArgs;
@@ -59,6 +60,7 @@ pub(crate) use serve::ServeArgs;
     after_help = "\
 Examples:
   crayon ask \"Why do leaves fall?\"           one answer from the built-in model
+  crayon demo                                what it can do, in a minute
   cat letter.txt | crayon ask \"Who wrote it?\"
   crayon chat                                a conversation; so is crayon alone
   crayon pull Qwen/Qwen2.5-0.5B-Instruct     a larger model, once
@@ -92,6 +94,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// A tour: what this program does, shown by its own commands
+    Demo(DemoArgs),
     /// One answer, written as it comes
     Ask(AskArgs),
     /// A conversation
@@ -121,6 +125,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Measure this machine: tokens a second, kernels
     Bench(BenchArgs),
+    /// Measure everything on this machine, as one page with tables and pictures
+    Report(ReportArgs),
     /// What this machine has and can do at most, and what would make it faster
     Doctor(DoctorArgs),
     /// Print completions for a shell
@@ -131,6 +137,47 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Runs on the built-in models in a folder of its own and opens no socket. It takes about a minute.
+
+Examples:
+  crayon demo
+  crayon demo -o tour      keeps the files, to try the commands on")]
+pub(crate) struct DemoArgs {
+    /// Keep the files of the tour in this folder [default: a folder that goes when the tour ends]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Group)]
+#[command(after_help = "\
+Runs the commands that measure (doctor, bench generate, eval …) and writes report.html, which needs nothing else. With the built-in model it takes
+about a minute.
+
+Examples:
+  crayon report -o report
+  crayon report -o report -m qwen.gguf --text book.txt --examples mine.jsonl")]
+pub(crate) struct ReportArgs {
+    /// Folder of the page and of what it was made from
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+    #[arg(short, long, default_value = "mini")]
+    pub(crate) model: String,
+    /// A text to predict
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Multiple-choice questions, as `eval choice` reads them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: Option<PathBuf>,
+    /// Examples to customize for [default: twenty of things said to a house]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) examples: Option<PathBuf>,
 }
 
 /// Arguments of `doctor`.

@@ -240,8 +240,11 @@ fn gather(args: &AskArgs, output: &Output) -> Result<Request> {
     })
 }
 
+/// Bytes of a question, and how much they count.
+type WordWeights = Vec<(Range<usize>, f32)>;
+
 /// A question without its brackets, and the weights they give.
-fn weighted(question: &str) -> Result<(String, Vec<(Range<usize>, f32)>)> {
+fn weighted(question: &str) -> Result<(String, WordWeights)> {
     let prompt = crayon_images::parse_as_written(question)?;
     if prompt.text.is_empty() {
         return Err(EngineError::EmptyPrompt.into());

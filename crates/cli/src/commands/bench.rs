@@ -298,7 +298,8 @@ fn search(args: &SearchBenchArgs, output: &Output) -> Result {
     output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * bench.recall))?;
     if let Some(graph) = &bench.approximate {
         let [median, least, most] = graph.millis;
-        output.line(&format!("{:<16} {median:.2} ms ({least:.2} to {most:.2}), one thread", "approximate"))?;
+        output
+            .line(&format!("{:<16} {median:.2} ms ({least:.2} to {most:.2}), one thread", "approximate"))?;
         output.line(&format!("{:<16} {:.1} % of the exact first ten", "recall", 100.0 * graph.recall))?;
         let made = format!("made in {:.1} s, {}", graph.build_seconds, show::bytes(graph.bytes as u64));
         output.line(&format!("{:<16} {made}", "graph"))?;

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod convert;
 mod customize;
+mod demo;
 mod doctor;
 mod embed;
 mod eval;
@@ -33,6 +34,8 @@ mod quantize;
 #[cfg(not(feature = "train"))]
 #[path = "no_quantizing.rs"]
 mod quantize;
+mod recommended;
+mod report;
 mod route;
 mod serve;
 mod taken;
@@ -51,6 +54,7 @@ use crate::progress::Counting;
 /// Runs one command.
 pub(crate) fn run(command: &Command, output: &Output) -> Result {
     match command {
+        Command::Demo(args) => demo::run(args, output),
         Command::Ask(args) => ask::run(args, output),
         Command::Chat(args) => chat::run(args, output),
         Command::Route(command) => route::run(command, output),
@@ -65,6 +69,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Quantize(args) => quantize::run(args, output),
         Command::Eval(args) => eval::run(args, output),
         Command::Bench(args) => bench::run(args, output),
+        Command::Report(args) => report::run(args, output),
         Command::Doctor(args) => doctor::run(args, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

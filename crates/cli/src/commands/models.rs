@@ -10,6 +10,7 @@ use crayon_hub::{Hub, Reference};
 use serde::Serialize;
 use serde_json::json;
 
+use super::recommended;
 use crate::args::{ModelsAction, ModelsArgs};
 use crate::failure::Result;
 use crate::output::Output;
@@ -34,6 +35,7 @@ struct Row {
 /// Runs the command.
 pub(crate) fn run(args: &ModelsArgs, output: &Output) -> Result {
     match &args.action {
+        None if args.recommended => recommended::run(output),
         None => list(output),
         Some(ModelsAction::Show { model }) => describe(model, output),
         Some(ModelsAction::Remove { reference }) => remove(reference, output),
