@@ -31,10 +31,10 @@ pub struct Line {
 /// Told apart by people who see colours differently, too (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 /// Sizes in pixels.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 672.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 140.0;
+const RIGHT: f64 = 172.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 60.0;
 /// Lines of the grid to each side, at most.

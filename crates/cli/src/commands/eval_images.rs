@@ -84,9 +84,11 @@ fn chart(gallery: &Path, result: &Control) -> Chart {
     let mut lines: Vec<Line> = Vec::new();
     for row in &result.rows {
         let point = [row.ap_other, row.ap_stressed];
-        match lines.last_mut().filter(|line| line.name == row.way) {
+        // The legend has little room.
+        let name = row.way.replace("word weights from", "weights from");
+        match lines.last_mut().filter(|line| line.name == name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name: row.way.clone(), points: vec![point] }),
+            None => lines.push(Line { name, points: vec![point] }),
         }
     }
     let name = gallery
