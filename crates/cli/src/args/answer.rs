@@ -135,7 +135,7 @@ pub(crate) struct AskArgs {
     /// Go on with the text as it is, without the chat format
     #[arg(long)]
     pub(crate) raw: bool,
-    /// Words of the question in brackets count more, or less: (word:1.5), (word), [word], as in `images search`
+    /// Words of the question in brackets count more, or less: `(word:1.5)`, `(word)`, `[word]`, as in `images search`
     #[arg(long)]
     pub(crate) weights: bool,
     /// A text that is never distilled away, in front of the others; may be given several times

@@ -36,7 +36,7 @@ pub(crate) struct ServeArgs {
     /// Keep people who have a model of their own (/v1/customizations) in this file; else they are forgotten when the server ends
     #[arg(long, value_name = "FILE")]
     pub(crate) people: Option<PathBuf>,
-    /// Let web pages of this origin ask (https://example.org, or * for any); may be given several times
+    /// Let web pages of this origin ask (`https://example.org`, or `*` for any); may be given several times
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors: Vec<String>,
     /// Answer to this name besides localhost; may be given several times

@@ -46,7 +46,7 @@ pub struct ControlRow {
     pub ap_other: f64,
     /// Mean average precision of the pictures with both.
     pub ap_both: f64,
-    /// Share of the first [`FIRST`] results with the stressed attribute.
+    /// Share of the first ten results with the stressed attribute.
     pub first_stressed: f64,
     /// Share of them with the other attribute.
     pub first_other: f64,

@@ -49,11 +49,11 @@ pub(super) const STEPS: [Step; 6] = [
     Step {
         name: "pictures",
         title: "It finds pictures by words, and weighs the words",
-        about: "The folder pictures holds 48 drawings. (red:3) makes the colour count more than the shape.",
+        about: "The folder pictures holds 48 drawings. (red:3) would make the colour count more; (red:0) hides the word from the others.",
         commands: &[
             &["images", "index", "pictures", "-o", "pictures.index"],
             &["images", "search", "pictures.index", "-k", "4", "a red heart"],
-            &["images", "search", "pictures.index", "-k", "4", "a (red:3) heart"],
+            &["images", "search", "pictures.index", "-k", "4", "a (red:0) heart"],
         ],
     },
 ];
