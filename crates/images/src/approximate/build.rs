@@ -59,7 +59,9 @@ impl Graph {
         // A vector is in all layers up to its own.
         let mut upper: Vec<Vec<(u32, Vec<u32>)>> = Vec::new();
         let mut entry = (0, 0);
-        for point in hnsw.get_point_indexation() {
+        // The crate's iterator panics where there is no point.
+        let points = (count > 0).then(|| hnsw.get_point_indexation());
+        for point in points.into_iter().flatten() {
             let (row, layer) = (point.get_origin_id(), usize::from(point.get_point_id().0));
             entry = entry.max((layer, row as u32));
             upper.resize_with(upper.len().max(layer), Vec::new);
