@@ -107,10 +107,8 @@ fn pulled_row(local: crayon_hub::Local) -> Row {
     let name = local.reference.to_string();
     let mut row = if local.complete {
         let row = row(name.clone(), "pulled", format, local.bytes, Checkpoint::open(&local.path));
-        match row.problem {
-            Some(_) if ClipCheckpoint::open(&local.path).is_ok() => {
-                clip_row(empty_row(name, "pulled", format, local.bytes), ClipCheckpoint::open(&local.path))
-            }
+        match row.problem.as_ref().map(|_| ClipCheckpoint::open(&local.path)) {
+            Some(Ok(clip)) => clip_row(empty_row(name, "pulled", format, local.bytes), Ok(clip)),
             _ => row,
         }
     } else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::tasks::json;
+use crate::tasks::objects;
 use crate::{EvalError, read_text};
 
 /// A caption, of which one word is stressed.
@@ -57,10 +57,11 @@ impl Gallery {
     /// If a file cannot be read, a line is none of these, or a caption does not hold its word.
     pub fn read(pictures: &Path, captions: &Path) -> Result<Gallery, EvalError> {
         let folder = pictures.parent().unwrap_or(Path::new(""));
-        let read: Vec<(usize, Picture)> = lines(pictures)?;
+        let (name, text) = (pictures.display().to_string(), read_text(pictures)?);
+        let read = objects::<Picture>(&name, &text).collect::<Result<Vec<_>, EvalError>>()?;
         let (files, facts) = read.into_iter().map(|(_, one)| (folder.join(one.picture), one.facts)).unzip();
-        let name = captions.display().to_string();
-        let captions: Vec<(usize, Caption)> = lines(captions)?;
+        let (name, text) = (captions.display().to_string(), read_text(captions)?);
+        let captions = objects::<Caption>(&name, &text).collect::<Result<Vec<_>, EvalError>>()?;
         for (line, caption) in &captions {
             if caption.word.is_empty() || !caption.text.contains(&caption.word) {
                 let what = format!("the text {:?} does not hold the word {:?}", caption.text, caption.word);
@@ -81,11 +82,4 @@ impl Gallery {
         EvalError::content(&self.name, None, what)
             .with_hint("\"stressed\" and \"other\" must be facts of some pictures, letter for letter")
     }
-}
-
-/// The objects of a file with their lines.
-fn lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<(usize, T)>, EvalError> {
-    let (name, text) = (path.display().to_string(), read_text(path)?);
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(index, line)| Ok((index + 1, json(&name, index + 1, line)?))).collect()
 }

@@ -21,7 +21,7 @@ enum Answer {
 
 /// Questions: `{"prompt", "choices", "answer": index}`.
 pub(super) fn questions(file: &str, text: &str) -> Result<Vec<Question>, EvalError> {
-    entries(file, text)
+    objects::<Entry>(file, text)
         .map(|entry| {
             let (line, entry) = entry?;
             let wrong = |what: &str| EvalError::content(file, line, what);
@@ -44,7 +44,7 @@ pub(super) fn questions(file: &str, text: &str) -> Result<Vec<Question>, EvalErr
 
 /// Examples: `{"prompt", "answer": text}`, or questions with their right choices.
 pub(super) fn examples(file: &str, text: &str) -> Result<Vec<Example>, EvalError> {
-    entries(file, text)
+    objects::<Entry>(file, text)
         .map(|entry| {
             let (line, entry) = entry?;
             match (entry.answer, entry.choices) {
@@ -69,13 +69,16 @@ pub(super) fn examples(file: &str, text: &str) -> Result<Vec<Example>, EvalError
 }
 
 /// Every line that is not blank, with its number.
-fn entries<'a>(file: &'a str, text: &'a str) -> impl Iterator<Item = Result<(usize, Entry), EvalError>> + 'a {
+pub(crate) fn objects<'a, T: Deserialize<'a> + 'a>(
+    file: &'a str,
+    text: &'a str,
+) -> impl Iterator<Item = Result<(usize, T), EvalError>> + 'a {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(move |(index, line)| Ok((index + 1, json(file, index + 1, line)?)))
 }
 
 /// The JSON object on one line.
-pub(crate) fn json<'a, T: Deserialize<'a>>(file: &str, line: usize, text: &'a str) -> Result<T, EvalError> {
+pub(super) fn json<'a, T: Deserialize<'a>>(file: &str, line: usize, text: &'a str) -> Result<T, EvalError> {
     // A list would be taken for a struct's fields in order.
     if !text.trim_start().starts_with('{') {
         return Err(EvalError::content(file, line, "is no JSON object"));

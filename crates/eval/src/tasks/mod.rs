@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::EvalError;
 use crate::input::read_text;
 
-pub(crate) use lines::json;
+pub(crate) use lines::objects;
 
 pub use clinc150::{Clinc150, Domain, Utterance};
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crayon_engine::adapters::xml_text;
 use serde_json::Value;
 
 const STYLE: &str = "\
@@ -20,7 +21,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(title: &str) -> Page {
-        let title = escaped(title);
+        let title = xml_text(title);
         Page {
             text: format!(
                 "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -35,9 +36,9 @@ impl Page {
         let _ = writeln!(
             self.text,
             "<h2>{}</h2>\n<p>{}</p>\n<p><code>{}</code></p>",
-            escaped(title),
-            escaped(about),
-            escaped(command)
+            xml_text(title),
+            xml_text(about),
+            xml_text(command)
         );
     }
 
@@ -57,12 +58,12 @@ impl Page {
         if !single.is_empty() {
             self.text.push_str("<div class=\"wide\"><table>\n");
             for (name, value) in single {
-                let _ = writeln!(self.text, "<tr><th>{}</th><td>{}</td></tr>", escaped(&name), shown(value));
+                let _ = writeln!(self.text, "<tr><th>{}</th><td>{}</td></tr>", xml_text(&name), shown(value));
             }
             self.text.push_str("</table></div>\n");
         }
         for (name, rows) in lists {
-            let _ = writeln!(self.text, "<h3>{}</h3>", escaped(&name));
+            let _ = writeln!(self.text, "<h3>{}</h3>", xml_text(&name));
             self.rows(rows);
         }
     }
@@ -78,7 +79,7 @@ impl Page {
         }
         self.text.push_str("<div class=\"wide\"><table>\n<tr>");
         for name in &names {
-            let _ = write!(self.text, "<th>{}</th>", escaped(name));
+            let _ = write!(self.text, "<th>{}</th>", xml_text(name));
         }
         self.text.push_str("</tr>\n");
         for row in rows {
@@ -96,7 +97,7 @@ impl Page {
         let _ = writeln!(
             self.text,
             "<p>Measured in {} by crayon {}.</p>\n</body></html>",
-            escaped(time),
+            xml_text(time),
             env!("CARGO_PKG_VERSION")
         );
         self.text
@@ -138,14 +139,10 @@ fn shown(value: &Value) -> String {
             Some(x) if number.is_f64() => format!("{x:.3}"),
             _ => number.to_string(),
         },
-        Value::String(text) => escaped(text),
+        Value::String(text) => xml_text(text),
         Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(", "),
-        other => escaped(&other.to_string()),
+        other => xml_text(&other.to_string()),
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
