@@ -76,6 +76,8 @@ pub struct MemoryRequest {
     pub keep: Option<usize>,
     /// Share of them kept for novelty, 0 to 1.
     pub novelty: Option<f32>,
+    /// Whether novelty is computed with the whole vocabulary, which takes longer.
+    pub exact_novelty: bool,
     /// Neighbours over which scores are smoothed.
     pub smooth: Option<usize>,
     /// First entries that are always kept.
@@ -129,6 +131,7 @@ impl MemoryRequest {
         options.sinks = self.sinks.unwrap_or(options.sinks);
         options.recent = self.recent.unwrap_or(options.recent);
         options.novelty = self.novelty.unwrap_or(options.novelty);
+        options.exact_novelty = self.exact_novelty;
         options.smooth = self.smooth.unwrap_or(options.smooth);
         match (&self.catalyst, question) {
             (Catalyst::Question, Some(question)) => options.catalyst = engine.catalyst(question)?,

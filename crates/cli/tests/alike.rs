@@ -172,6 +172,7 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
                 "256",
                 "--novelty",
                 "0.25",
+                "--novelty-exact",
                 "--smooth",
                 "3",
                 "--sinks",
@@ -184,7 +185,7 @@ fn a_request_is_answered_alike_at_the_terminal_and_over_http() {
                 "8",
             ],
             json!({
-                "documents": [story.trim()], "pot": 256, "novelty": 0.25, "smooth": 3, "sinks": 2, "recent": 6,
+                "documents": [story.trim()], "pot": 256, "novelty": 0.25, "novelty_exact": true, "smooth": 3, "sinks": 2, "recent": 6,
                 "catalyst": "general", "max_tokens": 8,
             }),
         ),

@@ -17,6 +17,7 @@ mod appended;
 pub mod bench;
 mod chart;
 mod choice;
+mod correlation;
 pub mod customize;
 mod error;
 pub mod images;

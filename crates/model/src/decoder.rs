@@ -96,9 +96,9 @@ pub struct Scratch {
     sin: [Vec<f32>; 2],
     logits: Vec<f32>,
     /// Logits of a few rows at a time, for log-likelihoods.
-    likely: Vec<f32>,
+    pub(crate) likely: Vec<f32>,
     /// Rows of each sequence of the pass, and those that get logits.
-    spans: Vec<Range<usize>>,
+    pub(crate) spans: Vec<Range<usize>>,
     wanted: Vec<usize>,
 }
 
@@ -366,52 +366,43 @@ impl Decoder {
         project.run(x, pass.rows(), layers);
     }
 
+    /// The output layer's weights, `[vocab, hidden]`.
+    pub(crate) fn output(&self) -> Matrix<'_> {
+        view(self.output.as_ref().unwrap_or(&self.embedding))
+    }
+
     /// Final norm and output layer of the `wanted` rows.
     fn logits(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch, logits: &mut Vec<f32>) {
-        let (width, vocab) = (self.spec.hidden, self.spec.vocab);
+        self.norm_wanted(pool, wanted, scratch);
+        self.logits_of(pool, scratch, self.output(), logits);
+    }
+
+    /// Puts the `wanted` rows behind the final norm where [`logits_of`](Self::logits_of) takes them.
+    pub(crate) fn norm_wanted(&self, pool: &Threads, wanted: &[usize], scratch: &mut Scratch) {
+        let width = self.spec.hidden;
         scratch.normed.resize(wanted.len() * width, 0.0);
         for (row, out) in wanted.iter().zip(scratch.normed.chunks_exact_mut(width)) {
             self.final_norm.apply(&scratch.hidden[row * width..(row + 1) * width], out);
         }
-        let weight: Matrix<'_> = view(self.output.as_ref().unwrap_or(&self.embedding));
         scratch.activations.set(&scratch.normed, wanted.len(), width);
-        scratch.activations.prepare(pool, [weight.format].into_iter(), self.mode);
-        logits.resize(wanted.len() * vocab, 0.0);
+        scratch.activations.prepare(pool, [self.output().format].into_iter(), self.mode);
+    }
+
+    /// Logits of those rows for the tokens of `weight`, rows of the output layer: `[wanted rows, tokens]`.
+    pub(crate) fn logits_of(
+        &self,
+        pool: &Threads,
+        scratch: &Scratch,
+        weight: Matrix<'_>,
+        logits: &mut Vec<f32>,
+    ) {
+        let rows = scratch.normed.len() / self.spec.hidden;
+        logits.resize(rows * weight.rows, 0.0);
         let out = &mut logits[..];
         matmul(pool, &scratch.activations, &mut [Product { weight, out }], self.mode);
         if let Some(cap) = self.spec.logit_softcap {
             ops::softcap(logits, cap);
         }
-    }
-
-    /// Log-likelihoods of `targets[i]` after row `i` of step `step` of the pass that `scratch` was last used for, `[targets]`. Takes
-    /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
-    pub fn log_likelihoods(
-        &self,
-        pool: &Threads,
-        step: usize,
-        targets: &[u32],
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        /// Logits held at a time.
-        const LOGITS: usize = 1 << 22;
-        assert_eq!(targets.len(), out.len(), "one result for each target");
-        let vocab = self.spec.vocab;
-        let rows = (LOGITS / vocab).clamp(1, 256);
-        let first = scratch.spans[step].start;
-        let mut logits = std::mem::take(&mut scratch.likely);
-        for (block, (targets, out)) in targets.chunks(rows).zip(out.chunks_mut(rows)).enumerate() {
-            let wanted: Vec<usize> = (0..targets.len()).map(|at| first + block * rows + at).collect();
-            self.logits(pool, &wanted, scratch, &mut logits);
-            pool.for_each_chunk(&mut logits, vocab, |row, logits| {
-                logits[0] = ops::log_probability(logits, targets[row] as usize);
-            });
-            for (out, logits) in out.iter_mut().zip(logits.chunks_exact(vocab)) {
-                *out = logits[0];
-            }
-        }
-        scratch.likely = logits;
     }
 
     /// Adds the states of all rows of step `step` of the pass that `scratch` was last used for to `sum`, `[hidden]`, behind the final

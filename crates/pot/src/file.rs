@@ -163,7 +163,9 @@ impl Pot {
         };
         let same = match (self.options(), &header.options) {
             (Some(own), Some(saved)) => {
-                let choice = |o: &PotOptions| (o.policy.clone(), o.entries, o.novelty.to_bits(), o.smooth);
+                let choice = |o: &PotOptions| {
+                    (o.policy.clone(), o.entries, o.novelty.to_bits(), o.exact_novelty, o.smooth)
+                };
                 choice(own) == choice(saved)
             }
             (None, None) => header.tokens <= self.slab.capacity(0),

@@ -1,6 +1,7 @@
 //! How a pot is shaped, and what can be checked before anything is read.
 
 use crayon_formats::spec::{Positions, Spec};
+use crayon_model::Summed;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Attention;
@@ -27,6 +28,10 @@ pub struct PotOptions {
     pub recent: usize,
     /// α: share of the kept entries that InfiniPot chooses by novelty, 0 to 1.
     pub novelty: f32,
+    /// Whether novelty is of the whole vocabulary ([`Summed`]). Its order is nearly the same without, and reading a large
+    /// vocabulary for every token costs more than all layers of a small model.
+    #[serde(default)]
+    pub exact_novelty: bool,
     /// Neighbouring entries over which InfiniPot averages the attention of the catalyst, so that phrases stay whole; 1
     /// for none.
     pub smooth: usize,
@@ -47,11 +52,17 @@ impl PotOptions {
             sinks: 4,
             recent: 4,
             novelty: 0.5,
+            exact_novelty: false,
             smooth: 9,
             policy: "infinipot".to_owned(),
             catalyst,
             storage: KvStorage::F16,
         }
+    }
+
+    /// What novelty's softmax is summed over.
+    pub(crate) fn summed(&self) -> Summed {
+        if self.exact_novelty { Summed::All } else { Summed::Frequent }
     }
 
     /// Slots that stay free while reading, for the prompts that a policy puts at the end of the text.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crayon_formats::spec::{Positions, Spec};
 use crayon_kernels::Threads;
-use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
+use crayon_model::{Adapter, Decoder, Scratch, Step, Summed, Want};
 
 use crate::distill::{Distiller, Medoids};
 use crate::policy::{Attention, Policy};
@@ -314,9 +314,10 @@ impl Pot {
         }
         network.run(Step::new(tokens, &mut self.slab).wanting(Want::Nothing))?;
         let mut rest = vec![0.0; tokens.len() - 1];
-        network.decoder.log_likelihoods(network.pool, 0, &tokens[1..], &mut rest, network.scratch);
+        let Network { decoder, pool, scratch, .. } = network;
+        decoder.log_likelihoods(pool, 0, &tokens[1..], Summed::All, &mut rest, scratch);
         self.slab.pop(tokens.len());
-        let sum = log_likelihood(logits, *first) + rest.iter().sum::<f32>();
+        let sum = Summed::All.log_likelihood(logits, *first) + rest.iter().sum::<f32>();
         if sum.is_nan() { Err(PotError::NotFinite) } else { Ok(sum) }
     }
 
@@ -373,13 +374,6 @@ impl Pot {
 /// Whether this network's context can be distilled: its positions can be moved.
 pub fn distillable(spec: &Spec) -> bool {
     spec.positions != Positions::Learned
-}
-
-/// `ln p(token)` under a row of logits.
-pub(crate) fn log_likelihood(logits: &[f32], token: u32) -> f32 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
-    logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - most - sum.ln() as f32)
 }
 
 const _: () = {

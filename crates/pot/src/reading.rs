@@ -7,12 +7,12 @@
 
 use std::ops::ControlFlow;
 
-use crayon_model::{Decoder, ModelError, Step, Want};
+use crayon_model::{Decoder, ModelError, Step, Summed, Want};
 
 use crate::PotError;
 use crate::distill::Distiller;
 use crate::policy::{Attention, Needs};
-use crate::pot::{Network, Pot, log_likelihood};
+use crate::pot::{Network, Pot};
 use crate::watch::Reduce;
 
 /// Tokens on their way into a pot.
@@ -236,10 +236,11 @@ impl Pot {
         let begins = self.slab.is_empty();
         let needs = self.distiller.as_ref().map_or(Needs::default(), |distiller| distiller.needs);
         let scored = needs.novelty || reading.surprise.is_some();
+        let summed = self.summed(reading);
         let novelty = scored.then(|| match self.foreseen.take() {
             Some(novelty) => novelty,
             None if begins || logits.is_empty() => f32::NAN,
-            None => -log_likelihood(logits, tokens[0]),
+            None => -summed.log_likelihood(logits, tokens[0]),
         });
         let asks = !last && len == room && needs.attention == Attention::Catalyst;
         let mut chunk = Chunk { len, asking: None, watched: false, novelty, begins, want: Want::Nothing };
@@ -262,10 +263,18 @@ impl Pot {
                 }
             }
         }
-        if chunk.asking.is_none() && (last || scored) {
+        if last {
             chunk.want = Want::Last;
         }
         chunk
+    }
+
+    /// What the softmax of a token's novelty is summed over. Whoever asks for the surprise of a text gets the exact one.
+    fn summed(&self, reading: &Reading) -> Summed {
+        match &self.distiller {
+            Some(distiller) if reading.surprise.is_none() => distiller.options.summed(),
+            _ => Summed::All,
+        }
     }
 
     fn absorb_tokens(
@@ -288,10 +297,12 @@ impl Pot {
             self.slab.pop(rows.len() - tokens.len());
         }
         if let Some(novelty) = chunk.novelty {
-            let foreseen = reading.tokens.get(end).copied().filter(|_| chunk.asking.is_some());
+            let foreseen = reading.tokens.get(end).copied();
             let targets: Vec<u32> = tokens[1..].iter().copied().chain(foreseen).collect();
             let mut rest = vec![0.0; targets.len()];
-            network.decoder.log_likelihoods(network.pool, at, &targets, &mut rest, network.scratch);
+            let summed = self.summed(reading);
+            let Network { decoder, pool, scratch, .. } = network;
+            decoder.log_likelihoods(pool, at, &targets, summed, &mut rest, scratch);
             if rest.iter().any(|value| value.is_nan()) {
                 return Err(PotError::NotFinite);
             }

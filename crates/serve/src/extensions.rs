@@ -19,6 +19,7 @@ pub(crate) fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal>
         policy,
         keep: fields.count("keep", 1)?,
         novelty: fields.number("novelty", 0.0, 1.0)?,
+        exact_novelty: fields.flag("novelty_exact")?,
         smooth: fields.count("smooth", 1)?,
         sinks: fields.count("sinks", 0)?,
         recent: fields.count("recent", 0)?,

@@ -1,5 +1,5 @@
 //! What a request asks for. Fields and their ranges follow OpenAI's reference; those of sampling beyond it, of the memory
-//! (`pot`, `policy`, `keep`, `novelty`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
+//! (`pot`, `policy`, `keep`, `novelty`, `novelty_exact`, `smooth`, `sinks`, `recent`, `catalyst`), `documents`, `pinned`, `cache`, `adapter`,
 //! `examples`, `pool`, `force` and `route` are extensions.
 
 use crayon_answer::{Input, Request};
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!((&request.stop, asked.stream, asked.usage), (&vec!["x".to_owned()], true, true));
         assert_eq!((sampling.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
         let asked = chat(
-            r#","documents":["a","b"],"pinned":["c"],"policy":"snapkv","keep":9,"novelty":0.25,"smooth":3,"sinks":0,
+            r#","documents":["a","b"],"pinned":["c"],"policy":"snapkv","keep":9,"novelty":0.25,"novelty_exact":true,"smooth":3,"sinks":0,
                "recent":2,"catalyst":"question","cache":true"#,
         )
         .unwrap();
@@ -411,6 +411,7 @@ mod tests {
             policy: Some("snapkv".to_owned()),
             keep: Some(9),
             novelty: Some(0.25),
+            exact_novelty: true,
             smooth: Some(3),
             sinks: Some(0),
             recent: Some(2),

@@ -17,6 +17,9 @@ pub(crate) fn is(file: &[u8]) -> bool {
 
 /// The picture, upright as the container says; EXIF's own orientation does not count beside that.
 pub(crate) fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
+    if !whole(file) {
+        return Err(VisionError::Picture("the file ends too early".to_owned()));
+    }
     let (width, height) = dimensions(file)?;
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(VisionError::TooLarge { width, height, most: MOST_PIXELS });
@@ -28,6 +31,28 @@ pub(crate) fn decode(file: &[u8]) -> Result<RgbImage, VisionError> {
     let pixels = RgbaImage::from_raw(picture.width, picture.height, picture.data);
     let pixels = pixels.ok_or_else(|| VisionError::Picture("its size does not fit its pixels".to_owned()))?;
     Ok(on_white(DynamicImage::ImageRgba8(pixels)))
+}
+
+/// Whether the boxes of the file (ISO/IEC 14496-12, section 4.2) end where it does: the decoder fills in for pixels that are missing.
+fn whole(mut file: &[u8]) -> bool {
+    while !file.is_empty() {
+        let number = |from: usize, to: usize| {
+            let bytes = file.get(from..to)?;
+            Some(bytes.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte)))
+        };
+        let size = match number(0, 4) {
+            // To the end of the file.
+            Some(0) => return true,
+            Some(1) => number(8, 16),
+            size => size,
+        };
+        let rest = size.filter(|size| *size >= 8).and_then(|size| usize::try_from(size).ok());
+        match rest.and_then(|size| file.get(size..)) {
+            Some(rest) => file = rest,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// Width and height, upright.

@@ -63,6 +63,9 @@ pub(crate) struct PotArgs {
     /// Share of them that InfiniPot chooses because the past did not predict them, 0 to 1 [default: 0.5]
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(crate) novelty: Option<f32>,
+    /// Compute how surprising a token is with the whole vocabulary instead of its frequent part: slower, keeps nearly the same
+    #[arg(long)]
+    pub(crate) novelty_exact: bool,
     /// Neighbours over which InfiniPot averages importance, so that phrases stay whole; 1 for none [default: 9]
     #[arg(long, value_name = "K")]
     pub(crate) smooth: Option<usize>,
@@ -100,6 +103,7 @@ impl PotArgs {
             policy: Some(self.policy.clone()),
             keep: self.keep,
             novelty: self.novelty,
+            exact_novelty: self.novelty_exact,
             smooth: self.smooth,
             sinks: self.sinks,
             recent: self.recent,

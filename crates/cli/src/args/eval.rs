@@ -65,6 +65,14 @@ are over seeds.
 Example:
   crayon eval policies --pots 128,256 --length 1500 --questions 10")]
     Policies(PoliciesArgs),
+    /// Whether the cheap novelty of a pot keeps what the exact one keeps, and what both cost
+    #[command(after_help = "\
+Novelty is how surprising a token is. Its softmax is summed over the frequent part of a large vocabulary unless --novelty-exact asks
+for all. Both are computed for windows of TEXT.
+
+Example:
+  crayon eval novelty --text alice.txt -m gemma-3-270m.gguf")]
+    Novelty(NoveltyArgs),
     /// What a share of the questions sent to a server brings: by confidence, by scope, by both, at random
     #[command(after_help = "\
 Every question goes to the server, with its choices unless --bare leaves them out. With --examples and --pool the device is customized for them, and
@@ -193,6 +201,24 @@ pub(crate) struct NeedleArgs {
     /// Everything random follows from it
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct NoveltyArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The text, or `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: PathBuf,
+    /// Tokens of a window
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "1024")]
+    pub(crate) window: usize,
+    /// Windows at most, spread over the text
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) windows: usize,
+    /// Tokens of a chunk, of which a quarter is kept
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "512")]
+    pub(crate) chunk: usize,
 }
 
 #[derive(Debug, Group)]

@@ -33,7 +33,7 @@ pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};
 pub(crate) use eval::{
     ChoiceArgs, EvalArgs, EvalCommand, EvalCustomizeArgs, EvalImagesArgs, EvalQuantizeArgs, LogitsArgs,
-    LongArgs, NeedleArgs, PerplexityArgs, PoliciesArgs, RoutingArgs,
+    LongArgs, NeedleArgs, NoveltyArgs, PerplexityArgs, PoliciesArgs, RoutingArgs,
 };
 pub(crate) use files::{ConvertArgs, FileFormat, ModelsAction, ModelsArgs, PullArgs};
 #[cfg(feature = "train")]

@@ -29,6 +29,7 @@ pub(crate) fn run(args: &EvalArgs, output: &Output) -> Result {
         EvalCommand::Quantize(args) => eval_quantize::run(args, output),
         EvalCommand::Needle(args) => long_texts::needle(args, output),
         EvalCommand::Policies(args) => long_texts::policies(args, output),
+        EvalCommand::Novelty(args) => long_texts::novelty(args, output),
         EvalCommand::Routing(args) => eval_routing::run(args, output),
         EvalCommand::Images(args) => eval_images::run(args, output),
         EvalCommand::Long(args) => long_texts::published(args, output),

@@ -10,7 +10,7 @@ use crayon_files::write_file;
 use crayon_text::Special;
 
 use super::watched;
-use crate::args::{LongArgs, NeedleArgs, PerplexityArgs, PoliciesArgs, PotArgs};
+use crate::args::{LongArgs, NeedleArgs, NoveltyArgs, PerplexityArgs, PoliciesArgs, PotArgs};
 use crate::failure::{Context, Result, mistake};
 use crate::output::Output;
 use crate::{input, model, show};
@@ -29,11 +29,7 @@ fn memory(args: &PotArgs) -> MemoryRequest {
 
 pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output) -> Result {
     let ids = match (&args.text, &args.token_ids) {
-        (Some(path), _) => {
-            let text =
-                if path == Path::new("-") { input::stdin("the text", output)? } else { input::file(path)? };
-            engine.tokenizer()?.encode(&text, Special::Plain).map_err(EngineError::from)?
-        }
+        (Some(path), _) => tokens(path, engine, output)?,
         (None, Some(path)) => crayon_eval::read_token_ids(path, engine.spec().vocab)?,
         (None, None) => return Err(EngineError::EmptyPrompt.into()),
     };
@@ -59,6 +55,34 @@ pub(super) fn perplexity(args: &PerplexityArgs, engine: &Engine, output: &Output
         show::counted(result.distillations, "time"),
     ))?;
     Ok(output.line(&format!("seconds         {:.2}", result.seconds))?)
+}
+
+/// The tokens of a text, from a file or stdin (`-`).
+fn tokens(path: &Path, engine: &Engine, output: &Output) -> Result<Vec<u32>> {
+    let text = if path == Path::new("-") { input::stdin("the text", output)? } else { input::file(path)? };
+    Ok(engine.tokenizer()?.encode(&text, Special::Plain).map_err(EngineError::from)?)
+}
+
+pub(super) fn novelty(args: &NoveltyArgs, output: &Output) -> Result {
+    let engine = model::open(&args.model, output)?;
+    let ids = tokens(&args.text, &engine, output)?;
+    let (window, windows) = (args.window, (ids.len() / args.window).min(args.windows));
+    let starts = (0..windows).map(|at| at * (ids.len() / windows));
+    let ids: Vec<u32> = starts.flat_map(|start| ids[start..start + window].iter().copied()).collect();
+    let check =
+        watched("windows", output, |progress| pots::novelty(&engine, &ids, window, args.chunk, progress))?;
+    if output.json {
+        return Ok(output.object(&check)?);
+    }
+    let of_layers = |seconds: f64| format!("{:.1} % of the layers' time", 100.0 * seconds / check.layers_s);
+    output.line(&format!("tokens             {}", show::count(check.tokens)))?;
+    if let Some(spearman) = check.spearman {
+        output.line(&format!("rank correlation   {spearman:.3}"))?;
+    }
+    output.line(&format!("kept by both       {:.1} %", 100.0 * check.overlap))?;
+    output.line(&format!("missing            {:.2} nats a token", check.missing_nats))?;
+    output.line(&format!("exact novelty      {}", of_layers(check.exact_s)))?;
+    Ok(output.line(&format!("cheap novelty      {}", of_layers(check.cheap_s)))?)
 }
 
 pub(super) fn needle(args: &NeedleArgs, output: &Output) -> Result {

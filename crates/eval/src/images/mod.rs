@@ -16,9 +16,10 @@ use crayon_vision::Clip;
 use serde::Serialize;
 
 pub use gallery::{Caption, Gallery};
-use ranks::{Lost, average_precision, gain, share_of_first, spearman, spread_of_difference};
+use ranks::{Lost, average_precision, gain, share_of_first, spread_of_difference};
 pub use ways::Way;
 
+use crate::correlation::spearman;
 use crate::{EvalError, Progress};
 
 /// How many of the first results are looked at.

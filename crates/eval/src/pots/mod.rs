@@ -1,6 +1,7 @@
 //! How well a model answers about texts that were read through a pot.
 
 mod grid;
+mod novelty;
 mod policies;
 mod published;
 mod stream;
@@ -13,6 +14,7 @@ use crayon_text::Special;
 use serde::Serialize;
 
 pub use grid::{Cell, Grid, GridOptions, grid};
+pub use novelty::{NoveltyCheck, novelty};
 pub use policies::{PoliciesOptions, PoliciesTable, Row, VARIANTS, Variant, policies};
 pub use published::{PublishedRow, PublishedTable, published};
 pub use stream::{StreamPerplexity, perplexity_through_pot};

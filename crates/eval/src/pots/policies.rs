@@ -22,13 +22,14 @@ pub struct Variant {
     policy: &'static str,
     novelty: f32,
     question: bool,
+    exact_novelty: bool,
     /// Neighbours, where not the usual number.
     smooth: Option<usize>,
     sinks: bool,
 }
 
 const fn variant(name: &'static str, policy: &'static str, novelty: f32, question: bool) -> Variant {
-    Variant { name, policy, novelty, question, smooth: None, sinks: true }
+    Variant { name, policy, novelty, exact_novelty: false, question, smooth: None, sinks: true }
 }
 
 impl Variant {
@@ -38,6 +39,7 @@ impl Variant {
             size: entries.map(MemorySize::Entries),
             policy: Some(self.policy.to_owned()),
             novelty: Some(self.novelty),
+            exact_novelty: self.exact_novelty,
             smooth: self.smooth,
             sinks: if self.sinks { None } else { Some(0) },
             catalyst: if self.question { Catalyst::Question } else { Catalyst::General },
@@ -47,13 +49,14 @@ impl Variant {
 }
 
 /// Everything that is compared: InfiniPot with its ablations, then the rivals.
-pub const VARIANTS: [Variant; 20] = [
+pub const VARIANTS: [Variant; 21] = [
     variant("infinipot", "infinipot", 0.5, false),
     variant("infinipot (question)", "infinipot", 0.5, true),
     variant("infinipot α=0 (CaP only)", "infinipot", 0.0, false),
     variant("infinipot α=0 (question)", "infinipot", 0.0, true),
     variant("infinipot α=0.25", "infinipot", 0.25, false),
     variant("infinipot α=0.75", "infinipot", 0.75, false),
+    Variant { exact_novelty: true, ..variant("infinipot exact novelty", "infinipot", 0.5, false) },
     variant("infinipot α=1 (NuC only)", "infinipot", 1.0, false),
     Variant { smooth: Some(1), ..variant("infinipot not smoothed", "infinipot", 0.5, false) },
     Variant { smooth: Some(1), ..variant("infinipot not smoothed (question)", "infinipot", 0.5, true) },
