@@ -1,7 +1,7 @@
 """What a pool and a person's examples are worth: `crayon eval customize` on models, as one page with pictures.
 
     cargo build --release
-    python3 scripts/eval/customize.py run mini --data DIR
+    python3 scripts/eval/customize.py run mini --pool models/mini-pool.safetensors --without customer_reviews,commonsense_qa --data DIR
     python3 scripts/eval/customize.py run gemma -m gemma-3-270m.gguf --title "Gemma 3 270M" --pool POOL --joint JOINT --data DIR
     python3 scripts/eval/customize.py page mini gemma
 
@@ -70,7 +70,8 @@ def trained(args, name, settings):
 def run(args):
     args.runs.mkdir(parents=True, exist_ok=True)
     own = args.runs / args.name
-    groups = {group: GROUPS[group][: getattr(args, group)] for group in GROUPS if getattr(args, group)}
+    known = {group: [name for name in GROUPS[group] if tasks.short(name) not in args.without] for group in GROUPS}
+    groups = {group: known[group][: getattr(args, group)] for group in GROUPS if getattr(args, group)}
     for group, names in groups.items():
         tasks.write_users(args.data, names, own / group)
     made = args.recipe
@@ -458,6 +459,7 @@ def main():
     one.add_argument("--threads", type=int)
     one.add_argument("--inside", type=int, default=len(tasks.INSIDE), help="the first users of the list")
     one.add_argument("--outside", type=int, default=len(tasks.OUTSIDE))
+    one.add_argument("--without", type=lambda text: text.split(","), default=[], help="users to leave out: inside, those whose tasks this pool has not")
     one.add_argument("--validation", type=int, default=0)
     numbers = lambda text: [int(number) for number in text.split(",")]
     one.add_argument("--sizes", type=numbers, default=[5, 20])

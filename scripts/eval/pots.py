@@ -1,9 +1,11 @@
 """What is kept and what is lost when texts are read through a pot: `crayon eval`'s figures as Markdown, with pictures.
 
     cargo build --release && python3 scripts/eval/pots.py --data DIR
+    python3 scripts/eval/pots.py --model gemma-3-270m.gguf --name gemma --title "Gemma 3 270M" --parts policies novelty needles cost --pots 1024 \\
+        --length 3000 --questions 4 --tasks needle,multikey,multivalue,distractors --needle-pot 1024 --data DIR
 
-Writes docs/results/pot.md and docs/results/pot-*.svg; with `--parts` only those sections of the file. `--data` holds the two
-public-domain books that are read as streams. The questions are this project's own; nothing here was trained on.
+Writes docs/results/pot.md and docs/results/pot-*.svg, or with `--name` pot-NAME.md; with `--parts` only those sections of the file.
+`--data` holds the two public-domain books that are read as streams. The questions are this project's own; nothing here was trained on.
 """
 
 import argparse
@@ -18,6 +20,10 @@ BOOKS = {"Alice in Wonderland": "gutenberg/alice_11.txt", "The Adventures of She
 POLICIES = ["infinipot", "truncate", "streaming", "h2o", "tova", "snapkv", "keydiff", "sirllm", "kvzip", "episodic"]
 
 
+def ask(args, *call):
+    return crayon(args.binary, *call, *args.of_model)
+
+
 def shown(arguments):
     return "`crayon " + " ".join(str(a) if " " not in str(a) else f'"{a}"' for a in arguments) + "`"
 
@@ -28,7 +34,9 @@ def percent(value, error):
 
 def policies(args):
     call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", 3, "--tasks", args.tasks]
-    found = crayon(args.binary, *call)
+    if args.only:
+        call += ["--only", args.only]
+    found = ask(args, *call)
     rows = found["rows"]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     tasks.remove("mean")
@@ -48,16 +56,16 @@ def policies(args):
 def needles(args):
     parts = ["## Needle in a haystack\n"]
     for policy, extra in (("infinipot", ["--catalyst", "question"]), ("streaming", []), ("snapkv", [])):
-        picture = RESULTS / f"pot-needle-{policy}.svg"
-        call = ["eval", "needle", "--pot", args.needle_pot, "--policy", policy, *extra, "--lengths", args.lengths, "--depths", "0,0.25,0.5,0.75,1", "--samples", args.samples]
-        found = crayon(args.binary, *call, "--plot", picture)
+        picture = RESULTS / f"pot-{args.name}-needle-{policy}.svg"
+        call = ["eval", "needle", "--pot", args.needle_pot, "--policy", policy, *extra, "--lengths", args.lengths, "--depths", args.depths, "--samples", args.samples]
+        found = ask(args, *call, "--plot", picture)
         memory = f"{found['peak_kv_bytes'] / 1e6:.2f} MB of keys and values"
         parts.append(
             f"{shown(call)}: {100 * found['accuracy']:.1f} % said, {100 * found['choice_accuracy']:.1f} % chosen among {found['choices']}; "
             f"{memory} at every length.\n\n![needle, {policy}]({picture.name})"
         )
     call = ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", args.far, "--depths", "0.5", "--samples", 1]
-    found = crayon(args.binary, *call)
+    found = ask(args, *call)
     cells = [[f"{cell['length']:,}", f"{cell['depth']:.0%}", percent(cell["accuracy"], None), percent(cell["choice_accuracy"], None)] for cell in found["grid"]]
     parts.append(
         f"{shown(call)}: one question a cell, peak memory of the process {found['peak_rss_mb']:.1f} MB.\n\n"
@@ -74,7 +82,7 @@ def streams(args):
             text = (args.data / file).read_text(encoding="utf-8")[: args.characters]
             path = Path(args.scratch) / "book.txt"
             path.write_text(text, encoding="utf-8")
-            found = crayon(args.binary, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--policy", policy)
+            found = ask(args, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--policy", policy)
             cells.append(f"{found['perplexity']:.1f} ({found['bits_per_byte']:.3f})")
         lines.append([policy, *cells])
     return [
@@ -88,8 +96,8 @@ def storages(args):
     path = Path(args.scratch) / "book.txt"
     path.write_text((args.data / BOOKS["Alice in Wonderland"]).read_text(encoding="utf-8")[: args.characters], encoding="utf-8")
     for storage in ("f32", "f16", "i8"):
-        found = crayon(args.binary, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--kv", storage)
-        needle = crayon(args.binary, "eval", "needle", "--lengths", "800", "--samples", 16, "--kv", storage)
+        found = ask(args, "eval", "perplexity", "--text", path, "--pot", args.needle_pot, "--kv", storage)
+        needle = ask(args, "eval", "needle", "--lengths", "800", "--samples", 16, "--kv", storage)
         lines.append([storage, f"{found['kv_bytes'] / 1e6:.2f}", f"{found['perplexity']:.2f}", percent(needle["accuracy"], None), percent(needle["choice_accuracy"], None)])
     return [
         f"## Numbers keys and values are stored in\n\nPerplexity of Alice in Wonderland through a pot of {args.needle_pot} (`eval perplexity --kv`), and facts in texts of 800 "
@@ -99,14 +107,31 @@ def storages(args):
 
 def cost(args):
     parts = ["## Cost\n"]
-    runs = ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"]
-    for call in (["bench", "pot", *run.split()] for run in runs):
-        run = subprocess.run([args.binary, "-q", *call], capture_output=True, text=True, check=True)
+    for call in (["bench", "pot", *run.split()] for run in COSTS["mini" if args.name == "mini" else "other"]):
+        model = [] if "--shape" in call else args.of_model
+        run = subprocess.run([args.binary, "-q", *call, *model], capture_output=True, text=True, check=True)
         parts.append(shown(call) + f"\n\n```\n{run.stdout.rstrip()}\n```")
     return parts
 
 
-PARTS = {"policies": policies, "needles": needles, "streams": streams, "storages": storages, "cost": cost}
+def novelty(args):
+    head, lines = ["text", "tokens", "rank correlation", "kept by both, %", "missing, nats", "exact, % of the layers' time", "cheap"], []
+    for title, file in BOOKS.items():
+        call = ["eval", "novelty", "--text", args.data / file, "--windows", args.windows]
+        found = ask(args, *call)
+        of_layers = [f"{100 * found[side] / found['layers_s']:.1f}" for side in ("exact_s", "cheap_s")]
+        lines.append([title, f"{found['tokens']:,}", f"{found['spearman']:.3f}", f"{100 * found['overlap']:.1f}", f"{found['missing_nats']:.2f}", *of_layers])
+    return [
+        f"## Cheap novelty beside the exact one\n\n`crayon eval novelty --text BOOK --windows {args.windows}`: windows of 1,024 tokens; of each 512 the most "
+        "surprising quarter is kept.\n\n" + table(head, lines)
+    ]
+
+
+COSTS = {
+    "mini": ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"],
+    "other": ["--pot 1024 --tokens 8k --runs 3 --decode 32", "--pot 4096 --tokens 16k --runs 1 --decode 32"],
+}
+PARTS = {"policies": policies, "novelty": novelty, "needles": needles, "streams": streams, "storages": storages, "cost": cost}
 
 
 def sections(text):
@@ -129,13 +154,21 @@ def main():
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--characters", type=int, default=100_000)
     parser.add_argument("--scratch", default="/tmp")
+    parser.add_argument("--model", help="another than mini")
+    parser.add_argument("--name", default="mini", help="of the model, for files")
+    parser.add_argument("--title", default="mini", help="of the model, for the page")
+    parser.add_argument("--only", help="only variants of policies whose name begins so")
+    parser.add_argument("--depths", default="0,0.25,0.5,0.75,1")
+    parser.add_argument("--windows", type=int, default=8)
     args = parser.parse_args()
-    path = RESULTS / "pot.md"
+    args.of_model = ["-m", args.model] if args.model else []
+    path = RESULTS / ("pot.md" if args.name == "mini" else f"pot-{args.name}.md")
     for name in args.parts:
         text = "\n\n".join(PARTS[name](args))
         found = sections(path.read_text(encoding="utf-8")) if path.exists() else {}
         found |= sections("\n" + text)
-        head = "# InfiniPot in figures\n\nPrinted by `python3 scripts/eval/pots.py`, which calls `crayon eval` and `crayon bench` on the built-in `mini`."
+        model = "the built-in `mini`" if not args.model else f"{args.title} (`{Path(args.model).name}`)"
+        head = f"# InfiniPot in figures: {args.title}\n\nPrinted by `python3 scripts/eval/pots.py`, which calls `crayon eval` and `crayon bench` on {model}."
         path.write_text(head + "".join(f"\n\n## {section}" for section in found.values()) + "\n", encoding="utf-8")
         print(f"{name} done", flush=True)
 

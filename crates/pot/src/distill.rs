@@ -49,7 +49,7 @@ impl Distiller {
             watch.look_from(0);
         }
         // A catalyst set while the pot was nearly full may find less room than it wants.
-        match slab.room() {
+        match slab.room().min(slab.most_rows()) {
             0 => Vec::new(),
             room => prompts.iter().flat_map(|prompt| prompt.chunks(room)).map(<[u32]>::to_vec).collect(),
         }
@@ -64,13 +64,24 @@ impl Distiller {
     pub(crate) fn keep(&mut self, slab: &mut Slab, pinned: &[Range<u32>], first: bool) {
         if first && self.needs.novelty {
             // Nothing could predict the first token of the text.
-            let most = slab.novelty(0, 0).iter().copied().fold(0.0, f32::max);
+            let first = slab.lasting().next().unwrap_or(0);
+            let most = slab.novelty(first, 0).iter().copied().fold(0.0, f32::max);
             slab.first_novelty(most, 0);
         }
-        let end =
-            (0..self.keeps.len()).map(|layer| self.keeps[layer].min(slab.len(layer))).max().unwrap_or(0);
+        let end = slab.lasting().map(|layer| self.keeps[layer].min(slab.len(layer))).max().unwrap_or(0);
         let mut kept_by_layer = Vec::with_capacity(self.keeps.len());
         for layer in 0..self.keeps.len() {
+            if let Some(sliding) = slab.sliding(layer) {
+                let held = slab.len(layer);
+                // No more than the others, whose positions they share.
+                let stay = held.min(sliding.keep).min(self.keeps[layer]).min(end);
+                let kept: Vec<usize> = (held - stay..held).collect();
+                for kv_head in 0..slab.kv_heads() {
+                    slab.compact(layer, kv_head, &kept, end);
+                }
+                kept_by_layer.push(kept.len());
+                continue;
+            }
             let keep = self.keeps[layer];
             for kv_head in 0..slab.kv_heads() {
                 let attention = self.evidence(slab, layer, kv_head);

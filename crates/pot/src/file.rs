@@ -166,7 +166,8 @@ impl Pot {
                 let choice = |o: &PotOptions| {
                     (o.policy.clone(), o.entries, o.novelty.to_bits(), o.exact_novelty, o.smooth)
                 };
-                choice(own) == choice(saved)
+                let capacity = (0..self.slab.layers()).map(|layer| self.slab.capacity(layer));
+                choice(own) == choice(saved) && capacity.eq(header.capacity.iter().copied())
             }
             (None, None) => header.tokens <= self.slab.capacity(0),
             _ => false,
@@ -233,7 +234,7 @@ impl Pot {
             distiller.options = options;
         }
         self.slab.load(&mut bytes)?;
-        let fewest = (0..self.slab.layers()).map(|layer| self.slab.len(layer)).min()?;
+        let fewest = self.slab.lasting().map(|layer| self.slab.len(layer)).min()?;
         let since = header.tokens.checked_sub(header.settled)?;
         if !bytes.is_empty() || self.slab.read() != header.tokens || since > fewest {
             return None;

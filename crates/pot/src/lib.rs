@@ -19,6 +19,7 @@ mod pot;
 mod reading;
 mod select;
 mod slab;
+mod sliding;
 mod storage;
 mod watch;
 mod weights;

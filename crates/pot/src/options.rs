@@ -5,7 +5,7 @@ use crayon_model::Summed;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Attention;
-use crate::{KvStorage, PotError, named};
+use crate::{KvStorage, PotError, Slab, named};
 
 /// The catalyst prompt when nobody gives another (InfiniPot's CaP-G).
 pub const GENERAL_CATALYST: &str = "Summarize the previous context highlighting the most important parts.";
@@ -149,9 +149,17 @@ impl PotOptions {
 
     /// Entries of a pot whose keys, values and notes take `bytes`.
     pub fn entries_in(spec: &Spec, bytes: usize, storage: KvStorage) -> usize {
-        let scales = crate::Slab::bytes_for(spec, 0, storage);
-        let entry = crate::Slab::bytes_for(spec, 1, storage) - scales;
-        bytes.saturating_sub(scales) / entry.max(1)
+        let takes = |entries: usize| Slab::bytes_for(spec, entries, storage);
+        // Layers that slide take less than others, so the bytes of an entry depend on their number.
+        let (mut fits, mut exceeds) = (0, bytes / (takes(1) - takes(0)).max(1) + 1);
+        while takes(exceeds) <= bytes && exceeds < usize::MAX / 2 {
+            exceeds = exceeds.saturating_mul(2);
+        }
+        while fits + 1 < exceeds {
+            let middle = fits + (exceeds - fits) / 2;
+            if takes(middle) <= bytes { fits = middle } else { exceeds = middle }
+        }
+        fits
     }
 }
 

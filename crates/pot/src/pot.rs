@@ -76,12 +76,19 @@ impl Pot {
         let policy = policy.make(&options);
         let needs = policy.needs();
         let floor = options.sinks + options.recent + pinned + 1;
-        let keeps = match budgets.filter(|_| needs.budgets) {
-            Some(weights) => crate::budget::shares(weights, keep, floor.max(keep / 2)),
-            None => vec![keep; spec.layers],
-        };
+        let sliding = crate::sliding::layers(spec, options.entries);
+        let mut keeps = vec![keep; spec.layers];
+        if let Some(weights) = budgets.filter(|_| needs.budgets) {
+            let lasting: Vec<usize> = (0..spec.layers).filter(|layer| sliding[*layer].is_none()).collect();
+            let weights: Vec<f32> = lasting.iter().map(|layer| weights[*layer]).collect();
+            let shares = crate::budget::shares(&weights, keep, floor.max(keep / 2));
+            for (layer, share) in lasting.into_iter().zip(shares) {
+                keeps[layer] = share;
+            }
+        }
         let chunk = options.entries - keep;
-        let slab = Slab::with_layers(spec, keeps.iter().map(|keep| keep + chunk).collect(), options.storage);
+        let capacity = keeps.iter().map(|keep| keep + chunk).collect();
+        let slab = Slab::with_layers(spec, capacity, sliding, options.storage);
         let watched = needs.attention != Attention::None;
         let watch = watched.then(|| Watch::new(&slab, spec.heads));
         let reserve = options.reserve(needs.attention);
@@ -121,19 +128,19 @@ impl Pot {
         self.slab.read()
     }
 
-    /// Mean number of entries of a head.
+    /// Mean number of entries of a head, of the layers that hold the past.
     pub fn kept(&self) -> usize {
         self.slab.kept()
     }
 
-    /// Mean number of entries of a head that come from the first `tokens` tokens of the text.
+    /// The same for entries that come from the first `tokens` tokens of the text.
     pub fn kept_of(&self, tokens: usize) -> usize {
         if self.distillations == 0 {
             return self.tokens_read().min(tokens);
         }
-        let (layers, heads) = (self.slab.layers(), self.slab.kv_heads());
+        let (layers, heads) = (self.slab.lasting().count(), self.slab.kv_heads());
         let of = |layer, head| self.slab.origins(layer, head).partition_point(|&at| (at as usize) < tokens);
-        let places = (0..layers).flat_map(|layer| (0..heads).map(move |head| (layer, head)));
+        let places = self.slab.lasting().flat_map(|layer| (0..heads).map(move |head| (layer, head)));
         let all: usize = places.map(|(layer, head)| of(layer, head)).sum();
         all / (layers * heads).max(1)
     }
@@ -185,9 +192,11 @@ impl Pot {
             let pinned: u32 =
                 places.iter().map(|place| place.end - place.start.max(sinks).min(place.end)).sum();
             let keep = distiller.options.check(spec, pinned as usize)?;
-            let uniform = distiller.keeps.windows(2).all(|pair| pair[0] == pair[1]);
+            let lasting: Vec<usize> = self.slab.lasting().collect();
+            let uniform = lasting.windows(2).all(|pair| distiller.keeps[pair[0]] == distiller.keeps[pair[1]]);
             let least = distiller.options.forced(pinned as usize) + 1;
-            for own in &mut distiller.keeps {
+            for layer in lasting {
+                let own = &mut distiller.keeps[layer];
                 *own = (*own).max(if uniform { keep } else { least });
             }
         }
@@ -211,8 +220,8 @@ impl Pot {
     /// Whether a distillation leaves room to read on in every layer.
     pub(crate) fn check_room(&self) -> Result<(), PotError> {
         let Some(distiller) = &self.distiller else { return Ok(()) };
-        let tight = |(layer, keep): (usize, &usize)| keep + distiller.reserve >= self.slab.capacity(layer);
-        if distiller.keeps.iter().enumerate().any(tight) {
+        let tight = |layer: usize| distiller.keeps[layer] + distiller.reserve >= self.slab.capacity(layer);
+        if self.slab.lasting().any(tight) {
             let pinned: usize = self.pinned.iter().map(|place| place.len()).sum();
             let forced = distiller.options.forced(pinned);
             return Err(distiller.options.too_small(forced, distiller.needs.attention));
@@ -237,7 +246,7 @@ impl Pot {
     }
 
     /// Forgets everything after the first `len` tokens and says whether that was possible: a distilled text can only
-    /// be taken back as far as its last distillation.
+    /// be taken back as far as its last distillation, and layers with a sliding window by some hundred tokens.
     pub fn rewind(&mut self, len: usize) -> bool {
         let read = self.tokens_read();
         if len >= read {
@@ -247,7 +256,7 @@ impl Pot {
             self.clear();
             return true;
         }
-        if len < self.settled {
+        if len < self.settled || !self.slab.can_pop(read - len) {
             return false;
         }
         self.slab.pop(read - len);
@@ -255,9 +264,8 @@ impl Pot {
         if let Some(distiller) = &mut self.distiller {
             distiller.asked = false;
             distiller.chunk.truncate(len - self.settled);
-            let first = self.slab.kept();
             if let Some(watch) = &mut distiller.watch {
-                watch.forget_from(first);
+                watch.forget_beyond(&self.slab);
             }
         }
         true

@@ -228,6 +228,7 @@ impl Pot {
 
     /// The tokens of the next pass, where `room` fit before the next distillation.
     fn chunk(&mut self, reading: &Reading, room: usize, logits: &[f32], most: usize) -> Chunk {
+        let most = most.min(self.slab.most_rows());
         // Passes of like size, so that the last is not a small one.
         let left = room.min(reading.tokens.len() - reading.done);
         let len = left.div_ceil(left.div_ceil(most));
@@ -242,7 +243,12 @@ impl Pot {
             None if begins || logits.is_empty() => f32::NAN,
             None => -summed.log_likelihood(logits, tokens[0]),
         });
-        let asks = !last && len == room && needs.attention == Attention::Catalyst;
+        let with_catalyst =
+            self.distiller.as_ref().map_or(len, |distiller| len + distiller.options.catalyst.len());
+        let asks = !last
+            && len == room
+            && needs.attention == Attention::Catalyst
+            && with_catalyst <= self.slab.most_rows();
         let mut chunk = Chunk { len, asking: None, watched: false, novelty, begins, want: Want::Nothing };
         if let Some(distiller) = &mut self.distiller {
             chunk.asking = asks.then(|| [tokens, &distiller.options.catalyst].concat());

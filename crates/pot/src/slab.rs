@@ -9,6 +9,7 @@ use crayon_model::rope::{Rotation, Rotations};
 use crayon_model::{HeadView, KvMemory, ModelError};
 
 use crate::KeyWeights;
+use crate::sliding::Sliding;
 use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
 
 /// Keys and values in fixed memory. See the module's text for the layout.
@@ -27,6 +28,8 @@ pub struct Slab {
     text_end: u32,
     /// Slots of each layer.
     capacity: Vec<usize>,
+    /// Of each layer, how it slides; none in a plain slab.
+    sliding: Vec<Option<Sliding>>,
     /// First slot of each layer in the whole slab.
     first: Vec<usize>,
     /// Entries of each layer, the same in all its heads.
@@ -128,16 +131,32 @@ impl Slab {
     /// A slab with `capacity` slots for each head of every layer and nothing but keys and values, for a text of so many
     /// tokens that is kept whole.
     pub fn plain(spec: &Spec, capacity: usize, storage: KvStorage) -> Slab {
-        let slab = Slab::make(spec, vec![capacity; spec.layers], storage, false);
+        let sliding = vec![None; spec.layers];
+        let slab = Slab::make(spec, vec![capacity; spec.layers], sliding, storage, false);
         Slab { length: capacity, ..slab }
     }
 
-    /// A slab whose layers have `capacity[layer]` slots for each head, with what policies want to know of each entry.
-    pub fn with_layers(spec: &Spec, capacity: Vec<usize>, storage: KvStorage) -> Slab {
-        Slab::make(spec, capacity, storage, true)
+    /// A slab whose layers have `capacity[layer]` slots for each head, or what those that slide need, with what policies want to know of
+    /// each entry.
+    pub(crate) fn with_layers(
+        spec: &Spec,
+        mut capacity: Vec<usize>,
+        sliding: Vec<Option<Sliding>>,
+        storage: KvStorage,
+    ) -> Slab {
+        for (capacity, sliding) in capacity.iter_mut().zip(&sliding) {
+            *capacity = sliding.map_or(*capacity, |sliding| sliding.capacity);
+        }
+        Slab::make(spec, capacity, sliding, storage, true)
     }
 
-    fn make(spec: &Spec, capacity: Vec<usize>, storage: KvStorage, noted: bool) -> Slab {
+    fn make(
+        spec: &Spec,
+        capacity: Vec<usize>,
+        sliding: Vec<Option<Sliding>>,
+        storage: KvStorage,
+        noted: bool,
+    ) -> Slab {
         assert_eq!(capacity.len(), spec.layers, "one capacity for each layer");
         let mut first = Vec::with_capacity(spec.layers);
         let mut slots = 0;
@@ -165,6 +184,7 @@ impl Slab {
             turns: Turns::new(spec, span),
             length: 0,
             capacity,
+            sliding,
             first,
         }
     }
@@ -204,9 +224,52 @@ impl Slab {
         self.capacity[layer]
     }
 
-    /// Tokens that fit into every layer before something has to go.
+    /// Whether `layer` holds its latest entries only, because it sees no others.
+    pub fn slides(&self, layer: usize) -> bool {
+        self.sliding[layer].is_some()
+    }
+
+    /// How `layer` slides, if it does.
+    pub(crate) fn sliding(&self, layer: usize) -> Option<Sliding> {
+        self.sliding[layer]
+    }
+
+    /// The layers that do not slide: those that hold the past.
+    pub(crate) fn lasting(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.layers()).filter(|layer| self.sliding[*layer].is_none())
+    }
+
+    /// Tokens that fit into every layer that holds the past before something has to go.
     pub fn room(&self) -> usize {
-        self.capacity.iter().zip(&self.filled).map(|(capacity, filled)| capacity - filled).min().unwrap_or(0)
+        self.lasting().map(|layer| self.capacity[layer] - self.filled[layer]).min().unwrap_or(0)
+    }
+
+    /// Rows of a pass at most, so that layers that slide hold all that the first of them sees.
+    pub(crate) fn most_rows(&self) -> usize {
+        self.sliding.iter().flatten().map(|sliding| sliding.rows).min().unwrap_or(usize::MAX)
+    }
+
+    /// Makes room for `rows` more entries in the layers that slide.
+    fn slide(&mut self, rows: usize) {
+        for layer in 0..self.layers() {
+            let (Some(sliding), filled) = (self.sliding[layer], self.filled[layer]) else { continue };
+            if filled + rows > self.capacity[layer] {
+                let keep = sliding.keep.min(self.capacity[layer].saturating_sub(rows));
+                let kept: Vec<usize> = (filled.saturating_sub(keep)..filled).collect();
+                for kv_head in 0..self.kv_heads {
+                    self.compact(layer, kv_head, &kept, self.position);
+                }
+                self.filled[layer] = kept.len();
+            }
+        }
+    }
+
+    /// Whether the newest `count` tokens can be forgotten so that every layer still holds all it sees.
+    pub(crate) fn can_pop(&self, count: usize) -> bool {
+        let left = self.position - count;
+        self.sliding.iter().zip(&self.filled).all(|(sliding, filled)| {
+            sliding.is_none_or(|sliding| *filled >= count + sliding.window.min(left))
+        })
     }
 
     /// Tokens read so far, kept or not.
@@ -214,9 +277,10 @@ impl Slab {
         self.origin as usize
     }
 
-    /// Mean number of entries of a head.
+    /// Mean number of entries of a head, of the layers that hold the past.
     pub fn kept(&self) -> usize {
-        self.filled.iter().sum::<usize>() / self.filled.len().max(1)
+        let all: usize = self.lasting().map(|layer| self.filled[layer]).sum();
+        all / self.lasting().count().max(1)
     }
 
     /// Takes what is held for the beginning of a text of `length` tokens. Networks with longrope scaling turn all keys
@@ -252,11 +316,15 @@ impl Slab {
         self.store.bytes() + self.origins.len() * 12 + self.log_weights.len() * 4
     }
 
-    /// Bytes of a slab of `entries` slots in every layer, notes included.
+    /// Bytes of the slab of a pot of `entries`, notes included.
     pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage) -> usize {
-        let heads = spec.layers * spec.kv_heads;
-        let scales = if storage == KvStorage::I8 { heads * spec.head_dim * 4 } else { 0 };
-        heads * entries * (storage.slot_bytes(spec.head_dim) + 12) + scales
+        let scales =
+            if storage == KvStorage::I8 { spec.layers * spec.kv_heads * spec.head_dim * 4 } else { 0 };
+        let slots = crate::sliding::layers(spec, entries)
+            .iter()
+            .map(|sliding| sliding.map_or(entries, |sliding| sliding.capacity))
+            .fold(0, usize::saturating_add);
+        slots.saturating_mul(spec.kv_heads * (storage.slot_bytes(spec.head_dim) + 12)).saturating_add(scales)
     }
 
     fn place(&self, layer: usize, kv_head: usize) -> Place {
@@ -468,10 +536,11 @@ impl KvMemory for Slab {
     }
 
     fn reserve(&mut self, rows: usize) -> Result<(), ModelError> {
-        if rows > self.room() {
+        if rows > self.room().min(self.most_rows()) {
             let capacity = self.filled.iter().max().unwrap_or(&0) + self.room();
             return Err(ModelError::MemoryFull { needed: capacity - self.room() + rows, capacity });
         }
+        self.slide(rows);
         self.pending = rows;
         Ok(())
     }

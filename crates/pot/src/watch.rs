@@ -13,7 +13,7 @@ pub(crate) enum Reduce {
     Max,
 }
 
-/// Sums or maxima of attention, `[layer][head][slot]`. One thread at a time works on a head, and a head's rows come
+/// Sums or maxima of attention, `[layer][head][slot]`; nothing of layers that slide. One thread at a time works on a head, and a head's rows come
 /// in order: the result does not depend on threads.
 pub(crate) struct Watch {
     heads: Vec<Mutex<Vec<f32>>>,
@@ -27,7 +27,9 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(slab: &Slab, query_heads: usize) -> Watch {
         let heads = (0..slab.layers() * query_heads)
-            .map(|at| Mutex::new(vec![0.0; slab.capacity(at / query_heads)]))
+            .map(|at| at / query_heads)
+            .map(|layer| if slab.sliding(layer).is_some() { 0 } else { slab.capacity(layer) })
+            .map(|slots| Mutex::new(vec![0.0; slots]))
             .collect();
         let group = query_heads / slab.kv_heads();
         Watch { heads, query_heads, group, reduce: Reduce::Sum, from_row: 0 }
@@ -41,10 +43,10 @@ impl Watch {
         }
     }
 
-    /// Forgets what was collected for slots from `slot` on.
-    pub(crate) fn forget_from(&mut self, slot: usize) {
-        for head in &mut self.heads {
-            if let Some(rest) = get(head).get_mut(slot..) {
+    /// Forgets what was collected for slots that hold nothing.
+    pub(crate) fn forget_beyond(&mut self, slab: &Slab) {
+        for (at, head) in self.heads.iter_mut().enumerate() {
+            if let Some(rest) = get(head).get_mut(slab.len(at / self.query_heads)..) {
                 rest.fill(0.0);
             }
         }
@@ -95,6 +97,9 @@ impl ScoreTap for Watch {
         }
         let place = &self.heads[layer * self.query_heads + head];
         let mut sums = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if first >= sums.len() {
+            return;
+        }
         let seen = first..(first + probabilities.len()).min(sums.len());
         for (sum, p) in sums[seen].iter_mut().zip(probabilities) {
             *sum = match self.reduce {
