@@ -132,6 +132,11 @@ impl Output {
         }
     }
 
+    /// Whether results may be coloured.
+    pub(crate) fn colours_results(&self) -> bool {
+        self.colour_results
+    }
+
     /// Whether labels may be coloured.
     pub(crate) fn colour(&self) -> bool {
         self.colour

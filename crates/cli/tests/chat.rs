@@ -113,3 +113,63 @@ fn with_the_full_policy_a_conversation_that_no_longer_fits_is_told_and_nothing_i
 fn there_is_no_object_of_a_conversation() {
     Place::new().mistake(&["chat", "--json"], "chat has no --json", "crayon ask --json");
 }
+
+#[test]
+fn a_turn_is_answered_again_changed_and_taken_back() {
+    let place = Place::new();
+    let lines = "What is a cat?\n/save one.json\n/retry\n/save two.json\n/edit What is a dog?\n/tokens\n/save three.json\n\
+                 /undo\n/save none.json\n";
+    let (answers, asides) = chat(&place, &["--temperature", "0.9", "--seed", "5"], lines);
+    let [one, two, three] = ["one.json", "two.json", "three.json"].map(|name| saved(&place, name));
+    for messages in [&one, &two, &three] {
+        assert_eq!(messages.len(), 2);
+        assert!(answers.contains(&messages[1].1), "{messages:?} in {answers}");
+    }
+    assert_eq!((&one[0], three[0].1.as_str()), (&two[0], "What is a dog?"));
+    assert_ne!(one[1], two[1], "another draw");
+    assert!(saved(&place, "none.json").is_empty());
+    assert!(asides.contains("taken back: What is a dog?") && asides.contains(" tokens of "), "{asides}");
+}
+
+#[test]
+fn without_a_message_there_is_nothing_to_go_back_to() {
+    let place = Place::new();
+    for line in ["/retry", "/undo", "/edit Hello"] {
+        let output = place.crayon(&["chat"]).write_stdin(format!("{line}\n")).output().unwrap();
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains("there is no message yet"), "{}", stderr(&output));
+    }
+    let output =
+        place.crayon(&["chat", "--max-tokens", "4"]).write_stdin("Hello\n/edit\n").output().unwrap();
+    assert!(stderr(&output).contains("/edit needs the new message"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_block_is_one_message() {
+    let place = Place::new();
+    chat(&place, &[], "\"\"\"\nTwo lines:\nthe second\n\"\"\"\n/save talk.json\n");
+    assert_eq!(saved(&place, "talk.json")[0].1, "Two lines:\nthe second");
+}
+
+#[test]
+fn a_conversation_goes_on_with_another_model() {
+    let place = Place::new();
+    let (_, asides) =
+        chat(&place, &["--system", "Be kind."], "Hello!\n/model mini\nWhat is a cat?\n/stats\n/save talk.json\n");
+    assert!(asides.contains("5 messages"), "{asides}");
+    let roles: Vec<String> = saved(&place, "talk.json").into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
+    // Neither a name that is unknown nor a file that is no model ends it.
+    std::fs::write(place.path("broken.gguf"), "GGUF").unwrap();
+    let output = place
+        .crayon(&["chat", "--max-tokens", "4"])
+        .write_stdin("Hello!\n/model nowhere/at-all\n/model broken.gguf\nAnd a dog?\n/save kept.json\n")
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "errors are told at the end");
+    assert!(stderr(&output).contains("nowhere/at-all is not on this device"), "{}", stderr(&output));
+    assert_eq!(saved(&place, "kept.json").len(), 4);
+    // What belongs to one model does not go along.
+    let output = place.crayon(&["chat", "--session", "s.pot"]).write_stdin("/model mini\n").output().unwrap();
+    assert!(stderr(&output).contains("belongs to this model"), "{}", stderr(&output));
+}

@@ -3,6 +3,7 @@
 
 mod customize;
 mod folders;
+mod paper;
 mod routing;
 mod shown;
 mod times;

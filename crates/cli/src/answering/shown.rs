@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use crayon_answer::{AnswerError, By, Event, Note, Outcome, Plan};
 use crayon_engine::Finish;
 
+use super::paper::Paper;
 use crate::failure::Result;
 use crate::output::Output;
 use crate::progress::Counting;
@@ -21,6 +22,8 @@ pub(crate) struct Shown<'o> {
     failed: Option<io::Error>,
     /// Whether a server's text comes as it is written.
     live: bool,
+    /// Where somebody reads the answer at a terminal.
+    paper: Option<Paper>,
 }
 
 impl<'o> Shown<'o> {
@@ -29,7 +32,12 @@ impl<'o> Shown<'o> {
         // A cut answer can be taken back in words at a terminal; a pipe, and somebody who wants no notes, get it when it is
         // whole.
         let live = !silent && output.notes() && io::stdout().is_terminal();
-        Shown { output, silent, reading: None, failed: None, live }
+        let terminal = console::Term::stdout();
+        let paper = (!silent && terminal.is_term()).then(|| {
+            let width = terminal.size_checked().map_or(0, |(_, columns)| usize::from(columns));
+            Paper::new(width, output.colours_results())
+        });
+        Shown { output, silent, reading: None, failed: None, live, paper }
     }
 
     /// Whether a server's text may come as it is written.
@@ -45,13 +53,26 @@ impl<'o> Shown<'o> {
                 bar.at(fed.done, fed.total);
             }
             Event::Read => self.end_reading(),
-            Event::Text(text) if self.live => self.failed = self.output.piece(&harmless(&text)).err(),
-            Event::Text(text) if !self.silent => self.failed = self.output.piece(&text).err(),
-            Event::Discard if self.live => self.failed = self.output.piece("\n").err(),
+            Event::Text(text) if !self.silent => {
+                let text = match &mut self.paper {
+                    Some(paper) => paper.write(&harmless(&text)),
+                    None => text,
+                };
+                self.failed = self.output.piece(&text).err();
+            }
+            Event::Discard if self.live => {
+                let rest = self.rest();
+                self.failed = self.output.piece(&format!("{rest}\n")).err();
+            }
             Event::Note(told) => note(&told, self.output),
             Event::Text(_) | Event::Token(_) | Event::Discard | Event::HeldBack | Event::Waiting => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { interrupt::flow() }
+    }
+
+    /// What a terminal still has to get of what was written.
+    fn rest(&mut self) -> String {
+        self.paper.as_mut().map_or_else(String::new, Paper::end)
     }
 
     fn end_reading(&mut self) {
@@ -63,6 +84,10 @@ impl<'o> Shown<'o> {
     /// The outcome, unless the text could not be printed.
     pub(crate) fn end(mut self, outcome: Result<Outcome, AnswerError>) -> Result<Outcome> {
         self.end_reading();
+        let rest = self.rest();
+        if !rest.is_empty() && self.failed.is_none() {
+            self.failed = self.output.piece(&rest).err();
+        }
         match self.failed {
             Some(error) => Err(error.into()),
             None => Ok(outcome?),

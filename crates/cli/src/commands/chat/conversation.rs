@@ -65,6 +65,19 @@ impl Conversation {
         self.messages.push(Message::new(Role::Assistant, text));
     }
 
+    /// The last question, where it has an answer.
+    pub(super) fn last_question(&self) -> Option<&str> {
+        let [.., question, answer] = &self.messages[..] else { return None };
+        (answer.role == Role::Assistant).then_some(question.content.as_str())
+    }
+
+    /// Removes the last question and its answer.
+    pub(super) fn take_back_turn(&mut self) {
+        if self.last_question().is_some() {
+            self.messages.truncate(self.messages.len() - 2);
+        }
+    }
+
     /// Removes a question that got no answer.
     pub(super) fn take_back(&mut self) {
         if self.messages.last().is_some_and(|last| last.role == Role::User) {
@@ -166,9 +179,18 @@ mod tests {
         assert_eq!((talk.system(), talk.len()), (Some("be brief"), 3));
         talk.ask("again?");
         talk.take_back();
-        assert_eq!(talk.len(), 3);
+        assert_eq!((talk.len(), talk.last_question()), (3, Some("hello")));
         talk.forget_turns();
         assert_eq!((talk.system(), talk.len()), (Some("be brief"), 1));
+    }
+
+    #[test]
+    fn the_last_turn_is_taken_back_whole() {
+        let mut talk = talk();
+        talk.take_back_turn();
+        assert_eq!((talk.len(), talk.last_question()), (1, None));
+        talk.take_back_turn();
+        assert_eq!(talk.len(), 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `crayon chat`: a conversation. Answers go to stdout, everything about the conversation to stderr.
 
+mod again;
 mod conversation;
 mod reader;
 mod slash;
@@ -16,7 +17,7 @@ use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
 use crate::answering::{self, Shown, Times};
-use crate::args::ChatArgs;
+use crate::args::{ChatArgs, ModelArgs};
 use crate::failure::{self, Failure, Result, mistake};
 use crate::output::Output;
 use crate::{interrupt, model, show};
@@ -36,12 +37,25 @@ struct Chat<'e> {
     custom: Customization,
     /// Where the conversation is kept with its memory.
     file: Option<&'e Path>,
+    /// Whether adapters or examples make the model what it is.
+    customized: bool,
 }
 
 /// What a line of input led to.
 enum Step {
     Next,
     Leave,
+    /// Somebody is to edit this message, which is answered in place of the last one.
+    Edit(String),
+    /// The conversation goes on with this model.
+    Model(String),
+}
+
+/// How a conversation ended.
+enum End {
+    Left,
+    /// With another model.
+    Model(String),
 }
 
 /// Runs the command.
@@ -50,9 +64,46 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
     answering::check_pool(&args.custom, &args.route)?;
+    let mut reader = Reader::new(!args.no_history)?;
+    let mut chosen = args.model.clone();
+    let mut engine = model::open_to_answer(&chosen, output)?;
+    let (mut so_far, mut unusable) = (None, false);
+    while let (End::Model(name), conversation) =
+        converse(args, &chosen, engine, so_far.take(), &mut reader, &mut unusable, output)?
+    {
+        so_far = Some(conversation);
+        let other = ModelArgs { model: name, ..chosen.clone() };
+        engine = match model::open_to_answer(&other, output) {
+            Ok(engine) => {
+                chosen = other;
+                engine
+            }
+            Err(error) => {
+                failure::show(&error, output);
+                unusable |= !reader.interactive();
+                model::open_to_answer(&chosen, output)?
+            }
+        };
+    }
+    match unusable {
+        true => Err(mistake("not every line of the input could be used", "the errors above say why")),
+        false => Ok(()),
+    }
+}
+
+/// Talks with one model, from where a conversation with another left off if there was one. `unusable` becomes true where a line of
+/// piped input led to an error.
+fn converse(
+    args: &ChatArgs,
+    chosen: &ModelArgs,
+    mut engine: Engine,
+    so_far: Option<Conversation>,
+    reader: &mut Reader,
+    unusable: &mut bool,
+    output: &Output,
+) -> Result<(End, Conversation)> {
     let routing = answering::routing(&args.route)?;
-    let mut engine = model::open_to_answer(&args.model, output)?;
-    let custom = answering::customize(&mut engine, &args.model, &args.custom, output)?.custom;
+    let custom = answering::customize(&mut engine, chosen, &args.custom, output)?.custom;
     let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     let mut request = Request {
         sampling: args.answer.sampling(),
@@ -79,17 +130,12 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
         calibrated,
         custom,
         file: args.session.as_deref(),
+        customized: args.custom.examples.is_some() || !args.model.adapter.is_empty(),
     };
-    if let Some(path) = &args.load {
-        chat.load(path, output)?;
+    match so_far {
+        Some(conversation) => chat.conversation = conversation,
+        None => chat.begin(args, output)?,
     }
-    if let Some(path) = args.session.as_deref().filter(|path| path.exists()) {
-        chat.resume(path, output)?;
-    }
-    if let Some(text) = &args.system {
-        chat.conversation.set_system(text);
-    }
-    let mut reader = Reader::new(!args.no_history)?;
     if reader.interactive() {
         let name = engine.name();
         output.aside(&format!(
@@ -98,37 +144,76 @@ pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
         ));
     }
     interrupt::watch();
-    let result = chat.talk(&mut reader, output);
+    let result = chat.talk(reader, unusable, output);
     reader.close(output);
-    result
+    Ok((result?, chat.conversation))
 }
 
 impl Chat<'_> {
-    /// Line after line until the end. Errors of single lines are told and do not end a conversation; with piped
-    /// input the first of them is what the program ends with.
-    fn talk(&mut self, reader: &mut Reader, output: &Output) -> Result {
-        let mut first = None;
+    /// What the arguments say about a conversation that begins here.
+    fn begin(&mut self, args: &ChatArgs, output: &Output) -> Result {
+        if let Some(path) = &args.load {
+            self.load(path, output)?;
+        }
+        if let Some(path) = self.file.filter(|path| path.exists()) {
+            self.resume(path, output)?;
+        }
+        if let Some(text) = &args.system {
+            self.conversation.set_system(text);
+        }
+        Ok(())
+    }
+
+    /// Line after line until the end. Errors of single lines are told and do not end a conversation.
+    fn talk(&mut self, reader: &mut Reader, unusable: &mut bool, output: &Output) -> Result<End> {
         loop {
             let step = match interrupt::typing(|| reader.next(output))? {
                 Line::Text(text) => self.line(&text, reader.interactive(), output),
-                Line::End => break,
+                Line::End => return Ok(End::Left),
+            };
+            let step = match step {
+                Ok(Step::Edit(text)) => self.edited(&text, reader, output),
+                step => step,
             };
             match step {
-                Ok(Step::Next) => {}
-                Ok(Step::Leave) => break,
+                Ok(Step::Next | Step::Edit(_)) => {}
+                Ok(Step::Leave) => return Ok(End::Left),
+                Ok(Step::Model(name)) => return Ok(End::Model(name)),
                 Err(error) if error.is_closed() => return Err(error),
                 Err(error) if error.is_interrupt() && !reader.interactive() => return Err(error),
                 Err(error) if reader.interactive() => failure::show(&error, output),
                 Err(error) => {
                     failure::show(&error, output);
-                    first.get_or_insert(error);
+                    *unusable = true;
                 }
             }
         }
-        match first {
-            Some(_) => Err(mistake("not every line of the input could be used", "the errors above say why")),
-            None => Ok(()),
+    }
+
+    /// Has the last message edited and answers it.
+    fn edited(&mut self, text: &str, reader: &mut Reader, output: &Output) -> Result<Step> {
+        match interrupt::typing(|| reader.edit(text, output))? {
+            Line::Text(text) if !text.trim().is_empty() => {
+                self.answer_instead(text.trim(), output)?;
+                output.aside("");
+                Ok(Step::Next)
+            }
+            Line::Text(_) => Ok(Step::Next),
+            Line::End => Ok(Step::Leave),
         }
+    }
+
+    /// Goes on with another model, if it is there and nothing here belongs to this one.
+    fn change(&self, name: String) -> Result<Step> {
+        let belongs = match (self.customized, self.file) {
+            (true, _) => "adapters and examples belong",
+            (false, Some(_)) => "the file of --session belongs",
+            (false, None) => {
+                model::resolve(&name)?;
+                return Ok(Step::Model(name));
+            }
+        };
+        Err(mistake(format!("{belongs} to this model"), "/save FILE, then crayon chat -m NAME --load FILE"))
     }
 
     fn line(&mut self, line: &str, interactive: bool, output: &Output) -> Result<Step> {
@@ -162,6 +247,11 @@ impl Chat<'_> {
                 self.last = None;
                 output.aside("the conversation starts anew");
             }
+            Slash::Retry => return self.retry(output),
+            Slash::Edit(text) => return self.edit(&text, output),
+            Slash::Undo => return self.undo(output),
+            Slash::Model(name) => return self.change(name),
+            Slash::Tokens => self.tokens(output),
             Slash::Save(path) if is_session(&path) => {
                 self.keep(&path)?;
                 output.aside(&format!("saved {} and its memory to {}", self.messages(), path.display()));

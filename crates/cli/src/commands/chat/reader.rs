@@ -13,7 +13,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, Config, Context, Editor, Helper};
 
 use super::slash;
-use crate::failure::{Context as _, Result, fault};
+use crate::failure::{Context as _, Result, fault, mistake};
 use crate::input;
 use crate::output::Output;
 
@@ -66,13 +66,25 @@ impl Reader {
 
     /// The next line, with the lines it goes on in. Ctrl-C clears the line; a second one, or Ctrl-D, is the end.
     pub(super) fn next(&mut self, output: &Output) -> Result<Line> {
+        self.line("", output)
+    }
+
+    /// The next line, which begins as `text` where somebody types.
+    pub(super) fn edit(&mut self, text: &str, output: &Output) -> Result<Line> {
+        match self {
+            Reader::Pipe => Err(mistake("/edit needs the new message", "for example /edit What is a dog?")),
+            Reader::Terminal { .. } => self.line(&text.replace('\n', "\\\n"), output),
+        }
+    }
+
+    fn line(&mut self, text: &str, output: &Output) -> Result<Line> {
         let editor = match self {
             Reader::Pipe => return piped(),
             Reader::Terminal { editor, .. } => editor,
         };
         let mut interrupted = false;
         loop {
-            match editor.readline("> ") {
+            match editor.readline_with_initial("> ", (text, "")) {
                 Ok(line) => {
                     let line = joined(&line);
                     if !line.trim().is_empty() {
@@ -109,27 +121,39 @@ fn piped() -> Result<Line> {
     loop {
         let mut bytes = Vec::new();
         if stdin.read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(if text.is_empty() { Line::End } else { Line::Text(text) });
+            return Ok(if text.is_empty() { Line::End } else { Line::Text(joined(&text)) });
         }
         let line = input::utf8("standard input", bytes)?;
         let line = line.strip_suffix('\n').unwrap_or(&line);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        match line.strip_suffix('\\') {
-            Some(line) => {
-                text.push_str(line);
-                text.push('\n');
-            }
-            None => {
-                text.push_str(line);
-                return Ok(Line::Text(text));
-            }
+        text.push_str(line);
+        if !goes_on(&text) {
+            return Ok(Line::Text(joined(&text)));
         }
+        text.push('\n');
     }
 }
 
-/// Lines that were continued with a backslash, without it.
-fn joined(line: &str) -> String {
-    line.replace("\\\n", "\n")
+/// What begins and ends a text of several lines.
+const BLOCK: &str = "\"\"\"";
+
+/// Whether another line belongs to what was typed so far.
+fn goes_on(text: &str) -> bool {
+    match text.strip_prefix(BLOCK) {
+        Some(block) => !block.trim_end().ends_with(BLOCK),
+        None => text.ends_with('\\'),
+    }
+}
+
+/// Lines that were continued, without what continued them.
+fn joined(text: &str) -> String {
+    match text.strip_prefix(BLOCK) {
+        Some(block) => {
+            let block = block.trim_end();
+            block.strip_suffix(BLOCK).unwrap_or(block).trim_matches('\n').to_owned()
+        }
+        None => text.replace("\\\n", "\n"),
+    }
 }
 
 /// Beside the pulled models, in the user's data folder.
@@ -138,13 +162,16 @@ fn history_file() -> Option<PathBuf> {
     Some(settings.cache.parent()?.join("history"))
 }
 
-/// Line editing's helper: continuation by backslash, completion of commands.
+/// Line editing's helper: continuation by backslash or in a block, completion of commands.
 pub(super) struct Assistance;
 
 impl Validator for Assistance {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        let goes_on = context.input().ends_with('\\');
-        Ok(if goes_on { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
+        Ok(if goes_on(context.input()) {
+            ValidationResult::Incomplete
+        } else {
+            ValidationResult::Valid(None)
+        })
     }
 }
 
@@ -173,5 +200,15 @@ mod tests {
     #[test]
     fn continued_lines_lose_their_backslash_only() {
         assert_eq!(joined("one\\\ntwo\\three\nfour"), "one\ntwo\\three\nfour");
+        assert!(goes_on("one\\") && !goes_on("one"));
+    }
+
+    #[test]
+    fn a_block_goes_on_until_its_end() {
+        assert!(goes_on("\"\"\"") && goes_on("\"\"\"one\ntwo\\") && !goes_on("\"\"\"one\ntwo\"\"\"  "));
+        assert!(!goes_on("say \"\"\" to me"));
+        assert_eq!(joined("\"\"\"\none\n  two\\\n\"\"\""), "one\n  two\\");
+        assert_eq!(joined("\"\"\"one\"\"\""), "one");
+        assert_eq!(joined("\"\"\"never\nended"), "never\nended");
     }
 }

@@ -9,16 +9,35 @@ pub(super) const HELP: &str = "\
 /help            this list
 /system TEXT     instructions for the model; without TEXT, shows them
 /reset           forget the conversation, keep the instructions
+/retry           another answer to the last message
+/edit TEXT       another message in place of the last one; without TEXT, edit it here
+/undo            take back the last message and its answer
+/model NAME      go on with another model
 /save FILE       write the conversation to FILE (JSON); FILE.pot keeps the model's memory too
 /load FILE       go on with a saved conversation
 /temperature T   0 takes the likeliest words each time, 1 draws freely
+/tokens          how long the conversation is
 /stats           tokens, memory and speed
 /quit            leave (Ctrl-D does the same)
-Ctrl-C stops an answer. A line that ends in \\ goes on in the next one. To begin a message with /, put a blank first.";
+Ctrl-C stops an answer. A line that ends in \\ goes on in the next one, and what begins with \"\"\" goes on
+until \"\"\". To begin a message with /, put a blank first.";
 
 /// Their names, for completion.
-pub(super) const NAMES: [&str; 8] =
-    ["/help", "/system ", "/reset", "/save ", "/load ", "/temperature ", "/stats", "/quit"];
+pub(super) const NAMES: [&str; 13] = [
+    "/help",
+    "/system ",
+    "/reset",
+    "/retry",
+    "/edit ",
+    "/undo",
+    "/model ",
+    "/save ",
+    "/load ",
+    "/temperature ",
+    "/tokens",
+    "/stats",
+    "/quit",
+];
 
 /// One command.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,9 +45,14 @@ pub(super) enum Slash {
     Help,
     System(String),
     Reset,
+    Retry,
+    Edit(String),
+    Undo,
+    Model(String),
     Save(PathBuf),
     Load(PathBuf),
     Temperature(f32),
+    Tokens,
     Stats,
     Quit,
 }
@@ -45,6 +69,17 @@ impl Slash {
             "/help" | "/?" => Slash::Help,
             "/system" => Slash::System(rest.to_owned()),
             "/reset" => Slash::Reset,
+            "/retry" => Slash::Retry,
+            "/edit" => Slash::Edit(rest.to_owned()),
+            "/undo" => Slash::Undo,
+            "/model" if rest.is_empty() => {
+                return Err(mistake(
+                    "/model needs a name",
+                    "for example /model mini; crayon models lists those here",
+                ));
+            }
+            "/model" => Slash::Model(rest.to_owned()),
+            "/tokens" => Slash::Tokens,
             "/save" => Slash::Save(path(name, rest)?),
             "/load" => Slash::Load(path(name, rest)?),
             "/stats" => Slash::Stats,
@@ -87,6 +122,8 @@ mod tests {
         check("/system", Some(Slash::System(String::new())));
         check("/save a b.json", Some(Slash::Save("a b.json".into())));
         check("/temperature 0.5", Some(Slash::Temperature(0.5)));
+        check("/edit say it shorter", Some(Slash::Edit("say it shorter".into())));
+        check("/model mini", Some(Slash::Model("mini".into())));
         check("/exit", Some(Slash::Quit));
     }
 
@@ -94,6 +131,7 @@ mod tests {
     fn unusable_commands_say_what_they_need() {
         for (line, message) in [
             ("/save", "/save needs a file"),
+            ("/model", "/model needs a name"),
             ("/temperature warm", "/temperature needs a number, not \"warm\""),
             ("/usr/bin", "there is no command /usr/bin"),
         ] {
