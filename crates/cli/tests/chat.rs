@@ -117,9 +117,9 @@ fn there_is_no_object_of_a_conversation() {
 #[test]
 fn a_turn_is_answered_again_changed_and_taken_back() {
     let place = Place::new();
-    let lines = "What is a cat?\n/save one.json\n/retry\n/save two.json\n/edit What is a dog?\n/tokens\n/save three.json\n\
+    let lines = "Tell me a story.\n/save one.json\n/retry\n/save two.json\n/edit What is a dog?\n/tokens\n/save three.json\n\
                  /undo\n/save none.json\n";
-    let (answers, asides) = chat(&place, &["--temperature", "0.9", "--seed", "5"], lines);
+    let (answers, asides) = chat(&place, &["--temperature", "1.5", "--seed", "5"], lines);
     let [one, two, three] = ["one.json", "two.json", "three.json"].map(|name| saved(&place, name));
     for messages in [&one, &two, &three] {
         assert_eq!(messages.len(), 2);
