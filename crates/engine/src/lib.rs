@@ -17,6 +17,7 @@
 
 mod adapted;
 mod batch;
+mod budget;
 mod constraint;
 mod customize;
 mod embed;
@@ -35,6 +36,7 @@ mod usage;
 
 pub use adapted::read_adapter;
 pub use batch::Batch;
+pub use budget::{Budget, Held, Holder, Shortage, Turn};
 pub use constraint::{Allowed, Constrained, Constraint, Grammar};
 pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
@@ -42,7 +44,7 @@ pub use crayon_pot::{
     GENERAL_CATALYST, KeyWeights, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{FRAMES, Frame, Message, Role};
-pub use customize::{BUILT_IN, Scored};
+pub use customize::{BUILT_IN, Scored, built_in_pool};
 pub use embedded::{EMBEDDED, EMBEDDED_CLIP, Embedded, EmbeddedClip};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Generation, Timing};

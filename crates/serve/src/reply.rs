@@ -8,6 +8,7 @@ use crayon_customize::{Rung, Tried};
 use serde_json::{Map, Value, json};
 
 use crate::answered::{Answered, Spelled, Told};
+use crate::models::Entry;
 use crate::refusal::spell;
 use crate::shared::now;
 use crate::tools::{Call, Tools};
@@ -298,6 +299,7 @@ fn finish(outcome: &Outcome) -> &'static str {
 }
 
 /// A model as `/v1/models` lists it; `created` is when the server began.
-pub(crate) fn model(name: &str, created: u64) -> Value {
-    json!({"id": name, "object": "model", "created": created, "owned_by": "crayon"})
+pub(crate) fn model(entry: &Entry, created: u64) -> Value {
+    let open = entry.hosted().is_some();
+    json!({"id": entry.name, "object": "model", "created": created, "owned_by": "crayon", "open": open})
 }

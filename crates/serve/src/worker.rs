@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use crayon_answer::{AnswerError, DeviceEvent, Plan, Writing, Written};
 use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
-use crayon_engine::{Batch, Engine, EngineError, Finish, PrefixCache, Session};
+use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, PrefixCache, Session};
 
 use crate::examples::Judging;
 use crate::hosted::Hosted;
-use crate::metrics::{Holder, Metrics};
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 
 /// A request in the queue.
@@ -82,34 +82,35 @@ struct Active<'e> {
 
 /// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
 pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
-    let Hosted { engine, queue, pace, cache, .. } = hosted;
+    let Hosted { engine, queue, pace, cache, budget, .. } = hosted;
     let (engine, cache): (&Engine, _) = (engine, cache.as_ref());
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
+    let (mut scratch, mut sessions) = (budget.hold(Holder::Scratch, 0), budget.hold(Holder::Sessions, 0));
     loop {
         // Those who have ended count no more, however long nobody else comes.
-        told(metrics, &active);
+        told(pace, &mut sessions, &active);
         while active.len() < bounds.parallel.max(1) {
             let next = if active.is_empty() { queue.next() } else { queue.next_now() };
             let Some(job) = next.filter(|job| !job.is_left()) else { break };
             admit(engine, job, pace, cache, bounds, &mut active);
         }
-        told(metrics, &active);
+        told(pace, &mut sessions, &active);
         if active.is_empty() {
             if queue.is_closed() {
                 return;
             }
             continue;
         }
-        let mut sessions: Vec<_> = active.iter_mut().map(|one| &mut one.session).collect();
-        let passed = catch_unwind(AssertUnwindSafe(|| batch.step(&mut sessions)));
+        let mut stepped: Vec<_> = active.iter_mut().map(|one| &mut one.session).collect();
+        let passed = catch_unwind(AssertUnwindSafe(|| batch.step(&mut stepped)));
         let Ok(passed) = passed else {
             // What the buffers hold after a panic nobody knows.
             batch = Batch::new(engine);
             active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
             continue;
         };
-        metrics.holds(Holder::scratch, batch.scratch_bytes());
+        scratch.set(batch.scratch_bytes());
         let mut passed = passed.into_iter();
         active.retain_mut(|one| {
             let passed = passed.next().unwrap_or(Ok(()));
@@ -129,9 +130,9 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
 }
 
 /// Tells how many are answered and what they hold.
-fn told(metrics: &Metrics, active: &[Active<'_>]) {
-    metrics.sessions(active.len());
-    metrics.holds(Holder::sessions, active.iter().map(|one| one.session.kv_bytes()).sum());
+fn told(pace: &Pace, sessions: &mut Held, active: &[Active<'_>]) {
+    pace.active.store(active.len(), Ordering::Relaxed);
+    sessions.set(active.iter().map(|one| one.session.kv_bytes()).sum());
 }
 
 /// Begins a request, or does it at once where it is no answer.

@@ -11,7 +11,7 @@ use crayon_errors::Explain as _;
 use crayon_serve::{Keys, Limits, ServeError, Server};
 use serde_json::{Value, json};
 
-use support::{Running, chat_body, engine, read, start};
+use support::{Running, alone, chat_body, engine, read, start};
 
 const QUESTION: &str = "What do cats like to eat?";
 
@@ -199,12 +199,12 @@ fn a_key_is_asked_for_when_there_is_one() {
 fn others_reach_it_only_with_a_key() {
     let options =
         crayon_serve::ServeOptions { host: "0.0.0.0".to_owned(), ..crayon_serve::ServeOptions::default() };
-    let error = Server::bind(options.clone()).unwrap_err();
+    let error = Server::bind(options.clone(), alone()).unwrap_err();
     assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
     let server = start(Limits::default(), None);
     let taken =
         crayon_serve::ServeOptions { host: "127.0.0.1".to_owned(), port: server.address.port(), ..options };
-    assert!(matches!(Server::bind(taken), Err(ServeError::Port { .. })));
+    assert!(matches!(Server::bind(taken, alone()), Err(ServeError::Port { .. })));
 }
 
 /// Waits until the model is busy: a second request is then the only one that waits.

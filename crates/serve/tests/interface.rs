@@ -2,10 +2,10 @@
 
 mod support;
 
-use crayon_serve::{Limits, ServeOptions};
+use crayon_serve::{Limits, Model, Offers, ServeOptions};
 use serde_json::{Value, json};
 
-use support::{Running, engine, serving, start};
+use support::{Running, alone, engine, serving, start};
 
 fn texts(value: &Value) -> Vec<String> {
     let choices = value["choices"].as_array().unwrap_or_else(|| panic!("{value}"));
@@ -22,8 +22,8 @@ fn completion(server: &Running, fields: &str) -> Value {
 
 #[test]
 fn paths_answer_without_their_version_and_the_model_under_short_names() {
-    let options = ServeOptions { model: "mini.gguf".to_owned(), ..ServeOptions::default() };
-    let server = serving(options, engine());
+    let models = vec![Model::new("mini.gguf", engine(), Offers::default())];
+    let server = serving(ServeOptions::default(), models);
     let body = r#"{"model":"mini","messages":[{"role":"user","content":"Hi."}],"max_tokens":4}"#;
     let (with, without) = (server.post("/v1/chat/completions", body), server.post("/chat/completions", body));
     assert_eq!((with.status, without.status), (200, 200), "{}", without.body);
@@ -223,7 +223,7 @@ fn pages_and_names_are_let_in_by_the_operator() {
         spell: |phrase| phrase.spell(&|_| "--an-option".to_owned()),
         ..ServeOptions::default()
     };
-    let server = serving(options, engine());
+    let server = serving(options, alone());
     let allowed = server.ask("GET", "/v1/models", foreign);
     let head = allowed.head.to_ascii_lowercase();
     assert!(
