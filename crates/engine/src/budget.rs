@@ -6,6 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crayon_errors::size;
+
+use crate::EngineError;
+
 /// What memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -47,6 +51,14 @@ pub struct Shortage {
     pub free: usize,
     /// Bytes that may be held in all.
     pub limit: usize,
+}
+
+impl Shortage {
+    /// The refusal of `what` needs more.
+    pub fn error(self, what: impl Into<String>) -> EngineError {
+        let Shortage { needed, free, limit } = self;
+        EngineError::NoMemory { what: what.into(), needed, free, limit }
+    }
 }
 
 /// What may be held, and who holds it. Clones share one account.
@@ -96,6 +108,18 @@ impl Budget {
     pub fn held(&self) -> [(Holder, usize); Holder::ALL.len()] {
         let held = self.ledger().held;
         std::array::from_fn(|at| (Holder::ALL[at], held[at]))
+    }
+
+    /// Who holds how much and what is free, in words.
+    pub fn told(&self) -> String {
+        let held = self.held().into_iter().filter(|(_, bytes)| *bytes > 0);
+        let held: Vec<String> =
+            held.map(|(holder, bytes)| format!("{} {}", holder.name(), size(bytes))).collect();
+        let held = if held.is_empty() { "nothing held".to_owned() } else { held.join(", ") };
+        match self.limit() {
+            Some(limit) => format!("{held}; {} of {} free", size(self.free()), size(limit)),
+            None => held,
+        }
     }
 
     /// Accounts for bytes that are there whatever the limit says.
@@ -202,6 +226,7 @@ mod tests {
         session.set(20);
         assert_eq!(budget.free(), 20);
         assert_eq!(budget.held()[2], (Holder::Sessions, 20));
+        assert_eq!(budget.told(), "weights 60 B, sessions 20 B; 20 B of 100 B free");
         drop((weights, session));
         assert_eq!((budget.free(), budget.limit()), (100, Some(100)));
         assert!(Budget::new(None).reserve(Holder::Scratch, usize::MAX / 2).is_ok());

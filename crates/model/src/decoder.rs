@@ -183,6 +183,29 @@ impl Decoder {
         if buffers <= self.weight_bytes / 16 { PASS_ROWS } else { SMALL_PASS_ROWS }
     }
 
+    /// About the bytes of the buffers of passes of at most `rows` rows, of which `wanted` get logits; with `likely` also of
+    /// [`log_likelihoods`](Self::log_likelihoods).
+    pub fn scratch_bytes(&self, rows: usize, wanted: usize, likely: bool) -> usize {
+        let Spec { hidden, intermediate, heads, kv_heads, head_dim, vocab, .. } = self.spec;
+        let (q, widest) = (heads * head_dim, hidden.max(heads * head_dim).max(intermediate));
+        // hidden, normed and delta; q, mixed and by_head; k and v; gate and up; the input of a product and its codes; angles.
+        let floats = 3 * hidden.max(q)
+            + 3 * q
+            + 2 * kv_heads * head_dim
+            + 2 * intermediate
+            + 2 * widest
+            + 2 * head_dim;
+        let likely = if likely { Self::likely_rows(vocab) } else { 0 };
+        size_of::<f32>() * (rows * floats + (wanted + likely) * vocab)
+    }
+
+    /// Rows whose logits are held at a time for log-likelihoods.
+    fn likely_rows(vocab: usize) -> usize {
+        /// Logits held at a time.
+        const LOGITS: usize = 1 << 22;
+        (LOGITS / vocab).clamp(1, 256)
+    }
+
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`, in the order of the steps.
     pub fn forward<'s>(
         &self,
@@ -394,11 +417,9 @@ impl Decoder {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        /// Logits held at a time.
-        const LOGITS: usize = 1 << 22;
         assert_eq!(targets.len(), out.len(), "one result for each target");
         let vocab = self.spec.vocab;
-        let rows = (LOGITS / vocab).clamp(1, 256);
+        let rows = Self::likely_rows(vocab);
         let first = scratch.spans[step].start;
         let mut logits = std::mem::take(&mut scratch.likely);
         for (block, (targets, out)) in targets.chunks(rows).zip(out.chunks_mut(rows)).enumerate() {

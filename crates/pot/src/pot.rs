@@ -9,6 +9,7 @@ use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
 
 use crate::distill::{Distiller, Medoids};
 use crate::policy::{Attention, Policy};
+use crate::slab::NOTES;
 use crate::watch::{Reduce, Watch};
 use crate::{KeyWeights, KvStorage, PotError, PotOptions, Slab, named};
 
@@ -104,6 +105,29 @@ impl Pot {
             pinned: Vec::new(),
             foreseen: None,
         })
+    }
+
+    /// Bytes of a pot of `entries` and of everything beside its keys and values; without `policy` of one that keeps everything.
+    pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage, policy: bool) -> usize {
+        let heads = spec.layers * spec.kv_heads;
+        let noted = Slab::bytes_for(spec, entries, storage);
+        let kept = match policy {
+            true => noted + spec.layers * spec.heads * entries * size_of::<f32>(),
+            false => noted - heads * entries * NOTES,
+        };
+        kept + Slab::turn_bytes(spec, entries)
+    }
+
+    /// Entries of such a pot that takes `bytes` at most.
+    pub fn entries_within(spec: &Spec, bytes: usize, storage: KvStorage, policy: bool) -> usize {
+        let fits = |entries: usize| Pot::bytes_for(spec, entries, storage, policy) <= bytes;
+        // It grows with the entries, if not evenly: angles may double beyond a length.
+        let (mut least, mut most) = (0, spec.context + 1);
+        while least + 1 < most {
+            let middle = usize::midpoint(least, most);
+            if fits(middle) { least = middle } else { most = middle }
+        }
+        least
     }
 
     /// What is held.

@@ -11,6 +11,9 @@ use crayon_model::{HeadView, KvMemory, ModelError};
 use crate::KeyWeights;
 use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
 
+/// Bytes of what policies want to know of an entry.
+pub(crate) const NOTES: usize = 12;
+
 /// Keys and values in fixed memory. See the module's text for the layout.
 pub struct Slab {
     store: Numbers,
@@ -249,14 +252,23 @@ impl Slab {
 
     /// Bytes taken by keys, values and what goes with the entries.
     pub fn bytes(&self) -> usize {
-        self.store.bytes() + self.origins.len() * 12 + self.log_weights.len() * 4
+        self.store.bytes() + self.origins.len() * NOTES + self.log_weights.len() * 4
     }
 
     /// Bytes of a slab of `entries` slots in every layer, notes included.
     pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage) -> usize {
         let heads = spec.layers * spec.kv_heads;
         let scales = if storage == KvStorage::I8 { heads * spec.head_dim * 4 } else { 0 };
-        heads * entries * (storage.slot_bytes(spec.head_dim) + 12) + scales
+        heads * entries * (storage.slot_bytes(spec.head_dim) + NOTES) + scales
+    }
+
+    /// Bytes of the angles by which keys turn, for positions up to `span`. They are no part of [`bytes`](Self::bytes).
+    pub fn turn_bytes(spec: &Spec, span: usize) -> usize {
+        let Positions::Rope(rope) = &spec.positions else { return 0 };
+        let rotations = Rotations::new(rope, 0);
+        let kinds = 1 + usize::from(rotations.local.is_some());
+        let lengths = 1 + usize::from(Rotations::longest_short(rope).is_some_and(|longest| span > longest));
+        lengths * kinds * span * (rotations.dims / 2) * 3 * size_of::<f32>()
     }
 
     fn place(&self, layer: usize, kv_head: usize) -> Place {

@@ -1,7 +1,9 @@
 //! A model that is served, with the queue before it and what its requests may name.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crayon_answer::Allowed;
 use crayon_engine::{Budget, Engine, Held, PrefixCache};
 use crayon_guided::Guide;
 
@@ -31,5 +33,19 @@ pub(crate) struct Hosted {
     /// The account of memory.
     pub(crate) budget: Budget,
     /// Its weights and adapters in that account.
-    pub(crate) _held: [Held; 2],
+    pub(crate) held: [Held; 2],
+    /// Bytes of the buffers of its passes.
+    pub(crate) scratch: AtomicUsize,
+    /// Bytes that the next request waits for, if it does.
+    pub(crate) short: AtomicUsize,
+}
+
+impl Hosted {
+    /// What a request may have when it is alone.
+    pub(crate) fn allowed(&self) -> Option<Allowed> {
+        let limit = self.budget.limit()?;
+        let held: usize = self.held.iter().map(Held::bytes).sum();
+        let bytes = limit.saturating_sub(held + self.scratch.load(Ordering::Relaxed));
+        Some(Allowed { bytes, limit })
+    }
 }

@@ -54,8 +54,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crayon_engine::PrefixCache;
 use crayon_engine::adapters::AdapterError;
+use crayon_engine::{EngineError, PrefixCache};
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
@@ -113,6 +113,8 @@ pub struct ServeOptions {
     pub keys: Option<Keys>,
     /// Bounds.
     pub limits: Limits,
+    /// Bytes that models, adapters, conversations and buffers may take together; any number when `None`.
+    pub memory: Option<usize>,
     /// Where documents are kept that were read, for requests that ask for it; none does where it is `None`.
     pub cache: Option<PrefixCache>,
     /// Where people are kept who have a model of their own; in memory where it is `None`.
@@ -133,6 +135,7 @@ impl Default for ServeOptions {
             port: 0,
             keys: None,
             limits: Limits::default(),
+            memory: None,
             cache: None,
             people: None,
             origins: Vec::new(),
@@ -196,6 +199,9 @@ pub enum ServeError {
     /// An adapter or a pool does not fit the model.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// The memory allowed is too small.
+    #[error(transparent)]
+    Memory(EngineError),
     /// The system gives no thread or no socket.
     #[error("the server cannot run: {}", describe(.0))]
     System(#[from] std::io::Error),
@@ -206,6 +212,7 @@ impl Explain for ServeError {
         match self {
             ServeError::System(_) => Verdict::Fault,
             ServeError::Adapter(error) => error.verdict(),
+            ServeError::Memory(error) => error.verdict(),
             _ => Verdict::Mistake,
         }
     }
@@ -235,6 +242,7 @@ impl Explain for ServeError {
                 "give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".into()
             }
             ServeError::Adapter(error) => return error.hint(),
+            ServeError::Memory(error) => return error.hint(),
             ServeError::System(_) => return None,
         };
         Some(hint)
@@ -281,7 +289,7 @@ impl Server {
 
     /// Answers until `stop` says so (it is asked several times a second). Then no connection is accepted any more,
     /// those who wait are told, and the answer in progress may go on for [`Limits::grace`]. `log` gets one line a
-    /// request: method, path, status, time; nothing of what was said.
+    /// request: method, path, status, time; nothing of what was said. It is told who holds memory when a model is opened or closed.
     ///
     /// # Errors
     /// [`ServeError::System`] when the system gives no threads; others when an offer does not fit the model.
@@ -290,6 +298,13 @@ impl Server {
         stop: impl Fn() -> bool + Send + Sync + 'static,
         log: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<(), ServeError> {
-        listen::run(self.listener, self.address, self.options, self.models, Box::new(stop), Box::new(log))
+        listen::run(
+            self.listener,
+            self.address,
+            self.options,
+            self.models,
+            Box::new(stop),
+            std::sync::Arc::new(log),
+        )
     }
 }

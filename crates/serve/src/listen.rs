@@ -19,7 +19,7 @@ use crate::model::Model;
 use crate::models::{Models, Setting};
 use crate::people::People;
 use crate::pools::AT_ONCE;
-use crate::shared::{Peer, Shared, now};
+use crate::shared::{Log, Peer, Shared, now};
 use crate::{ServeError, ServeOptions, customizing, embeddings};
 
 /// How often the wish to stop is looked for.
@@ -33,7 +33,7 @@ pub(crate) fn run(
     mut options: ServeOptions,
     models: Vec<Model>,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    log: Log,
 ) -> Result<(), ServeError> {
     let people = match options.people.take() {
         Some(people) => people,
@@ -43,10 +43,12 @@ pub(crate) fn run(
     let setting = Setting {
         limits: options.limits.clone(),
         cache: options.cache.take(),
-        budget: Budget::default(),
+        budget: Budget::new(options.memory),
         metrics: metrics.clone(),
+        log: log.clone(),
     };
     let models = Models::new(models, setting)?;
+    log(&format!("memory: {}", models.budget().told()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {

@@ -144,6 +144,9 @@ impl Refusal {
         match error {
             AnswerError::NoRoom(_) | AnswerError::LongPrompt { .. } => too_long(),
             AnswerError::Engine(EngineError::TooLong { .. }) => too_long(),
+            AnswerError::Engine(EngineError::NoMemory { .. }) => {
+                Refusal::invalid(message).at(field).code("memory_exceeded")
+            }
             AnswerError::Engine(EngineError::Pot(_)) => Refusal::invalid(message).at("pot"),
             AnswerError::LongAnswer { .. } => {
                 Refusal::invalid(message).at("max_tokens").code("invalid_value")

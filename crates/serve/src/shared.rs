@@ -17,6 +17,9 @@ use crate::refusal::Refusal;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// Where lines about the work go.
+pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) options: ServeOptions,
@@ -31,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) embedding: Semaphore,
     pub(crate) people: People,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,
+    pub(crate) log: Log,
     /// When the server began, in Unix seconds.
     pub(crate) began: u64,
 }

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crayon_answer::{AnswerError, DeviceEvent, Plan, Writing, Written};
+use crayon_answer::{Allowed, AnswerError, DeviceEvent, Plan, Writing, Written};
 use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
-use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, PrefixCache, Session};
+use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, PrefixCache, Session, Shortage, Turn};
 
 use crate::examples::Judging;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+
+/// How often a request that waits for memory looks whether there is some.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A request in the queue.
 pub(crate) struct Job {
@@ -53,6 +56,15 @@ impl Job {
         self.gone.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its session.
+    fn bytes(&self, engine: &Engine) -> usize {
+        match &self.work {
+            Work::Answer(plan) => plan.bytes(engine),
+            // Examples are judged between two passes, by small sessions that come and go.
+            Work::Judge(_) => 0,
+        }
+    }
+
     /// Ends it without an answer.
     pub(crate) fn refuse(&self, error: AnswerError) {
         // Whoever asked may have gone.
@@ -74,6 +86,8 @@ struct Active<'e> {
     job: Job,
     plan: Box<Plan>,
     session: Session<'e>,
+    /// Its memory in the account.
+    _held: Held,
     writing: Writing<'e>,
     started: Instant,
     /// When its last token was written.
@@ -81,24 +95,64 @@ struct Active<'e> {
 }
 
 /// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
-pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
+pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds: Bounds) {
     let Hosted { engine, queue, pace, cache, budget, .. } = hosted;
     let (engine, cache): (&Engine, _) = (engine, cache.as_ref());
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
-    let (mut scratch, mut sessions) = (budget.hold(Holder::Scratch, 0), budget.hold(Holder::Sessions, 0));
+    let reserved = scratch.bytes();
+    // Who is next, for want of memory, and their place in the line.
+    let (mut next, mut turn): (Option<Job>, Option<Turn>) = (None, None);
     loop {
         // Those who have ended count no more, however long nobody else comes.
-        told(pace, &mut sessions, &active);
+        pace.active.store(active.len(), Ordering::Relaxed);
         while active.len() < bounds.parallel.max(1) {
-            let next = if active.is_empty() { queue.next() } else { queue.next_now() };
-            let Some(job) = next.filter(|job| !job.is_left()) else { break };
-            admit(engine, job, pace, cache, bounds, &mut active);
+            let job = match next.take() {
+                Some(job) => Some(job),
+                None if active.is_empty() => queue.next(),
+                None => queue.next_now(),
+            };
+            let Some(job) = job.filter(|job| !job.is_left()) else {
+                turn = None;
+                break;
+            };
+            if queue.is_closed() {
+                job.refuse(AnswerError::Stopping);
+                break;
+            }
+            let needed = job.bytes(engine);
+            match budget.reserve_in_turn(Holder::Sessions, needed, &mut turn) {
+                Ok(held) => {
+                    // Whoever comes to an idle model is seen before it is closed.
+                    pace.active.store(active.len() + 1, Ordering::Relaxed);
+                    admit(engine, job, held, pace, cache, bounds, &mut active);
+                }
+                Err(shortage) => match hosted.allowed().filter(|allowed| needed > allowed.bytes) {
+                    Some(Allowed { bytes: free, limit }) => {
+                        let shortage = Shortage { needed, free, limit };
+                        job.refuse(shortage.error("what is held of this conversation").into());
+                        turn = None;
+                    }
+                    None => {
+                        hosted.short.store(shortage.needed, Ordering::Relaxed);
+                        turn.get_or_insert_with(|| budget.wait());
+                        next = Some(job);
+                        break;
+                    }
+                },
+            }
         }
-        told(pace, &mut sessions, &active);
+        if next.is_none() {
+            hosted.short.store(0, Ordering::Relaxed);
+        }
+        pace.active.store(active.len(), Ordering::Relaxed);
         if active.is_empty() {
             if queue.is_closed() {
+                next.iter().for_each(|job| job.refuse(AnswerError::Stopping));
                 return;
+            }
+            if next.is_some() {
+                std::thread::sleep(LOOK);
             }
             continue;
         }
@@ -110,7 +164,8 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
             active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
             continue;
         };
-        scratch.set(batch.scratch_bytes());
+        scratch.set(batch.scratch_bytes().max(reserved));
+        hosted.scratch.store(scratch.bytes(), Ordering::Relaxed);
         let mut passed = passed.into_iter();
         active.retain_mut(|one| {
             let passed = passed.next().unwrap_or(Ok(()));
@@ -129,16 +184,11 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
     }
 }
 
-/// Tells how many are answered and what they hold.
-fn told(pace: &Pace, sessions: &mut Held, active: &[Active<'_>]) {
-    pace.active.store(active.len(), Ordering::Relaxed);
-    sessions.set(active.iter().map(|one| one.session.kv_bytes()).sum());
-}
-
 /// Begins a request, or does it at once where it is no answer.
 fn admit<'e>(
     engine: &'e Engine,
     job: Job,
+    held: Held,
     pace: &Pace,
     cache: Option<&PrefixCache>,
     bounds: Bounds,
@@ -155,7 +205,7 @@ fn admit<'e>(
             }));
             match begun.unwrap_or(Err(AnswerError::Crashed)) {
                 Ok((session, writing)) => {
-                    active.push(Active { job, plan, session, writing, started, last: None })
+                    active.push(Active { job, plan, session, _held: held, writing, started, last: None })
                 }
                 Err(error) => job.refuse(error),
             }
@@ -181,7 +231,7 @@ impl Active<'_> {
         time: Duration,
     ) -> Result<Option<Written>, AnswerError> {
         passed?;
-        let Active { job, plan, session, writing, started, last } = self;
+        let Active { job, plan, session, writing, started, last, .. } = self;
         let mut late = false;
         let gone_on = catch_unwind(AssertUnwindSafe(|| {
             writing.go_on(plan, session, cache, &mut |event| {

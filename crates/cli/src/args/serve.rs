@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as Group;
 
-use super::model::{AdapterRef, RunArgs};
+use super::model::{AdapterRef, MemoryArgs, RunArgs};
 use super::route::RouteArgs;
 
 #[derive(Debug, Group)]
@@ -18,6 +18,7 @@ Examples:
   crayon serve
   crayon serve -m Qwen/Qwen2.5-0.5B-Instruct --port 9000
   crayon serve -m mini -m qwen=Qwen/Qwen2.5-0.5B-Instruct
+  crayon serve -m mini -m mini-gpt2 --memory 64MiB
   crayon serve --host 0.0.0.0 --api-key-file keys.txt
   crayon serve --pool pool -a letters=my-adapter
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
@@ -36,6 +37,8 @@ pub(crate) struct ServeArgs {
     pub(crate) merge: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     /// Interface to listen on: its address or name
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,

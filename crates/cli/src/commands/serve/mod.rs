@@ -65,6 +65,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         port: args.port,
         keys,
         limits: limits(args),
+        memory: args.memory.memory,
         cache,
         people,
         origins: args.cors.clone(),
