@@ -23,7 +23,7 @@ mod source;
 
 pub use calibrated::{Calibrated, thresholds_path};
 pub use customization::{Blend, BlendRequest, Customization, Through};
-pub use device::{Device, DeviceEvent, Distilled, Drawn, SessionDevice, Writing, Written};
+pub use device::{Device, DeviceEvent, Distilled, Drawn, Kept, SessionDevice, Writing, Written};
 pub use error::AnswerError;
 pub use event::{Event, Note, Sink};
 pub use limits::{Allowed, Limits};

@@ -470,6 +470,36 @@ impl Slab {
     }
 }
 
+/// Blocks of slots of a plain slab, for beginnings of texts that are kept.
+impl Slab {
+    /// Appends keys and values of `count` slots of every head, from slot `first` on, to `out`.
+    pub(crate) fn save_slots(&self, first: usize, count: usize, out: &mut Vec<u8>) {
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let place = self.place(layer, kv_head);
+                self.store.save(Place { first: place.first + first, filled: count, ..place }, self.dim, out);
+            }
+        }
+    }
+
+    /// Takes what [`save_slots`](Self::save_slots) wrote for the next `count` tokens of the text, at the positions they had; `None` when
+    /// there are too few bytes or no room.
+    pub(crate) fn load_newest(&mut self, count: usize, mut bytes: &[u8]) -> Option<()> {
+        if count > self.room() {
+            return None;
+        }
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let place = self.place(layer, kv_head);
+                let next = Place { first: place.first + place.filled, filled: count, ..place };
+                self.store.load(next, self.dim, &mut bytes)?;
+            }
+        }
+        self.advance(count);
+        Some(())
+    }
+}
+
 impl KvMemory for Slab {
     fn position(&self) -> usize {
         self.position

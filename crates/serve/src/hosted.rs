@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crayon_answer::Allowed;
-use crayon_engine::{Budget, Engine, Held, PrefixCache};
+use crayon_engine::{Budget, Engine, Held, PrefixCache, Prefixes};
 use crayon_guided::Guide;
 
 use crate::examples::Remembered;
@@ -30,6 +30,8 @@ pub(crate) struct Hosted {
     pub(crate) own: Own,
     /// Documents that were read, where they may be kept.
     pub(crate) cache: Option<PrefixCache>,
+    /// Beginnings of texts that were read, of all models.
+    pub(crate) prefixes: Arc<Prefixes>,
     /// The account of memory.
     pub(crate) budget: Budget,
     /// Its weights and adapters in that account.

@@ -84,8 +84,11 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let mut response =
-        Response::new(Body::from(shared.metrics.text(shared.models.counts(), shared.models.budget())));
+    let mut response = Response::new(Body::from(shared.metrics.text(
+        shared.models.counts(),
+        shared.models.budget(),
+        shared.models.prefixes().counts(),
+    )));
     // What the encoder writes.
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

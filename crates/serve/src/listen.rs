@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use crayon_engine::Budget;
+use crayon_engine::{Budget, Prefixes};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -40,10 +40,12 @@ pub(crate) fn run(
         None => People::in_memory()?,
     };
     let metrics = Arc::new(Metrics::default());
+    let budget = Budget::new(options.memory);
     let setting = Setting {
         limits: options.limits.clone(),
         cache: options.cache.take(),
-        budget: Budget::new(options.memory),
+        prefixes: Arc::new(Prefixes::new(&budget)),
+        budget,
         metrics: metrics.clone(),
         log: log.clone(),
     };

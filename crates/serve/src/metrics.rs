@@ -1,6 +1,6 @@
 //! Numbers for those who watch over a server, in Prometheus' text format.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crayon_engine::Budget;
@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     sessions: Gauge<i64, AtomicI64>,
     queue: Gauge<i64, AtomicI64>,
     memory: Family<Held, Gauge<u64, AtomicU64>>,
+    hits: Counter,
+    saved: Counter,
 }
 
 impl Default for Metrics {
@@ -55,11 +57,24 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             queue: Gauge::default(),
             memory: Family::default(),
+            hits: Counter::default(),
+            saved: Counter::default(),
         };
-        let Metrics { registry, requests, read, written, first, between, sessions, queue, memory } =
-            &mut metrics;
+        let Metrics {
+            registry,
+            requests,
+            read,
+            written,
+            first,
+            between,
+            sessions,
+            queue,
+            memory,
+            hits,
+            saved,
+        } = &mut metrics;
         registry.register("requests", "Requests by path and status", requests.clone());
-        registry.register("tokens_read", "Tokens of prompts that were read", read.clone());
+        registry.register("tokens_read", "Tokens of prompts", read.clone());
         registry.register("tokens_written", "Tokens of answers", written.clone());
         let seconds = Unit::Seconds;
         let help = "Time from a request to the first token of its answer";
@@ -69,6 +84,8 @@ impl Default for Metrics {
         registry.register("sessions", "Answers in progress", sessions.clone());
         registry.register("queue", "Requests that wait", queue.clone());
         registry.register_with_unit("memory", "Memory by holder", Unit::Bytes, memory.clone());
+        registry.register("prefix_hits", "Prompts that began as one that was read before", hits.clone());
+        registry.register("prefix_tokens", "Tokens of prompts that were not read again", saved.clone());
         metrics
     }
 }
@@ -92,9 +109,16 @@ impl Metrics {
     }
 
     /// All of them as text, with what is waiting, in progress and held now.
-    pub(crate) fn text(&self, (waiting, active): (usize, usize), budget: &Budget) -> String {
+    pub(crate) fn text(
+        &self,
+        (waiting, active): (usize, usize),
+        budget: &Budget,
+        (hits, saved): (usize, usize),
+    ) -> String {
         self.queue.set(waiting as i64);
         self.sessions.set(active as i64);
+        self.hits.inner().store(hits as u64, Ordering::Relaxed);
+        self.saved.inner().store(saved as u64, Ordering::Relaxed);
         for (holder, bytes) in budget.held() {
             self.memory.get_or_create(&Held { holder: holder.name() }).set(bytes as u64);
         }
@@ -121,7 +145,7 @@ mod tests {
         metrics.token(false, Duration::from_millis(3));
         let budget = Budget::default();
         let _weights = budget.hold(Holder::Weights, 1000);
-        let text = metrics.text((3, 2), &budget);
+        let text = metrics.text((3, 2), &budget, (1, 64));
         for line in [
             r#"crayon_requests_total{path="/v1/models",status="200"} 2"#,
             "crayon_tokens_read_total 12",
@@ -130,6 +154,8 @@ mod tests {
             "crayon_time_between_tokens_seconds_count 1",
             "crayon_queue 3",
             "crayon_sessions 2",
+            "crayon_prefix_hits_total 1",
+            "crayon_prefix_tokens_total 64",
             r#"crayon_memory_bytes{holder="weights"} 1000"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crayon_answer::AnswerError;
-use crayon_engine::{Batch, Budget, Held, Holder, PrefixCache};
+use crayon_engine::{Batch, Budget, Held, Holder, PrefixCache, Prefixes};
 
 use crate::examples::Remembered;
 use crate::hosted::Hosted;
@@ -44,6 +44,7 @@ pub(crate) struct Setting {
     pub(crate) limits: Limits,
     pub(crate) cache: Option<PrefixCache>,
     pub(crate) budget: Budget,
+    pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: Log,
 }
@@ -184,6 +185,8 @@ impl Models {
     fn room(&self, holder: Holder, bytes: usize, what: &str) -> Result<Held, ServeError> {
         let (started, mut turn, budget) = (Instant::now(), None, &self.setting.budget);
         loop {
+            // Beginnings of texts give way first.
+            self.setting.prefixes.make_room(bytes);
             let shortage = match budget.reserve_in_turn(holder, bytes, &mut turn) {
                 Ok(held) => return Ok(held),
                 Err(shortage) => shortage,
@@ -253,6 +256,11 @@ impl Models {
         })
     }
 
+    /// Beginnings of texts that were read.
+    pub(crate) fn prefixes(&self) -> &Prefixes {
+        &self.setting.prefixes
+    }
+
     /// The account of memory.
     pub(crate) fn budget(&self) -> &Budget {
         &self.setting.budget
@@ -288,6 +296,7 @@ impl Setting {
             guide: OnceLock::new(),
             own: Own::default(),
             cache: self.cache.clone(),
+            prefixes: self.prefixes.clone(),
             budget: self.budget.clone(),
             held: [weights, adapters],
             scratch: AtomicUsize::new(scratch.bytes()),

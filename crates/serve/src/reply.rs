@@ -282,8 +282,14 @@ pub(crate) fn short(value: f32) -> Value {
 fn usage(answered: &[Answered], n: usize) -> Value {
     let read = answered.iter().step_by(n).map(|one| one.outcome.counts().read.unwrap_or(0));
     let written = answered.iter().map(|one| one.outcome.counts().generated.unwrap_or(0));
+    let cached: usize = answered.iter().step_by(n).map(|one| one.outcome.counts().cached).sum();
     let (read, written): (usize, usize) = (read.sum(), written.sum());
-    json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
+    json!({
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    })
 }
 
 /// Why an answer ended that calls functions.

@@ -253,7 +253,7 @@ impl Responding {
         response["output"] = json!(output);
         response["usage"] = json!({
             "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": counts.cached},
             "output_tokens": written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read + written,

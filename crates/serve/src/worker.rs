@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crayon_answer::{Allowed, AnswerError, DeviceEvent, Plan, Writing, Written};
+use crayon_answer::{Allowed, AnswerError, DeviceEvent, Kept, Plan, Writing, Written};
 use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
-use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, PrefixCache, Session, Shortage, Turn};
+use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, Session, Shortage, Turn};
 
 use crate::examples::Judging;
 use crate::hosted::Hosted;
@@ -96,8 +96,8 @@ struct Active<'e> {
 
 /// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
 pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds: Bounds) {
-    let Hosted { engine, queue, pace, cache, budget, .. } = hosted;
-    let (engine, cache): (&Engine, _) = (engine, cache.as_ref());
+    let Hosted { engine, queue, pace, cache, prefixes, budget, .. } = hosted;
+    let (engine, kept): (&Engine, _) = (engine, Kept { cache: cache.as_ref(), prefixes: Some(prefixes) });
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
     let reserved = scratch.bytes();
@@ -121,11 +121,12 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
                 break;
             }
             let needed = job.bytes(engine);
+            prefixes.make_room(needed);
             match budget.reserve_in_turn(Holder::Sessions, needed, &mut turn) {
                 Ok(held) => {
                     // Whoever comes to an idle model is seen before it is closed.
                     pace.active.store(active.len() + 1, Ordering::Relaxed);
-                    admit(engine, job, held, pace, cache, bounds, &mut active);
+                    admit(engine, job, held, pace, kept, bounds, &mut active);
                 }
                 Err(shortage) => match hosted.allowed().filter(|allowed| needed > allowed.bytes) {
                     Some(Allowed { bytes: free, limit }) => {
@@ -169,7 +170,7 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
         let mut passed = passed.into_iter();
         active.retain_mut(|one| {
             let passed = passed.next().unwrap_or(Ok(()));
-            match one.go_on(passed, pace, cache, metrics, bounds.time) {
+            match one.go_on(passed, pace, kept, metrics, bounds.time) {
                 Ok(None) => true,
                 Ok(Some(written)) => {
                     one.end(Ok(Done::Answer(Box::new(written))), pace);
@@ -190,7 +191,7 @@ fn admit<'e>(
     job: Job,
     held: Held,
     pace: &Pace,
-    cache: Option<&PrefixCache>,
+    kept: Kept<'_>,
     bounds: Bounds,
     active: &mut Vec<Active<'e>>,
 ) {
@@ -200,7 +201,7 @@ fn admit<'e>(
             let plan = plan.clone();
             let begun = catch_unwind(AssertUnwindSafe(|| {
                 let mut session = plan.session(engine)?;
-                let writing = Writing::begin(&plan, &mut session, cache)?;
+                let writing = Writing::begin(&plan, &mut session, kept)?;
                 Ok((session, writing))
             }));
             match begun.unwrap_or(Err(AnswerError::Crashed)) {
@@ -226,7 +227,7 @@ impl Active<'_> {
         &mut self,
         passed: Result<(), EngineError>,
         pace: &Pace,
-        cache: Option<&PrefixCache>,
+        kept: Kept<'_>,
         metrics: &Metrics,
         time: Duration,
     ) -> Result<Option<Written>, AnswerError> {
@@ -234,7 +235,7 @@ impl Active<'_> {
         let Active { job, plan, session, writing, started, last, .. } = self;
         let mut late = false;
         let gone_on = catch_unwind(AssertUnwindSafe(|| {
-            writing.go_on(plan, session, cache, &mut |event| {
+            writing.go_on(plan, session, kept, &mut |event| {
                 match &event {
                     DeviceEvent::Read => metrics.read(plan.prompt.len()),
                     DeviceEvent::Token(_) => {

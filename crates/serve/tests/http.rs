@@ -47,7 +47,10 @@ fn a_chat_is_what_the_engine_writes() {
     let (read, written) = (prompt.len(), expected.tokens.len());
     assert_eq!(
         value["usage"],
-        json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
+        json!({
+            "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        })
     );
     assert_eq!((&value["object"], &value["model"]), (&json!("chat.completion"), &json!("mini")));
     assert_eq!(value["choices"][0]["message"]["role"], "assistant");
@@ -210,8 +213,17 @@ fn others_reach_it_only_with_a_key() {
 /// Waits until the model is busy: a second request is then the only one that waits.
 fn hold(server: &Running) -> std::net::TcpStream {
     let held = server.send("/v1/chat/completions", &long_request());
-    std::thread::sleep(Duration::from_millis(1500));
+    until(server, "crayon_sessions 1");
     held
+}
+
+/// Waits until the numbers hold this line.
+fn until(server: &Running, line: &str) {
+    let began = Instant::now();
+    while !server.ask("GET", "/metrics", "").body.lines().any(|found| found == line) {
+        assert!(began.elapsed() < Duration::from_secs(60), "never {line}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -219,7 +231,7 @@ fn a_full_queue_says_when_to_come_back_and_a_client_that_leaves_frees_the_model(
     let server = start(Limits { parallel: 1, queue: 1, ..Limits::default() }, None);
     let held = hold(&server);
     let waiting = server.send("/v1/chat/completions", &chat_body("Hello!", r#","max_tokens":4"#));
-    std::thread::sleep(Duration::from_millis(300));
+    until(&server, "crayon_queue 1");
     let refused = server.chat("Hello!", "");
     assert_eq!((refused.status, refused.error("type")), (429, json!("rate_limit_error")), "{}", refused.body);
     let head = refused.head.to_ascii_lowercase();

@@ -42,7 +42,7 @@ pub(crate) use images::{
     BesideArgs, ClassTextArgs, ClassifyArgs, ImagesArgs, ImagesCommand, ImagesModelArgs, ImportArgs,
     IndexArgs, SearchArgs,
 };
-pub(crate) use model::{AdapterRef, MemoryArgs, ModelArgs, RunArgs};
+pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
