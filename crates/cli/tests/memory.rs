@@ -14,7 +14,7 @@ fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
     assert!(error.contains("9.5 MB") && error.contains("5.2 MB"), "{error}");
     place.mistake(
         &["serve", "--port", "0", "--memory", "5MiB"],
-        "needed for the weights of mini",
+        "needed for the weights and buffers of mini",
         "--memory",
     );
     for wrong in ["4096", "5 apples", "0MiB"] {

@@ -149,7 +149,9 @@ impl Budget {
     ) -> Result<Held, Shortage> {
         let mut ledger = self.ledger();
         let own = turn.as_ref().map(|turn| turn.place);
-        let first = ledger.line.front().is_none_or(|front| Some(*front) == own);
+        // Where no conversation is in progress waiting frees nothing, and whoever fits goes on.
+        let idle = ledger.held[Holder::Sessions as usize] == 0;
+        let first = idle || ledger.line.front().is_none_or(|front| Some(*front) == own);
         let free = ledger.free();
         if first && bytes <= free {
             ledger.held[holder as usize] += bytes;
@@ -246,6 +248,12 @@ mod tests {
         let large = budget.reserve_in_turn(Holder::Sessions, 50, &mut turn).unwrap();
         assert!(turn.is_none() && budget.reserve(Holder::Sessions, 50).is_ok());
         drop(large);
+        let turn = budget.wait();
+        assert!(
+            budget.reserve(Holder::Sessions, 10).is_ok(),
+            "nobody is in progress whose end could be waited for"
+        );
+        drop(turn);
         // Who gives up lets the others through.
         let (first, _second) = (budget.wait(), budget.reserve(Holder::Scratch, 1));
         drop(first);

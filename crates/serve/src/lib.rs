@@ -262,10 +262,11 @@ impl Server {
     /// Opens the port for `models`, the first of which is asked where a request may leave its model out.
     ///
     /// # Errors
-    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
-    /// name.
+    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, an offer has no proper
+    /// name, or the memory allowed is too small for the models that are open.
     pub fn bind(options: ServeOptions, models: Vec<Model>) -> Result<Server, ServeError> {
         model::check(&models)?;
+        model::fit(&models, &options)?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };
         let bare = host.trim_start_matches('[').trim_end_matches(']');

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crayon_engine::Engine;
+use crayon_engine::{Batch, Engine, Shortage};
 
-use crate::{Offers, ServeError};
+use crate::{Offers, ServeError, ServeOptions};
 
 /// An open model, and what its requests may ask for.
 pub struct Opened {
@@ -68,4 +68,19 @@ pub(crate) fn check(models: &[Model]) -> Result<(), ServeError> {
         return Err(ServeError::Name { what: "model", name: model.name.clone(), problem });
     }
     models.iter().filter_map(|model| model.opened.as_ref()).try_for_each(|opened| opened.offers.check())
+}
+
+/// Whether the memory allowed is enough for the models that are open from the start, before anybody is told that they answer.
+pub(crate) fn fit(models: &[Model], options: &ServeOptions) -> Result<(), ServeError> {
+    let Some(limit) = options.memory else { return Ok(()) };
+    let mut free = limit;
+    for model in models {
+        let Some(Opened { engine, .. }) = &model.opened else { continue };
+        let needed = engine.checkpoint().bytes() + Batch::scratch_for(engine, options.limits.parallel);
+        let what = || format!("the weights and buffers of {}", model.name);
+        free = free
+            .checked_sub(needed)
+            .ok_or_else(|| ServeError::Memory(Shortage { needed, free, limit }.error(what())))?;
+    }
+    Ok(())
 }

@@ -103,6 +103,7 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
     let reserved = scratch.bytes();
     // Who is next, for want of memory, and their place in the line.
     let (mut next, mut turn): (Option<Job>, Option<Turn>) = (None, None);
+    let mut since: Option<Instant> = None;
     loop {
         // Those who have ended count no more, however long nobody else comes.
         pace.active.store(active.len(), Ordering::Relaxed);
@@ -128,6 +129,11 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
                     pace.active.store(active.len() + 1, Ordering::Relaxed);
                     admit(engine, job, held, pace, kept, bounds, &mut active);
                 }
+                // Models that are open for requests of their own may leave no room as long as these wait, too.
+                Err(shortage) if since.is_some_and(|since| since.elapsed() >= bounds.time) => {
+                    job.refuse(shortage.error("what is held of this conversation").into());
+                    (turn, since) = (None, None);
+                }
                 Err(shortage) => match hosted.allowed().filter(|allowed| needed > allowed.bytes) {
                     Some(Allowed { bytes: free, limit }) => {
                         let shortage = Shortage { needed, free, limit };
@@ -137,6 +143,7 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
                     None => {
                         hosted.short.store(shortage.needed, Ordering::Relaxed);
                         turn.get_or_insert_with(|| budget.wait());
+                        since.get_or_insert_with(Instant::now);
                         next = Some(job);
                         break;
                     }
@@ -144,6 +151,7 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
             }
         }
         if next.is_none() {
+            since = None;
             hosted.short.store(0, Ordering::Relaxed);
         }
         pace.active.store(active.len(), Ordering::Relaxed);

@@ -151,8 +151,7 @@ fn a_model_with_nothing_to_do_is_closed_for_another() {
 
 #[test]
 fn a_model_that_can_never_fit_is_refused_with_the_numbers() {
-    let small = Server::bind(options(1_000_000), alone()).unwrap();
-    let error = small.run(|| true, |_| {}).unwrap_err();
+    let error = Server::bind(options(1_000_000), alone()).unwrap_err();
     assert!(matches!(error, ServeError::Memory(_)) && error.is_mistake(), "{error}");
     assert!(error.to_string().contains("1.0 MB") && error.hint().is_some(), "{error}");
 
