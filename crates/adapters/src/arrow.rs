@@ -111,6 +111,10 @@ impl Adapter for Arrow {
     fn fingerprint(&self) -> String {
         format!("arrow {}", self.stack.fingerprint())
     }
+
+    fn bytes(&self) -> usize {
+        self.stack.bytes()
+    }
 }
 
 #[cfg(test)]

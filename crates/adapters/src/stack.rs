@@ -90,4 +90,8 @@ impl Adapter for Weighted {
         self.weights.iter().for_each(|weight| hash.update(weight.to_le_bytes()));
         hex::encode(hash.finalize())
     }
+
+    fn bytes(&self) -> usize {
+        self.stack.bytes()
+    }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crayon_engine::{
-    Answer, CachedRead, EngineError, Event as EngineEvent, Fed, Generation, PrefixCache, Session,
+    Answer, CachedRead, EngineError, Event as EngineEvent, Fed, Generation, PrefixCache, Prefixes, Session,
 };
 
 use crate::plan::{Memory, Plan};
@@ -88,6 +88,15 @@ pub struct Distilled {
     pub now: usize,
 }
 
+/// What was read before, and may be had instead of being read again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept<'k> {
+    /// Documents on the disk, for plans that ask for them.
+    pub cache: Option<&'k PrefixCache>,
+    /// Beginnings of texts in memory.
+    pub prefixes: Option<&'k Prefixes>,
+}
+
 /// A session here, and where documents are kept that were read before.
 pub struct SessionDevice<'s, 'e> {
     /// What holds the keys and values.
@@ -102,9 +111,10 @@ impl Device for SessionDevice<'_, '_> {
         plan: &Plan,
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Written, AnswerError> {
-        let mut writing = Writing::begin(plan, self.session, self.cache)?;
+        let kept = Kept { cache: self.cache, prefixes: None };
+        let mut writing = Writing::begin(plan, self.session, kept)?;
         loop {
-            if let Some(written) = writing.go_on(plan, self.session, self.cache, watch)? {
+            if let Some(written) = writing.go_on(plan, self.session, kept, watch)? {
                 return Ok(written);
             }
             self.session.pass()?;
@@ -130,11 +140,7 @@ impl<'e> Writing<'e> {
     ///
     /// # Errors
     /// When the session is too small for it.
-    pub fn begin(
-        plan: &Plan,
-        session: &mut Session<'e>,
-        cache: Option<&PrefixCache>,
-    ) -> Result<Writing<'e>, AnswerError> {
+    pub fn begin(plan: &Plan, session: &mut Session<'e>, kept: Kept<'_>) -> Result<Writing<'e>, AnswerError> {
         // A turn that goes through another adapter than the one before reads the whole conversation anew.
         session.set_adapter(plan.through(session.engine()));
         if let Memory::Same(Some(pins)) = &plan.memory {
@@ -142,9 +148,10 @@ impl<'e> Writing<'e> {
         }
         session.weigh(plan.weights.clone());
         let (distillations, started) = (session.pot().distillations(), Instant::now());
-        let read = match cache.filter(|_| plan.stable > 0) {
-            Some(cache) => session.begin_cached(&plan.prompt, plan.stable, cache)?,
-            None => CachedRead::whole(session.begin_text(&plan.prompt)?),
+        let read = match (kept.cache.filter(|_| plan.stable > 0), kept.prefixes) {
+            (Some(cache), _) => session.begin_cached(&plan.prompt, plan.stable, cache)?,
+            (None, Some(prefixes)) => CachedRead::whole(session.begin_shared(&plan.prompt, prefixes)?),
+            (None, None) => CachedRead::whole(session.begin_text(&plan.prompt)?),
         };
         Ok(Writing {
             read,
@@ -165,7 +172,7 @@ impl<'e> Writing<'e> {
         &mut self,
         plan: &Plan,
         session: &mut Session<'e>,
-        cache: Option<&PrefixCache>,
+        kept: Kept<'_>,
         watch: &mut dyn FnMut(DeviceEvent) -> ControlFlow<()>,
     ) -> Result<Option<Written>, AnswerError> {
         let fed = session.fed();
@@ -184,11 +191,14 @@ impl<'e> Writing<'e> {
         let generation = match &mut self.generation {
             Some(generation) => generation,
             None => {
-                if let Some(cache) = cache
+                if let Some(cache) = kept.cache
                     && session.go_on_cached(&mut self.read, &plan.prompt, cache)?
                 {
                     self.told = session.fed();
                     return Ok(None);
+                }
+                if let Some(prefixes) = kept.prefixes {
+                    session.share(prefixes);
                 }
                 self.flow = self.told_read(plan, watch);
                 self.generation.insert(Generation::begin(session, &plan.generate)?)

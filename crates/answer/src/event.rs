@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crayon_engine::Fed;
-use crayon_errors::{Command, Phrase, Setting, count, phrase};
+use crayon_errors::{Command, Phrase, Setting, count, phrase, size};
 
 use crate::device::Drawn;
 
@@ -36,6 +36,18 @@ pub type Sink<'a> = dyn FnMut(Event) -> ControlFlow<()> + 'a;
 pub enum Note {
     /// Fewer tokens than usual are left for the answer.
     LittleRoom(usize),
+    /// The memory allowed has room for so many entries only; those wanted would take so many bytes. Whether what is beyond is
+    /// distilled.
+    SmallMemory {
+        /// Entries that there are.
+        entries: usize,
+        /// Bytes of them.
+        bytes: usize,
+        /// Bytes that were wanted.
+        wanted: usize,
+        /// Whether what goes beyond is distilled; else the answer ends there.
+        distils: bool,
+    },
     /// A conversation outgrows the window and goes on in a pot of this many entries.
     Outgrown(usize),
     /// The last message is too long to stay in the pot whole.
@@ -79,6 +91,17 @@ impl Note {
             Note::LittleRoom(tokens) => {
                 format!("{} tokens of the context are left for the answer", count(*tokens)).into()
             }
+            Note::SmallMemory { entries, bytes, wanted, distils } => format!(
+                "the memory allowed has room for {} entries ({} of the {} wanted): {}",
+                count(*entries),
+                size(*bytes),
+                size(*wanted),
+                match distils {
+                    true => "what goes beyond is distilled",
+                    false => "the answer ends there",
+                }
+            )
+            .into(),
             Note::Outgrown(entries) => format!(
                 "the conversation outgrows the model's window: from here on it is read through a pot of {} \
                  entries, and older parts are distilled",

@@ -23,10 +23,10 @@ mod source;
 
 pub use calibrated::{Calibrated, thresholds_path};
 pub use customization::{Blend, BlendRequest, Customization, Through};
-pub use device::{Device, DeviceEvent, Distilled, Drawn, SessionDevice, Writing, Written};
+pub use device::{Device, DeviceEvent, Distilled, Drawn, Kept, SessionDevice, Writing, Written};
 pub use error::AnswerError;
 pub use event::{Event, Note, Sink};
-pub use limits::Limits;
+pub use limits::{Allowed, Limits};
 pub use memory::{Catalyst, MemoryRequest, MemorySize, policy_names};
 pub use plan::{Memory, Plan, plan, plan_turn};
 pub use request::{Input, Request};

@@ -13,8 +13,19 @@ pub struct Limits {
     pub prompt: usize,
     /// Tokens of an answer that may be asked for.
     pub answer: usize,
+    /// Bytes that what is held of a conversation may take, and those allowed for everything; any number when `None`.
+    pub memory: Option<Allowed>,
     /// Whether a text beyond the model's window is distilled without being asked for.
     pub distil: bool,
+}
+
+/// Memory that an answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Bytes for its session.
+    pub bytes: usize,
+    /// Bytes for everything, models included.
+    pub limit: usize,
 }
 
 impl Default for Limits {
@@ -25,6 +36,7 @@ impl Default for Limits {
             usual: 256,
             prompt: usize::MAX,
             answer: usize::MAX,
+            memory: None,
             distil: true,
         }
     }

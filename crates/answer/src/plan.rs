@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crayon_engine::{
-    Adapter, Engine, EngineError, GenerateOptions, KeyWeights, PotError, PotOptions, Session, stays,
+    Adapter, Engine, EngineError, GenerateOptions, KeyWeights, PotError, PotOptions, Session, Shortage, stays,
 };
 use crayon_text::{Message, Role, Special};
 
-use crate::limits::Limits;
-use crate::memory::{MemoryRequest, pinned};
+use crate::limits::{Allowed, Limits};
+use crate::memory::{MemoryRequest, MemorySize, pinned};
 use crate::request::{Input, Request};
 use crate::room::{NoRoom, Otherwise, room};
 use crate::{AnswerError, Note};
@@ -66,17 +66,59 @@ impl Plan {
         Ok(session)
     }
 
+    /// Bytes that a session as planned takes.
+    pub fn bytes(&self, engine: &Engine) -> usize {
+        match &self.memory {
+            Memory::Full(tokens) => engine.session_bytes(*tokens, false),
+            Memory::Pot(options, _) => engine.session_bytes(options.entries, true),
+            Memory::Same(_) => engine.session_bytes(self.prompt.len() + self.generate.max_tokens, false),
+        }
+    }
+
     /// What a session answers through.
     pub(crate) fn through(&self, engine: &Engine) -> Option<Arc<dyn Adapter>> {
         self.adapter.as_ref().or(engine.adapter()).cloned()
     }
 }
 
-/// Plans an answer that stands for itself.
+/// Plans an answer that stands for itself. Where the memory allowed is too small for what is asked, it gets a smaller pot, which a note
+/// says. That depends on what is allowed and not on what others take, so that no answer depends on its company.
 ///
 /// # Errors
 /// When the request does not fit the model or the limits, or asks for what cannot be.
 pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
+    let plan = as_asked(engine, request, limits)?;
+    let (wanted, Some(Allowed { bytes, limit })) = (plan.bytes(engine), limits.memory) else {
+        return Ok(plan);
+    };
+    if wanted <= bytes {
+        return Ok(plan);
+    }
+    let distils = request.memory.distils(engine);
+    let shortage = |needed: usize| {
+        AnswerError::from(Shortage { needed, free: bytes, limit }.error("what is held of this conversation"))
+    };
+    let entries = engine.entries_within(bytes, distils);
+    let mut smaller = request.clone();
+    smaller.memory.size = Some(MemorySize::Entries(entries));
+    let mut plan = match as_asked(engine, &smaller, limits) {
+        Ok(plan) => plan,
+        Err(AnswerError::Engine(EngineError::Pot(error))) => match *error {
+            PotError::TooSmall { smallest, .. } => {
+                return Err(shortage(engine.session_bytes(smallest, true)));
+            }
+            error => return Err(EngineError::from(error).into()),
+        },
+        Err(AnswerError::NoRoom(_)) => return Err(shortage(wanted)),
+        Err(error) => return Err(error),
+    };
+    let distils = matches!(plan.memory, Memory::Pot(..));
+    plan.notes.push(Note::SmallMemory { entries, bytes: plan.bytes(engine), wanted, distils });
+    Ok(plan)
+}
+
+/// Plans an answer without regard to the memory it takes.
+fn as_asked(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
     let mut plan = beginning(engine, request, limits, !request.cache)?;
     let context = engine.spec().context;
     let asked = request.memory.size.is_some();

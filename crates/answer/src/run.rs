@@ -62,6 +62,8 @@ pub struct Outcome {
 pub struct Counts {
     /// Tokens of the prompt.
     pub read: Option<usize>,
+    /// Of these, had from what was read before.
+    pub cached: usize,
     /// Of these, still in memory at the end of the answer.
     pub kept: Option<usize>,
     /// Of these, distilled away.
@@ -108,12 +110,14 @@ impl Outcome {
         match &self.by {
             By::Device(written) => Counts {
                 read: Some(written.prompt),
+                cached: written.prompt - written.read,
                 kept: Some(written.prompt - written.evicted),
                 evicted: Some(written.evicted),
                 generated: Some(written.answer.tokens.len()),
             },
             By::Server(answer) => Counts {
                 read: answer.prompt_tokens,
+                cached: 0,
                 kept: answer.prompt_tokens,
                 evicted: answer.prompt_tokens.map(|_| 0),
                 generated: answer.written,

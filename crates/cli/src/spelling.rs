@@ -35,6 +35,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Lengths => "--lengths",
         Setting::Limit => "--limit",
         Setting::MaxTokens => "--max-tokens",
+        Setting::Memory => "--memory",
         Setting::MinP => "--min-p",
         Setting::Model => "-m",
         Setting::Novelty => "--novelty",

@@ -139,8 +139,7 @@ fn without_a_message_there_is_nothing_to_go_back_to() {
         assert!(!output.status.success());
         assert!(stderr(&output).contains("there is no message yet"), "{}", stderr(&output));
     }
-    let output =
-        place.crayon(&["chat", "--max-tokens", "4"]).write_stdin("Hello\n/edit\n").output().unwrap();
+    let output = place.crayon(&["chat", "--max-tokens", "4"]).write_stdin("Hello\n/edit\n").output().unwrap();
     assert!(stderr(&output).contains("/edit needs the new message"), "{}", stderr(&output));
 }
 
@@ -154,8 +153,11 @@ fn a_block_is_one_message() {
 #[test]
 fn a_conversation_goes_on_with_another_model() {
     let place = Place::new();
-    let (_, asides) =
-        chat(&place, &["--system", "Be kind."], "Hello!\n/model mini\nWhat is a cat?\n/stats\n/save talk.json\n");
+    let (_, asides) = chat(
+        &place,
+        &["--system", "Be kind."],
+        "Hello!\n/model mini\nWhat is a cat?\n/stats\n/save talk.json\n",
+    );
     assert!(asides.contains("5 messages"), "{asides}");
     let roles: Vec<String> = saved(&place, "talk.json").into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);

@@ -5,6 +5,7 @@
 //! company, so that no answer does.
 
 use crayon_model::{Scratch, Step};
+use crayon_pot::distillable;
 
 use crate::{Engine, EngineError, Session};
 
@@ -25,6 +26,13 @@ impl<'e> Batch<'e> {
         Batch { engine, scratch: Scratch::new(), turn: 0 }
     }
 
+    /// About the bytes of the buffers of passes over `sessions` at once.
+    pub fn scratch_for(engine: &Engine, sessions: usize) -> usize {
+        let decoder = engine.decoder();
+        let rows = CHUNK.min(decoder.pass_rows()) + sessions;
+        decoder.scratch_bytes(rows, sessions, distillable(engine.spec()))
+    }
+
     /// Bytes of the buffers that all of them share.
     pub fn scratch_bytes(&self) -> usize {
         self.scratch.bytes()
@@ -41,6 +49,12 @@ impl<'e> Batch<'e> {
         of.retain(|&at| sessions[at].unread() == 1 || reader == Some(at));
         pass(self.engine, &mut self.scratch, sessions, &of, most)
     }
+}
+
+/// About the bytes of the buffers of a session alone.
+pub(crate) fn scratch_alone(engine: &Engine) -> usize {
+    let decoder = engine.decoder();
+    decoder.scratch_bytes(decoder.pass_rows(), 1, distillable(engine.spec()))
 }
 
 /// A pass over the one session, of as many rows as are worth it.

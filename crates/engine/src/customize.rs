@@ -7,7 +7,7 @@ use crayon_adapters::{
     ScopeQueries,
 };
 use crayon_errors::{Command, Setting, phrase};
-use crayon_formats::Bytes;
+use crayon_formats::{Bytes, Checkpoint};
 use crayon_text::{Message, Role, Special};
 
 use crate::{EMBEDDED, Engine, EngineError};
@@ -40,6 +40,20 @@ impl Scored {
 /// What `--pool` calls the pool that is part of the program.
 pub const BUILT_IN: &str = "built-in";
 
+/// The pool that the program holds for the model in `checkpoint`, which messages call `name`.
+///
+/// # Errors
+/// When it is damaged.
+pub fn built_in_pool(checkpoint: &Checkpoint, name: &str) -> Result<Option<Pool>, AdapterError> {
+    for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
+        match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), checkpoint, name) {
+            Err(AdapterError::OtherBase { .. }) => {}
+            opened => return opened.map(Some),
+        }
+    }
+    Ok(None)
+}
+
 impl Engine {
     /// Opens a pool for this model: a folder, a packed file, or [`BUILT_IN`].
     ///
@@ -62,13 +76,7 @@ impl Engine {
     /// # Errors
     /// When it is damaged.
     pub fn built_in_pool(&self) -> Result<Option<Pool>, EngineError> {
-        for bytes in EMBEDDED.iter().filter_map(|model| model.pool) {
-            match Pool::from_bytes(BUILT_IN, Bytes::from_static(bytes), self.checkpoint(), self.name()) {
-                Err(AdapterError::OtherBase { .. }) => {}
-                opened => return Ok(Some(opened?)),
-            }
-        }
-        Ok(None)
+        Ok(built_in_pool(self.checkpoint(), self.name())?)
     }
 
     /// Turns prompts into queries.

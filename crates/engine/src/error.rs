@@ -1,7 +1,7 @@
 //! One error type for everything between a model's name and its answer.
 
 use crayon_adapters::AdapterError;
-use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase};
+use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase, size};
 use crayon_formats::Error as FormatError;
 use crayon_model::ModelError;
 use crayon_pot::PotError;
@@ -66,6 +66,18 @@ pub enum EngineError {
         answer: usize,
         /// What the model can hold.
         context: usize,
+    },
+    /// More memory is needed than is allowed.
+    #[error("{} are needed for {what}, and {} of the {} allowed are free", size(*needed), size(*free), size(*limit))]
+    NoMemory {
+        /// What needs it.
+        what: String,
+        /// Bytes.
+        needed: usize,
+        /// Bytes that it can have.
+        free: usize,
+        /// Bytes allowed in all.
+        limit: usize,
     },
     /// Nothing to answer.
     #[error("the prompt is empty")]
@@ -154,6 +166,15 @@ impl Explain for EngineError {
                 "the tokenizer files probably belong to another model".into()
             }
             EngineError::TooLong { .. } => phrase!["give a shorter text, or lower ", Setting::MaxTokens],
+            EngineError::NoMemory { .. } => phrase![
+                "raise ",
+                Setting::Memory,
+                ", ask for a smaller ",
+                Setting::Pot,
+                " or for fewer tokens (",
+                Setting::MaxTokens,
+                "), or use a smaller model"
+            ],
             EngineError::EmptyPrompt => "write a question or a text to go on with".into(),
             EngineError::NotFinite { tensor, .. } => match tensor {
                 Some(_) => "the file is damaged or was exported wrongly; get it again".into(),

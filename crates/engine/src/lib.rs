@@ -17,6 +17,7 @@
 
 mod adapted;
 mod batch;
+mod budget;
 mod constraint;
 mod customize;
 mod embed;
@@ -25,6 +26,7 @@ mod error;
 mod generate;
 mod long;
 mod open;
+mod prefixes;
 mod prompt;
 mod sampler;
 mod session;
@@ -35,6 +37,7 @@ mod usage;
 
 pub use adapted::read_adapter;
 pub use batch::Batch;
+pub use budget::{Budget, Held, Holder, Shortage, Turn};
 pub use constraint::{Allowed, Constrained, Constraint, Grammar};
 pub use crayon_adapters as adapters;
 pub use crayon_model::Adapter;
@@ -42,12 +45,13 @@ pub use crayon_pot::{
     GENERAL_CATALYST, KeyWeights, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
 pub use crayon_text::{FRAMES, Frame, Message, Role};
-pub use customize::{BUILT_IN, Scored};
+pub use customize::{BUILT_IN, Scored, built_in_pool};
 pub use embedded::{EMBEDDED, EMBEDDED_CLIP, Embedded, EmbeddedClip};
 pub use error::EngineError;
 pub use generate::{Answer, Event, Finish, GenerateOptions, Generation, Timing};
 pub use long::{CachedRead, stays};
 pub use open::{Engine, Settings};
+pub use prefixes::Prefixes;
 pub use prompt::{begun, turns};
 pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};

@@ -120,6 +120,20 @@ impl Engine {
         Owner { model: self.checkpoint().fingerprint(), adapter }
     }
 
+    /// Bytes of a session that holds `entries`: everything up to so many tokens, or a pot of so many with a `policy`.
+    pub fn session_bytes(&self, entries: usize, policy: bool) -> usize {
+        Pot::bytes_for(self.spec(), entries, self.kv_type(), policy) + self.logit_bytes()
+    }
+
+    /// Entries of such a session in `bytes`, the model's window at most.
+    pub fn entries_within(&self, bytes: usize, policy: bool) -> usize {
+        Pot::entries_within(self.spec(), bytes.saturating_sub(self.logit_bytes()), self.kv_type(), policy)
+    }
+
+    fn logit_bytes(&self) -> usize {
+        self.spec().vocab * size_of::<f32>()
+    }
+
     fn sensitivity(&self, entries: usize) -> Result<Vec<f32>, EngineError> {
         let mut probe = self.tokenizer()?.encode(PROBE, Special::Plain)?;
         probe.truncate(entries.min(self.spec().context));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crayon_adapters::General;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Bytes, Checkpoint, TokenizerSource};
+use crayon_formats::{Checkpoint, TokenizerSource};
 use crayon_kernels::{Mode, Threads};
 use crayon_model::{Adapter, Decoder};
 use crayon_pot::{KvStorage, Pot};
@@ -54,13 +54,7 @@ impl Engine {
     /// Opens `source`. Weights stay in their mapped file.
     pub fn open(source: &ModelSource, settings: &Settings) -> Result<Engine, EngineError> {
         let started = Instant::now();
-        let checkpoint = match source {
-            ModelSource::Embedded(model) => {
-                Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?
-            }
-            ModelSource::Path(path) => Checkpoint::open(path)?,
-        };
-        let mut engine = Engine::from_checkpoint(source.to_string(), checkpoint, settings)?;
+        let mut engine = Engine::from_checkpoint(source.to_string(), source.checkpoint()?, settings)?;
         engine.loading = started.elapsed();
         Ok(engine)
     }

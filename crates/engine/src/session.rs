@@ -94,6 +94,17 @@ impl<'e> Session<'e> {
         self.pot.slab().bytes()
     }
 
+    /// Bytes it takes with everything beside its keys and values, but for buffers of passes.
+    pub fn bytes(&self) -> usize {
+        let entries = self.pot.options().map(|options| options.entries);
+        self.engine.session_bytes(entries.or(self.limit()).unwrap_or(0), entries.is_some())
+    }
+
+    /// About the bytes of the buffers of its passes, where it makes them alone.
+    pub fn scratch_for(engine: &Engine) -> usize {
+        batch::scratch_alone(engine)
+    }
+
     /// Whose keys and values these are.
     pub(crate) fn owner(&self) -> Owner {
         self.engine.owner(self.adapter.as_ref().map(|adapter| adapter.fingerprint()))

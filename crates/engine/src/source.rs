@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crayon_formats::{Bytes, Checkpoint};
+
 use crate::{EMBEDDED, Embedded, EngineError};
 
 /// A model that can be opened without network.
@@ -27,6 +29,19 @@ impl ModelSource {
         } else {
             Err(EngineError::NotFound { path: path.display().to_string() })
         }
+    }
+
+    /// The checkpoint alone, its weights mapped and not read.
+    ///
+    /// # Errors
+    /// When it is damaged or of a kind that is not known.
+    pub fn checkpoint(&self) -> Result<Checkpoint, EngineError> {
+        Ok(match self {
+            ModelSource::Embedded(model) => {
+                Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?
+            }
+            ModelSource::Path(path) => Checkpoint::open(path)?,
+        })
     }
 }
 

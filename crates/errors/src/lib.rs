@@ -9,7 +9,7 @@ mod setting;
 
 use std::io;
 
-pub use number::count;
+pub use number::{count, size};
 pub use phrase::{Phrase, Piece};
 pub use setting::{Command, Setting};
 

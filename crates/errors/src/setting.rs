@@ -46,6 +46,7 @@ named! {
         Lengths => "the lengths",
         Limit => "the limit",
         MaxTokens => "the tokens of the answer",
+        Memory => "the memory allowed",
         MinP => "min-p",
         Model => "the model",
         Novelty => "the share of novelty",

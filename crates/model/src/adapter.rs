@@ -105,6 +105,9 @@ pub trait Adapter: Send + Sync {
     /// Text that differs between adapters that answer differently: keys and values computed through one are never
     /// used with another.
     fn fingerprint(&self) -> String;
+
+    /// Bytes it takes; of what it shares with others, all of it.
+    fn bytes(&self) -> usize;
 }
 
 /// `scale * B A` for one layer: `a` is `[rank, in]`, `b` is `[out, rank]`.
@@ -211,6 +214,10 @@ impl Adapter for LowRank {
             }
         }
         hex::encode(hash.finalize())
+    }
+
+    fn bytes(&self) -> usize {
+        LowRank::bytes(self)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ModelError;
 use crate::adapter::{Adapter, Site};
 use crate::attention::{Attention, HeadTap, Sight};
 use crate::block::Block;
+use crate::likelihood::rows_at_once;
 use crate::linear::{ELEMENTS, Linear, Projector, matrix, view};
 use crate::memory::{KvMemory, ScoreTap};
 use crate::norm::RowNorm;
@@ -181,6 +182,22 @@ impl Decoder {
         // Most of a row's buffers are the MLP's columns, five floats each.
         let buffers = PASS_ROWS * 5 * size_of::<f32>() * self.spec.intermediate;
         if buffers <= self.weight_bytes / 16 { PASS_ROWS } else { SMALL_PASS_ROWS }
+    }
+
+    /// About the bytes of the buffers of passes of at most `rows` rows, of which `wanted` get logits; with `likely` also of
+    /// [`log_likelihoods`](Self::log_likelihoods).
+    pub fn scratch_bytes(&self, rows: usize, wanted: usize, likely: bool) -> usize {
+        let Spec { hidden, intermediate, heads, kv_heads, head_dim, vocab, .. } = self.spec;
+        let (q, widest) = (heads * head_dim, hidden.max(heads * head_dim).max(intermediate));
+        // hidden, normed and delta; q, mixed and by_head; k and v; gate and up; the input of a product and its codes; angles.
+        let floats = 3 * hidden.max(q)
+            + 3 * q
+            + 2 * kv_heads * head_dim
+            + 2 * intermediate
+            + 2 * widest
+            + 2 * head_dim;
+        let likely = if likely { rows_at_once(vocab) } else { 0 };
+        size_of::<f32>() * (rows * floats + (wanted + likely) * vocab)
     }
 
     /// Runs the new tokens of every step and returns the wanted logits, `[wanted rows, vocab]`, in the order of the steps.

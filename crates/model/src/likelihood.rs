@@ -67,7 +67,7 @@ impl Decoder {
         let output = self.output();
         let tokens = summed.tokens(output.rows);
         let first = Matrix { rows: tokens, data: rows_of(output, 0..tokens), ..output };
-        let rows = (LOGITS / tokens).clamp(1, 256);
+        let rows = rows_at_once(tokens);
         let start = scratch.spans[step].start;
         let mut logits = std::mem::take(&mut scratch.likely);
         let (mut weights, mut own) = (Vec::new(), Vec::new());
@@ -100,6 +100,11 @@ impl Decoder {
         }
         scratch.likely = logits;
     }
+}
+
+/// Rows whose logits for so many tokens are held at a time.
+pub(crate) fn rows_at_once(tokens: usize) -> usize {
+    (LOGITS / tokens.max(1)).clamp(1, 256)
 }
 
 /// The bytes of some rows of a matrix.

@@ -113,6 +113,32 @@ impl Pot {
         })
     }
 
+    /// Bytes of a pot of `entries` and of everything beside its keys and values; without `policy` of one that keeps everything.
+    pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage, policy: bool) -> usize {
+        let kept = match policy {
+            true => {
+                let lasting =
+                    crate::sliding::layers(spec, entries).iter().filter(|layer| layer.is_none()).count();
+                let watched = lasting * spec.heads * entries * size_of::<f32>();
+                Slab::bytes_for(spec, entries, storage) + watched
+            }
+            false => Slab::plain_bytes(spec, entries, storage),
+        };
+        kept + Slab::turn_bytes(spec, entries)
+    }
+
+    /// Entries of such a pot that takes `bytes` at most.
+    pub fn entries_within(spec: &Spec, bytes: usize, storage: KvStorage, policy: bool) -> usize {
+        let fits = |entries: usize| Pot::bytes_for(spec, entries, storage, policy) <= bytes;
+        // It grows with the entries, if not evenly: angles may double beyond a length.
+        let (mut least, mut most) = (0, spec.context + 1);
+        while least + 1 < most {
+            let middle = usize::midpoint(least, most);
+            if fits(middle) { least = middle } else { most = middle }
+        }
+        least
+    }
+
     /// What is held.
     pub fn slab(&self) -> &Slab {
         &self.slab

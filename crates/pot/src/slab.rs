@@ -12,6 +12,9 @@ use crate::KeyWeights;
 use crate::sliding::Sliding;
 use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
 
+/// Bytes of what policies want to know of an entry.
+const NOTES: usize = 12;
+
 /// Keys and values in fixed memory. See the module's text for the layout.
 pub struct Slab {
     store: Numbers,
@@ -313,18 +316,34 @@ impl Slab {
 
     /// Bytes taken by keys, values and what goes with the entries.
     pub fn bytes(&self) -> usize {
-        self.store.bytes() + self.origins.len() * 12 + self.log_weights.len() * 4
+        self.store.bytes() + self.origins.len() * NOTES + self.log_weights.len() * 4
     }
 
     /// Bytes of the slab of a pot of `entries`, notes included.
     pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage) -> usize {
-        let scales =
-            if storage == KvStorage::I8 { spec.layers * spec.kv_heads * spec.head_dim * 4 } else { 0 };
         let slots = crate::sliding::layers(spec, entries)
             .iter()
             .map(|sliding| sliding.map_or(entries, |sliding| sliding.capacity))
             .fold(0, usize::saturating_add);
-        slots.saturating_mul(spec.kv_heads * (storage.slot_bytes(spec.head_dim) + 12)).saturating_add(scales)
+        let slots = slots.saturating_mul(spec.kv_heads);
+        slots
+            .saturating_mul(storage.slot_bytes(spec.head_dim) + NOTES)
+            .saturating_add(scale_bytes(spec, storage))
+    }
+
+    /// Bytes of a [`plain`](Self::plain) slab.
+    pub fn plain_bytes(spec: &Spec, capacity: usize, storage: KvStorage) -> usize {
+        let slots = spec.layers * spec.kv_heads * capacity;
+        slots * storage.slot_bytes(spec.head_dim) + scale_bytes(spec, storage)
+    }
+
+    /// Bytes of the angles by which keys turn, for positions up to `span`. They are no part of [`bytes`](Self::bytes).
+    pub fn turn_bytes(spec: &Spec, span: usize) -> usize {
+        let Positions::Rope(rope) = &spec.positions else { return 0 };
+        let rotations = Rotations::new(rope, 0);
+        let kinds = 1 + usize::from(rotations.local.is_some());
+        let lengths = 1 + usize::from(Rotations::longest_short(rope).is_some_and(|longest| span > longest));
+        lengths * kinds * span * (rotations.dims / 2) * 3 * size_of::<f32>()
     }
 
     fn place(&self, layer: usize, kv_head: usize) -> Place {
@@ -524,6 +543,42 @@ impl Slab {
         }
         Some(())
     }
+}
+
+/// Blocks of slots of a plain slab, for beginnings of texts that are kept.
+impl Slab {
+    /// Appends keys and values of `count` slots of every head, from slot `first` on, to `out`.
+    pub(crate) fn save_slots(&self, first: usize, count: usize, out: &mut Vec<u8>) {
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let place = self.place(layer, kv_head);
+                self.store.save(Place { first: place.first + first, filled: count, ..place }, self.dim, out);
+            }
+        }
+    }
+
+    /// Takes what [`save_slots`](Self::save_slots) wrote for the next `count` tokens of the text, at the positions they had; `None` when
+    /// there are too few bytes or no room.
+    pub(crate) fn load_newest(&mut self, count: usize, mut bytes: &[u8]) -> Option<()> {
+        if count > self.room() {
+            return None;
+        }
+        for layer in 0..self.layers() {
+            for kv_head in 0..self.kv_heads {
+                let place = self.place(layer, kv_head);
+                let next = Place { first: place.first + place.filled, filled: count, ..place };
+                self.store.load(next, self.dim, &mut bytes)?;
+            }
+        }
+        self.advance(count);
+        Some(())
+    }
+}
+
+/// Bytes of the scales of keys.
+fn scale_bytes(spec: &Spec, storage: KvStorage) -> usize {
+    let heads = if storage == KvStorage::I8 { spec.layers * spec.kv_heads } else { 0 };
+    heads * spec.head_dim * size_of::<f32>()
 }
 
 impl KvMemory for Slab {

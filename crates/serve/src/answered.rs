@@ -161,9 +161,10 @@ pub(crate) fn answered(
         usual: Limits::default().usual,
         prompt: limits.prompt,
         answer: limits.answer,
+        memory: hosted.allowed(),
         distil: false,
     };
-    let mut queued = Queued { hosted, client };
+    let mut queued = Queued { hosted, models: &shared.models, client };
     let found = customization(shared, whom, asked, &mut queued, &mut sink)?;
     let (plan, scope) =
         found.custom.plan(engine, request, |request| plan(engine, request, &limits)).map_err(blame)?;

@@ -58,9 +58,12 @@ async fn answer(
         Kind::Completion => ApiRequest::completion(&body)?,
     };
     drop(body);
-    let whom = shared.asked(&asked.model)?;
-    // Schemas and vocabularies are read: connections of this thread are another's meanwhile.
-    block_in_place(|| asked.constrain(&whom.hosted))?;
+    // Models are opened, schemas and vocabularies read: connections of this thread are another's meanwhile.
+    let whom = block_in_place(|| {
+        let whom = shared.asked(&asked.model)?;
+        asked.constrain(&whom.hosted)?;
+        Ok::<_, Refusal>(whom)
+    })?;
     let reply = Reply::new(kind, &whom.name());
     let (asked, whom) = (Arc::new(asked), Arc::new(whom));
     let mut streaming = Streaming {

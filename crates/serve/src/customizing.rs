@@ -13,6 +13,7 @@ use crayon_answer::{Blend, BlendRequest};
 use crayon_customize::{Climbed, Effort, Given, MOST, Members, Request as Ladder, Rung, SEED, Tried, climb};
 use crayon_engine::adapters::{Example, Form, Lora, Scope, peft};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 use url::form_urlencoded;
 
 use crate::body::read_body;
@@ -20,6 +21,7 @@ use crate::extensions::read_examples;
 use crate::fields::{Fields, wrong};
 use crate::hosted::Hosted;
 use crate::http::on_the_side;
+use crate::models::Entry;
 use crate::people::{People, StoreError, Stored};
 use crate::person::{Extra, Person, PersonScope, TriedRow, short_print};
 use crate::refusal::{Refusal, spell};
@@ -117,10 +119,7 @@ pub(crate) async fn create(
     let limits = &shared.options.limits;
     let body = read_body(limits, request, limits.body).await?;
     let asked = Asked::parse(&body)?;
-    let hosted = match &asked.model {
-        Some(name) => shared.model(name)?,
-        None => shared.hosted.clone(),
-    };
+    let hosted = block_in_place(|| shared.model(asked.model.as_deref()))?;
     if let Some(name) = &asked.name
         && !asked.replace
         && shared.people.find(&hosted.name, name)?.is_some()
@@ -182,12 +181,15 @@ pub(crate) async fn delete(
 
 /// The model and the person of `mini:anna`, or of `anna` beside the first model.
 fn split(shared: &Shared, id: &str) -> (String, String) {
-    let (model, id) = id.rsplit_once(':').unwrap_or((&shared.hosted.name, id));
+    let first = shared.models.entries().first().map_or("", |first| first.name.as_str());
+    let (model, id) = id.rsplit_once(':').unwrap_or((first, id));
     (model.to_owned(), id.to_owned())
 }
 
 fn shown(shared: &Shared, person: &Person) -> Value {
-    let pool = shared.model(&person.model).ok().and_then(|hosted| {
+    // A list opens no model.
+    let hosted = shared.models.find(Some(&person.model)).ok().and_then(Entry::hosted);
+    let pool = hosted.and_then(|hosted| {
         let names = hosted.registry.pools.iter().find(|pool| Some(short_print(&pool.digest)) == person.pool);
         names.map(OfferedPool::names)
     });

@@ -82,7 +82,7 @@ pub(crate) async fn embeddings(
 }
 
 fn embedded(shared: &Shared, asked: &Asked) -> Result<Value, Refusal> {
-    let hosted = shared.model(&asked.model)?;
+    let hosted = shared.model(Some(&asked.model))?;
     let (engine, width) = (&hosted.engine, hosted.engine.spec().hidden);
     if asked.dimensions.is_some_and(|dimensions| dimensions != width) {
         return Err(wrong("dimensions", &format!("{width}, as the model has them")));

@@ -1,8 +1,10 @@
 //! A model that is served, with the queue before it and what its requests may name.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crayon_engine::{Engine, PrefixCache};
+use crayon_answer::Allowed;
+use crayon_engine::{Budget, Engine, Held, PrefixCache, Prefixes};
 use crayon_guided::Guide;
 
 use crate::examples::Remembered;
@@ -28,36 +30,24 @@ pub(crate) struct Hosted {
     pub(crate) own: Own,
     /// Documents that were read, where they may be kept.
     pub(crate) cache: Option<PrefixCache>,
+    /// Beginnings of texts that were read, of all models.
+    pub(crate) prefixes: Arc<Prefixes>,
+    /// The account of memory.
+    pub(crate) budget: Budget,
+    /// Its weights and adapters in that account.
+    pub(crate) held: [Held; 2],
+    /// Bytes of the buffers of its passes.
+    pub(crate) scratch: AtomicUsize,
+    /// Bytes that the next request waits for, if it does.
+    pub(crate) short: AtomicUsize,
 }
 
 impl Hosted {
-    /// Whether `name` is its name or short for it.
-    pub(crate) fn is_called(&self, name: &str) -> bool {
-        is_called(&self.name, name)
-    }
-}
-
-/// Whether `asked` is `name`, without its ending or without what stands in front of its last part.
-fn is_called(name: &str, asked: &str) -> bool {
-    let whole = name.strip_suffix(".gguf").unwrap_or(name);
-    let stem = whole.rsplit('/').next().unwrap_or(whole);
-    [name, whole, stem].contains(&asked)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_may_lack_its_ending_and_its_owner() {
-        for asked in ["small.gguf", "small"] {
-            assert!(is_called("small.gguf", asked), "{asked}");
-        }
-        for asked in ["org/small@main", "small@main"] {
-            assert!(is_called("org/small@main", asked), "{asked}");
-        }
-        for asked in ["", "smal", "small.ggu", "other/small", "small.gguf.gguf", "Small"] {
-            assert!(!is_called("small.gguf", asked), "{asked}");
-        }
+    /// What a request may have when it is alone.
+    pub(crate) fn allowed(&self) -> Option<Allowed> {
+        let limit = self.budget.limit()?;
+        let held: usize = self.held.iter().map(Held::bytes).sum();
+        let bytes = limit.saturating_sub(held + self.scratch.load(Ordering::Relaxed));
+        Some(Allowed { bytes, limit })
     }
 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::body::{object, read_body};
 use crate::guard::{cors, guard};
@@ -64,27 +64,31 @@ async fn other_method(method: Method, uri: Uri) -> Refusal {
 }
 
 async fn models(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    object(&json!({"object": "list", "data": [model(&shared.hosted.name, shared.began)]}))
+    let data: Vec<Value> = shared.models.entries().iter().map(|entry| model(entry, shared.began)).collect();
+    object(&json!({"object": "list", "data": data}))
 }
 
 async fn one_model(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
 ) -> Result<Response<Body>, Refusal> {
-    let hosted = shared.model(&name)?;
-    Ok(object(&model(&hosted.name, shared.began)))
+    Ok(object(&model(shared.models.find(Some(&name))?, shared.began)))
 }
 
 /// Whether requests are taken.
 async fn health(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    match shared.hosted.queue.is_closed() {
+    match shared.models.is_stopping() {
         true => Refusal::stopping().into_response(),
         false => object(&json!({"status": "ok"})),
     }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let mut response = Response::new(Body::from(shared.metrics.text(shared.hosted.queue.len())));
+    let mut response = Response::new(Body::from(shared.metrics.text(
+        shared.models.counts(),
+        shared.models.budget(),
+        shared.models.prefixes().counts(),
+    )));
     // What the encoder writes.
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -105,7 +109,7 @@ async fn detokenize(State(shared): State<Arc<Shared>>, request: Request) -> Resu
 
 /// The object that `work` makes; it may take its time, and other connections go on meanwhile.
 pub(crate) async fn on_the_side(
-    work: impl FnOnce() -> Result<serde_json::Value, Refusal> + Send + 'static,
+    work: impl FnOnce() -> Result<Value, Refusal> + Send + 'static,
 ) -> Result<Response<Body>, Refusal> {
     match tokio::task::spawn_blocking(work).await {
         Ok(made) => Ok(object(&made?)),

@@ -1,12 +1,12 @@
 //! A server of one's own: the model on this device behind the HTTP interface that programs written for OpenAI's
 //! know (`/v1/chat/completions`, `/v1/completions`, `/v1/models`), with adapters, pools and a bigger model for those who
-//! ask for them ([`Offers`]).
+//! ask for them ([`Offers`]). Several models may stand in one server, opened when they are asked for ([`Model`]).
 //!
-//! How a request is answered is `crayon-answer`'s, as it is for the program. One model answers a number of requests at once, in
+//! How a request is answered is `crayon-answer`'s, as it is for the program. A model answers a number of requests at once, in
 //! common passes on a thread of its own; others wait in a bounded queue, by turns of those who ask. When whoever asked has gone, its
 //! channel is closed, the thread that waits for it drops its place, and the worker leaves it out of the next pass.
 //!
-//! Reading order: `http` (what can be asked), `guard` (by whom), `asking`, `request` (what a body may hold), `answered`, `examples`,
+//! Reading order: `http` (what can be asked), `guard` (by whom), `models` (who answers), `asking`, `request` (what a body may hold), `answered`, `examples`,
 //! `queued`, `worker`, `reply`; `customizing`, `people` and `own` for those who have a model of their own; `pools`, `tokens`,
 //! `metrics` and `page` beside.
 //! Prompts and answers are never logged.
@@ -30,6 +30,8 @@ mod keys;
 mod listen;
 mod messages;
 mod metrics;
+mod model;
+mod models;
 mod own;
 mod pace;
 mod page;
@@ -52,11 +54,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crayon_engine::PrefixCache;
 use crayon_engine::adapters::AdapterError;
+use crayon_engine::{EngineError, PrefixCache};
 use crayon_errors::{Explain, Phrase, Setting, Verdict, describe, phrase};
 
 pub use keys::Keys;
+pub use model::{Model, Opened, Opener};
 pub use people::People;
 pub use registry::{Bigger, Offered, OfferedAdapter, Offers};
 
@@ -108,12 +111,10 @@ pub struct ServeOptions {
     pub port: u16,
     /// Who may ask; anyone who reaches the port when `None`.
     pub keys: Option<Keys>,
-    /// Name of the model in requests and answers.
-    pub model: String,
     /// Bounds.
     pub limits: Limits,
-    /// What requests may ask for besides the model.
-    pub offers: Offers,
+    /// Bytes that models, adapters, conversations and buffers may take together; any number when `None`.
+    pub memory: Option<usize>,
     /// Where documents are kept that were read, for requests that ask for it; none does where it is `None`.
     pub cache: Option<PrefixCache>,
     /// Where people are kept who have a model of their own; in memory where it is `None`.
@@ -127,15 +128,14 @@ pub struct ServeOptions {
 }
 
 impl Default for ServeOptions {
-    /// The model `mini` on any free port of this device.
+    /// Any free port of this device.
     fn default() -> ServeOptions {
         ServeOptions {
             host: "127.0.0.1".to_owned(),
             port: 0,
             keys: None,
-            model: "mini".to_owned(),
             limits: Limits::default(),
-            offers: Offers::default(),
+            memory: None,
             cache: None,
             people: None,
             origins: Vec::new(),
@@ -186,10 +186,10 @@ pub enum ServeError {
         /// What is wrong with it.
         what: String,
     },
-    /// An adapter or a pool cannot be offered by this name.
+    /// A model, an adapter or a pool cannot be offered by this name.
     #[error("the {what} {name:?} {problem}")]
     Name {
-        /// Adapter or pool.
+        /// Model, adapter or pool.
         what: &'static str,
         /// As given.
         name: String,
@@ -199,6 +199,9 @@ pub enum ServeError {
     /// An adapter or a pool does not fit the model.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// The memory allowed is too small.
+    #[error(transparent)]
+    Memory(EngineError),
     /// The system gives no thread or no socket.
     #[error("the server cannot run: {}", describe(.0))]
     System(#[from] std::io::Error),
@@ -209,6 +212,7 @@ impl Explain for ServeError {
         match self {
             ServeError::System(_) => Verdict::Fault,
             ServeError::Adapter(error) => error.verdict(),
+            ServeError::Memory(error) => error.verdict(),
             _ => Verdict::Mistake,
         }
     }
@@ -233,10 +237,12 @@ impl Explain for ServeError {
             ServeError::People { .. } => {
                 "it must be a file that a server made for its people, or one that is not there yet".into()
             }
+            ServeError::Name { what: "model", .. } => "give it another name in front: NAME=MODEL".into(),
             ServeError::Name { .. } => {
                 "give it a name of letters, digits, -, _ and . in front: NAME=FOLDER".into()
             }
             ServeError::Adapter(error) => return error.hint(),
+            ServeError::Memory(error) => return error.hint(),
             ServeError::System(_) => return None,
         };
         Some(hint)
@@ -249,16 +255,18 @@ pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
     options: ServeOptions,
+    models: Vec<Model>,
 }
 
 impl Server {
-    /// Opens the port.
+    /// Opens the port for `models`, the first of which is asked where a request may leave its model out.
     ///
     /// # Errors
-    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, or an offer has no proper
-    /// name.
-    pub fn bind(options: ServeOptions) -> Result<Server, ServeError> {
-        options.offers.check()?;
+    /// [`ServeError`] when the port cannot be had, other devices could reach it without a key, an offer has no proper
+    /// name, or the memory allowed is too small for the models that are open.
+    pub fn bind(options: ServeOptions, models: Vec<Model>) -> Result<Server, ServeError> {
+        model::check(&models)?;
+        model::fit(&models, &options)?;
         let host = options.host.clone();
         let wrong = |reason: String| ServeError::Host { host: host.clone(), reason };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -272,7 +280,7 @@ impl Server {
             std::net::TcpListener::bind(address).map_err(|source| ServeError::Port { address, source })?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Server { listener, address, options })
+        Ok(Server { listener, address, options, models })
     }
 
     /// Where it listens, with the port it got.
@@ -282,16 +290,22 @@ impl Server {
 
     /// Answers until `stop` says so (it is asked several times a second). Then no connection is accepted any more,
     /// those who wait are told, and the answer in progress may go on for [`Limits::grace`]. `log` gets one line a
-    /// request: method, path, status, time; nothing of what was said.
+    /// request: method, path, status, time; nothing of what was said. It is told who holds memory when a model is opened or closed.
     ///
     /// # Errors
     /// [`ServeError::System`] when the system gives no threads; others when an offer does not fit the model.
     pub fn run(
         self,
-        engine: crayon_engine::Engine,
         stop: impl Fn() -> bool + Send + Sync + 'static,
         log: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<(), ServeError> {
-        listen::run(self.listener, self.address, self.options, engine, Box::new(stop), Box::new(log))
+        listen::run(
+            self.listener,
+            self.address,
+            self.options,
+            self.models,
+            Box::new(stop),
+            std::sync::Arc::new(log),
+        )
     }
 }

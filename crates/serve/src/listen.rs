@@ -1,13 +1,11 @@
 //! Connections: accepted, bounded in number and patience, and ended in an orderly way.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use crayon_answer::AnswerError;
-use crayon_engine::Engine;
+use crayon_engine::{Budget, Prefixes};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -15,18 +13,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::examples::Remembered;
-use crate::hosted::Hosted;
 use crate::http::router;
-use crate::metrics::{Holder, Metrics};
-use crate::own::Own;
-use crate::pace::Pace;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::models::{Models, Setting};
 use crate::people::People;
 use crate::pools::AT_ONCE;
-use crate::queue::Queue;
-use crate::registry::Registry;
-use crate::shared::{Peer, Shared, now};
-use crate::worker::{Bounds, work};
+use crate::shared::{Log, Peer, Shared, now};
 use crate::{ServeError, ServeOptions, customizing, embeddings};
 
 /// How often the wish to stop is looked for.
@@ -38,35 +31,26 @@ pub(crate) fn run(
     listener: TcpListener,
     address: SocketAddr,
     mut options: ServeOptions,
-    mut engine: Engine,
+    models: Vec<Model>,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    log: Log,
 ) -> Result<(), ServeError> {
-    let registry = Registry::new(std::mem::take(&mut options.offers), &mut engine, options.limits.queue)?;
     let people = match options.people.take() {
         Some(people) => people,
         None => People::in_memory()?,
     };
     let metrics = Arc::new(Metrics::default());
-    metrics.holds(Holder::weights, engine.checkpoint().bytes());
-    metrics.holds(Holder::adapters, registry.bytes());
-    let hosted = Arc::new(Hosted {
-        name: options.model.clone(),
-        engine: Arc::new(engine),
-        queue: Queue::new(options.limits.queue),
-        pace: Pace::default(),
-        registry,
-        examples: Remembered::default(),
-        guide: OnceLock::new(),
-        own: Own::default(),
-        cache: options.cache.clone(),
-    });
-    let worker = {
-        let (hosted, metrics) = (hosted.clone(), metrics.clone());
-        let bounds = Bounds { time: options.limits.time, parallel: options.limits.parallel };
-        let thread = std::thread::Builder::new().name("model".to_owned());
-        thread.spawn(move || work(&hosted, &metrics, bounds))?
+    let budget = Budget::new(options.memory);
+    let setting = Setting {
+        limits: options.limits.clone(),
+        cache: options.cache.take(),
+        prefixes: Arc::new(Prefixes::new(&budget)),
+        budget,
+        metrics: metrics.clone(),
+        log: log.clone(),
     };
+    let models = Models::new(models, setting)?;
+    log(&format!("memory: {}", models.budget().told()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {
@@ -76,39 +60,35 @@ pub(crate) fn run(
         people,
         options,
         loopback,
-        hosted,
+        models,
         metrics,
         log,
         began: now(),
     });
-    let result = runtime.block_on(serve(listener, shared, stop));
+    let result = runtime.block_on(serve(listener, &shared, stop));
     // What is left are connections whose patience, or ours, has run out.
     runtime.shutdown_timeout(Duration::from_millis(200));
-    // The queue is closed, so the worker ends with the requests it has.
-    let _ = worker.join();
+    shared.models.end();
     result
 }
 
 async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: &Arc<Shared>,
     stop: Box<dyn Fn() -> bool + Send + Sync>,
 ) -> Result<(), ServeError> {
     let result = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => {
             let graceful = GracefulShutdown::new();
-            accept(&listener, &shared, &graceful, &stop).await;
+            accept(&listener, shared, &graceful, &stop).await;
             drop(listener);
-            for job in shared.hosted.queue.close() {
-                job.refuse(AnswerError::Stopping);
-            }
+            shared.models.stop();
             let _ = timeout(shared.options.limits.grace, graceful.shutdown()).await;
             Ok(())
         }
         Err(error) => Err(error.into()),
     };
-    shared.hosted.queue.close();
-    shared.hosted.pace.cut.store(true, Ordering::Relaxed);
+    shared.models.cut();
     result
 }
 

@@ -1,10 +1,11 @@
 //! Numbers for those who watch over a server, in Prometheus' text format.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crayon_engine::Budget;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -26,21 +27,7 @@ struct Asked {
 /// Who holds memory.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Held {
-    holder: Holder,
-}
-
-/// What memory is for.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "the names are labels")]
-pub(crate) enum Holder {
-    /// Of models, in memory or mapped.
-    weights,
-    /// Of offered adapters and pools.
-    adapters,
-    /// Keys and values of those who are answered, pots or whole.
-    sessions,
-    /// Buffers of passes.
-    scratch,
+    holder: &'static str,
 }
 
 /// All numbers.
@@ -54,6 +41,8 @@ pub(crate) struct Metrics {
     sessions: Gauge<i64, AtomicI64>,
     queue: Gauge<i64, AtomicI64>,
     memory: Family<Held, Gauge<u64, AtomicU64>>,
+    hits: Counter,
+    saved: Counter,
 }
 
 impl Default for Metrics {
@@ -68,11 +57,24 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             queue: Gauge::default(),
             memory: Family::default(),
+            hits: Counter::default(),
+            saved: Counter::default(),
         };
-        let Metrics { registry, requests, read, written, first, between, sessions, queue, memory } =
-            &mut metrics;
+        let Metrics {
+            registry,
+            requests,
+            read,
+            written,
+            first,
+            between,
+            sessions,
+            queue,
+            memory,
+            hits,
+            saved,
+        } = &mut metrics;
         registry.register("requests", "Requests by path and status", requests.clone());
-        registry.register("tokens_read", "Tokens of prompts that were read", read.clone());
+        registry.register("tokens_read", "Tokens of prompts", read.clone());
         registry.register("tokens_written", "Tokens of answers", written.clone());
         let seconds = Unit::Seconds;
         let help = "Time from a request to the first token of its answer";
@@ -82,6 +84,8 @@ impl Default for Metrics {
         registry.register("sessions", "Answers in progress", sessions.clone());
         registry.register("queue", "Requests that wait", queue.clone());
         registry.register_with_unit("memory", "Memory by holder", Unit::Bytes, memory.clone());
+        registry.register("prefix_hits", "Prompts that began as one that was read before", hits.clone());
+        registry.register("prefix_tokens", "Tokens of prompts that were not read again", saved.clone());
         metrics
     }
 }
@@ -104,19 +108,20 @@ impl Metrics {
         times.observe(after.as_secs_f64());
     }
 
-    /// So many answers are in progress.
-    pub(crate) fn sessions(&self, count: usize) {
-        self.sessions.set(count as i64);
-    }
-
-    /// So many bytes are held.
-    pub(crate) fn holds(&self, holder: Holder, bytes: usize) {
-        self.memory.get_or_create(&Held { holder }).set(bytes as u64);
-    }
-
-    /// All of them as text, with so many requests waiting now.
-    pub(crate) fn text(&self, waiting: usize) -> String {
+    /// All of them as text, with what is waiting, in progress and held now.
+    pub(crate) fn text(
+        &self,
+        (waiting, active): (usize, usize),
+        budget: &Budget,
+        (hits, saved): (usize, usize),
+    ) -> String {
         self.queue.set(waiting as i64);
+        self.sessions.set(active as i64);
+        self.hits.inner().store(hits as u64, Ordering::Relaxed);
+        self.saved.inner().store(saved as u64, Ordering::Relaxed);
+        for (holder, bytes) in budget.held() {
+            self.memory.get_or_create(&Held { holder: holder.name() }).set(bytes as u64);
+        }
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -126,6 +131,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use crayon_engine::Holder;
+
     use super::*;
 
     #[test]
@@ -136,8 +143,9 @@ mod tests {
         metrics.read(12);
         metrics.token(true, Duration::from_millis(20));
         metrics.token(false, Duration::from_millis(3));
-        metrics.holds(Holder::weights, 1000);
-        let text = metrics.text(3);
+        let budget = Budget::default();
+        let _weights = budget.hold(Holder::Weights, 1000);
+        let text = metrics.text((3, 2), &budget, (1, 64));
         for line in [
             r#"crayon_requests_total{path="/v1/models",status="200"} 2"#,
             "crayon_tokens_read_total 12",
@@ -145,6 +153,9 @@ mod tests {
             r#"crayon_time_to_first_token_seconds_bucket{le="0.025"} 1"#,
             "crayon_time_between_tokens_seconds_count 1",
             "crayon_queue 3",
+            "crayon_sessions 2",
+            "crayon_prefix_hits_total 1",
+            "crayon_prefix_tokens_total 64",
             r#"crayon_memory_bytes{holder="weights"} 1000"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -1,12 +1,14 @@
 //! How fast the model gets on, and whether it has to end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What handlers ask the worker's state for.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// Milliseconds the last request took.
     pub(crate) last: AtomicU64,
+    /// Answers in progress.
+    pub(crate) active: AtomicUsize,
     /// The server has no more patience: what is being written ends.
     pub(crate) cut: AtomicBool,
 }

@@ -8,9 +8,12 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use crayon_engine::adapters::Form;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
-use crate::body::{object, read_body};
+use crate::body::read_body;
 use crate::fields::{Fields, wrong};
+use crate::hosted::Hosted;
+use crate::http::on_the_side;
 use crate::refusal::Refusal;
 use crate::registry::OfferedPool;
 use crate::reply::short;
@@ -21,16 +24,23 @@ const LARGEST: usize = 1 << 16;
 /// Requests that are blended at once; each holds an adapter in memory.
 pub(crate) const AT_ONCE: usize = 2;
 
-pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let pools: Vec<Value> = shared.hosted.registry.pools.iter().map(described).collect();
-    object(&json!({"object": "list", "data": pools}))
+pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response<Body>, Refusal> {
+    on_the_side(move || {
+        let mut pools: Vec<Value> = Vec::new();
+        for entry in shared.models.entries().iter().filter(|entry| !entry.pools.is_empty()) {
+            let hosted = shared.models.open(entry)?;
+            pools.extend(hosted.registry.pools.iter().map(described));
+        }
+        Ok(json!({"object": "list", "data": pools}))
+    })
+    .await
 }
 
 pub(crate) async fn one(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
 ) -> Result<Response<Body>, Refusal> {
-    Ok(object(&described(found(&shared, &name)?)))
+    on_the_side(move || with(&shared, &name, |_, pool| described(pool))).await
 }
 
 /// Keys, mean query and description in one safetensors file.
@@ -38,9 +48,10 @@ pub(crate) async fn keys(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
 ) -> Result<Response<Body>, Refusal> {
-    let pool = found(&shared, &name)?;
-    let mut response = bytes(pool.keys.clone());
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", pool.digest)) {
+    let (keys, digest) =
+        block_in_place(|| with(&shared, &name, |_, pool| (pool.keys.clone(), pool.digest.clone())))?;
+    let mut response = bytes(keys);
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{digest}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
@@ -52,15 +63,16 @@ pub(crate) async fn blend(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response<Body>, Refusal> {
-    let adapters = found(&shared, &name)?.pool.members.len();
+    let adapters = block_in_place(|| with(&shared, &name, |_, pool| pool.pool.members.len()))?;
     let body = read_body(&shared.options.limits, request, LARGEST.min(shared.options.limits.body)).await?;
     let asked = BlendRequest::parse(&body, adapters)?;
     // Who waits here holds some numbers; who is served holds an adapter.
     let Ok(_place) = shared.blends.acquire().await else { return Err(Refusal::stopping()) };
     let (owner, failed) = (shared.clone(), "the adapter could not be made");
     let made = tokio::task::spawn_blocking(move || {
-        let pool = found(&owner, &name)?;
-        pool.blend(&owner.hosted.engine, &asked.scores, asked.form, asked.temperature)
+        with(&owner, &name, |hosted, pool| {
+            pool.blend(&hosted.engine, &asked.scores, asked.form, asked.temperature)
+        })?
     });
     let made = made.await.map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, failed))?;
     Ok(bytes(made?))
@@ -97,12 +109,18 @@ impl BlendRequest {
     }
 }
 
-fn found<'s>(shared: &'s Shared, name: &str) -> Result<&'s OfferedPool, Refusal> {
-    shared
-        .hosted
-        .registry
-        .pool(Some(name))
-        .map_err(|refusal| Refusal { status: StatusCode::NOT_FOUND, ..refusal })
+/// What `look` makes of the pool called `name` and its model, the first that offers one of this name; it is opened where it is not.
+fn with<T>(shared: &Shared, name: &str, look: impl FnOnce(&Hosted, &OfferedPool) -> T) -> Result<T, Refusal> {
+    let entries = shared.models.entries();
+    let Some(entry) = entries.iter().find(|entry| entry.pools.iter().any(|pool| pool == name)) else {
+        let names = entries.iter().flat_map(|entry| &entry.pools).map(String::as_str);
+        let refusal =
+            Refusal::unknown("pool", format!("no pool {name:?} here"), names).code("pool_not_found");
+        return Err(Refusal { status: StatusCode::NOT_FOUND, ..refusal });
+    };
+    let hosted = shared.models.open(entry)?;
+    let pool = hosted.registry.pool(Some(name))?;
+    Ok(look(&hosted, pool))
 }
 
 /// A pool as `/v1/pools` lists it.

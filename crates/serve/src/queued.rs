@@ -11,6 +11,7 @@ use crayon_customize::Instantly;
 
 use crate::examples::Judging;
 use crate::hosted::Hosted;
+use crate::models::Models;
 use crate::queue::NoPlace;
 use crate::worker::{Done, Job, Work, WorkerEvent};
 
@@ -20,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A place in the queue for one client's request.
 pub(crate) struct Queued<'s> {
     pub(crate) hosted: &'s Hosted,
+    /// All models, some of which may have to make room.
+    pub(crate) models: &'s Models,
     /// Whose turn it is when several wait.
     pub(crate) client: String,
 }
@@ -68,7 +71,12 @@ impl Queued<'_> {
             flow = match told.recv_timeout(LOOK) {
                 Ok(WorkerEvent::Event(event)) => watch(event),
                 Ok(WorkerEvent::Ended(done)) => return *done,
-                Err(RecvTimeoutError::Timeout) => watch(DeviceEvent::Waiting),
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.hosted.short.load(Ordering::Relaxed) > 0 {
+                        self.models.relieve();
+                    }
+                    watch(DeviceEvent::Waiting)
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(AnswerError::Stopping),
             };
         }

@@ -64,6 +64,13 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_FOUND, message).at("model").code("model_not_found")
     }
 
+    /// The model is here and cannot be opened.
+    pub(crate) fn not_opened(name: &str) -> Refusal {
+        let message =
+            format!("the model {name:?} cannot be opened; the operator of this server was told why");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message).at("model").code("model_failed")
+    }
+
     /// The queue is full.
     pub(crate) fn busy(seconds: u64) -> Refusal {
         let message = format!("the model is busy and its queue is full; try again in {seconds} s");
@@ -137,6 +144,9 @@ impl Refusal {
         match error {
             AnswerError::NoRoom(_) | AnswerError::LongPrompt { .. } => too_long(),
             AnswerError::Engine(EngineError::TooLong { .. }) => too_long(),
+            AnswerError::Engine(EngineError::NoMemory { .. }) => {
+                Refusal::invalid(message).at(field).code("memory_exceeded")
+            }
             AnswerError::Engine(EngineError::Pot(_)) => Refusal::invalid(message).at("pot"),
             AnswerError::LongAnswer { .. } => {
                 Refusal::invalid(message).at("max_tokens").code("invalid_value")

@@ -8,6 +8,7 @@ use crayon_customize::{Rung, Tried};
 use serde_json::{Map, Value, json};
 
 use crate::answered::{Answered, Spelled, Told};
+use crate::models::Entry;
 use crate::refusal::spell;
 use crate::shared::now;
 use crate::tools::{Call, Tools};
@@ -281,8 +282,14 @@ pub(crate) fn short(value: f32) -> Value {
 fn usage(answered: &[Answered], n: usize) -> Value {
     let read = answered.iter().step_by(n).map(|one| one.outcome.counts().read.unwrap_or(0));
     let written = answered.iter().map(|one| one.outcome.counts().generated.unwrap_or(0));
+    let cached: usize = answered.iter().step_by(n).map(|one| one.outcome.counts().cached).sum();
     let (read, written): (usize, usize) = (read.sum(), written.sum());
-    json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
+    json!({
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    })
 }
 
 /// Why an answer ended that calls functions.
@@ -298,6 +305,7 @@ fn finish(outcome: &Outcome) -> &'static str {
 }
 
 /// A model as `/v1/models` lists it; `created` is when the server began.
-pub(crate) fn model(name: &str, created: u64) -> Value {
-    json!({"id": name, "object": "model", "created": created, "owned_by": "crayon"})
+pub(crate) fn model(entry: &Entry, created: u64) -> Value {
+    let open = entry.hosted().is_some();
+    json!({"id": entry.name, "object": "model", "created": created, "owned_by": "crayon", "open": open})
 }

@@ -34,8 +34,11 @@ pub(crate) async fn respond(
     let body = read_body(limits, request, limits.body).await?;
     let mut asked = ApiRequest::response(&body)?;
     drop(body);
-    let whom = Arc::new(shared.asked(&asked.model)?);
-    block_in_place(|| asked.constrain(&whom.hosted))?;
+    let whom = block_in_place(|| {
+        let whom = shared.asked(&asked.model)?;
+        asked.constrain(&whom.hosted)?;
+        Ok::<_, Refusal>(Arc::new(whom))
+    })?;
     let asked = Arc::new(asked);
     let mut responding = Responding {
         news: begin(&shared, &whom, peer.0, &asked),
@@ -250,7 +253,7 @@ impl Responding {
         response["output"] = json!(output);
         response["usage"] = json!({
             "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": counts.cached},
             "output_tokens": written,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read + written,

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::ServeOptions;
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
+use crate::models::Models;
 use crate::people::People;
 use crate::refusal::Refusal;
 
@@ -16,12 +17,15 @@ use crate::refusal::Refusal;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// Where lines about the work go.
+pub(crate) type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) options: ServeOptions,
     /// Whether only this device reaches the port.
     pub(crate) loopback: bool,
-    pub(crate) hosted: Arc<Hosted>,
+    pub(crate) models: Models,
     /// Places of those who are blended for at once.
     pub(crate) blends: Semaphore,
     /// Places of those whose examples are judged and learned from at once.
@@ -30,18 +34,15 @@ pub(crate) struct Shared {
     pub(crate) embedding: Semaphore,
     pub(crate) people: People,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log: Box<dyn Fn(&str) + Send + Sync>,
+    pub(crate) log: Log,
     /// When the server began, in Unix seconds.
     pub(crate) began: u64,
 }
 
 impl Shared {
-    /// The model called `name`, or known by it.
-    pub(crate) fn model(&self, name: &str) -> Result<Arc<Hosted>, Refusal> {
-        match self.hosted.is_called(name) {
-            true => Ok(self.hosted.clone()),
-            false => Err(Refusal::no_model(name, &[&self.hosted.name])),
-        }
+    /// The model called `name`, or known by it, else the first; it is opened where it is not, which may take its time.
+    pub(crate) fn model(&self, name: Option<&str>) -> Result<Arc<Hosted>, Refusal> {
+        self.models.open(self.models.find(name)?)
     }
 }
 
@@ -62,17 +63,14 @@ impl Asked {
 }
 
 impl Shared {
-    /// What a request asks for by `name`: a model, or somebody's (`mini:anna`).
+    /// What a request asks for by `name`: a model, or somebody's (`mini:anna`). The model is opened where it is not, which may take
+    /// its time.
     pub(crate) fn asked(&self, name: &str) -> Result<Asked, Refusal> {
-        match self.model(name) {
-            Ok(hosted) => Ok(Asked { hosted, person: None }),
-            Err(refusal) => match name.rsplit_once(':') {
-                Some((model, person)) => {
-                    Ok(Asked { hosted: self.model(model)?, person: Some(person.to_owned()) })
-                }
-                None => Err(refusal),
-            },
-        }
+        let (entry, person) = match (self.models.find(Some(name)), name.rsplit_once(':')) {
+            (Err(_), Some((model, person))) => (self.models.find(Some(model))?, Some(person.to_owned())),
+            (found, _) => (found?, None),
+        };
+        Ok(Asked { hosted: self.models.open(entry)?, person })
     }
 }
 

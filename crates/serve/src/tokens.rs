@@ -13,10 +13,7 @@ use crate::shared::Shared;
 /// `messages` as the model reads them. `with_pieces` adds the text of each.
 pub(crate) fn tokenize(shared: &Shared, body: &[u8]) -> Result<Value, Refusal> {
     let mut fields = Fields::parse(body)?;
-    let hosted = match fields.text("model")? {
-        Some(name) => shared.model(&name)?,
-        None => shared.hosted.clone(),
-    };
+    let hosted = shared.model(fields.text("model")?.as_deref())?;
     let text = match fields.text("content")? {
         Some(text) => Some(text),
         None => fields.text("prompt")?,
@@ -63,10 +60,7 @@ fn plain(engine: &Engine, text: &str, special: bool) -> Result<Vec<u32>, Refusal
 /// `/detokenize`: the text of `tokens`.
 pub(crate) fn detokenize(shared: &Shared, body: &[u8]) -> Result<Value, Refusal> {
     let mut fields = Fields::parse(body)?;
-    let hosted = match fields.text("model")? {
-        Some(name) => shared.model(&name)?,
-        None => shared.hosted.clone(),
-    };
+    let hosted = shared.model(fields.text("model")?.as_deref())?;
     let ids: Option<Vec<u32>> = fields.value("tokens").and_then(|list| serde_json::from_value(list).ok());
     fields.finish()?;
     let tokenizer = hosted.engine.tokenizer()?;

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use crayon_answer::{AnswerError, DeviceEvent, Plan, Writing, Written};
+use crayon_answer::{Allowed, AnswerError, DeviceEvent, Kept, Plan, Writing, Written};
 use crayon_customize::{CustomizeError, Instantly, Offered, SEED, instant};
-use crayon_engine::{Batch, Engine, EngineError, Finish, PrefixCache, Session};
+use crayon_engine::{Batch, Engine, EngineError, Finish, Held, Holder, Session, Shortage, Turn};
 
 use crate::examples::Judging;
 use crate::hosted::Hosted;
-use crate::metrics::{Holder, Metrics};
+use crate::metrics::Metrics;
 use crate::pace::Pace;
+
+/// How often a request that waits for memory looks whether there is some.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A request in the queue.
 pub(crate) struct Job {
@@ -53,6 +56,15 @@ impl Job {
         self.gone.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its session.
+    fn bytes(&self, engine: &Engine) -> usize {
+        match &self.work {
+            Work::Answer(plan) => plan.bytes(engine),
+            // Examples are judged between two passes, by small sessions that come and go.
+            Work::Judge(_) => 0,
+        }
+    }
+
     /// Ends it without an answer.
     pub(crate) fn refuse(&self, error: AnswerError) {
         // Whoever asked may have gone.
@@ -74,6 +86,8 @@ struct Active<'e> {
     job: Job,
     plan: Box<Plan>,
     session: Session<'e>,
+    /// Its memory in the account.
+    _held: Held,
     writing: Writing<'e>,
     started: Instant,
     /// When its last token was written.
@@ -81,39 +95,90 @@ struct Active<'e> {
 }
 
 /// Serves the queue until it is closed: every pass of the network takes all answers in progress a step further.
-pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
-    let Hosted { engine, queue, pace, cache, .. } = hosted;
-    let (engine, cache): (&Engine, _) = (engine, cache.as_ref());
+pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds: Bounds) {
+    let Hosted { engine, queue, pace, cache, prefixes, budget, .. } = hosted;
+    let (engine, kept): (&Engine, _) = (engine, Kept { cache: cache.as_ref(), prefixes: Some(prefixes) });
     let mut batch = Batch::new(engine);
     let mut active: Vec<Active<'_>> = Vec::new();
+    let reserved = scratch.bytes();
+    // Who is next, for want of memory, and their place in the line.
+    let (mut next, mut turn): (Option<Job>, Option<Turn>) = (None, None);
+    let mut since: Option<Instant> = None;
     loop {
         // Those who have ended count no more, however long nobody else comes.
-        told(metrics, &active);
+        pace.active.store(active.len(), Ordering::Relaxed);
         while active.len() < bounds.parallel.max(1) {
-            let next = if active.is_empty() { queue.next() } else { queue.next_now() };
-            let Some(job) = next.filter(|job| !job.is_left()) else { break };
-            admit(engine, job, pace, cache, bounds, &mut active);
+            let job = match next.take() {
+                Some(job) => Some(job),
+                None if active.is_empty() => queue.next(),
+                None => queue.next_now(),
+            };
+            let Some(job) = job.filter(|job| !job.is_left()) else {
+                turn = None;
+                break;
+            };
+            if queue.is_closed() {
+                job.refuse(AnswerError::Stopping);
+                break;
+            }
+            let needed = job.bytes(engine);
+            prefixes.make_room(needed);
+            match budget.reserve_in_turn(Holder::Sessions, needed, &mut turn) {
+                Ok(held) => {
+                    // Whoever comes to an idle model is seen before it is closed.
+                    pace.active.store(active.len() + 1, Ordering::Relaxed);
+                    admit(engine, job, held, pace, kept, bounds, &mut active);
+                }
+                // Models that are open for requests of their own may leave no room as long as these wait, too.
+                Err(shortage) if since.is_some_and(|since| since.elapsed() >= bounds.time) => {
+                    job.refuse(shortage.error("what is held of this conversation").into());
+                    (turn, since) = (None, None);
+                }
+                Err(shortage) => match hosted.allowed().filter(|allowed| needed > allowed.bytes) {
+                    Some(Allowed { bytes: free, limit }) => {
+                        let shortage = Shortage { needed, free, limit };
+                        job.refuse(shortage.error("what is held of this conversation").into());
+                        turn = None;
+                    }
+                    None => {
+                        hosted.short.store(shortage.needed, Ordering::Relaxed);
+                        turn.get_or_insert_with(|| budget.wait());
+                        since.get_or_insert_with(Instant::now);
+                        next = Some(job);
+                        break;
+                    }
+                },
+            }
         }
-        told(metrics, &active);
+        if next.is_none() {
+            since = None;
+            hosted.short.store(0, Ordering::Relaxed);
+        }
+        pace.active.store(active.len(), Ordering::Relaxed);
         if active.is_empty() {
             if queue.is_closed() {
+                next.iter().for_each(|job| job.refuse(AnswerError::Stopping));
                 return;
+            }
+            if next.is_some() {
+                std::thread::sleep(LOOK);
             }
             continue;
         }
-        let mut sessions: Vec<_> = active.iter_mut().map(|one| &mut one.session).collect();
-        let passed = catch_unwind(AssertUnwindSafe(|| batch.step(&mut sessions)));
+        let mut stepped: Vec<_> = active.iter_mut().map(|one| &mut one.session).collect();
+        let passed = catch_unwind(AssertUnwindSafe(|| batch.step(&mut stepped)));
         let Ok(passed) = passed else {
             // What the buffers hold after a panic nobody knows.
             batch = Batch::new(engine);
             active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
             continue;
         };
-        metrics.holds(Holder::scratch, batch.scratch_bytes());
+        scratch.set(batch.scratch_bytes().max(reserved));
+        hosted.scratch.store(scratch.bytes(), Ordering::Relaxed);
         let mut passed = passed.into_iter();
         active.retain_mut(|one| {
             let passed = passed.next().unwrap_or(Ok(()));
-            match one.go_on(passed, pace, cache, metrics, bounds.time) {
+            match one.go_on(passed, pace, kept, metrics, bounds.time) {
                 Ok(None) => true,
                 Ok(Some(written)) => {
                     one.end(Ok(Done::Answer(Box::new(written))), pace);
@@ -128,18 +193,13 @@ pub(crate) fn work(hosted: &Hosted, metrics: &Metrics, bounds: Bounds) {
     }
 }
 
-/// Tells how many are answered and what they hold.
-fn told(metrics: &Metrics, active: &[Active<'_>]) {
-    metrics.sessions(active.len());
-    metrics.holds(Holder::sessions, active.iter().map(|one| one.session.kv_bytes()).sum());
-}
-
 /// Begins a request, or does it at once where it is no answer.
 fn admit<'e>(
     engine: &'e Engine,
     job: Job,
+    held: Held,
     pace: &Pace,
-    cache: Option<&PrefixCache>,
+    kept: Kept<'_>,
     bounds: Bounds,
     active: &mut Vec<Active<'e>>,
 ) {
@@ -149,12 +209,12 @@ fn admit<'e>(
             let plan = plan.clone();
             let begun = catch_unwind(AssertUnwindSafe(|| {
                 let mut session = plan.session(engine)?;
-                let writing = Writing::begin(&plan, &mut session, cache)?;
+                let writing = Writing::begin(&plan, &mut session, kept)?;
                 Ok((session, writing))
             }));
             match begun.unwrap_or(Err(AnswerError::Crashed)) {
                 Ok((session, writing)) => {
-                    active.push(Active { job, plan, session, writing, started, last: None })
+                    active.push(Active { job, plan, session, _held: held, writing, started, last: None })
                 }
                 Err(error) => job.refuse(error),
             }
@@ -175,15 +235,15 @@ impl Active<'_> {
         &mut self,
         passed: Result<(), EngineError>,
         pace: &Pace,
-        cache: Option<&PrefixCache>,
+        kept: Kept<'_>,
         metrics: &Metrics,
         time: Duration,
     ) -> Result<Option<Written>, AnswerError> {
         passed?;
-        let Active { job, plan, session, writing, started, last } = self;
+        let Active { job, plan, session, writing, started, last, .. } = self;
         let mut late = false;
         let gone_on = catch_unwind(AssertUnwindSafe(|| {
-            writing.go_on(plan, session, cache, &mut |event| {
+            writing.go_on(plan, session, kept, &mut |event| {
                 match &event {
                     DeviceEvent::Read => metrics.read(plan.prompt.len()),
                     DeviceEvent::Token(_) => {

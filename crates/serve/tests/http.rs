@@ -11,7 +11,7 @@ use crayon_errors::Explain as _;
 use crayon_serve::{Keys, Limits, ServeError, Server};
 use serde_json::{Value, json};
 
-use support::{Running, chat_body, engine, read, start};
+use support::{Running, alone, chat_body, engine, read, start};
 
 const QUESTION: &str = "What do cats like to eat?";
 
@@ -47,7 +47,10 @@ fn a_chat_is_what_the_engine_writes() {
     let (read, written) = (prompt.len(), expected.tokens.len());
     assert_eq!(
         value["usage"],
-        json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
+        json!({
+            "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        })
     );
     assert_eq!((&value["object"], &value["model"]), (&json!("chat.completion"), &json!("mini")));
     assert_eq!(value["choices"][0]["message"]["role"], "assistant");
@@ -199,19 +202,28 @@ fn a_key_is_asked_for_when_there_is_one() {
 fn others_reach_it_only_with_a_key() {
     let options =
         crayon_serve::ServeOptions { host: "0.0.0.0".to_owned(), ..crayon_serve::ServeOptions::default() };
-    let error = Server::bind(options.clone()).unwrap_err();
+    let error = Server::bind(options.clone(), alone()).unwrap_err();
     assert!(matches!(error, ServeError::Open { .. }) && error.is_mistake() && error.hint().is_some());
     let server = start(Limits::default(), None);
     let taken =
         crayon_serve::ServeOptions { host: "127.0.0.1".to_owned(), port: server.address.port(), ..options };
-    assert!(matches!(Server::bind(taken), Err(ServeError::Port { .. })));
+    assert!(matches!(Server::bind(taken, alone()), Err(ServeError::Port { .. })));
 }
 
 /// Waits until the model is busy: a second request is then the only one that waits.
 fn hold(server: &Running) -> std::net::TcpStream {
     let held = server.send("/v1/chat/completions", &long_request());
-    std::thread::sleep(Duration::from_millis(1500));
+    until(server, "crayon_sessions 1");
     held
+}
+
+/// Waits until the numbers hold this line.
+fn until(server: &Running, line: &str) {
+    let began = Instant::now();
+    while !server.ask("GET", "/metrics", "").body.lines().any(|found| found == line) {
+        assert!(began.elapsed() < Duration::from_secs(60), "never {line}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -219,7 +231,7 @@ fn a_full_queue_says_when_to_come_back_and_a_client_that_leaves_frees_the_model(
     let server = start(Limits { parallel: 1, queue: 1, ..Limits::default() }, None);
     let held = hold(&server);
     let waiting = server.send("/v1/chat/completions", &chat_body("Hello!", r#","max_tokens":4"#));
-    std::thread::sleep(Duration::from_millis(300));
+    until(&server, "crayon_queue 1");
     let refused = server.chat("Hello!", "");
     assert_eq!((refused.status, refused.error("type")), (429, json!("rate_limit_error")), "{}", refused.body);
     let head = refused.head.to_ascii_lowercase();

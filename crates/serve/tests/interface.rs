@@ -2,10 +2,10 @@
 
 mod support;
 
-use crayon_serve::{Limits, ServeOptions};
+use crayon_serve::{Limits, Model, Offers, ServeOptions};
 use serde_json::{Value, json};
 
-use support::{Running, engine, serving, start};
+use support::{Running, alone, engine, serving, start};
 
 fn texts(value: &Value) -> Vec<String> {
     let choices = value["choices"].as_array().unwrap_or_else(|| panic!("{value}"));
@@ -22,8 +22,8 @@ fn completion(server: &Running, fields: &str) -> Value {
 
 #[test]
 fn paths_answer_without_their_version_and_the_model_under_short_names() {
-    let options = ServeOptions { model: "mini.gguf".to_owned(), ..ServeOptions::default() };
-    let server = serving(options, engine());
+    let models = vec![Model::new("mini.gguf", engine(), Offers::default())];
+    let server = serving(ServeOptions::default(), models);
     let body = r#"{"model":"mini","messages":[{"role":"user","content":"Hi."}],"max_tokens":4}"#;
     let (with, without) = (server.post("/v1/chat/completions", body), server.post("/chat/completions", body));
     assert_eq!((with.status, without.status), (200, 200), "{}", without.body);
@@ -51,6 +51,53 @@ fn numbers_are_told_in_prometheus_format() {
     assert_eq!((value("crayon_sessions"), value("crayon_queue")), (0.0, 0.0));
     let held = |holder: &str| value(&format!(r#"crayon_memory_bytes{{holder="{holder}"}}"#));
     assert!(held("weights") > 1e6 && held("scratch") > 1e3 && held("adapters") == 0.0, "{text}");
+}
+
+#[test]
+fn what_prompts_begin_with_is_read_once() {
+    let system = "You are a kind helper in a small shop for books. ".repeat(12);
+    let body = |question: &str, fields: Value| {
+        let mut body = json!({"model": "mini", "max_tokens": 16, "messages": [
+            {"role": "system", "content": system}, {"role": "user", "content": question},
+        ]});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let ask = |server: &Running, question: &str, fields: Value| {
+        let answer = server.post("/v1/chat/completions", &body(question, fields));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let value = answer.json();
+        let usage = &value["usage"];
+        let count = |value: &Value| value.as_u64().unwrap();
+        let (read, cached) =
+            (count(&usage["prompt_tokens"]), count(&usage["prompt_tokens_details"]["cached_tokens"]));
+        (texts(&value), value["crayon"]["confidence"].clone(), read, cached)
+    };
+    let (first, second) = (start(Limits::default(), None), start(Limits::default(), None));
+    let none = json!({});
+    let alone = ask(&second, "Have you a book about foxes?", none.clone());
+    assert_eq!(ask(&first, "Where is the door?", none.clone()).3, 0);
+    let shared = ask(&first, "Have you a book about foxes?", none.clone());
+    // The same answer, to the last digit of its confidence.
+    assert_eq!((&shared.0, &shared.1, shared.2), (&alone.0, &alone.1, alone.2));
+    assert!(shared.3 >= 96 && shared.3 < shared.2 && alone.3 == 0, "{} of {}", shared.3, shared.2);
+    // What begins with other words is read anew.
+    assert_eq!(
+        first.chat("Have you a book about foxes?", r#","max_tokens":4"#).json()["usage"]["prompt_tokens_details"],
+        json!({"cached_tokens": 0})
+    );
+    let told = json!({"model": "mini", "instructions": system, "input": "Where is the door?", "max_output_tokens": 4});
+    let told = first.post("/v1/responses", &told.to_string()).json();
+    assert!(told["usage"]["input_tokens_details"]["cached_tokens"].as_u64().unwrap() >= 96, "{told}");
+
+    let text = first.ask("GET", "/metrics", "").body;
+    let value = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}\n{text}")).parse().unwrap()
+    };
+    assert_eq!(value("crayon_prefix_hits_total"), 2);
+    assert!(value("crayon_prefix_tokens_total") >= 2 * 96, "{text}");
+    assert!(value(r#"crayon_memory_bytes{holder="prefixes"}"#) > 0, "{text}");
 }
 
 #[test]
@@ -223,7 +270,7 @@ fn pages_and_names_are_let_in_by_the_operator() {
         spell: |phrase| phrase.spell(&|_| "--an-option".to_owned()),
         ..ServeOptions::default()
     };
-    let server = serving(options, engine());
+    let server = serving(options, alone());
     let allowed = server.ask("GET", "/v1/models", foreign);
     let head = allowed.head.to_ascii_lowercase();
     assert!(

@@ -4,18 +4,18 @@ mod support;
 
 use std::sync::Arc;
 
-use crayon_serve::{Offers, People, ServeOptions};
+use crayon_serve::{Model, Offers, People, ServeOptions};
 use serde_json::{Value, json};
 
 use support::made_up::pool;
-use support::{Running, engine, serving};
+use support::{Running, alone, engine, serving};
 
 const QUESTION: &str = "Tell me a story about a fox.";
 
 fn server(people: Option<People>) -> Running {
     let engine = engine();
     let offers = Offers { pools: vec![("mine".to_owned(), pool(&engine))], ..Offers::default() };
-    serving(ServeOptions { offers, people, ..ServeOptions::default() }, engine)
+    serving(ServeOptions { people, ..ServeOptions::default() }, vec![Model::new("mini", engine, offers)])
 }
 
 fn create(server: &Running, body: Value) -> Value {
@@ -167,11 +167,8 @@ fn people_outlive_the_server() {
     assert_eq!(text(&ask(&second, "mini:anna", json!({})).json()), before);
     drop(second);
     // Beside another pool her weights mean nothing.
-    let engine = engine();
-    let other = serving(
-        ServeOptions { people: Some(People::open(&path).unwrap()), ..ServeOptions::default() },
-        engine,
-    );
+    let options = ServeOptions { people: Some(People::open(&path).unwrap()), ..ServeOptions::default() };
+    let other = serving(options, alone());
     let refused = ask(&other, "mini:anna", json!({}));
     assert_eq!(
         (refused.status, refused.error("code")),

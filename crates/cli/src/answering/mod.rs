@@ -1,6 +1,7 @@
 //! What `ask`, `chat`, `serve` and measurements share on the way from arguments to an answer: how arguments become requests
 //! and routes, and how the events of an answer are printed. The answering itself is `crayon-answer`'s.
 
+mod account;
 mod customize;
 mod folders;
 mod paper;
@@ -9,6 +10,7 @@ mod shown;
 mod times;
 mod tried;
 
+pub(crate) use account::Account;
 pub(crate) use customize::{
     Customized, PoolRequest, Scores, bars, check_pool, customize, first_examples, left, score, told,
 };

@@ -7,7 +7,7 @@ use crayon_answer::{Catalyst, MemoryRequest, MemorySize, policy_names};
 use crayon_engine::SamplingOverrides;
 
 use super::custom::CustomArgs;
-use super::model::ModelArgs;
+use super::model::{MemoryArgs, ModelArgs};
 use super::route::RouteArgs;
 
 /// How an answer is written. What is not given comes from the model's makers, or is plain and repeatable.
@@ -151,6 +151,8 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) long: PotArgs,
     #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+    #[command(flatten)]
     pub(crate) custom: CustomArgs,
     #[command(flatten)]
     pub(crate) route: RouteArgs,
@@ -187,6 +189,8 @@ pub(crate) struct ChatArgs {
     pub(crate) no_history: bool,
     #[command(flatten)]
     pub(crate) long: PotArgs,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     #[command(flatten)]
     pub(crate) custom: CustomArgs,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args as Group, ValueEnum};
+use crayon_answer::MemorySize;
 use crayon_engine::{FRAMES, KvStorage};
 
 /// Which model, and how it runs.
@@ -44,6 +45,24 @@ impl FromStr for AdapterRef {
             None => (text, 1.0),
         };
         Ok(AdapterRef { path: path.into(), weight })
+    }
+}
+
+/// One bound on memory.
+#[derive(Clone, Debug, Default, Group)]
+#[command(next_help_heading = "Running")]
+pub(crate) struct MemoryArgs {
+    /// Memory for weights, adapters, conversations and buffers together (2GiB) [default: any]; what does not fit gets a smaller pot or is
+    /// refused, with the numbers
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<usize>,
+}
+
+/// A size in bytes, written as that of a pot.
+fn memory(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(MemorySize::Bytes(bytes)) if bytes > 0 => Ok(bytes),
+        _ => Err(format!("{text:?} is no memory: give 2GiB or 512MiB")),
     }
 }
 

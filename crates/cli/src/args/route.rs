@@ -9,7 +9,7 @@ use super::custom::CustomArgs;
 use super::model::ModelArgs;
 
 /// A bigger model on a server, for what the device is not sure of.
-#[derive(Debug, Group)]
+#[derive(Clone, Debug, Group)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct RouteArgs {
     /// A server with OpenAI's chat interface: its address up to /v1. Its key comes from CRAYON_SERVER_KEY

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crayon_answer::{Input, Limits, Outcome, Request, SessionDevice, Task, ask_server, plan, run as answer};
+use crayon_answer::{Input, Outcome, Request, SessionDevice, Task, ask_server, plan, run as answer};
 use crayon_engine::{EngineError, Finish, PrefixCache};
 use crayon_text::{Message, Role};
 use serde::{Serialize, Serializer};
 
-use crate::answering::{self, Customized, Shown, Times, TriedRow, rows};
+use crate::answering::{self, Account, Customized, Shown, Times, TriedRow, rows};
 use crate::args::AskArgs;
 use crate::failure::{Interrupted, Result, mistake};
 use crate::output::Output;
@@ -98,8 +98,9 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     };
     let Customized { custom, tried, chosen } =
         answering::customize(&mut engine, &args.model, &args.custom, output)?;
-    let (plan, scope) =
-        custom.plan(&engine, &request, |request| plan(&engine, request, &Limits::default()))?;
+    let account = Account::open(args.memory.memory, &engine, &custom)?;
+    let limits = account.limits();
+    let (plan, scope) = custom.plan(&engine, &request, |request| plan(&engine, request, &limits))?;
     let (routing, calibrated) = answering::calibrated(routing, &args.route, &engine, &custom, output)?;
     answering::notes(&plan, output);
     interrupt::watch();
@@ -107,6 +108,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
         true => Some(PrefixCache::new(answering::cache_folder()?, answering::CACHE_BYTES)),
         false => None,
     };
+    let _held = account.hold(plan.bytes(&engine), output);
     let mut session = plan.session(&engine)?;
     let mut device = SessionDevice { session: &mut session, cache: cache.as_ref() };
     let doubt = calibrated.doubt(&engine, &custom, &request, &plan);

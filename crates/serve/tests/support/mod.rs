@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crayon_engine::{Engine, ModelSource, Settings};
-use crayon_serve::{Keys, Limits, Offers, ServeOptions, Server};
+use crayon_serve::{Keys, Limits, Model, Offers, ServeOptions, Server};
 use serde_json::Value;
 
 /// A running server; it stops when dropped.
@@ -70,18 +70,26 @@ pub(crate) fn offering(limits: Limits, keys: Option<Keys>, offers: Offers) -> Ru
 }
 
 fn run(limits: Limits, keys: Option<Keys>, offers: Offers, engine: Engine) -> Running {
-    serving(ServeOptions { limits, keys, offers, ..ServeOptions::default() }, engine)
+    serving(
+        ServeOptions { limits, keys, ..ServeOptions::default() },
+        vec![Model::new("mini", engine, offers)],
+    )
 }
 
-/// A server by these options with this model.
-pub(crate) fn serving(options: ServeOptions, engine: Engine) -> Running {
-    let server = Server::bind(options).unwrap();
+/// The model `mini` with nothing beside it.
+pub(crate) fn alone() -> Vec<Model> {
+    vec![Model::new("mini", engine(), Offers::default())]
+}
+
+/// A server by these options with these models.
+pub(crate) fn serving(options: ServeOptions, models: Vec<Model>) -> Running {
+    let server = Server::bind(options, models).unwrap();
     let (address, log, stop) =
         (server.address(), Arc::new(Mutex::new(String::new())), Arc::new(AtomicBool::new(false)));
     let (lines, stopped) = (log.clone(), stop.clone());
     let thread = std::thread::spawn(move || {
         let log = move |line: &str| lines.lock().unwrap().push_str(&format!("{line}\n"));
-        server.run(engine, move || stopped.load(Ordering::SeqCst), log).unwrap();
+        server.run(move || stopped.load(Ordering::SeqCst), log).unwrap();
     });
     Running { address, log, stop, thread: Some(thread) }
 }

@@ -16,7 +16,7 @@ use crayon_engine::{Engine, Finish, Session};
 use self::conversation::Conversation;
 use self::reader::{Line, Reader};
 use self::slash::Slash;
-use crate::answering::{self, Shown, Times};
+use crate::answering::{self, Account, Shown, Times};
 use crate::args::{ChatArgs, ModelArgs};
 use crate::failure::{self, Failure, Result, mistake};
 use crate::output::Output;
@@ -115,10 +115,13 @@ fn converse(
     };
     // One seed for the whole conversation.
     request.seed = Some(request.sampling(&engine)?.seed);
+    let account = Account::open(args.memory.memory, &engine, &custom)?;
+    account.fit(&mut request.memory, &engine, output)?;
     let session = match request.memory.size.is_some() && !request.memory.keeps_everything() {
         true => engine.pot_session(request.memory.options(&engine, None, false, &[])?, 0)?,
         false => engine.session(request.memory.entries(&engine))?,
     };
+    let _held = account.hold(session.bytes(), output);
     let mut chat = Chat {
         engine: &engine,
         session,
@@ -356,6 +359,8 @@ impl Chat<'_> {
         let (plan, scope) = self.custom.plan(self.engine, &request, |request| self.plan(request))?;
         answering::notes(&plan, output);
         if let Memory::Pot(..) = plan.memory {
+            // Never both at once.
+            self.session = self.engine.session(0)?;
             self.session = plan.session(self.engine)?;
         }
         let mut device = SessionDevice { session: &mut self.session, cache: None };
