@@ -50,7 +50,9 @@ pub(crate) fn run(
         log: log.clone(),
     };
     let models = Models::new(models, setting)?;
-    log(&format!("memory: {}", models.budget().told()));
+    if options.memory.is_some() {
+        log(&format!("memory: {}", models.budget().told()));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let loopback = address.ip().is_loopback();
     let shared = Arc::new(Shared {
