@@ -22,6 +22,7 @@ mod select;
 mod slab;
 mod sliding;
 mod storage;
+mod turns;
 mod watch;
 mod weights;
 

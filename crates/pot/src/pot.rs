@@ -115,7 +115,7 @@ impl Pot {
 
     /// Bytes of a pot of `entries` and of everything beside its keys and values; without `policy` of one that keeps everything.
     pub fn bytes_for(spec: &Spec, entries: usize, storage: KvStorage, policy: bool) -> usize {
-        let kept = match policy {
+        match policy {
             true => {
                 let lasting =
                     crate::sliding::layers(spec, entries).iter().filter(|layer| layer.is_none()).count();
@@ -123,8 +123,7 @@ impl Pot {
                 Slab::bytes_for(spec, entries, storage) + watched
             }
             false => Slab::plain_bytes(spec, entries, storage),
-        };
-        kept + Slab::turn_bytes(spec, entries)
+        }
     }
 
     /// Entries of such a pot that takes `bytes` at most.

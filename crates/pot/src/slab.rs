@@ -4,13 +4,15 @@
 //! entries, but each head its own. Entries stand in the order of the text. An entry's rotary position is its slot,
 //! shifted so that the newest entries of all layers share a position: layers may differ in size.
 
-use crayon_formats::spec::{Positions, Spec};
-use crayon_model::rope::{Rotation, Rotations};
+mod saved;
+
+use crayon_formats::spec::Spec;
 use crayon_model::{HeadView, KvMemory, ModelError};
 
 use crate::KeyWeights;
 use crate::sliding::Sliding;
-use crate::storage::{KvStorage, Numbers, Pairing, Place, floats, take};
+use crate::storage::{KvStorage, Numbers, Place};
+use crate::turns::{Turn, Turns};
 
 /// Bytes of what policies want to know of an entry.
 const NOTES: usize = 12;
@@ -49,85 +51,6 @@ pub struct Slab {
     turns: Turns,
     /// Length of the text these entries belong to, as far as it is known.
     length: usize,
-}
-
-/// Angles by which keys turn when their positions change, by distance.
-struct Turns {
-    pairing: Pairing,
-    /// Per kind of layer (all positions, sliding window): of texts within the original context of longrope scaling and
-    /// of longer ones; alike and once where all texts turn alike.
-    tables: Vec<Vec<Table>>,
-    /// Which table a layer uses.
-    kind: Vec<usize>,
-    /// The longest text of the first tables.
-    longest_short: Option<usize>,
-}
-
-/// Angles of every distance, `[distance, dims / 2]`.
-struct Table {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    /// `-sin`: the usual case, because a distillation moves entries down.
-    back: Vec<f32>,
-}
-
-impl Turns {
-    fn new(spec: &Spec, span: usize) -> Turns {
-        let Positions::Rope(rope) = &spec.positions else {
-            let pairing = Pairing { dims: 0, interleaved: false };
-            return Turns { pairing, tables: Vec::new(), kind: Vec::new(), longest_short: None };
-        };
-        let table = |rotation: &Rotation| {
-            let angles = (0..span).flat_map(|distance| {
-                rotation
-                    .inverse_frequencies
-                    .iter()
-                    .map(move |frequency| (distance as f32 * frequency).sin_cos())
-            });
-            let (sin, cos): (Vec<f32>, Vec<f32>) = angles.unzip();
-            Table { back: sin.iter().map(|sin| -sin).collect(), cos, sin }
-        };
-        let longest_short = Rotations::longest_short(rope);
-        let tables = |length: usize| -> Vec<Table> {
-            let rotations = Rotations::new(rope, length);
-            [Some(&rotations.global), rotations.local.as_ref()].into_iter().flatten().map(table).collect()
-        };
-        let short = tables(0);
-        let long = longest_short.filter(|longest| span > *longest).map(|longest| tables(longest + 1));
-        let rotations = Rotations::new(rope, 0);
-        let windowed = |layer| spec.windows.get(layer).copied().flatten().is_some();
-        Turns {
-            pairing: Pairing { dims: rotations.dims, interleaved: rotations.interleaved },
-            tables: [Some(short), long].into_iter().flatten().collect(),
-            kind: (0..spec.layers)
-                .map(|layer| usize::from(rotations.local.is_some() && windowed(layer)))
-                .collect(),
-            longest_short,
-        }
-    }
-
-    /// The tables of a text of this length.
-    fn of(&self, length: usize) -> &[Table] {
-        let long = self.longest_short.is_some_and(|longest| length > longest);
-        self.tables.get(usize::from(long)).or(self.tables.first()).map_or(&[], Vec::as_slice)
-    }
-
-    /// How a key of `layer`, of a text of `length` tokens, turns on its way from one position to another; `None` when
-    /// it stays as it is.
-    fn between(
-        &self,
-        length: usize,
-        layer: usize,
-        from: usize,
-        to: usize,
-    ) -> Option<(&[f32], &[f32], Pairing)> {
-        let table = self.of(length).get(*self.kind.get(layer)?)?;
-        let half = self.pairing.dims / 2;
-        let distance = from.abs_diff(to);
-        let at = distance * half..(distance + 1) * half;
-        let sin = if to < from { &table.back } else { &table.sin };
-        (distance > 0).then(|| (&table.cos[at.clone()], &sin[at], self.pairing))
-    }
 }
 
 impl Slab {
@@ -290,8 +213,7 @@ impl Slab {
     /// of a text beyond their original context by other frequencies; false when the entries here were turned by those
     /// of the other kind, so that they have to be made again.
     pub(crate) fn expect(&mut self, length: usize) -> bool {
-        let is_long = |length: usize| self.turns.longest_short.is_some_and(|longest| length > longest);
-        if !self.is_empty() && is_long(length) != is_long(self.length) {
+        if !self.is_empty() && self.turns.is_long(length) != self.turns.is_long(self.length) {
             return false;
         }
         self.length = length;
@@ -301,10 +223,8 @@ impl Slab {
     /// The first angles of the rotation of a text of `length` tokens, as a word: networks with longrope scaling use
     /// other frequencies in longer texts, and keys of one kind are nonsense in the other.
     pub(crate) fn frequencies(&self, length: usize) -> String {
-        let half = self.turns.pairing.dims / 2;
-        let angles = self.turns.of(length).iter().flat_map(|table| table.sin.iter().skip(half).take(half));
-        let mixed = angles.fold(0xcbf2_9ce4_8422_2325u64, |hash, angle| {
-            (hash ^ u64::from(angle.to_bits())).wrapping_mul(0x100_0000_01b3)
+        let mixed = self.turns.sines(length).fold(0xcbf2_9ce4_8422_2325u64, |hash, sine| {
+            (hash ^ u64::from(sine.to_bits())).wrapping_mul(0x100_0000_01b3)
         });
         format!("{mixed:016x}")
     }
@@ -335,15 +255,6 @@ impl Slab {
     pub fn plain_bytes(spec: &Spec, capacity: usize, storage: KvStorage) -> usize {
         let slots = spec.layers * spec.kv_heads * capacity;
         slots * storage.slot_bytes(spec.head_dim) + scale_bytes(spec, storage)
-    }
-
-    /// Bytes of the angles by which keys turn, for positions up to `span`. They are no part of [`bytes`](Self::bytes).
-    pub fn turn_bytes(spec: &Spec, span: usize) -> usize {
-        let Positions::Rope(rope) = &spec.positions else { return 0 };
-        let rotations = Rotations::new(rope, 0);
-        let kinds = 1 + usize::from(rotations.local.is_some());
-        let lengths = 1 + usize::from(Rotations::longest_short(rope).is_some_and(|longest| span > longest));
-        lengths * kinds * span * (rotations.dims / 2) * 3 * size_of::<f32>()
     }
 
     fn place(&self, layer: usize, kv_head: usize) -> Place {
@@ -475,10 +386,10 @@ impl Slab {
     pub(crate) fn compact(&mut self, layer: usize, kv_head: usize, kept: &[usize], end: usize) {
         let place = self.place(layer, kv_head);
         let (old, new) = (self.offset(layer), end - kept.len());
-        let mut key = vec![0.0; self.dim];
+        let (mut key, mut turn) = (vec![0.0; self.dim], Turn::default());
         for (to, &from) in kept.iter().enumerate() {
             let (source, target) = (place.first + from, place.first + to);
-            let turn = self.turns.between(self.length, layer, old + from, new + to);
+            let turn = self.turns.between(self.length, layer, old + from, new + to, &mut turn);
             self.store.relocate(place.head, source, target, self.dim, turn, &mut key);
             if !self.origins.is_empty() {
                 self.origins[target] = self.origins[source];
@@ -495,83 +406,6 @@ impl Slab {
     pub(crate) fn settle(&mut self, kept: &[usize], end: usize) {
         self.filled.copy_from_slice(kept);
         self.position = end;
-    }
-
-    /// Appends everything that makes up the slab to `out`, but for its sizes.
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
-        out.extend((self.position as u64).to_le_bytes());
-        out.extend(u64::from(self.origin).to_le_bytes());
-        self.filled.iter().for_each(|filled| out.extend((*filled as u64).to_le_bytes()));
-        for layer in 0..self.layers() {
-            for kv_head in 0..self.kv_heads {
-                let slots = self.slots(layer, kv_head);
-                self.origins[slots.clone()].iter().for_each(|v| out.extend(v.to_le_bytes()));
-                self.novelty[slots.clone()].iter().for_each(|v| out.extend(v.to_le_bytes()));
-                self.carried[slots].iter().for_each(|v| out.extend(v.to_le_bytes()));
-                self.store.save(self.place(layer, kv_head), self.dim, out);
-            }
-        }
-    }
-
-    /// Reads what [`save`](Self::save) wrote into a slab of the same sizes; `None` when that is impossible.
-    pub(crate) fn load(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        let position = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
-        self.origin = u32::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
-        for layer in 0..self.layers() {
-            let filled = usize::try_from(u64::from_le_bytes(take(bytes)?)).ok()?;
-            if filled > self.capacity[layer] || filled > position || position > self.longest() {
-                return None;
-            }
-            self.filled[layer] = filled;
-        }
-        (self.position, self.pending) = (position, 0);
-        for layer in 0..self.layers() {
-            for kv_head in 0..self.kv_heads {
-                let slots = self.slots(layer, kv_head);
-                for origin in &mut self.origins[slots.clone()] {
-                    *origin = u32::from_le_bytes(take(bytes)?);
-                }
-                floats(&mut self.novelty[slots.clone()], bytes)?;
-                floats(&mut self.carried[slots], bytes)?;
-                let place = self.place(layer, kv_head);
-                // Files hold no weights: what is kept for others has none.
-                if !self.log_weights.is_empty() {
-                    self.log_weights[place.first..place.first + place.filled].fill(0.0);
-                }
-                self.store.load(place, self.dim, bytes)?;
-            }
-        }
-        Some(())
-    }
-}
-
-/// Blocks of slots of a plain slab, for beginnings of texts that are kept.
-impl Slab {
-    /// Appends keys and values of `count` slots of every head, from slot `first` on, to `out`.
-    pub(crate) fn save_slots(&self, first: usize, count: usize, out: &mut Vec<u8>) {
-        for layer in 0..self.layers() {
-            for kv_head in 0..self.kv_heads {
-                let place = self.place(layer, kv_head);
-                self.store.save(Place { first: place.first + first, filled: count, ..place }, self.dim, out);
-            }
-        }
-    }
-
-    /// Takes what [`save_slots`](Self::save_slots) wrote for the next `count` tokens of the text, at the positions they had; `None` when
-    /// there are too few bytes or no room.
-    pub(crate) fn load_newest(&mut self, count: usize, mut bytes: &[u8]) -> Option<()> {
-        if count > self.room() {
-            return None;
-        }
-        for layer in 0..self.layers() {
-            for kv_head in 0..self.kv_heads {
-                let place = self.place(layer, kv_head);
-                let next = Place { first: place.first + place.filled, filled: count, ..place };
-                self.store.load(next, self.dim, &mut bytes)?;
-            }
-        }
-        self.advance(count);
-        Some(())
     }
 }
 
@@ -606,7 +440,7 @@ impl KvMemory for Slab {
             let mut place = self.place(layer, kv_head);
             for row in 0..rows {
                 let from = (row * self.kv_heads + kv_head) * dim..(row * self.kv_heads + kv_head + 1) * dim;
-                self.store.push(place, &keys[from.clone()], &values[from], self.turns.pairing);
+                self.store.push(place, &keys[from.clone()], &values[from], self.turns.pairing());
                 if !self.origins.is_empty() {
                     let slot = place.first + place.filled;
                     self.origins[slot] = self.origin + row as u32;
