@@ -129,7 +129,7 @@ def novelty(args):
 
 COSTS = {
     "mini": ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"],
-    "other": ["--pot 1024 --tokens 8k --runs 3 --decode 32", "--pot 4096 --tokens 16k --runs 1 --decode 32"],
+    "other": ["--pot 1024 --tokens 8k --runs 1 --decode 32", "--shape qwen2.5-0.5b --pot 1024 --tokens 2k --runs 1 --decode 32"],
 }
 PARTS = {"policies": policies, "novelty": novelty, "needles": needles, "streams": streams, "storages": storages, "cost": cost}
 

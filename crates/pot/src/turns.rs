@@ -85,7 +85,8 @@ impl Turns {
             let local = rotations.local.as_ref().filter(|_| self.local[layer]);
             let rotation: &Rotation = local.unwrap_or(&rotations.global);
             let positions = distance.unsigned_abs() as f32;
-            (turn.cos.clear(), turn.sin.clear());
+            turn.cos.clear();
+            turn.sin.clear();
             for frequency in &rotation.inverse_frequencies {
                 let (sin, cos) = (positions * frequency).sin_cos();
                 turn.cos.push(cos);
