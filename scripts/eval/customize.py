@@ -407,6 +407,8 @@ def ran(result, sizes):
 
 def page(args):
     results = [read(args.runs / name) for name in args.names]
+    for result in results:
+        result["rows"] = [row for row in result["rows"] if row["size"] in (0, *args.sizes)]
     for name, result in zip(args.names, results):
         timed = args.runs / f"{name}-times"
         result["timed"] = read(timed)["rows"] if timed.is_dir() else result["rows"]
@@ -473,6 +475,7 @@ def main():
     other = commands.add_parser("page", help="print the page of what was run")
     other.set_defaults(does=page)
     other.add_argument("names", nargs="+")
+    other.add_argument("--sizes", type=numbers, default=[5, 20], help="numbers of examples that the page shows")
     args = arguments.parse_args()
     args.does(args)
 
