@@ -94,9 +94,7 @@ impl MemoryRequest {
         let context = engine.spec().context;
         match self.size {
             Some(MemorySize::Entries(entries)) => entries,
-            Some(MemorySize::Bytes(bytes)) => {
-                PotOptions::entries_in(engine.spec(), bytes, engine.kv_type()).min(context)
-            }
+            Some(MemorySize::Bytes(bytes)) => PotOptions::entries_in(engine.spec(), bytes, engine.kv_type()),
             None => context,
         }
     }

@@ -1,7 +1,5 @@
 //! Log-likelihoods of tokens that were read: with the whole output layer, or with its frequent part at a fraction of the work.
 
-use std::ops::Range;
-
 use crayon_kernels::{Matrix, Threads, ops};
 
 use crate::Decoder;
@@ -66,7 +64,7 @@ impl Decoder {
         assert_eq!(targets.len(), out.len(), "one result for each target");
         let output = self.output();
         let tokens = summed.tokens(output.rows);
-        let first = Matrix { rows: tokens, data: rows_of(output, 0..tokens), ..output };
+        let first = output.rows(0..tokens);
         let rows = rows_at_once(tokens);
         let start = scratch.spans[step].start;
         let mut logits = std::mem::take(&mut scratch.likely);
@@ -105,10 +103,4 @@ impl Decoder {
 /// Rows whose logits for so many tokens are held at a time.
 pub(crate) fn rows_at_once(tokens: usize) -> usize {
     (LOGITS / tokens.max(1)).clamp(1, 256)
-}
-
-/// The bytes of some rows of a matrix.
-fn rows_of(matrix: Matrix<'_>, rows: Range<usize>) -> &[u8] {
-    let row = matrix.data.len() / matrix.rows.max(1);
-    &matrix.data[rows.start * row..rows.end * row]
 }

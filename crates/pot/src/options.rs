@@ -147,20 +147,20 @@ impl PotOptions {
         }
     }
 
-    /// Entries of a pot whose keys, values and notes take `bytes`.
+    /// Entries, the model's window at most, of a pot whose keys, values and notes take `bytes`.
     pub fn entries_in(spec: &Spec, bytes: usize, storage: KvStorage) -> usize {
-        let takes = |entries: usize| Slab::bytes_for(spec, entries, storage);
-        // Layers that slide take less than others, so the bytes of an entry depend on their number.
-        let (mut fits, mut exceeds) = (0, bytes / (takes(1) - takes(0)).max(1) + 1);
-        while takes(exceeds) <= bytes && exceeds < usize::MAX / 2 {
-            exceeds = exceeds.saturating_mul(2);
-        }
-        while fits + 1 < exceeds {
-            let middle = fits + (exceeds - fits) / 2;
-            if takes(middle) <= bytes { fits = middle } else { exceeds = middle }
-        }
-        fits
+        most_entries(spec, |entries| Slab::bytes_for(spec, entries, storage) <= bytes)
     }
+}
+
+/// The most entries that fit, the model's window at most. Layers that slide take less than others, so what fits is no quotient.
+pub(crate) fn most_entries(spec: &Spec, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut least, mut most) = (0, spec.context + 1);
+    while least + 1 < most {
+        let middle = usize::midpoint(least, most);
+        if fits(middle) { least = middle } else { most = middle }
+    }
+    least
 }
 
 /// Entries that a pot needs to keep `forced` of them and to read on beside a prompt of `catalyst`.

@@ -8,6 +8,7 @@ use crayon_kernels::Threads;
 use crayon_model::{Adapter, Decoder, Scratch, Step, Summed, Want};
 
 use crate::distill::{Distiller, Medoids};
+use crate::options::most_entries;
 use crate::policy::{Attention, Policy};
 use crate::watch::{Reduce, Watch};
 use crate::{KeyWeights, KvStorage, PotError, PotOptions, Slab, named};
@@ -128,14 +129,7 @@ impl Pot {
 
     /// Entries of such a pot that takes `bytes` at most.
     pub fn entries_within(spec: &Spec, bytes: usize, storage: KvStorage, policy: bool) -> usize {
-        let fits = |entries: usize| Pot::bytes_for(spec, entries, storage, policy) <= bytes;
-        // It grows with the entries, if not evenly: angles may double beyond a length.
-        let (mut least, mut most) = (0, spec.context + 1);
-        while least + 1 < most {
-            let middle = usize::midpoint(least, most);
-            if fits(middle) { least = middle } else { most = middle }
-        }
-        least
+        most_entries(spec, |entries| Pot::bytes_for(spec, entries, storage, policy) <= bytes)
     }
 
     /// What is held.

@@ -28,7 +28,7 @@ impl Watch {
     pub(crate) fn new(slab: &Slab, query_heads: usize) -> Watch {
         let heads = (0..slab.layers() * query_heads)
             .map(|at| at / query_heads)
-            .map(|layer| if slab.sliding(layer).is_some() { 0 } else { slab.capacity(layer) })
+            .map(|layer| if slab.slides(layer) { 0 } else { slab.capacity(layer) })
             .map(|slots| Mutex::new(vec![0.0; slots]))
             .collect();
         let group = query_heads / slab.kv_heads();

@@ -29,14 +29,13 @@ pub(crate) struct Shown<'o> {
 impl<'o> Shown<'o> {
     /// Prints the text of an answer as it comes, unless `silent`.
     pub(crate) fn new(silent: bool, output: &'o Output) -> Shown<'o> {
+        let paper = (!silent && io::stdout().is_terminal()).then(|| {
+            let size = console::Term::stdout().size_checked();
+            Paper::new(size.map_or(0, |(_, columns)| usize::from(columns)), output.colours_results())
+        });
         // A cut answer can be taken back in words at a terminal; a pipe, and somebody who wants no notes, get it when it is
         // whole.
-        let live = !silent && output.notes() && io::stdout().is_terminal();
-        let terminal = console::Term::stdout();
-        let paper = (!silent && terminal.is_term()).then(|| {
-            let width = terminal.size_checked().map_or(0, |(_, columns)| usize::from(columns));
-            Paper::new(width, output.colours_results())
-        });
+        let live = paper.is_some() && output.notes();
         Shown { output, silent, reading: None, failed: None, live, paper }
     }
 
