@@ -55,6 +55,7 @@ impl Setting {
                 "alpha" => options.alpha = value.parse()?,
                 "batch" => options.batch = value.parse()?,
                 "rounds" => setting.rounds = value.parse()?,
+                "seed" => options.seed = value.parse()?,
                 "targets" => options.targets = value.chars().flat_map(targets).collect(),
                 _ => return Err(format!("there is no setting {name}").into()),
             }

@@ -4,8 +4,8 @@ use crate::judge::Judged;
 use crate::tried::Tried;
 
 /// The number of the candidate to take among `tried`, the base first and the simplest before others: the simplest whose loss
-/// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, and neither
-/// is what answers none of them and finds their answers unlikely besides.
+/// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, nor what answers
+/// as many and puts fewer answers ahead of those to other examples, nor what answers none and finds their answers unlikely besides.
 ///
 /// The error is that of the mean difference between the two, example by example, over those that both were judged by. With fewer
 /// than two examples nothing can be told, and the base stays; a candidate that was stopped early needs three.
@@ -14,9 +14,11 @@ pub fn choose(tried: &[Tried]) -> usize {
     let able = |one: &Tried| {
         let pairs = pairs(one, base);
         let right = |at: usize| pairs.iter().filter(|pair| pair[at].right).count();
+        let ahead = |at: usize| pairs.iter().filter(|pair| pair[at].ahead).count();
         let loss = pairs.iter().map(|pair| pair[0].loss).sum::<f64>() / pairs.len().max(1) as f64;
         let enough = pairs.len() >= base.of().min(ENOUGH);
-        enough && loss.is_finite() && right(0) >= right(1) && (right(0) > 0 || loss < LIKELY)
+        let no_worse = (right(0), ahead(0)) >= (right(1), ahead(1));
+        enough && loss.is_finite() && no_worse && (right(0) > 0 || loss < LIKELY)
     };
     let gain = |one: &Tried| -difference(&pairs(one, base)).0;
     let others = tried.iter().enumerate().skip(1).filter(|(_, one)| able(one));
@@ -58,8 +60,10 @@ mod tests {
     use crate::Rung;
 
     fn tried(losses: &[f64], right: usize) -> Tried {
-        let judged =
-            losses.iter().enumerate().map(|(at, loss)| Some(Judged { loss: *loss, right: at < right }));
+        let judged = losses
+            .iter()
+            .enumerate()
+            .map(|(at, loss)| Some(Judged { loss: *loss, right: at < right, ahead: true }));
         Tried { rung: Rung::Base, judged: judged.collect(), seconds: 0.0 }
     }
 
@@ -86,6 +90,16 @@ mod tests {
         // Likelier answers, and fewer right ones.
         assert_eq!(choose(&[base.clone(), tried(&[1.0, 1.1, 0.9, 1.0], 0)]), 0);
         assert_eq!(choose(&[base.clone(), tried(&[1.0, 1.1, 0.9, 1.0], 1)]), 1);
+        // Likelier answers, and the wrong ones likelier still.
+        let mut misled = tried(&[1.0, 1.1, 0.9, 1.0], 1);
+        misled.judged[2].as_mut().unwrap().ahead = false;
+        assert_eq!(choose(&[base.clone(), misled.clone()]), 0);
+        let mut unsure = base.clone();
+        unsure.judged[3].as_mut().unwrap().ahead = false;
+        assert_eq!(choose(&[unsure, misled.clone()]), 1);
+        // What answers more is taken for that.
+        misled.judged[1].as_mut().unwrap().right = true;
+        assert_eq!(choose(&[base.clone(), misled]), 1);
         // Not a number, one example, none.
         assert_eq!(choose(&[base, tried(&[f64::NAN, 1.0, 1.0, 1.0], 4)]), 0);
         assert_eq!(choose(&[tried(&[2.0], 0), tried(&[1.0], 1)]), 0);

@@ -28,6 +28,7 @@ mod tests {
             sample: Sample { prompt: vec![1], answer: vec![2], query: Query::default(), task: String::new() },
             choices: Vec::new(),
             right: 0,
+            others: Vec::new(),
             prompt: String::new(),
             answer: answer.to_owned(),
         };

@@ -14,6 +14,9 @@ pub const MOST: usize = 200;
 /// Fewer examples with answers than this cannot be judged by folds; nothing is learned from them.
 pub(crate) const FEWEST: usize = 4;
 
+/// Answers of other examples that an answer is compared with, at most.
+const OTHERS: usize = 3;
+
 /// An example with its answer, as token ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
@@ -23,6 +26,8 @@ pub struct Case {
     pub choices: Vec<Vec<u32>>,
     /// The right one of them.
     pub right: usize,
+    /// Where there is no choice, a few different answers of other examples, with their ends.
+    pub others: Vec<Vec<u32>>,
     /// The prompt as text.
     pub prompt: String,
     /// The answer as text.
@@ -65,8 +70,9 @@ impl Given {
             // An answer that is none of the choices is judged as text.
             let choices = if right.is_some() { choices } else { Vec::new() };
             let (prompt, right) = (example.prompt.clone(), right.unwrap_or(0));
-            cases.push(Case { sample, choices, right, prompt, answer });
+            cases.push(Case { sample, choices, right, others: Vec::new(), prompt, answer });
         }
+        compare(&mut cases, window);
         if long > 0 {
             notes.push(Note::TooLong(long, window));
         }
@@ -81,6 +87,24 @@ impl Given {
             _ => {}
         }
         Ok(Given { cases, notes })
+    }
+}
+
+/// Gives each case without choices the next different answers after its own, the first ones behind the last.
+fn compare(cases: &mut [Case], window: usize) {
+    for at in 0..cases.len() {
+        if !cases[at].choices.is_empty() {
+            continue;
+        }
+        let room = window.saturating_sub(cases[at].sample.prompt.len());
+        let mut others: Vec<Vec<u32>> = Vec::new();
+        for other in (1..cases.len()).map(|step| &cases[(at + step) % cases.len()].sample.answer) {
+            let new = *other != cases[at].sample.answer && !others.contains(other);
+            if new && other.len() <= room && others.len() < OTHERS {
+                others.push(other.clone());
+            }
+        }
+        cases[at].others = others;
     }
 }
 
@@ -152,6 +176,29 @@ mod tests {
         let many: Vec<Example> =
             (0..MOST + 1).map(|line| example(line, &format!("{line}"), Some("x"))).collect();
         assert_eq!(sift(&many).1, [Note::First(MOST)]);
+    }
+
+    #[test]
+    fn without_choices_an_answer_stands_beside_those_of_other_examples() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let others = |answers: &[&str]| {
+            let examples = answers
+                .iter()
+                .enumerate()
+                .map(|(at, answer)| example(at + 1, &format!("{at}"), Some(answer)));
+            let given = Given::new(&engine, &examples.collect::<Vec<_>>()).unwrap();
+            let number =
+                |tokens: &Vec<u32>| given.cases.iter().position(|case| case.sample.answer == *tokens);
+            let numbers = |case: &Case| case.others.iter().filter_map(number).collect::<Vec<_>>();
+            given.cases.iter().map(numbers).collect::<Vec<_>>()
+        };
+        let five = others(&["a", "b", "a", "c", "d", "e"]);
+        assert_eq!(five, [[1, 3, 4], [0, 3, 4], [3, 4, 5], [4, 5, 0], [5, 0, 1], [0, 1, 3]]);
+        assert_eq!(others(&["a", "a", "a", "a"]), vec![vec![0; 0]; 4]);
+        let mut chosen = example(1, "x", Some("no"));
+        chosen.choices = vec!["yes".to_owned(), "no".to_owned()];
+        let given = Given::new(&engine, &[chosen, example(2, "y", Some("c"))]).unwrap();
+        assert_eq!(given.cases.iter().map(|case| case.others.len()).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

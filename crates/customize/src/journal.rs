@@ -39,15 +39,16 @@ mod exactly {
     use super::Judged;
 
     pub(super) fn serialize<S: Serializer>(looks: &[Vec<Judged>], serializer: S) -> Result<S::Ok, S::Error> {
-        let bits = |look: &Vec<Judged>| look.iter().map(|one| (one.loss.to_bits(), one.right)).collect();
-        looks.iter().map(bits).collect::<Vec<Vec<(u64, bool)>>>().serialize(serializer)
+        let bits =
+            |look: &Vec<Judged>| look.iter().map(|one| (one.loss.to_bits(), one.right, one.ahead)).collect();
+        looks.iter().map(bits).collect::<Vec<Vec<(u64, bool, bool)>>>().serialize(serializer)
     }
 
     pub(super) fn deserialize<'d, D: Deserializer<'d>>(
         deserializer: D,
     ) -> Result<Vec<Vec<Judged>>, D::Error> {
-        let looks = Vec::<Vec<(u64, bool)>>::deserialize(deserializer)?;
-        let judged = |(bits, right)| Judged { loss: f64::from_bits(bits), right };
+        let looks = Vec::<Vec<(u64, bool, bool)>>::deserialize(deserializer)?;
+        let judged = |(bits, right, ahead)| Judged { loss: f64::from_bits(bits), right, ahead };
         Ok(looks.into_iter().map(|look| look.into_iter().map(judged).collect()).collect())
     }
 }

@@ -16,6 +16,9 @@ pub struct Judged {
     pub loss: f64,
     /// Whether greedy decoding writes the answer; where there are choices, whether the right one is the likeliest.
     pub right: bool,
+    /// Whether the answer is likelier than answers of other examples; where there are choices, the same as `right`. It tells
+    /// candidates apart that write nothing right yet: an answer may become likelier because every answer does.
+    pub ahead: bool,
 }
 
 /// Judges candidates, one after another.
@@ -41,7 +44,7 @@ impl<'e> Judge<'e> {
     /// When the model takes no text of their length.
     pub fn new(engine: &'e Engine, cases: &'e [Case]) -> Result<Judge<'e>, CustomizeError> {
         let length = |case: &Case| {
-            let answers = case.choices.iter().chain([&case.sample.answer]);
+            let answers = case.choices.iter().chain(&case.others).chain([&case.sample.answer]);
             case.sample.prompt.len() + answers.map(Vec::len).max().unwrap_or(0)
         };
         let longest = cases.iter().map(length).max().unwrap_or(1);
@@ -67,24 +70,35 @@ impl<'e> Judge<'e> {
         self.session.set_text(&case.sample.prompt, &mut |_| ControlFlow::Continue(()))?;
         let first = self.session.logits().to_vec();
         let own = self.read(&first, &case.sample.prompt, &case.sample.answer)?;
-        let right = match case.choices.is_empty() {
-            true => own.likeliest,
-            false => self.wins(&first, case, own.sum)?,
+        let (before, after) = match case.choices.is_empty() {
+            true => (&case.others[..0], &case.others[..]),
+            false => (&case.choices[..case.right], &case.choices[case.right + 1..]),
         };
-        Ok(Judged { loss: -own.sum / own.tokens as f64, right })
+        let ahead = self.wins(&first, &case.sample.prompt, own.sum, before, after)?;
+        let right = if case.choices.is_empty() { own.likeliest } else { ahead };
+        Ok(Judged { loss: -own.sum / own.tokens as f64, right, ahead })
     }
 
-    /// Whether no other choice is likelier than the right one, whose log-likelihood is `own`; of equals the first counts. What is
+    /// Whether no other answer is likelier than the right one, whose log-likelihood is `own`; of equals the first counts. What is
     /// less likely by its first token alone is not read.
-    fn wins(&mut self, first: &[f32], case: &Case, own: f64) -> Result<bool, CustomizeError> {
+    fn wins(
+        &mut self,
+        first: &[f32],
+        prompt: &[u32],
+        own: f64,
+        before: &[Vec<u32>],
+        after: &[Vec<u32>],
+    ) -> Result<bool, CustomizeError> {
         let total = log_sum(first);
-        for (number, choice) in case.choices.iter().enumerate() {
-            let head = choice.first().and_then(|head| first.get(*head as usize));
-            if number == case.right || head.is_some_and(|logit| floored(f64::from(*logit) - total) < own) {
+        for (answer, earlier) in
+            before.iter().map(|one| (one, true)).chain(after.iter().map(|one| (one, false)))
+        {
+            let head = answer.first().and_then(|head| first.get(*head as usize));
+            if head.is_some_and(|logit| floored(f64::from(*logit) - total) < own) {
                 continue;
             }
-            let sum = self.read(first, &case.sample.prompt, choice)?.sum;
-            if sum > own || sum == own && number < case.right {
+            let sum = self.read(first, prompt, answer)?.sum;
+            if sum > own || earlier && sum == own {
                 return Ok(false);
             }
         }
@@ -221,11 +235,29 @@ mod tests {
             example("zebra nineteen", &[own, "zebra nineteen"]),
             example(own, &[own, "zebra nineteen"]),
         ];
+
         let given = Given::new(&engine, &examples).unwrap();
         let mut judge = Judge::new(&engine, &given.cases).unwrap();
         let found: Vec<Judged> = (0..4).map(|number| judge.one(number).unwrap()).collect();
         assert_eq!(found.iter().map(|one| one.right).collect::<Vec<_>>(), [true, false, false, true]);
+        assert_eq!(found.iter().map(|one| one.ahead).collect::<Vec<_>>(), [true, false, false, true]);
         assert!(found[0].loss < found[1].loss && (found[1].loss - found[2].loss).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn an_answer_is_told_from_longer_ones_of_other_examples() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let example = |prompt: &str, answer: &str| Example {
+            prompt: prompt.to_owned(),
+            answer: Some(answer.to_owned()),
+            task: None,
+            choices: Vec::new(),
+            line: 1,
+        };
+        let long = "zebra nineteen ".repeat(20);
+        let given = Given::new(&engine, &[example("Say yes.", "yes"), example("Say no.", &long)]).unwrap();
+        let mut judge = Judge::new(&engine, &given.cases).unwrap();
+        assert!(judge.one(0).unwrap().ahead && !judge.one(1).unwrap().ahead);
     }
 
     #[test]

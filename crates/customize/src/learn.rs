@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_fold_ends_when_nothing_improves_twice() {
-        let look = |right: bool, loss: f64| vec![Judged { loss, right }];
+        let look = |right: bool, loss: f64| vec![Judged { loss, right, ahead: right }];
         assert!(!is_stale(&[look(false, 2.0), look(false, 2.5)]));
         assert!(is_stale(&[look(false, 2.0), look(false, 2.5), look(false, 2.1)]));
         // More right answers are worth a larger loss.

@@ -42,7 +42,7 @@ pub(crate) fn show(
     if fitting.len() < FEWEST - 1 {
         return Ok(Err(Note::NoRoom(fitting.len())));
     }
-    let mut judged = vec![Judged { loss: f64::NAN, right: false }; cases.len()];
+    let mut judged = vec![Judged { loss: f64::NAN, right: false, ahead: false }; cases.len()];
     let mut stage = Stage { rung: Rung::Prompt, done: 0, total: cases.len() };
     for part in folds(cases, PARTS, seed) {
         let others: Vec<usize> = all.iter().copied().filter(|at| !part.contains(at)).collect();

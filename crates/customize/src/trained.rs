@@ -7,8 +7,9 @@ use crayon_train::pool::{Own, TrainOptions};
 use crate::error::CustomizeError;
 use crate::learn::{Learned, Recipe, Work, learn};
 
-/// Times the examples are read at most.
-const ROUNDS: usize = 8;
+/// Times the examples are read at most in a network of [`WIDTH`] or narrower; a wider one has learned what it can sooner.
+const ROUNDS: usize = 12;
+const ROUNDS_WIDE: usize = 8;
 /// Learning rate in a network of [`WIDTH`]. With Adam a wider one wants a smaller rate, by as much as it is wider (arXiv 2203.03466).
 const RATE: f64 = 5e-3;
 const WIDTH: usize = 256;
@@ -39,7 +40,7 @@ pub(crate) fn train(work: &mut Work<'_, '_, '_>, below: Option<&Lora>) -> Result
     let recipe = Recipe {
         make: &|| Own::new(spec, &options, below),
         options: options.clone(),
-        rounds: ROUNDS,
+        rounds: if spec.hidden <= WIDTH { ROUNDS } else { ROUNDS_WIDE },
         lora: &lora,
         weights: &|_| None,
     };
