@@ -1,8 +1,7 @@
 """A device and a bigger model behind two servers, ours and llama.cpp's: what a share of the questions sent brings.
 
-    pip install "llama-cpp-python[server]"
     cargo build --release
-    python3 scripts/eval/routing.py --strong gemma-3-270m.gguf --data DIR > docs/results/routing.md
+    python3 scripts/eval/routing.py --strong gemma-3-270m.gguf --llama-server llama-server --data DIR > docs/results/routing.md
     python3 scripts/eval/routing.py --calibrate --data DIR       # models/mini-thresholds.json, from train splits
 
 `--split train` prints the same of the train splits, by which the tasks were chosen. Both servers hold the same file, run on this machine and
@@ -35,13 +34,11 @@ CALIBRATED = ["SNIPS intents", "first letters", "larger animals", "colours", "ca
 HELD_OUT = ["animals", "verbs", "capital letters", "landmarks", "past tense", "plurals", "next items", "bAbI 2", "bAbI 15", "bAbI 16", "bAbI 18"]
 DOMAINS = ["banking", "travel", "kitchen_and_dining", "work", "auto_and_commute"]
 SOLVED = 3  # examples that the server is shown
-# The frame `qa` as a chat template: its turns and what ends an answer.
-TEMPLATE = {
-    "bos_token": "<bos>",
-    "eos_token": "\nQuestion:",
-    "chat_template": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\nAnswer:' }}"
-    "{% elif m['content'] %}{{ ' ' + m['content'] + '\n\n' }}{% endif %}{% endfor %}",
-}
+# The frame `qa` as a chat template.
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\\nAnswer:' }}"
+    "{% elif m['content'] %}{{ ' ' + m['content'] + '\\n\\n' }}{% endif %}{% endfor %}"
+)
 
 
 def free_port():
@@ -60,6 +57,7 @@ class Served:
         self.process = subprocess.Popen(self.call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(1200):
             try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).close()
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/models", timeout=2) as reply:
                     name = json.load(reply)["data"][0]["id"]
                 return ["--server", f"http://127.0.0.1:{self.port}/v1", "--server-model", name, "--cells", self.kept]
@@ -177,7 +175,7 @@ def main():
     parser.add_argument("--device", default="mini")
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--binary", default=str(ROOT / "target/release/crayon"))
-    parser.add_argument("--python", default=sys.executable, help="one that has llama-cpp-python")
+    parser.add_argument("--llama-server", help="llama.cpp's server, to be one of the servers [default: ours alone]")
     parser.add_argument("--limit", type=int, default=30, help="questions of each task")
     parser.add_argument("--more", type=int, default=2, help="times as many where the device is measured alone")
     parser.add_argument("--split", choices=["train", "test"], default="test")
@@ -240,14 +238,13 @@ def domains(args, folder):
 
 def with_servers(args, bench, folder):
     args.runs.mkdir(parents=True, exist_ok=True)
-    template = folder / "template.json"
-    template.write_text(json.dumps(TEMPLATE))
+    template = folder / "template.jinja"
+    template.write_text(TEMPLATE)
     ports = [free_port(), free_port()]
-    llama = ["--n_ctx", 2048, "--chat_format", "hf-tokenizer-config", "--hf_tokenizer_config_path", template]
-    servers = {
-        "crayon serve": Served([args.binary, "serve", "-m", args.strong, "--port", ports[0]], ports[0], args.runs / "crayon.jsonl"),
-        "llama.cpp": Served([args.python, "-m", "llama_cpp.server", "--model", args.strong, "--port", ports[1], *llama], ports[1], args.runs / "llamacpp.jsonl"),
-    }
+    servers = {"crayon serve": Served([args.binary, "serve", "-m", args.strong, "--port", ports[0]], ports[0], args.runs / "crayon.jsonl")}
+    if args.llama_server:
+        llama = [args.llama_server, "-m", args.strong, "--port", ports[1], "-c", 2048, "-np", 1, "--jinja", "--chat-template-file", template]
+        servers["llama.cpp"] = Served(llama, ports[1], args.runs / "llamacpp.jsonl")
     print(f"# Who answers: {args.device} on the device, {args.strong.stem} behind a server\n")
     print(f"""Printed by `python3 scripts/eval/routing.py --strong {args.strong.name} --limit {args.limit}`, which calls `crayon eval routing`: up to {args.limit} questions of each
 {args.split} split. The server's model is a base model, asked in the frame `qa`, and is shown {SOLVED} solved questions of the train split as earlier

@@ -411,7 +411,7 @@ impl Checkpoint {
                 let mut location = weights.locate(&self.spec, canonical);
                 let stored = weights.stored(&location.name)?;
                 // Scales belong to output channels, so these stand upright in every family.
-                location.transposed &= !stored.format.is_per_channel();
+                location.transposed &= stored.format.is_float();
                 let stored = location.check(weights.file_of(&location.name), stored, shape)?;
                 Ok((location, stored))
             }

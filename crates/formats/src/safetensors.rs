@@ -3,7 +3,7 @@
 //! Read by hand rather than with the reference library so that every complaint names the file and the tensor;
 //! the rules are the reference's: offsets in order, no overlap, no holes, nothing behind the last tensor.
 //!
-//! A matrix `[rows, cols]` in a per-channel format is stored as bytes: dtype `U8`, shape `[rows, bytes of a row]`, and
+//! A matrix `[rows, cols]` in a quantised format is stored as bytes: dtype `U8`, shape `[rows, bytes of a row]`, and
 //! under `__metadata__` the format and the number of columns, such as `"crayon.lm_head.weight": "w4a8 896"`. A program
 //! that does not know the key finds a matrix of the wrong shape and refuses it.
 
@@ -90,11 +90,11 @@ impl SafeTensors {
     /// The tensor called `name`, sharing the file's bytes; `None` if there is none.
     ///
     /// # Errors
-    /// If its values are not f32, f16 or bf16, nor rows in a per-channel format.
+    /// If its values are not f32, f16 or bf16, nor rows in a quantised format.
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(entry) = self.entry(name) else { return Ok(None) };
         if let Some(stored) = self.metadata.get(&key_of(name)) {
-            return self.per_channel(entry, stored).map(Some);
+            return self.quantised(entry, stored).map(Some);
         }
         let Some(format) = format_of(&entry.dtype) else {
             let what = format!("has values of type {}, which is not supported", shown(&entry.dtype));
@@ -107,14 +107,14 @@ impl SafeTensors {
     }
 
     /// The matrix whose rows `entry` holds as bytes; `stored` is what the metadata say of it.
-    fn per_channel(&self, entry: &Entry, stored: &str) -> Result<Tensor> {
+    fn quantised(&self, entry: &Entry, stored: &str) -> Result<Tensor> {
         let bad = |what: String| Error::tensor(&self.file, &entry.name, what).with_hint(DAMAGED);
         let parsed = stored.split_once(' ').and_then(|(format, cols)| {
-            let format = Format::from_name(format).filter(|format| format.is_per_channel())?;
+            let format = Format::from_name(format).filter(|format| !format.is_float())?;
             Some((format, cols.parse::<usize>().ok()?))
         });
         let Some((format, cols)) = parsed else {
-            return Err(bad(format!("is said to be `{}`, which is no per-channel format", shown(stored))));
+            return Err(bad(format!("is said to be `{}`, which is no quantised format", shown(stored))));
         };
         let shape = match (entry.dtype.as_str(), entry.shape.as_slice()) {
             ("U8", &[rows, bytes]) if format.row_bytes(cols) == Some(bytes) => vec![rows, cols],
@@ -190,7 +190,7 @@ pub fn open_index(path: &Path) -> Result<Vec<SafeTensors>> {
 /// Writes tensors of floats or in per-channel formats to one file, atomically, in the order given.
 ///
 /// # Errors
-/// If a tensor is block-quantised, a name appears twice, or the file cannot be written.
+/// If a quantised tensor is no matrix, a name appears twice, or the file cannot be written.
 pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<()> {
     let mut writer = Writer::create(path, &infos(tensors), metadata)?;
     for tensor in tensors {
@@ -202,7 +202,7 @@ pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String
 /// The same file in memory; `name` is what messages call it.
 ///
 /// # Errors
-/// If a tensor is block-quantised or a name appears twice.
+/// If a quantised tensor is no matrix or a name appears twice.
 pub fn to_bytes(name: &str, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (mut bytes, _) = table(name, &infos(tensors), metadata)?;
     bytes.reserve_exact(tensors.iter().map(|tensor| tensor.data.len()).sum());
@@ -226,7 +226,7 @@ fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> R
     let mut table = serde_json::Map::new();
     let mut metadata = metadata.clone();
     for (name, format, shape) in tensors {
-        if let (true, Some(cols)) = (format.is_per_channel(), shape.last()) {
+        if let (false, Some(cols)) = (format.is_float(), shape.last()) {
             metadata.insert(key_of(name), format!("{format} {cols}"));
         }
     }
@@ -236,17 +236,21 @@ fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> R
     let mut sizes = Vec::with_capacity(tensors.len());
     let mut offset = 0usize;
     for (name, format, shape) in tensors {
-        let dtype = dtype_of(*format)
-            .ok_or_else(|| Error::tensor(file, name, format!("{format} cannot be stored in safetensors")))?;
+        if !format.is_float() && shape.len() != 2 {
+            return Err(Error::tensor(
+                file,
+                name,
+                format!("has shape {shape:?}, which is no matrix ({format})"),
+            ));
+        }
         let size = stored_bytes(*format, shape).ok_or_else(|| {
             Error::tensor(file, name, format!("has shape {shape:?}, which {}", unfit(*format)))
         })?;
-        let shape = match (format.is_per_channel(), shape.first()) {
-            (true, Some(&rows)) => vec![rows, size.checked_div(rows).unwrap_or(0)],
+        let shape = match (format.is_float(), shape.first()) {
+            (false, Some(&rows)) => vec![rows, size.checked_div(rows).unwrap_or(0)],
             _ => shape.clone(),
         };
-        let row =
-            serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]});
+        let row = serde_json::json!({"dtype": dtype_of(*format), "shape": shape, "data_offsets": [offset, offset + size]});
         if table.insert(name.clone(), row).is_some() {
             return Err(Error::tensor(file, name, "appears twice"));
         }
@@ -320,13 +324,12 @@ fn format_of(dtype: &str) -> Option<Format> {
     }
 }
 
-fn dtype_of(format: Format) -> Option<&'static str> {
+fn dtype_of(format: Format) -> &'static str {
     match format {
-        Format::F32 => Some("F32"),
-        Format::F16 => Some("F16"),
-        Format::BF16 => Some("BF16"),
-        Format::W8A8 | Format::W4A8 => Some("U8"),
-        _ => None,
+        Format::F32 => "F32",
+        Format::F16 => "F16",
+        Format::BF16 => "BF16",
+        _ => "U8",
     }
 }
 

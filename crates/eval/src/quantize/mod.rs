@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use crayon_engine::{Engine, EngineError, Settings};
 use crayon_errors::{Explain as _, Setting, Verdict};
-use crayon_formats::{Checkpoint, Format, Tensor};
+use crayon_formats::export::{embedding_format, fitting};
+use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::quantize_rows;
 use crayon_quant::{
     Activations, Calibration, Groups, Method, QuantError, Quantised, Recipe, Scheme, fold::planted, quantise,
@@ -294,7 +295,7 @@ fn one(
     Ok(row)
 }
 
-/// Quantises, with token embedding and output layer in 8 bits a row as an export has them.
+/// Quantises, with token embedding and output layer as an export has them.
 fn made(
     engine: &Engine,
     kind: Kind,
@@ -335,13 +336,14 @@ fn made(
         let mut tensors = Vec::new();
         for name in names.into_iter().filter(|name| checkpoint.has(name)) {
             let tensor = checkpoint.tensor(name)?;
+            let format = fitting(embedding_format(recipe.scheme.rows()), tensor.cols());
             let mut data = Vec::new();
             // A few rows at a time: the whole would take four times the model.
             for first in (0..tensor.shape[0]).step_by(1024) {
                 let rows = tensor.rows(first..(first + 1024).min(tensor.shape[0]));
-                quantize_rows(Format::W8A8, tensor.cols(), &rows.to_f32(), &mut data);
+                quantize_rows(format, tensor.cols(), &rows.to_f32(), &mut data);
             }
-            tensors.push(Tensor { format: Format::W8A8, data: data.into(), ..tensor });
+            tensors.push(Tensor { format, data: data.into(), ..tensor });
         }
         made.checkpoint = made.checkpoint.clone().with_tensors(tensors)?;
     }

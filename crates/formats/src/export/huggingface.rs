@@ -51,7 +51,7 @@ pub fn write_huggingface(
     for piece in &mut pieces {
         let format = format_of(piece, format, notify);
         // Scales belong to output channels, so these stand upright in every family.
-        piece.transposed &= !format.is_per_channel();
+        piece.transposed &= format.is_float();
         table.push((piece.name.clone(), format, piece.stored_shape()));
     }
     let mut stamp = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);

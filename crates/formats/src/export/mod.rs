@@ -28,11 +28,11 @@ pub struct ExportOptions {
 }
 
 /// The format of token embedding and output layer in a model whose other matrices are in `weights`: the same, except that
-/// they are w8a8 beside w4a8. Sixteen codes for the whole row of a token lose too much of it, and a tied embedding would
-/// lose it twice.
+/// they are q8_0 beside w8a8 and w4a8. What the output layer reads has outliers that no scale can fold away where it is tied to the
+/// embedding: one range for all of a token's values loses more there than in all blocks together, one for every 32 next to nothing.
 pub const fn embedding_format(weights: Format) -> Format {
     match weights {
-        Format::W4A8 => Format::W8A8,
+        Format::W8A8 | Format::W4A8 => Format::Q8_0,
         other => other,
     }
 }
@@ -69,7 +69,7 @@ pub type Notify<'a> = &'a mut dyn FnMut(Notice);
 
 /// The format for rows of `cols` values that comes closest to `wanted`: K-quants fall back to the blocks of 32
 /// with the same number of bits or one more, those to f16.
-pub(crate) fn fitting(wanted: Format, cols: usize) -> Format {
+pub fn fitting(wanted: Format, cols: usize) -> Format {
     let mut format = wanted;
     while format.row_bytes(cols).is_none() {
         format = match format {
