@@ -255,12 +255,17 @@ impl Explain for EvalError {
             EvalError::Io { source, .. } => Explain::hint(source),
             EvalError::Content { hint, .. } => hint.clone(),
             EvalError::Option { hint, .. } => hint.clone(),
-            EvalError::Rival { .. } => {
-                Some("write it as you would type it, with {port} and {model} for the port and the model's file".into())
+            EvalError::Rival { .. } => Some(
+                "write it as you would type it, with {port} and {model} for the port and the model's file"
+                    .into(),
+            ),
+            EvalError::NotStarted { .. } => {
+                Some("see whether it starts by itself with the same command".into())
             }
-            EvalError::NotStarted { .. } => Some("see whether it starts by itself with the same command".into()),
             EvalError::Asked { .. } => None,
-            EvalError::NoPool { .. } => Some(phrase!["offer one (", Setting::Pool, " of the server), or leave the people out"]),
+            EvalError::NoPool { .. } => {
+                Some(phrase!["offer one (", Setting::Pool, " of the server), or leave the people out"])
+            }
             EvalError::TooShort { .. } => Some("give a longer text".into()),
             EvalError::AllTooLong { .. } => {
                 Some(phrase!["take a model with a longer context, or fewer of ", Setting::Examples])

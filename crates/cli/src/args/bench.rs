@@ -46,13 +46,14 @@ Examples:
     Clip(ClipBenchArgs),
     /// A server under load: requests at once, people with models of their own, a short question behind a long prompt
     #[command(after_help = "\
-It starts `crayon serve` and, with --rival, another server with OpenAI's interface, and sends both the same load in turns. The command of the other
-one is started without a shell; {port} and {model} in it become a free port and the model's file. What stands behind -- is for `crayon serve`.
+It starts `crayon serve` and, with --rival, another server with OpenAI's interface, and sends both the same load in turns. The command
+of the other one is started without a shell; {port} and {model} in it become a free port and the model's file. What stands behind -- is for
+`crayon serve`.
 
 Examples:
   crayon bench serve
   crayon bench serve -m gemma.gguf --rival 'llama-server -m {model} --port {port} -np 8'
-  crayon bench serve --rival 'crayon serve -m {model} --port {port} --parallel 1'      beside itself, one after the other
+  crayon bench serve --rival 'crayon serve -m {model} --port {port} --parallel 1'
   crayon bench serve -m gemma.gguf --people 8 -- --pool my-pool")]
     Serve(ServeBenchArgs),
     /// What training an adapter on a person's examples costs

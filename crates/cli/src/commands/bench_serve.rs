@@ -66,7 +66,10 @@ fn print(bench: &ServeBench, output: &Output) -> Result {
     output.line(&show::table(&heading, &rows))?;
     if let Some(people) = &bench.people {
         let (changed, adapters) = (people.changed, people.adapters);
-        output.line(&format!("blends of {adapters} adapters changed the answers of {changed} of {}", people.people))?;
+        output.line(&format!(
+            "blends of {adapters} adapters changed the answers of {changed} of {}",
+            people.people
+        ))?;
     }
     if !bench.behind.is_empty() {
         output.line("")?;
@@ -79,7 +82,8 @@ fn print(bench: &ServeBench, output: &Output) -> Result {
         output.line(&show::table(&heading, &rows))?;
     }
     for tokens in &bench.left_out {
-        output.note(&format!("the model's window has no room for a prompt of {} tokens", show::count(*tokens)));
+        output
+            .note(&format!("the model's window has no room for a prompt of {} tokens", show::count(*tokens)));
     }
     let said = |same| if same { "the same answer each time" } else { "DIFFERENT answers" };
     output.line(&format!("\nThe same question got {}.", said(bench.same)))?;

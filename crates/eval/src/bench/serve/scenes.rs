@@ -115,14 +115,7 @@ pub(super) fn people(
     }
     let [plain, own] = &found;
     let share = own.beside(plain);
-    Ok(People {
-        people: options.people,
-        adapters,
-        plain: plain.load(),
-        own: own.load(),
-        share,
-        changed,
-    })
+    Ok(People { people: options.people, adapters, plain: plain.load(), own: own.load(), share, changed })
 }
 
 /// A person for each question, with weights of their own; also the number of the pool's adapters.
@@ -153,7 +146,8 @@ pub(super) fn behind(
     let counted = sides[0].server.post("v1/tokenize", &json!({"content": ""}))?;
     let window = counted["max_model_len"].as_u64().unwrap_or(u64::MAX);
     let fits = |tokens: &usize| (tokens + MARGIN) as u64 <= window;
-    let (fitting, left_out): (Vec<usize>, Vec<usize>) = options.behind.iter().partition(|tokens| fits(tokens));
+    let (fitting, left_out): (Vec<usize>, Vec<usize>) =
+        options.behind.iter().partition(|tokens| fits(tokens));
     let mut rows = Vec::new();
     for tokens in fitting {
         let mut waits: Vec<[Vec<f64>; 3]> = sides.iter().map(|_| Default::default()).collect();
@@ -164,7 +158,8 @@ pub(super) fn behind(
                 let server = &sides[0].server;
                 texts::long(seed * 1_000_000 + tokens as u64, tokens, |text| count(server, text))
             });
-            let [alone, company] = [alone?, company?].map(|prompt| Question { prompt, tokens: 1, person: None });
+            let [alone, company] =
+                [alone?, company?].map(|prompt| Question { prompt, tokens: 1, person: None });
             for at in order(round, sides.len()) {
                 let (read, times) = wait(&mut sides[at], &alone, &company, steps)?;
                 if at == 0 {

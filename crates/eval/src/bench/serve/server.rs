@@ -172,7 +172,8 @@ impl Server {
             }
         };
         let told: Value = serde_json::from_str(&line).unwrap_or_default();
-        let url = told["url"].as_str().and_then(|url| Url::parse(url).ok()).and_then(|url| url.join("/").ok());
+        let url =
+            told["url"].as_str().and_then(|url| Url::parse(url).ok()).and_then(|url| url.join("/").ok());
         let (Some(url), Some(model)) = (url, told["model"].as_str()) else {
             return Err(self.failed(format!("it said {line:?} instead of its address")));
         };
@@ -252,7 +253,8 @@ impl Server {
         if (200..300).contains(&response.status()) {
             return Ok(response);
         }
-        let body: Value = serde_json::from_slice(&response.bytes(LARGEST).unwrap_or_default()).unwrap_or_default();
+        let body: Value =
+            serde_json::from_slice(&response.bytes(LARGEST).unwrap_or_default()).unwrap_or_default();
         let status = crayon_net::status_words(response.status());
         Err(self.refused(body["error"]["message"].as_str().map_or(status, str::to_owned)))
     }

@@ -5,7 +5,8 @@ use crayon_adapters::Random;
 const NAMES: [&str; 8] = ["Anna", "Ben", "Clara", "David", "Emma", "Finn", "Greta", "Henry"];
 const WHO: [&str; 8] = ["dog", "cat", "bird", "farmer", "teacher", "little boy", "old woman", "fox"];
 const DID: [&str; 8] = ["saw", "found", "liked", "wanted", "carried", "painted", "washed", "lost"];
-const WHAT: [&str; 8] = ["a red ball", "the boat", "some bread", "a tree", "the key", "a hat", "two stones", "milk"];
+const WHAT: [&str; 8] =
+    ["a red ball", "the boat", "some bread", "a tree", "the key", "a hat", "two stones", "milk"];
 /// Tokens of one sentence of a long text, about, and fewer than any tokenizer makes of it.
 const SENTENCE: usize = 5;
 
