@@ -3,8 +3,8 @@
     cargo build --release
     python3 benches/serve/results.py -m gemma-3-270m-q4_k_m.gguf --rival 'llama-server -m {model} --port {port} -np 8 -t 2' > docs/results/serve.md
 
-People's models are blends of a pool that is trained for a moment on `examples/users`: speed does not depend on what it has learned. Then
-the same on mini with its own pool. Ends with status 1 where the same question got different answers. Needs Python alone.
+People's models are blends of mini's own pool, and beside another model of one that is trained for a moment on `examples/users`: speed does
+not depend on what it has learned. Ends with status 1 where the same question got different answers. Needs Python alone.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def behind(found, rival):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("-m", "--model", default="mini")
     parser.add_argument("--rival", help="command of another server, with {model} and {port}")
     parser.add_argument("--name", default="the other", help="what it is called in the tables")
     parser.add_argument("--rounds", type=int, default=3)
@@ -81,15 +81,16 @@ def main():
     beside = ["--rival", args.rival] if args.rival else []
     rounds = ["--rounds", args.rounds]
     found = bench("-m", args.model, *rounds, *beside)
-    with tempfile.TemporaryDirectory() as folder:
-        few = [*rounds, "--at-once", 1, "--behind", 0, "--people", 8]
-        own = bench("-m", args.model, *few, "--", "--pool", pool(args.model, Path(folder) / "pool"))
-    mini = bench(*few)
+    few = [*rounds, "--at-once", 1, "--behind", 0, "--people", 8]
+    mixed = {"mini": bench(*few)}
+    if args.model != "mini":
+        with tempfile.TemporaryDirectory() as folder:
+            mixed[found["model"]] = bench("-m", args.model, *few, "--", "--pool", pool(args.model, Path(folder) / "pool"))
     turns = "--parallel 1"
     alone = bench("-m", args.model, *rounds, "--behind", 0, "--at-once", "1,8", "--rival", f"'{CRAYON}' serve -m {{model}} --port {{port}} {turns}")
     print("# Many who ask at once\n")
-    print("Printed by `benches/serve/results.py`, which runs `crayon bench serve`: requests of "
-          f"{found['tokens']} tokens at most, sent at once, streamed, the likeliest token each time; {found['rounds']} rounds in turns, medians, on {found['model']}.")
+    print(f"Printed by `python3 benches/serve/results.py -m {Path(args.model).name} --rounds {args.rounds}`, which runs `crayon bench serve`: requests of "
+          f"{found['tokens']} tokens at most, sent at once, streamed, the likeliest token each time; medians of {args.rounds} round{'s' if args.rounds > 1 else ''} in turns, on {found['model']}.")
     if args.rival:
         command = args.rival.split()
         print(f"The other server is `{' '.join([Path(command[0]).name, *command[1:]])}`. Ratios are medians of the rounds' own.")
@@ -100,14 +101,14 @@ def main():
     behind(found, args.name)
     print("\n## People with models of their own\n")
     print("As many people as answers at once, each with a blend of their own (`mini:anna`), and the same requests to the model as it is. "
-          "A made-up pool of rank 8 on q and v for the larger model, the built-in one for mini.\n")
+          "The blends are weak, so that answers stay as long.\n")
     print(LOAD.format("requests at once"))
-    people(own, found["model"])
-    people(mini, "mini")
+    for model, one in mixed.items():
+        people(one, model)
     print("\n## Together and in turn\n")
     print(f"The same server with `{turns}` as the other one.\n")
     at_once(alone, "in turn")
-    same = all(one["same"] for one in (found, own, mini, alone))
+    same = all(one["same"] for one in (found, alone, *mixed.values()))
     print(f"\nThe same question got {'the same answer in every round and company' if same else 'DIFFERENT answers'}.")
     if found["rival_same"] is False:
         print(f"In {args.name} it got different answers in different company.")
