@@ -75,6 +75,38 @@ pub enum EvalError {
         /// What to try.
         hint: Option<Phrase>,
     },
+    /// A command line that cannot start another server.
+    #[error("the command of the other server {what}: {line}")]
+    Rival {
+        /// As given.
+        line: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A server that did not come to answer.
+    #[error("{server}: {what}{}", said.iter().map(|line| format!("\n  {line}")).collect::<String>())]
+    NotStarted {
+        /// Its command.
+        server: String,
+        /// What became of it.
+        what: String,
+        /// The last lines of its stderr.
+        said: Vec<String>,
+    },
+    /// A server under load that did not answer as it should.
+    #[error("{server} does not answer as it should: {what}")]
+    Asked {
+        /// Its command.
+        server: String,
+        /// What it did instead.
+        what: String,
+    },
+    /// People's models where there is no pool to blend them from.
+    #[error("{model} has no pool, so nobody can have a model of their own")]
+    NoPool {
+        /// The model.
+        model: String,
+    },
     /// Not enough tokens to score one.
     #[error("{found} tokens are too few: the first of a window is not scored, so at least 2 are needed")]
     TooShort {
@@ -119,6 +151,10 @@ impl EvalError {
             *hint = Some(text.into());
         }
         self
+    }
+
+    pub(crate) fn asked(server: &str, what: String) -> EvalError {
+        EvalError::Asked { server: server.to_owned(), what }
     }
 
     pub(crate) fn option(name: Setting, what: impl Into<String>, hint: impl Into<Phrase>) -> EvalError {
@@ -193,6 +229,7 @@ impl Explain for EvalError {
                 Verdict::Closed => Verdict::Closed,
                 _ => Verdict::Fault,
             },
+            EvalError::Asked { .. } => Verdict::Fault,
             _ => Verdict::Mistake,
         }
     }
@@ -218,6 +255,17 @@ impl Explain for EvalError {
             EvalError::Io { source, .. } => Explain::hint(source),
             EvalError::Content { hint, .. } => hint.clone(),
             EvalError::Option { hint, .. } => hint.clone(),
+            EvalError::Rival { .. } => Some(
+                "write it as you would type it, with {port} and {model} for the port and the model's file"
+                    .into(),
+            ),
+            EvalError::NotStarted { .. } => {
+                Some("see whether it starts by itself with the same command".into())
+            }
+            EvalError::Asked { .. } => None,
+            EvalError::NoPool { .. } => {
+                Some(phrase!["offer one (", Setting::Pool, " of the server), or leave the people out"])
+            }
             EvalError::TooShort { .. } => Some("give a longer text".into()),
             EvalError::AllTooLong { .. } => {
                 Some(phrase!["take a model with a longer context, or fewer of ", Setting::Examples])

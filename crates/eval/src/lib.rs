@@ -11,7 +11,7 @@
 //! - [`long`]: questions about long texts, made or read; [`pots`]: their answers through memory of fixed size;
 //! - [`images`]: whether word weights steer a search of pictures, beside other ways to stress a word;
 //! - `quantize`: ways to quantise, on text like that of the calibration and on other text;
-//! - [`mod@bench`]: speed and memory, beside the limits of the machine.
+//! - [`mod@bench`]: speed and memory, beside the limits of the machine; servers under load, beside each other.
 
 mod appended;
 pub mod bench;

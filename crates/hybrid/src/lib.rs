@@ -6,7 +6,8 @@
 //! - [`Doubt`]: below which confidence answers are mostly wrong;
 //! - [`Router`]: who answers, and why, before the device has begun and after;
 //! - [`Remote`]: any server with OpenAI's chat interface, asked again where a failure may pass;
-//! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else.
+//! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else;
+//! - [`Events`]: server-sent events, for those who read a stream of their own.
 //!
 //! Nothing here asks the network but [`Remote::ask`] and the requests of [`PoolServer`].
 
@@ -56,4 +57,5 @@ pub use http::Event;
 pub use key::Key;
 pub use pools::{Blend, Offer, PoolServer, body, digest, rounded};
 pub use remote::{Question, Remote, RemoteAnswer};
+pub use sse::{Events, ServerEvent};
 pub use thresholds::{Calibration, Signals, Thresholds, calibrate};

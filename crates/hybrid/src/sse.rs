@@ -11,16 +11,16 @@ pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServerEvent {
+pub struct ServerEvent {
     /// Its name; empty where the server gives none, which means `message`.
-    pub(crate) name: String,
+    pub name: String,
     /// Its lines of data, joined.
-    pub(crate) data: String,
+    pub data: String,
 }
 
 /// Puts pieces together to events. Text is looked at in whole lines, so that no piece splits a character.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub struct Events {
     line: Vec<u8>,
     name: Vec<u8>,
     /// `None` until the event has a line of data.
@@ -36,7 +36,7 @@ impl Events {
     ///
     /// # Errors
     /// What is wrong with the stream.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<ServerEvent>, String> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<ServerEvent>, String> {
         let mut events = Vec::new();
         for part in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             if std::mem::take(&mut self.after_return) && part == b"\n" {
@@ -59,7 +59,7 @@ impl Events {
     ///
     /// # Errors
     /// As [`push`](Events::push).
-    pub(crate) fn rest(&mut self) -> Result<Option<ServerEvent>, String> {
+    pub fn rest(&mut self) -> Result<Option<ServerEvent>, String> {
         if !self.line.is_empty() {
             self.end_of_line()?;
         }

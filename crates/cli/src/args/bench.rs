@@ -44,6 +44,18 @@ Examples:
   crayon bench clip --shape vit-b-32 --type w8a8     and how near 8-bit products stay to f32
   crayon bench clip -m clip-vit-base-patch32 --files *.jpg")]
     Clip(ClipBenchArgs),
+    /// A server under load: requests at once, people with models of their own, a short question behind a long prompt
+    #[command(after_help = "\
+It starts `crayon serve` and, with --rival, another server with OpenAI's interface, and sends both the same load in turns. The command
+of the other one is started without a shell; {port} and {model} in it become a free port and the model's file. What stands behind -- is for
+`crayon serve`.
+
+Examples:
+  crayon bench serve
+  crayon bench serve -m gemma.gguf --rival 'llama-server -m {model} --port {port} -np 8'
+  crayon bench serve --rival 'crayon serve -m {model} --port {port} --parallel 1'
+  crayon bench serve -m gemma.gguf --people 8 -- --pool my-pool")]
+    Serve(ServeBenchArgs),
     /// What training an adapter on a person's examples costs
     #[cfg(feature = "train")]
     #[command(after_help = "\
@@ -86,6 +98,34 @@ pub(crate) struct TrainBenchArgs {
     /// Number type of the made-up weights [default: q8_0]
     #[arg(long, value_name = "TYPE", requires = "shape")]
     pub(crate) scheme: Option<String>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct ServeBenchArgs {
+    /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
+    #[arg(short, long, default_value = "mini")]
+    pub(crate) model: String,
+    /// Command of another server to be sent the same load in turns
+    #[arg(long, value_name = "CMD")]
+    pub(crate) rival: Option<String>,
+    /// Requests at once, a row each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2,4,8,32", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) at_once: Vec<u16>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) tokens: u16,
+    /// Rounds; every server has its turns in each
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) rounds: u16,
+    /// People with models of their own who ask at once, beside the same requests to the model as it is; 0 leaves them out
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub(crate) people: u16,
+    /// Tokens of the long prompts that a short question waits behind; 0 leaves them out
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "800,4000")]
+    pub(crate) behind: Vec<u32>,
+    /// Arguments of `crayon serve`
+    #[arg(last = true, value_name = "ARGUMENTS OF SERVE")]
+    pub(crate) serve: Vec<String>,
 }
 
 #[derive(Debug, Group)]

@@ -27,7 +27,7 @@ pub(crate) use answer::{AskArgs, ChatArgs, PotArgs};
 pub(crate) use bench::TrainBenchArgs;
 pub(crate) use bench::{
     BenchArgs, BenchCommand, BlendBenchArgs, ClipBenchArgs, GenerateArgs, KernelsArgs, PotBenchArgs,
-    SearchBenchArgs,
+    SearchBenchArgs, ServeBenchArgs,
 };
 pub(crate) use custom::{CustomArgs, PoolServerArgs};
 pub(crate) use embed::{ClipArgs, ClipRunArgs, EmbedArgs, EmbedCommand, EmbedImageArgs, EmbedTextArgs};

@@ -28,6 +28,7 @@ pub(crate) fn run(args: &BenchArgs, output: &Output) -> Result {
         BenchCommand::Pot(args) => pot(args, output),
         BenchCommand::Search(args) => search(args, output),
         BenchCommand::Clip(args) => clip_bench(args, output),
+        BenchCommand::Serve(args) => super::bench_serve::run(args, output),
         #[cfg(feature = "train")]
         BenchCommand::Train(args) => train(args, output),
     }

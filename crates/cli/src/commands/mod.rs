@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+mod bench_serve;
 mod chat;
 mod convert;
 mod customize;

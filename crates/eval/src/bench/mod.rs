@@ -13,6 +13,7 @@ mod made_up;
 pub(crate) mod memory;
 mod pot;
 mod search;
+mod serve;
 mod shape;
 #[cfg(feature = "train")]
 mod train;
@@ -26,6 +27,7 @@ pub use made_up::MadeUp;
 pub(crate) use memory::peak_mb;
 pub use pot::{PotBench, PotBenchOptions, Shares, pot};
 pub use search::{ApproximateBench, SearchBench, SearchBenchOptions, search};
+pub use serve::{Behind, Load, People, Program, Row, ServeBench, ServeBenchOptions, Wait, serve};
 pub use shape::{SCHEMES, Scheme, Shape};
 #[cfg(feature = "train")]
 pub use train::{TrainBench, TrainBenchOptions, train};
