@@ -212,7 +212,7 @@ fn people_in_one_pass_get_to_the_bit_what_each_gets_alone() {
         std::sync::Arc::new(Stack::new(&members, &checkpoint.spec, &threads).unwrap())
     };
     let (stack, other) = (stacked(&loras), stacked(&loras[..2]));
-    let own = loras[2].attach(&checkpoint.spec).unwrap();
+    let own = loras[2].clone().attach(&checkpoint.spec).unwrap();
     let [anna, ben, clara] =
         [[0.5, 0.2, 0.3], [0.0, 1.0, 0.0], [1.0, -1.0, 0.25]].map(|weights| stack.weigh(&weights).unwrap());
     let david = other.weigh(&[0.5, 0.2]).unwrap();
