@@ -227,8 +227,10 @@ fn people_in_one_pass_get_to_the_bit_what_each_gets_alone() {
         (Some(&anna), &TOKENS[2..]),
     ];
     let decoder = Decoder::open(&checkpoint, Mode::Exact).unwrap();
-    let mut memories: Vec<Slab> =
-        people.iter().map(|(_, tokens)| Slab::plain(&checkpoint.spec, tokens.len(), KvStorage::F32)).collect();
+    let mut memories: Vec<Slab> = people
+        .iter()
+        .map(|(_, tokens)| Slab::plain(&checkpoint.spec, tokens.len(), KvStorage::F32))
+        .collect();
     let mut steps = Vec::new();
     for ((adapter, tokens), memory) in people.iter().zip(&mut memories) {
         let mut step = Step::new(tokens, memory).wanting(Want::All);

@@ -171,7 +171,9 @@ impl Sampler {
         // Penalties that only lower logits leave the likeliest token where it is, unless they are for it.
         let lowering = repetition_penalty >= 1.0 && presence_penalty >= 0.0 && frequency_penalty >= 0.0;
         let likeliest = match temperature == 0.0 && lowering && allowed.is_none() {
-            true => most_probable(logits).filter(|id| neutral || !(answer.contains(id) || banned.contains(id))),
+            true => {
+                most_probable(logits).filter(|id| neutral || !(answer.contains(id) || banned.contains(id)))
+            }
             false => None,
         };
         let id = if let Some(id) = likeliest {
