@@ -79,9 +79,16 @@ impl Stack {
 
 impl Adapter for Weighted {
     fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads) {
-        let Some(owners) = self.stack.owners.get(&site) else { return };
-        let gains: Vec<f32> = owners.iter().map(|&owner| self.weights[owner]).collect();
-        self.stack.stacked.add_weighted(site, x, rows, out, pool, &gains);
+        let mut gains = Vec::new();
+        if let Some(stacked) = self.weighs(site, &mut gains) {
+            stacked.add_weighted(site, x, rows, out, pool, &gains);
+        }
+    }
+
+    fn weighs(&self, site: Site, gains: &mut Vec<f32>) -> Option<&LowRank> {
+        let owners = self.stack.owners.get(&site)?;
+        gains.extend(owners.iter().map(|&owner| self.weights[owner]));
+        Some(&self.stack.stacked)
     }
 
     fn fingerprint(&self) -> String {

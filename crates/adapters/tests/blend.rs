@@ -7,9 +7,10 @@ use crayon_adapters::{
     Blended, Form, Keys, Lora, Member, Pool, Query, QueryEncoder, Stack, blend, peft, weights,
 };
 use crayon_errors::Explain as _;
-use crayon_kernels::Threads;
-use crayon_model::Adapter;
+use crayon_kernels::{Mode, Threads};
 use crayon_model::Projection::{self, Down, Q, V};
+use crayon_model::{Adapter, Decoder, Scratch, Step, Want};
+use crayon_pot::{KvStorage, Slab};
 use proptest::prelude::*;
 
 const TOKENS: [u32; 6] = [3, 14, 15, 9, 26, 5];
@@ -200,6 +201,47 @@ fn a_stack_weighs_its_adapters_like_the_sum() {
     assert_eq!(print(&[0.1, 0.2, 0.7]), print(&[0.1, 0.2, 0.7]));
     assert_ne!(print(&[0.1, 0.2, 0.7]), print(&[0.2, 0.1, 0.7]));
     assert!(stack.weigh(&[1.0]).is_err() && stack.weigh(&[1.0, f32::NAN, 0.0]).is_err());
+}
+
+/// Neighbours in a pass that weigh the same stack are run together; others stand between and beside them.
+#[test]
+fn people_in_one_pass_get_to_the_bit_what_each_gets_alone() {
+    let (checkpoint, loras, threads) = (base("qwen2"), loras(&[2, 4, 3]), Threads::new(2));
+    let stacked = |loras: &[Lora]| {
+        let members: Vec<&Lora> = loras.iter().collect();
+        std::sync::Arc::new(Stack::new(&members, &checkpoint.spec, &threads).unwrap())
+    };
+    let (stack, other) = (stacked(&loras), stacked(&loras[..2]));
+    let own = loras[2].clone().attach(&checkpoint.spec).unwrap();
+    let [anna, ben, clara] =
+        [[0.5, 0.2, 0.3], [0.0, 1.0, 0.0], [1.0, -1.0, 0.25]].map(|weights| stack.weigh(&weights).unwrap());
+    let david = other.weigh(&[0.5, 0.2]).unwrap();
+    let people: [(Option<&dyn Adapter>, &[u32]); 8] = [
+        (Some(&anna), &TOKENS),
+        (Some(&ben), &TOKENS[..1]),
+        (Some(&clara), &TOKENS[1..3]),
+        (None, &TOKENS),
+        (Some(&ben), &TOKENS),
+        (Some(&david), &TOKENS),
+        (Some(&own), &TOKENS),
+        (Some(&anna), &TOKENS[2..]),
+    ];
+    let decoder = Decoder::open(&checkpoint, Mode::Exact).unwrap();
+    let mut memories: Vec<Slab> = people
+        .iter()
+        .map(|(_, tokens)| Slab::plain(&checkpoint.spec, tokens.len(), KvStorage::F32))
+        .collect();
+    let mut steps = Vec::new();
+    for ((adapter, tokens), memory) in people.iter().zip(&mut memories) {
+        let mut step = Step::new(tokens, memory).wanting(Want::All);
+        step.adapter = *adapter;
+        steps.push(step);
+    }
+    let together = decoder.forward(&threads, &mut steps, &mut Scratch::new()).unwrap().to_vec();
+    let alone: Vec<f32> =
+        people.iter().flat_map(|(adapter, tokens)| adapted(&checkpoint, *adapter, tokens)).collect();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&together), bits(&alone));
 }
 
 #[test]

@@ -168,8 +168,16 @@ impl Sampler {
             && frequency_penalty == 0.0
             && banned.is_empty()
             && allowed.is_none();
-        let id = if temperature == 0.0 && neutral {
-            most_probable(logits)?
+        // Penalties that only lower logits leave the likeliest token where it is, unless they are for it.
+        let lowering = repetition_penalty >= 1.0 && presence_penalty >= 0.0 && frequency_penalty >= 0.0;
+        let likeliest = match temperature == 0.0 && lowering && allowed.is_none() {
+            true => {
+                most_probable(logits).filter(|id| neutral || !(answer.contains(id) || banned.contains(id)))
+            }
+            false => None,
+        };
+        let id = if let Some(id) = likeliest {
+            id
         } else {
             self.candidates.clear();
             self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)));
@@ -391,6 +399,30 @@ mod tests {
         let mut sampler = Sampler::new(Sampling { presence_penalty: 0.5, ..Sampling::default() }).unwrap();
         assert_eq!(sampler.draw(&logits, &[]).unwrap().id, 0);
         assert_eq!(sampler.draw(&logits, &[0]).unwrap().id, 1);
+    }
+
+    /// Where all tokens are named as allowed, every logit is looked at after its penalties.
+    #[test]
+    fn penalties_take_the_same_token_with_and_without_a_look_at_all_logits() {
+        let mut random = SplitMix64::seed_from_u64(5);
+        let mut below = |bound: u64| random.next_u64() % bound;
+        for round in 0..2000 {
+            // Few values, so that many are alike, some of which become alike by a penalty.
+            let logits: Vec<f32> = (0..20).map(|_| [-2.0, -1.0, 0.0, 1.5, 3.0][below(5) as usize]).collect();
+            let some = |below: &mut dyn FnMut(u64) -> u64| -> Vec<u32> {
+                (0..below(9)).map(|_| below(22) as u32).collect()
+            };
+            let (answer, banned) = (some(&mut below), some(&mut below));
+            let sampling = Sampling {
+                repetition_penalty: [0.8, 1.0, 1.1, 2.0][below(4) as usize],
+                presence_penalty: [-0.5, 0.0, 1.5][below(3) as usize],
+                frequency_penalty: [-0.5, 0.0, 0.5][below(3) as usize],
+                ..Sampling::default()
+            };
+            let mut sampler = Sampler::new(sampling).unwrap();
+            let quick = sampler.draw_within(&logits, &answer, &banned, None);
+            assert_eq!(quick, sampler.draw_within(&logits, &answer, &banned, Some(&[u32::MAX])), "{round}");
+        }
     }
 
     #[test]

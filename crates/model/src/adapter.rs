@@ -1,8 +1,9 @@
 //! Where adapters attach: every linear layer has a [`Site`], and an [`Adapter`] may add to its output.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use crayon_formats::spec::Spec;
 use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, matmul};
@@ -101,6 +102,13 @@ pub trait Adapter: Send + Sync {
     /// Adds this adapter's contribution for `site` to `out`: `x` is `[rows, in]`, `out` is `[rows, out]`. Sites it
     /// does not adapt are left as they are.
     fn add(&self, site: Site, x: &[f32], rows: usize, out: &mut [f32], pool: &Threads);
+
+    /// Where this adapter is others under weights: those, and its gains on their inner values at `site`, `[rank]`, appended to `gains`.
+    /// Sequences whose adapters weigh the same ones are run through them together, each row with its own gains
+    /// ([`LowRank::add_weighted`]); to the bit what [`add`](Adapter::add) gives each alone.
+    fn weighs(&self, _site: Site, _gains: &mut Vec<f32>) -> Option<&LowRank> {
+        None
+    }
 
     /// Text that differs between adapters that answer differently: keys and values computed through one are never
     /// used with another.
@@ -221,6 +229,55 @@ impl Adapter for LowRank {
     }
 }
 
+/// Adds to `out` `[rows, out]` what the adapter of each sequence makes of its rows of `x` `[rows, in]`. Neighbours that weigh the same
+/// adapters are run through them together.
+pub(crate) fn add_each<'a>(
+    site: Site,
+    x: &[f32],
+    rows: usize,
+    out: &mut [f32],
+    sequences: impl Iterator<Item = (Option<&'a dyn Adapter>, Range<usize>)>,
+    pool: &Threads,
+) {
+    let (cols, width) = (x.len() / rows.max(1), out.len() / rows.max(1));
+    let mut sequences = sequences.peekable();
+    let mut gains = GAINS.take();
+    while let Some((adapter, mut span)) = sequences.next() {
+        let Some(adapter) = adapter else { continue };
+        gains.clear();
+        let weighed = adapter.weighs(site, &mut gains);
+        if let Some(weighed) = weighed {
+            let rank = gains.len();
+            repeat_last(&mut gains, rank, span.len());
+            while let Some((Some(next), more)) = sequences.peek() {
+                let before = gains.len();
+                if next.weighs(site, &mut gains).is_none_or(|same| !std::ptr::eq(same, weighed)) {
+                    gains.truncate(before);
+                    break;
+                }
+                repeat_last(&mut gains, rank, more.len());
+                span.end = more.end;
+                sequences.next();
+            }
+        }
+        let (x, out) =
+            (&x[span.start * cols..span.end * cols], &mut out[span.start * width..span.end * width]);
+        match weighed {
+            Some(weighed) => weighed.add_weighted(site, x, span.len(), out, pool, &gains),
+            None => adapter.add(site, x, span.len(), out, pool),
+        }
+    }
+    GAINS.set(gains);
+}
+
+/// Makes of the last `len` values, which are there once, `times` copies.
+fn repeat_last(values: &mut Vec<f32>, len: usize, times: usize) {
+    let first = values.len() - len;
+    for _ in 1..times {
+        values.extend_from_within(first..first + len);
+    }
+}
+
 /// What lies between the two products, kept from call to call.
 #[derive(Default)]
 struct Buffers {
@@ -231,6 +288,8 @@ struct Buffers {
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
+    /// Gains of the rows whose adapters weigh the same others, `[rows, rank]`.
+    static GAINS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 fn product(

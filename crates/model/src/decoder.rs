@@ -11,7 +11,7 @@ use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::{Activations, Matrix, Mode, Product, Threads, dequantize, matmul, ops};
 
 use crate::ModelError;
-use crate::adapter::{Adapter, Site};
+use crate::adapter::{Adapter, Site, add_each};
 use crate::attention::{Attention, HeadTap, Sight};
 use crate::block::Block;
 use crate::likelihood::rows_at_once;
@@ -465,15 +465,8 @@ impl Pass<'_, '_> {
 
     /// Adds to a layer's output `[rows, out]` what each step's adapter makes of the input `[rows, in]`.
     fn adapt(&self, site: Site, x: &[f32], out: &mut [f32]) {
-        let rows = self.rows().max(1);
-        let (cols, width) = (x.len() / rows, out.len() / rows);
-        for (step, span) in self.steps.iter().zip(self.spans) {
-            if let Some(adapter) = step.adapter {
-                let x = &x[span.start * cols..span.end * cols];
-                let out = &mut out[span.start * width..span.end * width];
-                adapter.add(site, x, span.len(), out, self.threads);
-            }
-        }
+        let sequences = self.steps.iter().map(|step| step.adapter).zip(self.spans.iter().cloned());
+        add_each(site, x, self.rows(), out, sequences, self.threads);
     }
 }
 
