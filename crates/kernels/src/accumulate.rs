@@ -3,6 +3,9 @@
 //! Every output adds its products in the order of C's columns. Variants may fuse multiply and add, so they agree to rounding
 //! only.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
 use std::ops::Range;
 
 use crate::Threads;
@@ -50,7 +53,7 @@ impl<'a> Factors<'a> {
 }
 
 /// Rows and columns of a task's block.
-const BLOCK: [usize; 2] = [48, 256];
+const BLOCK: [usize; 2] = [24, 128];
 /// A task: a block of the output.
 pub(crate) struct Block<'a> {
     factors: Factors<'a>,

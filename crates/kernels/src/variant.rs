@@ -40,6 +40,8 @@ pub(crate) struct Variant {
     pub(crate) rows: usize,
     /// Some rows of one product. With quantised weights in `Mode::Fast` the same bits in every variant.
     pub(crate) product: fn(&Tile<'_>),
+    /// Products with weights laid out before, where it has such. The bits of `product` in `Mode::Fast`.
+    pub(crate) packed: Option<crate::packed::Multiply>,
     /// A block of [`crate::accumulate`].
     pub(crate) accumulate: fn(&crate::accumulate::Block<'_>),
     /// One head of attention.
@@ -74,6 +76,7 @@ pub(crate) static PORTABLE: Variant = Variant {
     lanes: false,
     rows: 16,
     product: products::portable::product,
+    packed: None,
     accumulate: crate::accumulate::portable,
     attend: attention::portable::attend,
     silu: crate::ops::portable::silu,

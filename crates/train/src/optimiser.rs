@@ -52,8 +52,7 @@ impl Adam {
     /// Moves every variable by its gradient, with learning rate `rate`, as step number `step` from 0 on.
     pub fn step(&mut self, trainable: &mut dyn Trainable, rate: f64, step: usize) {
         let time = step as i32 + 1;
-        let square = |gradient: &[f32]| gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
-        let squares = trainable.variables().into_iter().map(|variable| square(&variable.gradient));
+        let squares = trainable.variables().into_iter().map(|variable| square_sum(&variable.gradient));
         let length = squares.sum::<f64>().sqrt();
         let shorten = if length > LONGEST { (LONGEST / length) as f32 } else { 1.0 };
         let [first, second] = BETA.map(|beta| 1.0 - f64::from(beta).powi(time));
@@ -71,6 +70,18 @@ impl Adam {
             }
         }
     }
+}
+
+/// Sum of the squares: eight sums side by side, so that the compiler may use vectors.
+fn square_sum(values: &[f32]) -> f64 {
+    let (eights, tail) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for eight in eights {
+        for (sum, value) in sums.iter_mut().zip(eight) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    sums.into_iter().chain(tail.iter().map(|value| f64::from(*value).powi(2))).sum()
 }
 
 #[cfg(test)]

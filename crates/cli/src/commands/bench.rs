@@ -77,8 +77,9 @@ fn train(args: &TrainBenchArgs, output: &Output) -> Result {
         (
             "",
             format!(
-                "{:.0} Gop/s; this machine's limits are {f32_gflops:.0} in f32 and {int8_gops:.0} in int8",
-                bench.gops
+                "{:.0} Gop/s, {:.0} % of the limit; this machine's are {f32_gflops:.0} in f32 and {int8_gops:.0} in int8",
+                bench.gops,
+                100.0 * bench.share
             ),
         ),
         ("loss", format!("{:.3} to {:.3} nats a token", bench.loss[0], bench.loss[1])),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crayon_engine::adapters::Sample;
 use crayon_engine::{EngineError, Settings};
 use crayon_formats::spec::Spec;
-use crayon_kernels::limits;
+use crayon_kernels::{Mode, limits};
 use crayon_model::Projection;
 use crayon_train::frozen::FrozenDecoder;
 use crayon_train::pool::{Learner, Own, TrainOptions};
@@ -54,6 +54,8 @@ pub struct TrainBench {
     pub gops: f64,
     /// What the machine does in f32 and in 8-bit integers at most.
     pub limits: [f64; 2],
+    /// Share of the limit that holds here: in exact mode f32's.
+    pub share: f64,
     /// Loss of the first and of the last step, nats a token of the answers.
     pub loss: [f64; 2],
     /// Bytes of the model's weights.
@@ -106,6 +108,8 @@ pub fn train(
     let peak_rss_mb = peak_mb();
     let limits = limits::measure(engine.threads());
     let read = (steps * options.batch.min(options.examples) * (options.tokens - 1)) as f64;
+    let gops = steps as f64 * operations(engine.spec(), options) / seconds / 1e9;
+    let limit = if engine.mode() == Mode::Exact { limits.f32_gflops } else { limits.int8_gops };
     Ok(TrainBench {
         model: engine.name().to_owned(),
         threads: engine.threads().count(),
@@ -113,8 +117,9 @@ pub fn train(
         open_seconds,
         seconds,
         tok_s: read / seconds,
-        gops: steps as f64 * operations(engine.spec(), options) / seconds / 1e9,
+        gops,
         limits: [limits.f32_gflops, limits.int8_gops],
+        share: gops / limit,
         loss,
         weight_bytes: engine.checkpoint().bytes(),
         peak_rss_mb,

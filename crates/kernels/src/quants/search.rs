@@ -21,8 +21,11 @@ pub(super) fn inverse(value: f32) -> f32 {
 
 /// The nearest integer in `low..=high`; 0 (or the nearest bound) for NaN.
 pub(super) fn code(value: f32, low: i8, high: i8) -> i8 {
-    // The cast saturates and sends NaN to 0.
-    (value.round_ties_even() as i32).clamp(i32::from(low), i32::from(high)) as i8
+    /// Added to a small number, it leaves no place for a fraction.
+    const WHOLE: f32 = 12_582_912.0;
+    let near = (value.clamp(f32::from(low), f32::from(high)) + WHOLE) - WHOLE;
+    // The cast sends NaN to 0.
+    (near as i32).clamp(i32::from(low), i32::from(high)) as i8
 }
 
 /// `value ~ scale * code`, codes in `-span..span`.

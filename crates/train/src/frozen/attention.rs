@@ -4,11 +4,15 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::{Threads, ops};
+use crayon_kernels::{Factors, Threads, accumulate, ops};
 use crayon_model::rope::Rotation;
 
-use super::pieces::sum_of;
+use super::linear::transpose;
+use super::memory::{Buffer, Memory};
 use super::rows::Part;
+
+/// Rows that a task rotates.
+const EACH: usize = 16;
 
 /// Rotary positions of whole rows: cos and sin `[rows, dims / 2]`; a part's go on from those before it.
 pub(super) struct Angles {
@@ -28,18 +32,21 @@ impl Angles {
     }
 
     /// Rotates every head of `x` `[rows, heads, dim]`; `back` turns the other way, as gradients do.
-    pub(super) fn rotate(&self, x: &mut [f32], heads: usize, dim: usize, back: bool) {
-        for (row, x) in x.chunks_exact_mut(heads * dim).enumerate() {
-            let at = row * self.half..(row + 1) * self.half;
-            let (cos, sin) = (&self.cos[at.clone()], &self.sin[at]);
-            for head in x.chunks_exact_mut(dim) {
-                let (first, second) = head[..2 * self.half].split_at_mut(self.half);
-                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                    let sin = if back { -sin } else { *sin };
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    pub(super) fn rotate(&self, x: &mut [f32], heads: usize, dim: usize, back: bool, threads: &Threads) {
+        threads.for_each_chunk(x, EACH * heads * dim, |at, x| {
+            for (row, x) in x.chunks_exact_mut(heads * dim).enumerate() {
+                let row = at * EACH + row;
+                let at = row * self.half..(row + 1) * self.half;
+                let (cos, sin) = (&self.cos[at.clone()], &self.sin[at]);
+                for head in x.chunks_exact_mut(dim) {
+                    let (first, second) = head[..2 * self.half].split_at_mut(self.half);
+                    for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                        let sin = if back { -sin } else { *sin };
+                        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                    }
                 }
             }
-        }
+        });
     }
 }
 
@@ -55,50 +62,49 @@ pub(super) struct Attention<'a> {
 
 /// Gradients of q, k and v.
 pub(super) struct Gradients {
-    pub(super) q: Vec<f32>,
-    pub(super) k: Vec<f32>,
-    pub(super) v: Vec<f32>,
+    pub(super) q: Buffer,
+    pub(super) k: Buffer,
+    pub(super) v: Buffer,
 }
 
 impl Attention<'_> {
     /// Probabilities of each query head of each part, `[rows, rows seen]` with zeros where a row does not look, and the mix
     /// `[rows, heads, dim]`.
-    pub(super) fn forward(&self, threads: &Threads) -> (Vec<Vec<f32>>, Vec<f32>) {
+    pub(super) fn forward(&self, memory: &Memory, threads: &Threads) -> (Vec<Vec<f32>>, Buffer) {
         let (spec, dim) = (self.spec, self.spec.head_dim);
         let made = self.each(spec.heads, threads, |part, head| {
             let (q, k, v) = self.heads(part, head);
             let (rows, all) = (part.rows.len(), part.seen());
-            let mut probabilities = vec![0.0; rows * all];
-            let mut mixed = vec![0.0; rows * dim];
-            for row in 0..rows {
+            let mut probabilities = product(&q, &k, [rows, dim, all], threads);
+            for (row, line) in probabilities.chunks_exact_mut(all.max(1)).enumerate() {
                 let seen = self.seen(part.before.len() + row);
-                let line = &mut probabilities[row * all..][seen.clone()];
-                for (value, key) in line.iter_mut().zip(k[seen.start * dim..].chunks_exact(dim)) {
-                    *value = dot(&q[row * dim..(row + 1) * dim], key) * spec.attention_scale;
-                }
+                line[..seen.start].fill(0.0);
+                line[seen.end..].fill(0.0);
+                let line = &mut line[seen];
+                ops::scale(line, spec.attention_scale);
                 if let Some(cap) = spec.attention_softcap {
                     ops::softcap(line, cap);
                 }
                 ops::softmax(line);
-                let out = &mut mixed[row * dim..(row + 1) * dim];
-                for (share, v) in line.iter().zip(v[seen.start * dim..].chunks_exact(dim)) {
-                    add_scaled(out, v, *share);
-                }
             }
+            let mut mixed = vec![0.0; rows * dim];
+            accumulate(threads, Factors::new(&probabilities, rows, all), &v, dim, &mut mixed);
             (probabilities, mixed)
         });
-        let mut mixed = vec![0.0; self.q.len()];
-        let mut probabilities = Vec::with_capacity(made.len());
-        for (at, (own, part)) in made.into_iter().enumerate() {
-            let rows = self.parts[at / spec.heads].rows.clone();
-            scatter(&part, rows, at % spec.heads, [spec.heads, dim], &mut mixed);
-            probabilities.push(own);
-        }
+        let mut mixed = memory.buffer(self.q.len());
+        let (probabilities, made): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        self.add_up(&mut mixed, spec.heads, Part::own, |at| &made[at], threads);
         (probabilities, mixed)
     }
 
     /// Gradient of the mix `[rows, heads, dim]` to those of q, k and v, with the probabilities that `forward` gave.
-    pub(super) fn backward(&self, probabilities: &[Vec<f32>], mixed: &[f32], threads: &Threads) -> Gradients {
+    pub(super) fn backward(
+        &self,
+        probabilities: &[Vec<f32>],
+        mixed: &[f32],
+        memory: &Memory,
+        threads: &Threads,
+    ) -> Gradients {
         let (spec, dim) = (self.spec, self.spec.head_dim);
         let made = self.each(spec.heads, threads, |part, head| {
             let (q, k, v) = self.heads(part, head);
@@ -106,43 +112,73 @@ impl Attention<'_> {
             let number = self.parts.iter().position(|other| other.rows.start == part.rows.start);
             let probabilities = &probabilities[number.unwrap_or(0) * spec.heads + head];
             let mixed = gather(mixed, part.rows.clone(), head, spec.heads, dim);
-            let mut gradients = [vec![0.0; rows * dim], vec![0.0; all * dim], vec![0.0; all * dim]];
-            let mut scores = vec![0.0; all];
+            let mut scores = product(&mixed, &v, [rows, dim, all], threads);
+            let capped = spec.attention_softcap.map(|cap| (cap, product(&q, &k, [rows, dim, all], threads)));
             for row in 0..rows {
-                let seen = self.seen(part.before.len() + row);
-                let line = &probabilities[row * all..][seen.clone()];
-                let out = &mixed[row * dim..(row + 1) * dim];
-                let scores = &mut scores[..line.len()];
-                let mut sum = 0.0;
-                for ((slot, score), share) in seen.clone().zip(&mut *scores).zip(line) {
-                    *score = dot(out, &v[slot * dim..(slot + 1) * dim]);
-                    sum += *score * share;
-                    add_scaled(&mut gradients[2][slot * dim..(slot + 1) * dim], out, *share);
+                let at = row * all..(row + 1) * all;
+                let (line, shares) = (&mut scores[at.clone()], &probabilities[at.clone()]);
+                let sum: f32 = line.iter().zip(shares).map(|(score, share)| score * share).sum();
+                for (score, share) in line.iter_mut().zip(shares) {
+                    *score = (*score - sum) * share * spec.attention_scale;
                 }
-                for ((slot, score), share) in seen.zip(&*scores).zip(line) {
-                    let (own, key) = (&q[row * dim..(row + 1) * dim], &k[slot * dim..(slot + 1) * dim]);
-                    let mut factor = (score - sum) * share * spec.attention_scale;
-                    if let Some(cap) = spec.attention_softcap {
-                        let tanh = (dot(own, key) * spec.attention_scale / cap).tanh();
-                        factor *= 1.0 - tanh * tanh;
+                if let Some((cap, raw)) = &capped {
+                    for (score, raw) in line.iter_mut().zip(&raw[at]) {
+                        let tanh = (raw * spec.attention_scale / cap).tanh();
+                        *score *= 1.0 - tanh * tanh;
                     }
-                    add_scaled(&mut gradients[0][row * dim..(row + 1) * dim], key, factor);
-                    add_scaled(&mut gradients[1][slot * dim..(slot + 1) * dim], own, factor);
                 }
             }
+            let mut gradients = [vec![0.0; rows * dim], vec![0.0; all * dim], vec![0.0; all * dim]];
+            accumulate(threads, Factors::new(&scores, rows, all), &k, dim, &mut gradients[0]);
+            accumulate(threads, Factors::transposed(&scores, all, rows), &q, dim, &mut gradients[1]);
+            accumulate(
+                threads,
+                Factors::transposed(probabilities, all, rows),
+                &mixed,
+                dim,
+                &mut gradients[2],
+            );
             gradients
         });
-        let group = spec.heads / spec.kv_heads;
-        let mut all =
-            Gradients { q: vec![0.0; self.q.len()], k: vec![0.0; self.k.len()], v: vec![0.0; self.v.len()] };
-        for (at, [q, k, v]) in made.into_iter().enumerate() {
-            let (part, head) = (&self.parts[at / spec.heads], at % spec.heads);
-            scatter(&q, part.rows.clone(), head, [spec.heads, dim], &mut all.q);
-            for (own, all) in [(k, &mut all.k), (v, &mut all.v)] {
-                scatter(&own, part.all(), head / group, [spec.kv_heads, dim], all);
-            }
-        }
+        let mut all = Gradients {
+            q: memory.buffer(self.q.len()),
+            k: memory.buffer(self.k.len()),
+            v: memory.buffer(self.v.len()),
+        };
+        self.add_up(&mut all.q, spec.heads, Part::own, |at| &made[at][0], threads);
+        self.add_up(&mut all.k, spec.kv_heads, Part::place, |at| &made[at][1], threads);
+        self.add_up(&mut all.v, spec.kv_heads, Part::place, |at| &made[at][2], threads);
         all
+    }
+
+    /// The sum of what all query heads of all parts made, in the order of [`each`](Self::each), in rows of `out` `[rows, heads, dim]`,
+    /// of which each head stands for a group of these; `place` says which of a part's a row is.
+    fn add_up<'a>(
+        &self,
+        out: &mut [f32],
+        heads: usize,
+        place: fn(&Part, usize) -> Option<usize>,
+        made: impl Fn(usize) -> &'a [f32] + Sync,
+        threads: &Threads,
+    ) {
+        let (dim, group) = (self.spec.head_dim, self.spec.heads / heads);
+        threads.for_each_chunk(out, heads * dim, |row, out| {
+            let parts = self.parts.iter().enumerate();
+            let places = parts.filter_map(|(number, part)| Some((number, place(part, row)?)));
+            for (head, out) in out.chunks_exact_mut(dim).enumerate() {
+                let mut first = true;
+                for (number, at) in places.clone() {
+                    for own in 0..group {
+                        let made = &made((number * heads + head) * group + own)[at * dim..(at + 1) * dim];
+                        if std::mem::take(&mut first) {
+                            out.copy_from_slice(made)
+                        } else {
+                            ops::add(out, made)
+                        }
+                    }
+                }
+            }
+        });
     }
 
     /// Rows that the one at position `row` looks at.
@@ -174,19 +210,6 @@ impl Attention<'_> {
     }
 }
 
-/// Adds `[rows, dim]` of one head to those rows of `[all rows, heads, dim]`.
-fn scatter(
-    own: &[f32],
-    rows: impl Iterator<Item = usize>,
-    head: usize,
-    [heads, dim]: [usize; 2],
-    all: &mut [f32],
-) {
-    for (row, own) in rows.zip(own.chunks_exact(dim)) {
-        ops::add(&mut all[(row * heads + head) * dim..][..dim], own);
-    }
-}
-
 /// `[rows, dim]` of one head out of `[all rows, heads, dim]`.
 fn gather(x: &[f32], rows: impl Iterator<Item = usize>, head: usize, heads: usize, dim: usize) -> Vec<f32> {
     let mut out = Vec::new();
@@ -194,12 +217,9 @@ fn gather(x: &[f32], rows: impl Iterator<Item = usize>, head: usize, heads: usiz
     out
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_of(a, b, |a, b| a * b)
-}
-
-fn add_scaled(out: &mut [f32], x: &[f32], factor: f32) {
-    for (out, x) in out.iter_mut().zip(x) {
-        *out += factor * x;
-    }
+/// `a bᵀ` for a `[rows, dim]` and b `[all, dim]`.
+fn product(a: &[f32], b: &[f32], [rows, dim, all]: [usize; 3], threads: &Threads) -> Vec<f32> {
+    let mut out = vec![0.0; rows * all];
+    accumulate(threads, Factors::new(a, rows, dim), &transpose(b, all, dim), all, &mut out);
+    out
 }

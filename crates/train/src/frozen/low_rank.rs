@@ -35,6 +35,11 @@ pub fn back_to_input(flow: &[f32], rows: usize, a: &[f32], x_gradient: &mut [f32
 pub fn matrix_gradient(gradient: &[f32], x: &[f32], rows: usize, threads: &Threads) -> Vec<f32> {
     let (output, input) = (gradient.len() / rows, x.len() / rows);
     let mut sum = vec![0.0; output * input];
+    if output > input {
+        // Along the longer rows.
+        accumulate(threads, Factors::transposed(x, input, rows), gradient, output, &mut sum);
+        return transpose(&sum, input, output);
+    }
     accumulate(threads, Factors::transposed(gradient, output, rows), x, input, &mut sum);
     sum
 }

@@ -10,6 +10,7 @@
 mod attention;
 mod linear;
 mod low_rank;
+mod memory;
 mod pieces;
 mod rows;
 mod turned;
@@ -27,7 +28,8 @@ use attention::{Angles, Attention};
 pub use linear::transpose;
 use linear::{Linear, Work, forward, look_up, parameter};
 pub use low_rank::{back_to_inner, back_to_input, inward, matrix_gradient, outward};
-use pieces::{RowNorm, cross_entropy, gated, gated_back, slope};
+use memory::{Buffer, Memory};
+use pieces::{RowNorm, add, cross_entropy, gated, gated_back, slope};
 use rows::{Part, parts};
 
 /// Something trained beside fixed linear layers: a LoRA, say.
@@ -91,6 +93,7 @@ pub struct FrozenDecoder {
     positions: Option<Vec<f32>>,
     output_norm: RowNorm,
     output: Linear,
+    memory: Memory,
 }
 
 struct Layer {
@@ -105,23 +108,23 @@ struct Layer {
 
 /// What a layer's way back looks at.
 struct Trace {
-    hidden: Vec<f32>,
-    normed: Vec<f32>,
+    hidden: Buffer,
+    normed: Buffer,
     /// q and k before their norms, where there are such.
-    raw: Option<[Vec<f32>; 2]>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    raw: Option<[Buffer; 2]>,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
     probabilities: Vec<Vec<f32>>,
-    mixed: Vec<f32>,
-    attended: Vec<f32>,
-    middle: Vec<f32>,
-    mlp_normed: Vec<f32>,
+    mixed: Buffer,
+    attended: Buffer,
+    middle: Buffer,
+    mlp_normed: Buffer,
     /// The gate before its activation, where there is one.
-    gate: Option<Vec<f32>>,
-    up: Vec<f32>,
-    inner: Vec<f32>,
-    expanded: Vec<f32>,
+    gate: Option<Buffer>,
+    up: Buffer,
+    inner: Buffer,
+    expanded: Buffer,
 }
 
 /// The rows of a pass.
@@ -135,7 +138,8 @@ struct Rows {
 impl FrozenDecoder {
     /// Reads `checkpoint`. In [`Mode::Exact`] weights stay in the file, and products are computed in f32. [`Mode::Fast`] runs on
     /// 8-bit integers: weights of other formats are brought to blocks of 32 with a scale each, once as they are and once with
-    /// rows and columns exchanged for the way back, and activations and gradients are rounded as they come.
+    /// rows and columns exchanged for the way back, both laid out for products of many rows, and activations and gradients are
+    /// rounded as they come.
     ///
     /// # Errors
     /// When a tensor is missing or damaged.
@@ -182,6 +186,7 @@ impl FrozenDecoder {
                 mode,
                 threads,
             )?,
+            memory: Memory::default(),
             spec,
         })
     }
@@ -210,13 +215,17 @@ impl FrozenDecoder {
         let (parts, tokens) = parts(sequences, adapter.alike());
         let rows = self.rows(parts, tokens.len());
         adapter.begin(rows.count);
-        let work = &mut Work::new(threads, self.mode);
+        let (memory, work) = (&self.memory, &mut Work::new(threads, &self.memory, self.mode));
         let mut hidden = self.embed(&tokens, &rows);
         let mut traces = Vec::with_capacity(self.layers.len());
         for number in 0..self.layers.len() {
             let trace = self.layer(number, hidden, &rows, adapter, work);
-            hidden = trace.middle.clone();
-            ops::add(&mut hidden, &self.expanded(number, &trace, threads));
+            hidden = self.after(
+                &trace.middle,
+                self.layers[number].post_mlp_norm.as_ref(),
+                &trace.expanded,
+                threads,
+            );
             traces.push(trace);
         }
 
@@ -233,12 +242,12 @@ impl FrozenDecoder {
             sequences.iter().flat_map(|sequence| &sequence.tokens[sequence.answer..]).copied().collect();
         let picked: Vec<f32> =
             wanted().flat_map(|row| &hidden[row * width..(row + 1) * width]).copied().collect();
-        let normed = self.output_norm.forward(&picked, threads);
+        let normed = self.output_norm.forward(&picked, memory, threads);
         let mut logits = self.output.forward(&normed, targets.len(), work);
         if let Some(cap) = self.spec.logit_softcap {
             ops::softcap(&mut logits, cap);
         }
-        let capped = self.spec.logit_softcap.filter(|_| learn).map(|cap| (cap, logits.clone()));
+        let capped = self.spec.logit_softcap.filter(|_| learn).map(|cap| (cap, memory.copy(&logits)));
         let sum = cross_entropy(&mut logits, &targets, 1.0 / targets.len() as f32, threads);
         let loss = Loss { sum, tokens: targets.len() };
         if !learn {
@@ -247,18 +256,20 @@ impl FrozenDecoder {
 
         let mut gradient = logits;
         if let Some((cap, logits)) = capped {
-            for (gradient, logit) in gradient.iter_mut().zip(logits) {
+            for (gradient, logit) in gradient.iter_mut().zip(&logits[..]) {
                 *gradient *= 1.0 - (logit / cap) * (logit / cap);
             }
         }
-        let mut gradient = self.output.backward(&gradient, targets.len(), work);
-        self.output_norm.backward(&picked, &mut gradient, threads);
+        let mut by_normed = memory.buffer(picked.len());
+        self.output.backward(&gradient, targets.len(), &mut by_normed, false, work);
+        drop(gradient);
+        self.output_norm.backward(&picked, &mut by_normed, threads);
         hidden.fill(0.0);
-        for (row, gradient) in wanted().zip(gradient.chunks_exact(width)) {
+        for (row, gradient) in wanted().zip(by_normed.chunks_exact(width)) {
             hidden[row * width..(row + 1) * width].copy_from_slice(gradient);
         }
-        for (number, trace) in traces.iter().enumerate().rev() {
-            self.layer_back(number, trace, &mut hidden, &rows, adapter, work);
+        while let Some(trace) = traces.pop() {
+            self.layer_back(traces.len(), &trace, &mut hidden, &rows, adapter, work);
         }
         Ok(loss)
     }
@@ -295,8 +306,8 @@ impl FrozenDecoder {
         Rows { parts, count, global, local }
     }
 
-    fn embed(&self, tokens: &[u32], rows: &Rows) -> Vec<f32> {
-        let mut hidden = look_up(&self.embedding, tokens);
+    fn embed(&self, tokens: &[u32], rows: &Rows) -> Buffer {
+        let mut hidden = self.memory.copy(&look_up(&self.embedding, tokens));
         ops::scale(&mut hidden, self.spec.embedding_scale);
         if let Some(positions) = &self.positions {
             let width = self.spec.hidden;
@@ -322,49 +333,51 @@ impl FrozenDecoder {
         Attention { spec: &self.spec, parts: &rows.parts, window: self.window(number), q, k, v }
     }
 
-    /// What the MLP of a layer adds to the hidden rows.
-    fn expanded(&self, number: usize, trace: &Trace, threads: &Threads) -> Vec<f32> {
-        match &self.layers[number].post_mlp_norm {
-            Some(norm) => norm.forward(&trace.expanded, threads),
-            None => trace.expanded.clone(),
-        }
+    /// Hidden rows and what a half of a layer made of them, by its norm where it has one.
+    fn after(&self, hidden: &[f32], norm: Option<&RowNorm>, made: &[f32], threads: &Threads) -> Buffer {
+        let Some(norm) = norm else {
+            let mut sum = self.memory.copy(hidden);
+            add(&mut sum, made, threads);
+            return sum;
+        };
+        let mut sum = norm.forward(made, &self.memory, threads);
+        add(&mut sum, hidden, threads);
+        sum
     }
 
     fn layer(
         &self,
         number: usize,
-        hidden: Vec<f32>,
+        hidden: Buffer,
         rows: &Rows,
         adapter: &mut dyn TrainableAdapter,
         work: &mut Work<'_>,
     ) -> Trace {
         let (spec, layer, count, threads) = (&self.spec, &self.layers[number], rows.count, work.threads);
+        let memory = &self.memory;
         let mut adapt = |projection: Projection, x: &[f32], y: &mut [f32]| {
             adapter.forward(Site { layer: number, projection }, x, count, y, threads);
         };
-        let normed = layer.attention_norm.forward(&hidden, threads);
+        let normed = layer.attention_norm.forward(&hidden, memory, threads);
         let qkv = [Projection::Q, Projection::K, Projection::V];
         let mut made = forward(qkv.map(|projection| &layer.linear[&projection]), &normed, count, work);
         qkv.into_iter().zip(&mut made).for_each(|(projection, y)| adapt(projection, &normed, y));
         let [mut q, mut k, v] = made;
         let mut raw = None;
         if let (Some(q_norm), Some(k_norm)) = (&layer.q_norm, &layer.k_norm) {
-            let (q_normed, k_normed) = (q_norm.forward(&q, threads), k_norm.forward(&k, threads));
+            let (q_normed, k_normed) =
+                (q_norm.forward(&q, memory, threads), k_norm.forward(&k, memory, threads));
             raw = Some([std::mem::replace(&mut q, q_normed), std::mem::replace(&mut k, k_normed)]);
         }
         if let Some(angles) = self.angles(number, rows) {
-            angles.rotate(&mut q, spec.heads, spec.head_dim, false);
-            angles.rotate(&mut k, spec.kv_heads, spec.head_dim, false);
+            angles.rotate(&mut q, spec.heads, spec.head_dim, false, threads);
+            angles.rotate(&mut k, spec.kv_heads, spec.head_dim, false, threads);
         }
-        let (probabilities, mixed) = self.attention(number, rows, [&q, &k, &v]).forward(threads);
+        let (probabilities, mixed) = self.attention(number, rows, [&q, &k, &v]).forward(memory, threads);
         let mut attended = layer.linear[&Projection::O].forward(&mixed, count, work);
         adapt(Projection::O, &mixed, &mut attended);
-        let mut middle = hidden.clone();
-        match &layer.post_attention_norm {
-            Some(norm) => ops::add(&mut middle, &norm.forward(&attended, threads)),
-            None => ops::add(&mut middle, &attended),
-        }
-        let mlp_normed = layer.mlp_norm.forward(&middle, threads);
+        let middle = self.after(&hidden, layer.post_attention_norm.as_ref(), &attended, threads);
+        let mlp_normed = layer.mlp_norm.forward(&middle, memory, threads);
         let up_layer = &layer.linear[&Projection::Up];
         let (gate, mut up) = match layer.linear.get(&Projection::Gate) {
             Some(gate) => {
@@ -376,9 +389,9 @@ impl FrozenDecoder {
         };
         adapt(Projection::Up, &mlp_normed, &mut up);
         let inner = match &gate {
-            Some(gate) => gated(act(spec.activation), gate, &up, threads),
+            Some(gate) => gated(act(spec.activation), gate, &up, memory, threads),
             None => {
-                let mut inner = up.clone();
+                let mut inner = memory.copy(&up);
                 act(spec.activation).apply(&mut inner);
                 inner
             }
@@ -415,52 +428,53 @@ impl FrozenDecoder {
         work: &mut Work<'_>,
     ) {
         let (spec, layer, count, threads) = (&self.spec, &self.layers[number], rows.count, work.threads);
-        let mut linear = |projection: Projection, x: &[f32], gradient: &[f32]| {
-            let mut x_gradient = layer.linear[&projection].backward(gradient, count, work);
-            let site = Site { layer: number, projection };
-            adapter.backward(site, x, gradient, count, &mut x_gradient, threads);
-            x_gradient
+        let memory = &self.memory;
+        let mut linear = |projection: Projection, x: &[f32], gradient: &[f32], to: &mut [f32], more: bool| {
+            layer.linear[&projection].backward(gradient, count, to, more, work);
+            adapter.backward(Site { layer: number, projection }, x, gradient, count, to, threads);
         };
-        let mut gradient = hidden.to_vec();
+        let mut gradient = memory.copy(hidden);
         if let Some(norm) = &layer.post_mlp_norm {
             norm.backward(&trace.expanded, &mut gradient, threads);
         }
-        let mut up = linear(Projection::Down, &trace.inner, &gradient);
+        let mut up = memory.buffer(trace.inner.len());
+        linear(Projection::Down, &trace.inner, &gradient, &mut up, false);
         let gate = match &trace.gate {
-            Some(gate) => Some(gated_back(spec.activation, gate, &trace.up, &mut up, threads)),
+            Some(gate) => Some(gated_back(spec.activation, gate, &trace.up, &mut up, memory, threads)),
             None => {
-                for ((gradient, x), value) in up.iter_mut().zip(&trace.up).zip(&trace.inner) {
+                for ((gradient, x), value) in up.iter_mut().zip(&trace.up[..]).zip(&trace.inner[..]) {
                     *gradient *= slope(spec.activation, *x, *value);
                 }
                 None
             }
         };
-        let mut gradient = linear(Projection::Up, &trace.mlp_normed, &up);
+        linear(Projection::Up, &trace.mlp_normed, &up, &mut gradient, false);
         if let Some(gate) = gate {
-            ops::add(&mut gradient, &linear(Projection::Gate, &trace.mlp_normed, &gate));
+            linear(Projection::Gate, &trace.mlp_normed, &gate, &mut gradient, true);
         }
         layer.mlp_norm.backward(&trace.middle, &mut gradient, threads);
-        ops::add(hidden, &gradient);
+        add(hidden, &gradient, threads);
 
-        let mut gradient = hidden.to_vec();
+        gradient.copy_from_slice(hidden);
         if let Some(norm) = &layer.post_attention_norm {
             norm.backward(&trace.attended, &mut gradient, threads);
         }
-        let mixed = linear(Projection::O, &trace.mixed, &gradient);
+        let mut mixed = memory.buffer(trace.mixed.len());
+        linear(Projection::O, &trace.mixed, &gradient, &mut mixed, false);
         let attention = self.attention(number, rows, [&trace.q, &trace.k, &trace.v]);
-        let mut own = attention.backward(&trace.probabilities, &mixed, threads);
+        let mut own = attention.backward(&trace.probabilities, &mixed, memory, threads);
         if let Some(angles) = self.angles(number, rows) {
-            angles.rotate(&mut own.q, spec.heads, spec.head_dim, true);
-            angles.rotate(&mut own.k, spec.kv_heads, spec.head_dim, true);
+            angles.rotate(&mut own.q, spec.heads, spec.head_dim, true, threads);
+            angles.rotate(&mut own.k, spec.kv_heads, spec.head_dim, true, threads);
         }
         if let (Some(q_norm), Some(k_norm), Some([q, k])) = (&layer.q_norm, &layer.k_norm, &trace.raw) {
             q_norm.backward(q, &mut own.q, threads);
             k_norm.backward(k, &mut own.k, threads);
         }
-        let mut gradient = linear(Projection::Q, &trace.normed, &own.q);
-        ops::add(&mut gradient, &linear(Projection::K, &trace.normed, &own.k));
-        ops::add(&mut gradient, &linear(Projection::V, &trace.normed, &own.v));
+        linear(Projection::Q, &trace.normed, &own.q, &mut gradient, false);
+        linear(Projection::K, &trace.normed, &own.k, &mut gradient, true);
+        linear(Projection::V, &trace.normed, &own.v, &mut gradient, true);
         layer.attention_norm.backward(&trace.hidden, &mut gradient, threads);
-        ops::add(hidden, &gradient);
+        add(hidden, &gradient, threads);
     }
 }

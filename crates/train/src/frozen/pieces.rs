@@ -9,11 +9,12 @@ use crayon_kernels::ops::{self, Act};
 use crayon_model::act;
 
 use super::linear::parameter;
+use super::memory::{Buffer, Memory};
 use crate::TrainError;
 
 /// Rows of a norm that a task takes.
 const EACH: usize = 8;
-/// Values of an activation that a task takes.
+/// Values of an activation or a sum that a task takes.
 const VALUES: usize = 8192;
 
 /// A norm over rows of `weight.len()` values.
@@ -32,8 +33,8 @@ impl RowNorm {
         Ok(RowNorm { kind, weight: parameter(checkpoint, &format!("{stem}.weight"))?, bias })
     }
 
-    pub(super) fn forward(&self, x: &[f32], threads: &Threads) -> Vec<f32> {
-        let mut out = vec![0.0; x.len()];
+    pub(super) fn forward(&self, x: &[f32], memory: &Memory, threads: &Threads) -> Buffer {
+        let mut out = memory.buffer(x.len());
         let piece = EACH * self.weight.len();
         threads.for_each_chunk(&mut out, piece, |at, out| {
             let x = &x[at * piece..][..out.len()];
@@ -58,22 +59,30 @@ impl RowNorm {
         let n = width as f32;
         for (x, gradient) in x.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
             gradient.iter_mut().zip(&self.weight).for_each(|(gradient, weight)| *gradient *= weight);
-            let (mean, shift, eps) = match self.kind {
-                Norm::Rms { eps } => (0.0, 0.0, eps),
-                Norm::Layer { eps } => (x.iter().sum::<f32>() / n, gradient.iter().sum::<f32>() / n, eps),
-            };
-            let square = sum_of(x, x, |x, _| (x - mean) * (x - mean)) / n;
-            let inverse = 1.0 / (square + eps).sqrt();
-            let along = sum_of(x, gradient, |x, g| (x - mean) * g) * inverse * inverse / n;
-            for (gradient, x) in gradient.iter_mut().zip(x) {
-                *gradient = inverse * (*gradient - shift - (x - mean) * along);
+            match self.kind {
+                Norm::Rms { eps } => row_back(x, gradient, 0.0, 0.0, eps),
+                Norm::Layer { eps } => {
+                    row_back(x, gradient, x.iter().sum::<f32>() / n, gradient.iter().sum::<f32>() / n, eps);
+                }
             }
         }
     }
 }
 
+/// A row's gradient by its normed values to that by the values, in place; their mean and their gradient's are taken off.
+#[inline(always)]
+fn row_back(x: &[f32], gradient: &mut [f32], mean: f32, shift: f32, eps: f32) {
+    let n = x.len() as f32;
+    let square = sum_of(x, x, |x, _| (x - mean) * (x - mean)) / n;
+    let inverse = 1.0 / (square + eps).sqrt();
+    let along = sum_of(x, gradient, |x, g| (x - mean) * g) * inverse * inverse / n;
+    for (gradient, x) in gradient.iter_mut().zip(x) {
+        *gradient = inverse * (*gradient - shift - (x - mean) * along);
+    }
+}
+
 /// Sum of `f` of the pairs: eight sums side by side, so that the compiler may use vectors.
-pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0f32; 8];
     for (a, b) in a.iter().zip(b) {
@@ -85,6 +94,7 @@ pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 /// Derivative at `x`, given the activation's `value` there.
+#[inline(always)]
 pub(super) fn slope(activation: Activation, x: f32, value: f32) -> f32 {
     /// `1 / sqrt(2 pi)`.
     const DENSITY: f32 = 0.5 * FRAC_2_SQRT_PI / SQRT_2;
@@ -105,11 +115,18 @@ pub(super) fn slope(activation: Activation, x: f32, value: f32) -> f32 {
     }
 }
 
+/// `x += y`.
+pub(super) fn add(x: &mut [f32], y: &[f32], threads: &Threads) {
+    threads.for_each_chunk(x, VALUES, |at, x| ops::add(x, &y[at * VALUES..][..x.len()]));
+}
+
 /// `act(gate) * up`.
-pub(super) fn gated(act: Act, gate: &[f32], up: &[f32], threads: &Threads) -> Vec<f32> {
-    let mut inner = gate.to_vec();
+pub(super) fn gated(act: Act, gate: &[f32], up: &[f32], memory: &Memory, threads: &Threads) -> Buffer {
+    let mut inner = memory.buffer(gate.len());
     threads.for_each_chunk(&mut inner, VALUES, |at, inner| {
-        ops::gate_mul(act, inner, &up[at * VALUES..][..inner.len()]);
+        let part = at * VALUES..at * VALUES + inner.len();
+        inner.copy_from_slice(&gate[part.clone()]);
+        ops::gate_mul(act, inner, &up[part]);
     });
     inner
 }
@@ -120,25 +137,40 @@ pub(super) fn gated_back(
     gate: &[f32],
     up: &[f32],
     inner: &mut [f32],
+    memory: &Memory,
     threads: &Threads,
-) -> Vec<f32> {
-    // The gate's gradient is made where its activation stands.
-    let mut activated = gate.to_vec();
-    threads.for_each_chunk(&mut activated, VALUES, |_, values| act(activation).apply(values));
-    let kept: &[f32] = inner;
-    let mut gate_gradient = vec![0.0; gate.len()];
-    threads.for_each_chunk(&mut gate_gradient, VALUES, |at, out| {
-        let part = at * VALUES..at * VALUES + out.len();
-        let values = kept[part.clone()].iter().zip(&up[part.clone()]);
-        let values = values.zip(gate[part.clone()].iter().zip(&activated[part]));
-        for (out, ((gradient, up), (gate, value))) in out.iter_mut().zip(values) {
-            *out = gradient * up * slope(activation, *gate, *value);
+) -> Buffer {
+    let mut gate_gradient = memory.buffer(gate.len());
+    let mut parts: Vec<(&mut [f32], &mut [f32])> =
+        inner.chunks_mut(VALUES).zip(gate_gradient.chunks_mut(VALUES)).collect();
+    threads.for_each_chunk(&mut parts, 1, |at, parts| {
+        for (inner, out) in parts {
+            let part = at * VALUES..at * VALUES + inner.len();
+            let (gate, up) = (&gate[part.clone()], &up[part]);
+            // The gate's gradient is made where its activation stands.
+            out.copy_from_slice(gate);
+            act(activation).apply(out);
+            // Known before the loop, so that the compiler may use vectors in it.
+            match activation {
+                Activation::Silu => part_back(gate, up, inner, out, |x, y| slope(Activation::Silu, x, y)),
+                Activation::GeluTanh => {
+                    part_back(gate, up, inner, out, |x, y| slope(Activation::GeluTanh, x, y));
+                }
+                other => part_back(gate, up, inner, out, |x, y| slope(other, x, y)),
+            }
         }
     });
-    threads.for_each_chunk(inner, VALUES, |at, inner| {
-        inner.iter_mut().zip(&activated[at * VALUES..]).for_each(|(gradient, value)| *gradient *= value);
-    });
     gate_gradient
+}
+
+/// A part of [`gated_back`]: `out`, the activated gate, becomes the gate's gradient.
+#[inline(always)]
+fn part_back(gate: &[f32], up: &[f32], inner: &mut [f32], out: &mut [f32], slope: impl Fn(f32, f32) -> f32) {
+    for (((inner, out), gate), up) in inner.iter_mut().zip(out).zip(gate).zip(up) {
+        let (gradient, value) = (*inner, *out);
+        *out = gradient * up * slope(*gate, value);
+        *inner = gradient * value;
+    }
 }
 
 /// Sum of the cross-entropies in nats of `targets` under rows of `logits`, which become `share` times their own gradient.

@@ -19,6 +19,17 @@ impl Part {
         self.before.len() + self.rows.len()
     }
 
+    /// Where `row` stands among its own rows.
+    pub(super) fn own(&self, row: usize) -> Option<usize> {
+        self.rows.contains(&row).then(|| row - self.rows.start)
+    }
+
+    /// Where `row` stands among all rows that it sees.
+    pub(super) fn place(&self, row: usize) -> Option<usize> {
+        let before = self.before.contains(&row).then(|| row - self.before.start);
+        before.or_else(|| self.own(row).map(|at| self.before.len() + at))
+    }
+
     /// All rows that it sees, in order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + Clone + use<> {
         self.before.clone().chain(self.rows.clone())
@@ -63,6 +74,8 @@ mod tests {
         assert_eq!(tokens, [1, 2, 3, 4, 3, 7]);
         let part = |before: usize, rows: Range<usize>| Part { before: 0..before, rows };
         assert_eq!(found, [part(0, 0..2), part(2, 2..4), part(2, 4..5), part(2, 5..6)]);
+        assert_eq!([0, 2, 3, 4].map(|row| found[2].place(row)), [Some(0), None, None, Some(2)]);
+        assert_eq!([0, 4].map(|row| found[2].own(row)), [None, Some(0)]);
         let (found, tokens) = parts(&sequences, false);
         assert_eq!((found.len(), tokens.len()), (3, 10));
         // The row that predicts an answer's first token is never shared.

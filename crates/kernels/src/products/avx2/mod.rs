@@ -71,6 +71,7 @@ pub(crate) static VARIANT: Variant = Variant {
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.
     attend: |head| unsafe { attention::avx2::attend(head) },
+    packed: None,
     // SAFETY: as above.
     accumulate: |block| unsafe { crate::accumulate::avx2(block) },
     // SAFETY: as above.

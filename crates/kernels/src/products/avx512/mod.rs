@@ -13,6 +13,7 @@ pub(super) mod channel;
 mod channel_panels;
 mod float;
 pub(crate) mod lanes;
+mod packed;
 pub(super) mod panels;
 pub(super) mod peak;
 mod rows;
@@ -51,7 +52,10 @@ pub(crate) static VARIANT: Variant = Variant {
     product: |tile| unsafe { product(tile) },
     // SAFETY: as above.
     attend: |head| unsafe { attention::avx512::attend(head) },
-    accumulate: avx2::VARIANT.accumulate,
+    // SAFETY: as above.
+    packed: Some(|task| unsafe { packed::product(task) }),
+    // SAFETY: as above.
+    accumulate: |block| unsafe { crate::accumulate::avx512::accumulate(block) },
     // SAFETY: as above.
     silu: |x| unsafe { ops::avx512::silu(x) },
     // SAFETY: as above.

@@ -42,6 +42,7 @@ pub(crate) static DOTPROD: Variant = Variant {
     product: |tile| unsafe { product::<Sdot>(tile) },
     // SAFETY: as above.
     attend: |head| unsafe { attention::neon::attend(head) },
+    packed: None,
     accumulate: crate::accumulate::portable,
     // SAFETY: as above.
     peak_int8: || unsafe { peak::by_sdot() },
