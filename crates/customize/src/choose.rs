@@ -5,7 +5,8 @@ use crate::tried::Tried;
 
 /// The number of the candidate to take among `tried`, the base first and the simplest before others: the simplest whose loss
 /// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, nor what answers
-/// as many and puts fewer answers ahead of those to other examples, nor what answers none and finds their answers unlikely besides.
+/// as many and puts fewer answers ahead of those to other examples. What answers none has to put more of them ahead than the base, or
+/// all, and must not find them unlikely besides.
 ///
 /// The error is that of the mean difference between the two, example by example, over those that both were judged by. With fewer
 /// than two examples nothing can be told, and the base stays; a candidate that was stopped early needs three.
@@ -17,8 +18,10 @@ pub fn choose(tried: &[Tried]) -> usize {
         let ahead = |at: usize| pairs.iter().filter(|pair| pair[at].ahead).count();
         let loss = pairs.iter().map(|pair| pair[0].loss).sum::<f64>() / pairs.len().max(1) as f64;
         let enough = pairs.len() >= base.of().min(ENOUGH);
-        let no_worse = (right(0), ahead(0)) >= (right(1), ahead(1));
-        enough && loss.is_finite() && no_worse && (right(0) > 0 || loss < LIKELY)
+        let answers = right(0) > 0 && (right(0), ahead(0)) >= (right(1), ahead(1));
+        let apart = ahead(0) > ahead(1) || ahead(0) == pairs.len();
+        let tells = right(0) == right(1) && apart && loss < LIKELY;
+        enough && loss.is_finite() && (answers || tells)
     };
     let gain = |one: &Tried| -difference(&pairs(one, base)).0;
     let others = tried.iter().enumerate().skip(1).filter(|(_, one)| able(one));
@@ -100,6 +103,14 @@ mod tests {
         // What answers more is taken for that.
         misled.judged[1].as_mut().unwrap().right = true;
         assert_eq!(choose(&[base.clone(), misled]), 1);
+        // Likelier answers, none of them written, and told apart no better than before.
+        let mut mute = tried(&[1.0, 1.1, 0.9, 1.0], 0);
+        mute.judged[2].as_mut().unwrap().ahead = false;
+        let mut before = tried(&[2.0, 2.0, 2.0, 2.0], 0);
+        before.judged[1].as_mut().unwrap().ahead = false;
+        assert_eq!(choose(&[before.clone(), mute.clone()]), 0);
+        before.judged[0].as_mut().unwrap().ahead = false;
+        assert_eq!(choose(&[before, mute]), 1);
         // Not a number, one example, none.
         assert_eq!(choose(&[base, tried(&[f64::NAN, 1.0, 1.0, 1.0], 4)]), 0);
         assert_eq!(choose(&[tried(&[2.0], 0), tried(&[1.0], 1)]), 0);
