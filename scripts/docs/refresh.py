@@ -3,9 +3,9 @@
     cargo build --release && python3 scripts/docs/refresh.py docs/cli.md
     python3 scripts/docs/refresh.py --check
 
-Without names it takes README.md and docs/*.md. In every block marked `console`, a line that begins with `$ ` is a command;
+Without names it takes README.md, docs/*.md and examples/README.md. In every block marked `console`, a line that begins with `$ ` is a command;
 what follows is its output, stdout and stderr together. All commands of a document run in one folder that is empty but for the
-project's `examples`, with a data folder of their own and no network. A block after the line `<!-- not run -->` is left as it is: it needs a download or
+project's `examples` and `target/release`, with a data folder of their own and no network. A block after the line `<!-- not run -->` is left as it is: it needs a download or
 much time, or tells of the processor. Times, speeds and peaks of memory are written down but not compared.
 
 Answers are those of the AVX2 kernels, which every x86-64 processor of the last ten years has: others round differently. On
@@ -25,11 +25,12 @@ from pathlib import Path
 # The kernels whose answers stand in the documents.
 KERNELS = "avx2"
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(os.environ.get("CRAYON_BIN_DIR", ROOT / "target" / "release")).resolve()
 BLOCK = re.compile(r"(?P<left><!-- not run -->\n)?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = r"-?\d[\d.,]*"
-# What no two runs have in common, in text and in JSON.
+# What no two runs have in common, in text and in JSON: dates, times, speeds, peaks of memory, free ports.
 VARIES = re.compile(rf"\b20\d\d-\d\d-\d\d\b|(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
-                    rf"|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
+                    rf"|(?<=127\.0\.0\.1:)\d+|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
 
 
 # Progress, of which a slow machine prints more.
@@ -79,6 +80,8 @@ def refresh(path, environment_of):
 
     with tempfile.TemporaryDirectory() as folder:
         os.symlink(ROOT / "examples", Path(folder, "examples"))
+        Path(folder, "target").mkdir()
+        os.symlink(PROGRAMS, Path(folder, "target", "release"))
         return BLOCK.sub(rerun, text), differences
 
 
@@ -90,11 +93,10 @@ def main():
     if platform.machine() not in ("x86_64", "AMD64"):
         print("documents are not checked on this processor: it has no AVX2", file=sys.stderr)
         return
-    documents = arguments.documents or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    programs = os.environ.get("CRAYON_BIN_DIR", ROOT / "target" / "release")
+    documents = arguments.documents or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]
 
     def environment(folder):
-        return {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": folder, "CRAYON_HOME": f"{folder}/.crayon",
+        return {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": folder, "CRAYON_HOME": f"{folder}/.crayon",
                 "CRAYON_OFFLINE": "1", "LANG": "C.UTF-8", "CRAYON_KERNELS": KERNELS}
 
     failed = False

@@ -4,6 +4,21 @@
 //! with the numbers what cannot be done. [`run()`] has it answered by the device, by a bigger model on a server, or by the
 //! device after all ([`Routing`]), and tells a sink of [`Event`]s. Nothing here prints, reads arguments or listens.
 //!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use crayon_answer::{Event, Limits, Request, ask_device, plan};
+//! use crayon_engine::{Engine, ModelSource, Settings};
+//!
+//! let engine = Engine::open(&ModelSource::path("model.gguf".as_ref())?, &Settings::default())?;
+//! let request = Request { documents: vec!["A long text.".to_owned()], ..Request::asking("Who wrote it?") };
+//! let plan = plan(&engine, &request, &Limits::default())?;
+//! let written = ask_device(&engine, &plan, &mut |event| {
+//!     if let Event::Text(text) = event { print!("{text}") }
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), crayon_answer::AnswerError>(())
+//! ```
+//!
 //! Reading order: `request`, `plan`, `run`, `device`; `memory` and `room` serve the plan, `route` and `calibrated` the run; `customization` and
 //! `source` say what is answered through.
 
@@ -32,5 +47,5 @@ pub use plan::{Memory, Plan, plan, plan_turn};
 pub use request::{Input, Request};
 pub use room::{NoRoom, Otherwise};
 pub use route::{Routing, Server};
-pub use run::{By, Counts, Outcome, Task, ask_server, run};
+pub use run::{By, Counts, Outcome, Task, ask_device, ask_server, run};
 pub use source::{Made, PoolAccess, ServerPool, Source, Traffic, is_address};

@@ -74,6 +74,11 @@ impl Request {
         }
     }
 
+    /// A request for an answer to one question.
+    pub fn asking(question: impl Into<String>) -> Request {
+        Request::new(Input::Chat(vec![Message::new(Role::User, question)]))
+    }
+
     /// The question: the last message, or the text to go on with.
     pub fn query(&self) -> &str {
         match &self.input {

@@ -3,12 +3,12 @@
 
 use std::ops::ControlFlow;
 
-use crayon_engine::{Answer, Finish};
+use crayon_engine::{Answer, Engine, Finish};
 use crayon_hybrid::{
     Decision, Doubt, Event as ServerEvent, Place, Question, RemoteAnswer, RemoteError, Signals, confidence,
 };
 
-use crate::device::{Device, DeviceEvent, Written};
+use crate::device::{Device, DeviceEvent, SessionDevice, Written};
 use crate::event::{Event, Note, Sink};
 use crate::{AnswerError, Plan, Routing};
 
@@ -214,6 +214,15 @@ pub fn ask_server(
     let answer = ask(routing, question, live, sink)?;
     let by = By::Server(Box::new(answer));
     Ok(Outcome { decision, confidence: None, scope: None, sure: None, note: None, by })
+}
+
+/// The device's answer by `plan`, through a session of its own; for those who have no server to ask.
+///
+/// # Errors
+/// When the device fails; [`AnswerError::Cancelled`] when `sink` stops it before an answer began.
+pub fn ask_device(engine: &Engine, plan: &Plan, sink: &mut Sink<'_>) -> Result<Written, AnswerError> {
+    let mut session = plan.session(engine)?;
+    write(plan, &mut SessionDevice { session: &mut session, cache: None }, sink)
 }
 
 fn here(reason: &str) -> Decision {

@@ -137,6 +137,13 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write a manual page for every command
+    #[command(hide = true, after_help = "Example:\n  crayon man -o pages && man pages/crayon-ask.1")]
+    Man {
+        /// Folder of the pages
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
 }
 
 /// Arguments of `demo`.

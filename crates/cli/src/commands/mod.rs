@@ -21,6 +21,7 @@ mod eval_routing;
 mod framing;
 mod images;
 mod long_texts;
+mod man;
 mod models;
 mod pool;
 mod pool_shown;
@@ -77,6 +78,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
             clap_complete::generate(*shell, &mut Args::command(), "crayon", &mut script);
             Ok(output.piece(&String::from_utf8_lossy(&script))?)
         }
+        Command::Man { output: folder } => man::run(folder, output),
     }
 }
 
