@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (member, weight) in pool.members.iter().zip(&blend.weights).filter(|(_, weight)| **weight >= 0.05) {
         println!("{:>3.0} % {}", 100.0 * weight, member.name);
     }
+    println!("{:>3.0} % the model as it is", 100.0 * (1.0 - blend.weights.iter().sum::<f32>()));
     if !blend.used() {
         println!("the pool knows nothing like these examples");
         return Ok(());

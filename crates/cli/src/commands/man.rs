@@ -31,7 +31,8 @@ pub(crate) fn run(folder: &Path, output: &Output) -> Result {
 
 /// Writes the page of `command` and of those below it.
 fn write(command: &clap::Command, folder: &Path, names: &mut Vec<String>) -> Result {
-    let (mut page, man) = (Vec::new(), Man::new(command.clone()));
+    let (source, manual) = (concat!("crayon ", env!("CARGO_PKG_VERSION")), "User commands");
+    let (mut page, man) = (Vec::new(), Man::new(command.clone()).source(source).manual(manual));
     let name = man.get_filename();
     man.render(&mut page).context(&name)?;
     write_file(&folder.join(&name), &page)?;
