@@ -29,7 +29,7 @@ PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
                      dict(variants=SHORT, sequences=8, windows=4, steps=16)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
-                    dict(variants=["exact", "rtn"], activations="token", sequences=8, windows=4, steps=16)),
+                    dict(variants=["exact", "rtn", "smoothquant", "quadapter"], activations="token", sequences=8, windows=4, steps=16)),
     "mini": ("mini, w8a8, static", "mini", dict(variants=COMMON, alphas=["0.3", "0.5", "0.7"], **SMALL)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
                 dict(variants=FEW, plant=60, **SMALL)),
