@@ -62,7 +62,8 @@ def printed(block, folder, environment):
 
 def compared(text):
     """Lines of a block as they are compared."""
-    return VARIES.sub("#", text).splitlines(True)
+    # A longer time makes its column wider.
+    return re.sub(" {2,}", "  ", VARIES.sub("#", text)).splitlines(True)
 
 
 def refresh(path, environment_of):
