@@ -418,7 +418,7 @@ def page(args):
     for name, result in zip(args.names, results):
         picture(result, size, RESULTS / f"customize-{name}.svg")
     timed = any(result["timed"] is not result["rows"] for result in results)
-    times = " Times are of a small run on an idle machine, two threads." if timed else ""
+    times = " Times are of a small run on an idle machine, two threads." if timed else " Times are of the run that the other tables are of, beside\nwhatever else the machine did."
     intro = f"""# Customization in figures
 
 Printed by `python3 scripts/eval/customize.py`, which calls `crayon eval customize` on {titles}. A user is a task with

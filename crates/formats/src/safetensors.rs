@@ -187,7 +187,7 @@ pub fn open_index(path: &Path) -> Result<Vec<SafeTensors>> {
     Ok(shards.into_values().collect())
 }
 
-/// Writes tensors of floats or in per-channel formats to one file, atomically, in the order given.
+/// Writes tensors of floats or in quantised formats to one file, atomically, in the order given.
 ///
 /// # Errors
 /// If a quantised tensor is no matrix, a name appears twice, or the file cannot be written.

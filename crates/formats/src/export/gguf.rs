@@ -17,7 +17,8 @@ use crate::spec::{Family, RopeLayout, Spec};
 /// Writes `checkpoint` as GGUF version 3, with its tokenizer and chat template.
 ///
 /// Matrices take the format of `options`; where a row is not whole blocks of it, the closest one that fits, told
-/// as [`Notice::Fallback`]. Of a model in w4a8 token embedding and output layer are w8a8 unless `options` say otherwise. Norms, biases and GPT-2's position embedding are f32. The file appears at `path`
+/// as [`Notice::Fallback`]. Token embedding and output layer are as
+/// [`embedding_format`] says unless `options` say otherwise. Norms, biases and GPT-2's position embedding are f32. The file appears at `path`
 /// only when it is complete.
 ///
 /// # Errors
