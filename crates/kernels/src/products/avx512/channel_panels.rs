@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use super::channel::{Codes, Rows};
 use super::lanes;
 use super::panels::{SIDE, WIDE, broadcast, row_blocks};
-use crate::hints::Ahead;
+use crate::hints::Streams;
 use crate::products::Tile;
 use crate::products::avx2::channel::scales;
 use crate::quants::channel::GROUP;
@@ -53,8 +53,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                 // SAFETY: 32 floats are two vectors.
                 let w_scales: [__m512; 2] = unsafe { std::mem::transmute(w_scales) };
                 let sides = (weight.rows - row).div_ceil(SIDE).min(2);
-                let parts = groups.div_ceil(CHUNK) * i.len().div_ceil(TOGETHER);
-                let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
+                let mut ahead = Streams::new(tile, row, WIDE);
                 for first in (0..groups).step_by(CHUNK) {
                     let here = CHUNK.min(groups - first);
                     for side in 0..sides {
@@ -67,11 +66,11 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                             for (to, column) in panel.iter_mut().zip(lanes::transpose(&codes)) {
                                 to[side] = column;
                             }
+                            ahead.fetch(SIDE * weight.row_bytes() / groups);
                         }
                     }
                     let panel = &panel[..here * STEPS];
                     for (i, sums) in i.clone().step_by(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
-                        ahead.fetch();
                         match sides {
                             1 => multiply::<1>(tile, panel, first, i, sums),
                             _ => multiply::<2>(tile, panel, first, i, sums),

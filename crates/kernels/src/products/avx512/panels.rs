@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::blocks::{Large, Small};
 use super::lanes;
-use crate::hints::Ahead;
+use crate::hints::Streams;
 use crate::products::Tile;
 use crate::quants::{LARGE, LargeBlock, SMALL, SmallBlock};
 
@@ -99,15 +99,14 @@ fn over_panels<const N: usize>(
                     sums.clear();
                     sums.resize(i.len(), [_mm512_setzero_ps(); 2]);
                     let sides = (weight.rows - row).div_ceil(SIDE).min(2);
-                    let parts = blocks.div_ceil(BLOCKS) * i.len().div_ceil(N);
-                    let mut ahead = Ahead::new(tile, row + WIDE, WIDE, parts);
+                    let mut ahead = Streams::new(tile, row, WIDE);
                     for first in (0..blocks).step_by(BLOCKS) {
                         let here = (blocks - first).min(BLOCKS);
                         for side in 0..sides {
                             pack(panel, &pointers(tile, row + side * SIDE), side, first, here);
+                            ahead.fetch(SIDE * weight.row_bytes() * here / blocks);
                         }
                         for (i, sums) in i.clone().step_by(N).zip(sums.chunks_mut(N)) {
-                            ahead.fetch();
                             multiply(panel, sides, first, here, i, sums);
                             if first + here == blocks {
                                 // At once: memory takes the outputs while the next rows are multiplied.
