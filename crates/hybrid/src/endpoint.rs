@@ -28,6 +28,16 @@ impl Endpoint {
         Ok(Endpoint::at(url, &path))
     }
 
+    /// The address of a server up to `/v1`, which stands for an empty path.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_base(text: &str) -> Result<Endpoint, HybridError> {
+        let url = address::parse(text).map_err(|what| HybridError::Endpoint { what })?;
+        let path = if url.path() == "/" { "/v1".to_owned() } else { url.path().to_owned() };
+        Ok(Endpoint::at(url, &path))
+    }
+
     /// The address of a pool: `https://pools.example/v1/pools/NAME`, or up to `/v1` where the server offers one pool. Returns
     /// the address up to `/v1` and the name, if there is one.
     ///
@@ -62,6 +72,15 @@ impl Endpoint {
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
+        }
+        url
+    }
+
+    /// An address beside this one's last part, which is a version.
+    pub(crate) fn beside_version(&self, part: &str) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().pop().push(part);
         }
         url
     }

@@ -193,6 +193,54 @@ impl Explain for RemoteError {
     }
 }
 
+/// Why a server of many adapters does not take one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// The server gave no answer.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// It knows no request for that.
+    #[error("{host} takes no adapters while it runs")]
+    Closed {
+        /// Host and port.
+        host: String,
+    },
+    /// It does not take this one.
+    #[error("{host} does not take it{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NotTaken {
+        /// Host and port.
+        host: String,
+        /// What the server says, cleaned and shortened.
+        message: Option<String>,
+    },
+}
+
+impl Explain for ClusterError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            ClusterError::Remote(error) => error.verdict(),
+            ClusterError::Closed { .. } | ClusterError::NotTaken { .. } => Verdict::Mistake,
+        }
+    }
+
+    fn hint(&self) -> Option<Phrase> {
+        let hint = match self {
+            ClusterError::Closed { .. } => {
+                "vLLM needs --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, SGLang --enable-lora; the address ends with /v1".into()
+            }
+            ClusterError::NotTaken { .. } => {
+                "the server must have the same base, allow the adapter's rank (--max-lora-rank), and see its folder".into()
+            }
+            ClusterError::Remote(RemoteError::Refused { status: 401 | 403, .. }) => {
+                phrase!["the key comes from CRAYON_SERVER_KEY or ", Setting::ServerKeyFile]
+            }
+            ClusterError::Remote(RemoteError::Cancelled) => return None,
+            ClusterError::Remote(_) => phrase!["check ", Setting::Server, ": an address like http://host:8000/v1"],
+        };
+        Some(hint)
+    }
+}
+
 /// Why a server's pool cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {

@@ -7,10 +7,12 @@
 //! - [`Router`]: who answers, and why, before the device has begun and after;
 //! - [`Remote`]: any server with OpenAI's chat interface, asked again where a failure may pass;
 //! - [`PoolServer`]: a pool of adapters on a server, which is told similarity scores and nothing else;
+//! - [`Cluster`]: a server of many adapters, which is told of another one;
 //! - [`Events`]: server-sent events, for those who read a stream of their own.
 //!
-//! Nothing here asks the network but [`Remote::ask`] and the requests of [`PoolServer`].
+//! Nothing here asks the network but [`Remote::ask`] and the requests of [`PoolServer`] and [`Cluster`].
 
+mod cluster;
 pub mod confidence;
 mod decide;
 mod doubt;
@@ -48,11 +50,12 @@ pub mod fuzzing {
     }
 }
 
+pub use cluster::{Cluster, Software};
 pub use crayon_net::RetryPolicy;
 pub use decide::{Decision, Place, Route, Router};
 pub use doubt::{Doubt, Judged, doubt};
 pub use endpoint::Endpoint;
-pub use error::{HybridError, PoolError, RemoteError};
+pub use error::{ClusterError, HybridError, PoolError, RemoteError};
 pub use http::Event;
 pub use key::Key;
 pub use pools::{Blend, Offer, PoolServer, body, digest, rounded};

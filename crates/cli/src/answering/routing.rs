@@ -15,7 +15,7 @@ use crate::failure::{Result, mistake};
 use crate::output::Output;
 
 /// Variable that holds the server's key.
-const KEY: &str = "CRAYON_SERVER_KEY";
+pub(crate) const SERVER_KEY: &str = "CRAYON_SERVER_KEY";
 
 /// Who may answer. Checks what was asked for, and reads the key if there is a use for it; opens no socket.
 pub(crate) fn routing(args: &RouteArgs) -> Result<Routing> {
@@ -83,6 +83,6 @@ pub(crate) fn open(
     if model.trim().is_empty() {
         return Err(mistake("--server-model is empty", "name a model of the server"));
     }
-    let key = Key::find(key_file, KEY)?;
+    let key = Key::find(key_file, SERVER_KEY)?;
     Ok(Remote::new(endpoint, model, key, RetryPolicy::within(timeout)))
 }

@@ -9,6 +9,7 @@ mod eval;
 mod files;
 mod images;
 mod model;
+mod push;
 mod quantize;
 mod route;
 mod serve;
@@ -43,6 +44,7 @@ pub(crate) use images::{
     IndexArgs, SearchArgs,
 };
 pub(crate) use model::{AdapterRef, ModelArgs, RunArgs};
+pub(crate) use push::PushArgs;
 pub(crate) use quantize::QuantizeArgs;
 pub(crate) use route::{CalibrateArgs, RouteArgs, RouteCommand, RouteName};
 pub(crate) use serve::ServeArgs;
@@ -111,6 +113,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Blend an adapter from a pool for a few examples of what you want
     Customize(CustomizeArgs),
+    /// Have a server of many adapters (vLLM, SGLang) answer through an adapter made here
+    Push(PushArgs),
     /// Train a pool of adapters, look at it, add to it
     Pool(PoolArgs),
     /// Find pictures by words with weights, by other pictures, or both

@@ -31,6 +31,7 @@ mod pool_train;
 #[path = "no_training.rs"]
 mod pool_train;
 mod pull;
+mod push;
 #[cfg(feature = "train")]
 mod quantize;
 #[cfg(not(feature = "train"))]
@@ -64,6 +65,7 @@ pub(crate) fn run(command: &Command, output: &Output) -> Result {
         Command::Pull(args) => pull::run(args, output),
         Command::Models(args) => models::run(args, output),
         Command::Customize(args) => customize::run(args, output),
+        Command::Push(args) => push::run(args, output),
         Command::Pool(args) => pool::run(args, output),
         Command::Images(args) => images::run(args, output),
         Command::Embed(args) => embed::run(args, output),
