@@ -142,6 +142,7 @@ pub(crate) fn settings(args: &RunArgs) -> Settings {
         exact: args.exact,
         kv: args.kv.map(Into::into),
         frame: args.frame.as_deref().and_then(Frame::named),
+        no_guess: args.no_guess,
     }
 }
 

@@ -7,10 +7,13 @@
 use crayon_model::{Scratch, Step};
 use crayon_pot::distillable;
 
-use crate::{Engine, EngineError, Session};
+use crate::{Engine, EngineError, Session, guess};
 
 /// The most tokens of a text that a pass reads beside others. Twice as many would be read a tenth faster, and stall streams twice as long.
 const CHUNK: usize = 128;
+
+/// Rows with logits of a pass with guesses.
+const GUESSED: usize = guess::MOST + 1;
 
 /// Sessions of one model that go on together.
 pub struct Batch<'e> {
@@ -30,7 +33,8 @@ impl<'e> Batch<'e> {
     pub fn scratch_for(engine: &Engine, sessions: usize) -> usize {
         let decoder = engine.decoder();
         let rows = CHUNK.min(decoder.pass_rows()) + sessions;
-        decoder.scratch_bytes(rows, sessions, distillable(engine.spec()))
+        decoder.scratch_bytes(rows, sessions.max(GUESSED), distillable(engine.spec()))
+            + guessed_logits(engine)
     }
 
     /// Bytes of the buffers that all of them share.
@@ -47,36 +51,44 @@ impl<'e> Batch<'e> {
         let most = CHUNK.min(self.engine.decoder().pass_rows());
         let mut of: Vec<usize> = (0..sessions.len()).collect();
         of.retain(|&at| sessions[at].unread() == 1 || reader == Some(at));
-        pass(self.engine, &mut self.scratch, sessions, &of, most)
+        // In company the rows that guesses take are worth more to the others.
+        let guess = of.len() == 1;
+        pass(self.engine, &mut self.scratch, sessions, &of, most, guess)
     }
+}
+
+/// Bytes of the logits that a session has beside its own after a pass with guesses.
+fn guessed_logits(engine: &Engine) -> usize {
+    guess::MOST * engine.spec().vocab * size_of::<f32>()
 }
 
 /// About the bytes of the buffers of a session alone.
 pub(crate) fn scratch_alone(engine: &Engine) -> usize {
     let decoder = engine.decoder();
-    decoder.scratch_bytes(decoder.pass_rows(), 1, distillable(engine.spec()))
+    decoder.scratch_bytes(decoder.pass_rows(), GUESSED, distillable(engine.spec())) + guessed_logits(engine)
 }
 
 /// A pass over the one session, of as many rows as are worth it.
 pub(crate) fn alone(session: &mut Session<'_>, scratch: &mut Scratch) -> Result<(), EngineError> {
     let engine = session.engine();
     let most = engine.decoder().pass_rows();
-    pass(engine, scratch, &mut [session], &[0], most).pop().unwrap_or(Ok(()))
+    pass(engine, scratch, &mut [session], &[0], most, true).pop().unwrap_or(Ok(()))
 }
 
-/// A pass over the sessions `of`, in ascending order.
+/// A pass over the sessions `of`, in ascending order; what is guessed to follow is read where it `may` be.
 fn pass<'e>(
     engine: &'e Engine,
     scratch: &mut Scratch,
     sessions: &mut [&mut Session<'e>],
     of: &[usize],
     most: usize,
+    may: bool,
 ) -> Vec<Result<(), EngineError>> {
     let mut results: Vec<Result<(), EngineError>> = sessions.iter().map(|_| Ok(())).collect();
     let mut steps: Vec<Step<'_>> = Vec::with_capacity(of.len());
     let mut taken = Vec::with_capacity(of.len());
     for (at, session) in sessions.iter_mut().enumerate().filter(|(at, _)| of.contains(at)) {
-        match session.next_step(most) {
+        match session.next_step(most, may) {
             Ok(Some(step)) => {
                 steps.push(step);
                 taken.push(at);

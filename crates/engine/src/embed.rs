@@ -18,7 +18,7 @@ impl Engine {
         let mut session = self.session(tokens.len())?;
         session.begin(tokens, tokens.len(), false)?;
         let mut sum = vec![0.0f32; self.spec().hidden];
-        while let Some(step) = session.next_step(decoder.pass_rows())? {
+        while let Some(step) = session.next_step(decoder.pass_rows(), false)? {
             decoder.forward(self.threads(), &mut [step], &mut scratch)?;
             decoder.add_states(0, &mut sum, &mut scratch);
             session.absorb(&mut scratch, 0)?;

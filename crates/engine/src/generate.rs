@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crayon_text::Stream;
 
 use crate::constraint::{Allowed, Constrained, Constraint};
+use crate::guess::Guesses;
 use crate::sampler::{Sampler, Sampling, likeliest};
 use crate::shown::Shown;
 use crate::{EngineError, Session};
@@ -140,6 +141,7 @@ pub struct Generation<'e> {
     ends: Vec<u32>,
     sampler: Sampler,
     constraint: Option<Box<dyn Constraint>>,
+    guesses: Option<Guesses>,
     stream: Option<Stream<'e>>,
     shown: Shown,
     /// Tokens read before the answer.
@@ -169,6 +171,7 @@ impl<'e> Generation<'e> {
             ends: if options.ignore_end { Vec::new() } else { engine.end_tokens() },
             sampler: Sampler::new(options.sampling.clone())?,
             constraint: options.grammar.as_ref().map(|grammar| grammar.0.begin()),
+            guesses: (engine.guesses() && session.pot().may_guess() > 0).then(Guesses::new),
             stream: Some(Stream::after(engine.tokenizer()?, session.tokens())),
             shown: Shown::new(&stop, framed, options.begun),
             options: options.clone(),
@@ -181,12 +184,26 @@ impl<'e> Generation<'e> {
         })
     }
 
-    /// Draws the next token from the logits of `session`, which has read everything so far and is to read it. The whole answer, once it
-    /// has ended.
+    /// Draws the next token from the logits of `session`, which has read everything so far and is to read it, and those behind it that
+    /// were guessed. The whole answer, once it has ended.
     ///
     /// # Errors
     /// When the logits are no numbers.
     pub fn next(
+        &mut self,
+        session: &mut Session<'e>,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Option<Answer>, EngineError> {
+        loop {
+            let answer = self.draw(session, on_event)?;
+            if answer.is_some() || session.unread() > 0 {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// One token of that.
+    fn draw(
         &mut self,
         session: &mut Session<'e>,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
@@ -245,7 +262,7 @@ impl<'e> Generation<'e> {
         if let Some(piece) = self.stream.as_mut().and_then(|stream| stream.push(drawn.id)) {
             flow = emit(self.shown.push(&piece), &mut self.text, on_event, flow);
         }
-        session.begin(&[drawn.id], session.tokens().len() + 1, false)?;
+        self.go_on(session, drawn.id, written + 1)?;
         self.ending = if self.shown.turned() {
             // The model has ended its own turn.
             Some(Finish::End)
@@ -257,14 +274,25 @@ impl<'e> Generation<'e> {
         Ok(None)
     }
 
+    /// Has `session` read `token`, the `written`th of the answer, and what may follow it.
+    fn go_on(&mut self, session: &mut Session<'e>, token: u32, written: usize) -> Result<(), EngineError> {
+        let left = self.options.max_tokens.saturating_sub(written);
+        let guess = match &mut self.guesses {
+            Some(guesses) => guesses.after(session.tokens(), token, left).to_vec(),
+            None => Vec::new(),
+        };
+        session.go_on(token, &guess)
+    }
+
     fn finish(
         &mut self,
-        session: &Session<'e>,
+        session: &mut Session<'e>,
         finish: Finish,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Answer {
         let rest = self.stream.take().map_or_else(String::new, Stream::finish);
         let rest = self.shown.finish(&rest);
+        session.take_back();
         // The answer is complete; a request to stop changes nothing any more.
         let _ = emit(rest, &mut self.text, on_event, ControlFlow::Continue(()));
         let tokens = session.tokens()[self.prompt..].to_vec();

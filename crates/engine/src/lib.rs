@@ -24,6 +24,7 @@ mod embed;
 mod embedded;
 mod error;
 mod generate;
+mod guess;
 mod long;
 mod open;
 mod prefixes;

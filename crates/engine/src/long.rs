@@ -178,6 +178,7 @@ impl Session<'_> {
     /// # Errors
     /// When the disk does not take it; what was there before stays.
     pub fn save(&mut self, path: &Path, note: &str) -> Result<(), EngineError> {
+        self.take_back();
         let owner = self.owner();
         Ok(self.pot.save(path, &owner, &self.tokens, &self.logits, note)?)
     }

@@ -26,6 +26,8 @@ pub struct Settings {
     /// How conversations are written down. When `None`: by the model's chat template, and where it has none in the first of
     /// [`FRAMES`]. A frame that is asked for takes the place of a template.
     pub frame: Option<&'static Frame>,
+    /// Read one token of an answer in a pass, also where an answer seems to copy from the text before. It is the same answer, later.
+    pub no_guess: bool,
 }
 
 /// How a conversation is written down.
@@ -45,6 +47,7 @@ pub struct Engine {
     turns: Turns,
     threads: Threads,
     kv: KvStorage,
+    guesses: bool,
     loading: Duration,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
     pub(crate) general: OnceLock<General>,
@@ -94,6 +97,7 @@ impl Engine {
             turns,
             threads: Threads::new(settings.threads.unwrap_or_else(cores).max(1)),
             kv: settings.kv.unwrap_or(default_kv),
+            guesses: !settings.no_guess,
             loading: started.elapsed(),
             adapter: None,
             general: OnceLock::new(),
@@ -147,6 +151,11 @@ impl Engine {
     /// Storage of keys and values.
     pub fn kv_type(&self) -> KvStorage {
         self.kv
+    }
+
+    /// Whether passes read what an answer is guessed to copy.
+    pub fn guesses(&self) -> bool {
+        self.guesses
     }
 
     /// The tokenizer, or an error that says how to add one.

@@ -1,5 +1,6 @@
 //! One conversation: the tokens read so far, their keys and values, and the logits that follow them.
 
+use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -18,6 +19,11 @@ pub struct Session<'e> {
     scratch: Scratch,
     adapter: Option<Arc<dyn Adapter>>,
     reading: Option<Unread>,
+    /// What is thought to follow the token that is read next.
+    guess: Vec<u32>,
+    /// Tokens that were read as a guess, the next one first: in the pot, and not yet part of the text. Behind the logits of the text's
+    /// last token stand those after each of them.
+    ahead: VecDeque<u32>,
 }
 
 /// What a session is reading.
@@ -47,6 +53,8 @@ impl<'e> Session<'e> {
             scratch: Scratch::new(),
             adapter: engine.adapter().cloned(),
             reading: None,
+            guess: Vec::new(),
+            ahead: VecDeque::new(),
         }
     }
 
@@ -81,7 +89,7 @@ impl<'e> Session<'e> {
 
     /// Logits after the last token, `[vocab]`; empty before anything was read.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        &self.logits[..self.logits.len() / (self.ahead.len() + 1)]
     }
 
     /// The key-value memory: what is kept of what was read.
@@ -113,6 +121,7 @@ impl<'e> Session<'e> {
     /// Forgets everything read; what is pinned stays so.
     pub fn forget(&mut self) {
         self.reading = None;
+        self.ahead.clear();
         self.pot.clear();
         self.tokens.clear();
         self.logits.clear();
@@ -120,6 +129,7 @@ impl<'e> Session<'e> {
 
     /// Forgets everything after the first `len` tokens. A text that was distilled beyond that place is forgotten whole.
     pub fn rewind(&mut self, len: usize) {
+        self.take_back();
         if len >= self.tokens.len() {
             return;
         }
@@ -144,6 +154,7 @@ impl<'e> Session<'e> {
     /// Makes words of the text count more, or less, in every attention, instead of those that did before: weights by places of the text.
     /// What was read from the first such place on is forgotten.
     pub fn weigh(&mut self, weights: KeyWeights) {
+        self.take_back();
         self.pot.weigh(weights);
         if self.pot.tokens_read() < self.tokens.len() {
             self.reading = None;
@@ -165,6 +176,7 @@ impl<'e> Session<'e> {
     /// # Errors
     /// When nothing was read, a session without a pot is full, or the network fails.
     pub fn likelihood(&mut self, tokens: &[u32]) -> Result<f32, EngineError> {
+        self.take_back();
         if self.logits.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
@@ -244,6 +256,7 @@ impl<'e> Session<'e> {
     /// Makes `tokens` of a text of `length` tokens in all what this session reads next; what was read so far comes first once more where
     /// that length asks for it.
     pub(crate) fn begin(&mut self, tokens: &[u32], length: usize, scored: bool) -> Result<(), EngineError> {
+        self.take_back();
         let needed = self.tokens.len() + tokens.len();
         if let Some(context) = self.limit().filter(|limit| needed > *limit) {
             return Err(EngineError::TooLong { tokens: needed, prompt: needed, answer: 0, context });
@@ -259,6 +272,35 @@ impl<'e> Session<'e> {
         let reading = if scored { Reading::scored(known) } else { Reading::new(known) };
         self.reading = Some(Unread { reading, again });
         Ok(())
+    }
+
+    /// Makes `token` the next one of the text. Where it was guessed and read already, the logits after it are at hand; else what was guessed
+    /// is taken back and the token is to be read, and in the same pass `guess`, which is thought to follow it.
+    pub(crate) fn go_on(&mut self, token: u32, guess: &[u32]) -> Result<(), EngineError> {
+        if self.ahead.front() == Some(&token) {
+            let row = self.logits().len();
+            self.logits.drain(..row);
+            self.ahead.pop_front();
+            self.tokens.push(token);
+            return Ok(());
+        }
+        self.begin(&[token], self.tokens.len() + 1, false)?;
+        self.guess.clear();
+        self.guess.extend_from_slice(&guess[..guess.len().min(self.pot.may_guess())]);
+        Ok(())
+    }
+
+    /// Forgets what was read as a guess.
+    pub(crate) fn take_back(&mut self) {
+        self.guess.clear();
+        if self.ahead.is_empty() {
+            return;
+        }
+        // Buffers of one row are what a session is reckoned with.
+        self.logits.truncate(self.logits().len());
+        self.logits.shrink_to_fit();
+        self.ahead.clear();
+        self.pot.rewind(self.tokens.len());
     }
 
     /// Reads all of it. `watch` is told after every pass and may stop the reading; what was read until then stays.
@@ -309,9 +351,14 @@ impl<'e> Session<'e> {
         self.reading.as_ref().map_or(0, |unread| unread.reading.left())
     }
 
-    /// What the network is to run next for this session, `most` tokens of the text at most; `None` when all is read.
-    pub(crate) fn next_step(&mut self, most: usize) -> Result<Option<Step<'_>>, EngineError> {
+    /// What the network is to run next for this session, `most` tokens of the text at most, and what is guessed to follow where it `may`;
+    /// `None` when all is read.
+    pub(crate) fn next_step(&mut self, most: usize, may: bool) -> Result<Option<Step<'_>>, EngineError> {
         let Some(unread) = &mut self.reading else { return Ok(None) };
+        let guess = std::mem::take(&mut self.guess);
+        if may && let (false, &[token]) = (guess.is_empty(), unread.reading.tokens()) {
+            unread.reading = Reading::guessing(token, guess);
+        }
         let decoder = self.engine.decoder();
         match self.pot.next_step(&mut unread.reading, decoder, &self.logits, most) {
             Ok(Some(Step { tokens, memory, tap, want, .. })) => {
@@ -330,11 +377,13 @@ impl<'e> Session<'e> {
         let before = unread.reading.done();
         let result = self.pot.absorb(&mut unread.reading, &mut network, at, &mut self.logits);
         self.tokens.extend_from_slice(&unread.reading.tokens()[before..unread.reading.done()]);
+        self.ahead.extend(unread.reading.guess());
         result.map_err(|error| self.engine.pot_error(error))
     }
 
     /// Reads `tokens` and returns the logits of each, `[tokens, vocab]`. Not for sessions with a pot.
     pub fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        self.take_back();
         let length = self.tokens.len() + tokens.len();
         if !self.pot.expect(length) {
             let known = self.tokens.clone();

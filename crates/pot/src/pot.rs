@@ -182,6 +182,13 @@ impl Pot {
         self.slab.room().saturating_sub(self.distiller.as_ref().map_or(0, |distiller| distiller.reserve))
     }
 
+    /// How many tokens may be read as a guess behind the next one, so that taking them back leaves no trace: none where something is
+    /// distilled or keys are rounded by those that came before, or where a longer text is read with other frequencies.
+    pub fn may_guess(&self) -> usize {
+        let traceless = self.distiller.is_none() && self.slab.storage() != KvStorage::I8;
+        if traceless { self.slab.room_alike().saturating_sub(1) } else { 0 }
+    }
+
     /// Prepares for a text of `tokens` tokens in all, of which those read so far are the beginning. False when they have
     /// to be read again from an empty pot: networks with longrope scaling read a text beyond their original context with
     /// other frequencies than a shorter one, from its first token on. A distilled text stays as it is.

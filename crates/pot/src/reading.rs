@@ -19,6 +19,8 @@ use crate::watch::Reduce;
 #[derive(Debug)]
 pub struct Reading {
     tokens: Vec<u32>,
+    /// What is thought to follow the last token, to be read in the same pass.
+    guess: Vec<u32>,
     done: usize,
     /// `-ln p` of every token but the first of a text, where it is asked for.
     surprise: Option<Vec<f32>>,
@@ -41,6 +43,8 @@ struct Chunk {
     len: usize,
     /// The tokens and the catalyst behind them: before a distillation it reads along, because a pass of its own would be a small one.
     asking: Option<Vec<u32>>,
+    /// The tokens and what is guessed to follow them.
+    guessing: Option<Vec<u32>>,
     /// Whether the policy looks at the attention of some rows.
     watched: bool,
     /// Novelty of the chunk's first token, where novelty or surprise is wanted.
@@ -53,7 +57,13 @@ struct Chunk {
 impl Reading {
     /// All of `tokens`.
     pub fn new(tokens: Vec<u32>) -> Reading {
-        Reading { tokens, done: 0, surprise: None, stage: Stage::Choosing }
+        Reading { tokens, guess: Vec::new(), done: 0, surprise: None, stage: Stage::Choosing }
+    }
+
+    /// `token`, and behind it in the same pass what is thought to follow: at most as much as [`Pot::may_guess`] allows. The guess stays
+    /// in the pot, which counts it as read, until it is taken back by [`Pot::rewind`].
+    pub fn guessing(token: u32, guess: Vec<u32>) -> Reading {
+        Reading { guess, ..Reading::new(vec![token]) }
     }
 
     /// The same, and how surprising each token was.
@@ -64,6 +74,11 @@ impl Reading {
     /// Tokens to read.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// What is thought to follow them.
+    pub fn guess(&self) -> &[u32] {
+        &self.guess
     }
 
     /// Tokens still to be read.
@@ -136,7 +151,7 @@ impl Pot {
             Stage::Questions(prompts) => prompts.as_slice().first().map(|prompt| self.question(prompt)),
             Stage::Tokens(chunk) => {
                 let own = &reading.tokens[reading.done..reading.done + chunk.len];
-                let rows = chunk.asking.as_deref().unwrap_or(own);
+                let rows = chunk.asking.as_deref().or(chunk.guessing.as_deref()).unwrap_or(own);
                 self.slab.text_ends((self.slab.read() + own.len()) as u32);
                 let mut step = Step::new(rows, &mut self.slab).wanting(chunk.want);
                 step.tap = self.distiller.as_ref().filter(|_| chunk.watched).and_then(Distiller::tap);
@@ -146,7 +161,7 @@ impl Pot {
     }
 
     /// Takes what came of the step that [`next_step`](Self::next_step) gave, step `at` of a pass of `network`. `logits` become those after
-    /// the last token read, and empty where the pass made none.
+    /// the last token read, and empty where the pass made none; with a guess those after the token in front of it and after each guessed one.
     ///
     /// # Errors
     /// When the network computes something that is no number.
@@ -249,7 +264,8 @@ impl Pot {
             && len == room
             && needs.attention == Attention::Catalyst
             && with_catalyst <= self.slab.most_rows();
-        let mut chunk = Chunk { len, asking: None, watched: false, novelty, begins, want: Want::Nothing };
+        let mut chunk =
+            Chunk { len, asking: None, guessing: None, watched: false, novelty, begins, want: Want::Nothing };
         if let Some(distiller) = &mut self.distiller {
             chunk.asking = asks.then(|| [tokens, &distiller.options.catalyst].concat());
             if let Some(watch) = &mut distiller.watch {
@@ -271,6 +287,10 @@ impl Pot {
         }
         if last {
             chunk.want = Want::Last;
+        }
+        if last && !reading.guess.is_empty() {
+            chunk.guessing = Some([tokens, &reading.guess].concat());
+            chunk.want = Want::All;
         }
         chunk
     }

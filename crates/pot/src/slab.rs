@@ -170,6 +170,11 @@ impl Slab {
         self.lasting().map(|layer| self.capacity[layer] - self.filled[layer]).min().unwrap_or(0)
     }
 
+    /// The same without changing the frequencies by which keys turn.
+    pub(crate) fn room_alike(&self) -> usize {
+        self.room().min(self.turns.alike(self.read()))
+    }
+
     /// Rows of a pass at most, so that layers that slide hold all that the first of them sees.
     pub(crate) fn most_rows(&self) -> usize {
         self.sliding.iter().flatten().map(|sliding| sliding.rows).min().unwrap_or(usize::MAX)

@@ -54,6 +54,14 @@ impl Turns {
         self.longest_short.is_some_and(|longest| length > longest)
     }
 
+    /// Tokens by which a text of `length` can grow and still turn by the same frequencies.
+    pub(crate) fn alike(&self, length: usize) -> usize {
+        match self.longest_short {
+            Some(longest) if length <= longest => longest - length,
+            _ => usize::MAX,
+        }
+    }
+
     fn of(&self, length: usize) -> Option<&Rotations> {
         self.rotations.get(usize::from(self.is_long(length))).or(self.rotations.first())
     }

@@ -82,6 +82,9 @@ pub(crate) struct RunArgs {
     /// How a conversation is written down for a model without a chat template [default: qa]; with a template, instead of it
     #[arg(long, value_name = "FRAME", value_parser = PossibleValuesParser::new(FRAMES.iter().map(|frame| frame.name)))]
     pub(crate) frame: Option<String>,
+    /// Read an answer's tokens one by one, also where it copies from the text before: slower there, the same answer
+    #[arg(long)]
+    pub(crate) no_guess: bool,
 }
 
 /// Storage of keys and values.

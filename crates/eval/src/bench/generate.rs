@@ -110,7 +110,9 @@ pub fn generate(
     progress: &mut Progress<'_>,
 ) -> Result<Bench, EvalError> {
     check(options)?;
-    let opened = open(subject, &options.settings)?;
+    // What is measured is a pass for each token, whatever the tokens are.
+    let settings = Settings { no_guess: true, ..options.settings.clone() };
+    let opened = open(subject, &settings)?;
     let mut bench = time(&opened.engine, options, progress)?;
     if let Subject::Shape(shape, scheme) = subject {
         bench.model = shape.name.to_owned();

@@ -115,14 +115,14 @@ pub(crate) fn engine(seed: u64, with_template: bool) -> Engine {
 /// The same, with conversations in a frame of this name.
 pub(crate) fn framed(seed: u64, with_template: bool, frame: Option<&str>) -> Engine {
     let frame = frame.and_then(Frame::named);
-    let settings = Settings { threads: Some(2), exact: true, kv: None, frame };
+    let settings = Settings { threads: Some(2), exact: true, kv: None, frame, no_guess: false };
     Engine::from_checkpoint("tiny".to_owned(), checkpoint(seed, with_template), &settings).unwrap()
 }
 
 /// The same with room for 1,024 tokens. One thread: a second would take its own memory
 /// whenever its first task comes.
 pub(crate) fn long_engine() -> Engine {
-    let settings = Settings { threads: Some(1), exact: true, kv: None, frame: None };
+    let settings = Settings { threads: Some(1), exact: true, kv: None, frame: None, no_guess: false };
     Engine::from_checkpoint("tiny".to_owned(), made(1, false, 1024), &settings).unwrap()
 }
 
