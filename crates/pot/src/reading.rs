@@ -6,7 +6,9 @@
 //! alone.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crayon_kernels::Threads;
 use crayon_model::{Decoder, ModelError, Step, Summed, Want};
 
 use crate::PotError;
@@ -314,9 +316,7 @@ impl Pot {
         let (first, end) = (reading.done, reading.done + chunk.len);
         reading.done = end;
         let tokens = &reading.tokens[first..end];
-        logits.clear();
-        logits.extend_from_slice(network.scratch.logits(at));
-        if logits.iter().any(|logit| !logit.is_finite()) {
+        if !take(network.pool, network.scratch.logits(at), logits) {
             return Err(PotError::NotFinite);
         }
         if let Some(rows) = &chunk.asking {
@@ -351,4 +351,20 @@ impl Pot {
         }
         Ok(())
     }
+}
+
+/// Copies logits, and says whether all of them are finite.
+fn take(threads: &Threads, from: &[f32], logits: &mut Vec<f32>) -> bool {
+    /// Of a large vocabulary every thread takes some.
+    const SOME: usize = 1 << 15;
+    let finite = AtomicBool::new(true);
+    logits.resize(from.len(), 0.0);
+    threads.for_each_chunk(logits, SOME, |i, to| {
+        to.copy_from_slice(&from[i * SOME..][..to.len()]);
+        // Without a branch for each.
+        if !to.iter().fold(true, |all, logit| all & logit.is_finite()) {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
 }

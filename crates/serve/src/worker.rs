@@ -175,21 +175,20 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
         };
         scratch.set(batch.scratch_bytes().max(reserved));
         hosted.scratch.store(scratch.bytes(), Ordering::Relaxed);
-        let mut passed = passed.into_iter();
-        active.retain_mut(|one| {
-            let passed = passed.next().unwrap_or(Ok(()));
-            match one.go_on(passed, pace, kept, metrics, bounds.time) {
-                Ok(None) => true,
-                Ok(Some(written)) => {
-                    one.end(Ok(Done::Answer(Box::new(written))), pace);
-                    false
-                }
-                Err(error) => {
-                    one.end(Err(error), pace);
-                    false
-                }
+        // Drawing a token of a large vocabulary takes a good part of a pass, so that the threads share it.
+        let mut steps: Vec<_> = active.iter_mut().zip(passed).map(|(one, passed)| (one, Some(passed), true)).collect();
+        engine.threads().for_each_chunk(&mut steps, 1, |_, steps| {
+            for (one, passed, stays) in steps {
+                let passed = passed.take().unwrap_or(Ok(()));
+                *stays = match one.go_on(passed, pace, kept, metrics, bounds.time) {
+                    Ok(None) => true,
+                    Ok(Some(written)) => one.end(Ok(Done::Answer(Box::new(written))), pace),
+                    Err(error) => one.end(Err(error), pace),
+                };
             }
         });
+        let mut stays = steps.into_iter().map(|(_, _, stays)| stays).collect::<Vec<_>>().into_iter();
+        active.retain(|_| stays.next().unwrap_or(false));
     }
 }
 
@@ -274,11 +273,12 @@ impl Active<'_> {
         }
     }
 
-    /// Tells what came of it.
-    fn end(&self, done: Result<Done, AnswerError>, pace: &Pace) {
+    /// Tells what came of it; it does not stay.
+    fn end(&self, done: Result<Done, AnswerError>, pace: &Pace) -> bool {
         pace.last.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         // Whoever asked may have gone.
         let _ = self.job.tell.send(WorkerEvent::Ended(Box::new(done)));
+        false
     }
 }
 
