@@ -54,11 +54,12 @@ def question(kind, which, model):
 
 
 class Server:
-    def __init__(self, program, memory, parallel, folder):
-        call = [program, "serve", "--port", "0", "--json", "-q", "--pool", "built-in", "--people", str(folder / "people.redb"),
+    def __init__(self, program, model, memory, parallel, folder):
+        call = [program, "serve", "-m", model, "--port", "0", "--json", "-q", "--people", str(folder / "people.redb"),
                 "--memory", memory, "--parallel", str(parallel), "--queue", "512"]
         self.process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
-        self.port = int(json.loads(self.process.stdout.readline())["url"].split(":")[2].split("/")[0])
+        told = json.loads(self.process.stdout.readline())
+        self.port, self.model = int(told["url"].split(":")[2].split("/")[0]), told["model"]
 
     def status(self, name):
         """A number of `/proc`, in MiB."""
@@ -121,25 +122,28 @@ def quantile(values, share):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default=str(ROOT / "target/release/crayon"))
+    parser.add_argument("-m", "--model", default="mini")
     parser.add_argument("--requests", type=int, default=10000)
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--parallel", type=int, default=8)
     parser.add_argument("--memory", default="192MiB")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    model = "mini"
     draw = random.Random(args.seed)
     kinds = [kind for kind, share in MIX.items() for _ in range(share)]
     plan = [(draw.choice(kinds), draw.randrange(KINDS)) for _ in range(args.requests)]
     answers, failures, rows = {}, [], []
     lock, at = threading.Lock(), [0]
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(args.program, args.memory, args.parallel, Path(folder))
-        pool = json.loads(server.call("GET", "/v1/pools"))["data"][0]
-        for person in range(PEOPLE):
+        server = Server(args.program, args.model, args.memory, args.parallel, Path(folder))
+        model = server.model
+        pools = json.loads(server.call("GET", "/v1/pools"))["data"]
+        for person in range(PEOPLE if pools else 0):
             mix = random.Random(person)
-            weights = [mix.uniform(0, 0.3) for _ in range(pool["adapters"])]
+            weights = [mix.uniform(0, 0.3) for _ in range(pools[0]["adapters"])]
             server.call("POST", "/v1/customizations", {"name": f"p{person}", "weights": weights})
+        if not pools:
+            plan = [("chat" if kind == "person" else kind, which) for kind, which in plan]
         quarters = [[] for _ in range(4)]
         started = time.monotonic()
 
@@ -191,9 +195,11 @@ def main():
             said[name] = float(number)
     limit = int(args.memory.removesuffix("MiB"))
     resident = max(rss for _, rss, _ in rows)
-    print("# A server under load\n")
-    print(f"Printed by `python3 benches/serve/load.py --requests {args.requests} --clients {args.clients} --memory {args.memory}`: {args.clients} clients, one request "
-          f"after the other each, `--parallel {args.parallel}`, on mini with its pool and {PEOPLE} people. Kinds of requests, of a hundred: "
+    chosen = "" if args.model == "mini" else f" -m {Path(args.model).name}"
+    people = f" with its pool and {PEOPLE} people" if pools else ", where requests of people are plain chats"
+    print(f"## {args.memory} for {model}\n")
+    print(f"Printed by `python3 benches/serve/load.py{chosen} --requests {args.requests} --clients {args.clients} --memory {args.memory}`: {args.clients} clients, one request "
+          f"after the other each, `--parallel {args.parallel}`, on {model}{people}. Kinds of requests, of a hundred: "
           + ", ".join(f"{kind} {share}" for kind, share in MIX.items()) + ".\n")
     print("| quarter of the requests | resident memory, MiB: median, most | between tokens, ms: median, 99 % |\n|---|---|---|")
     for quarter in range(4):

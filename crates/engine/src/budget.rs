@@ -23,12 +23,20 @@ pub enum Holder {
     Scratch,
     /// Beginnings of texts that were read, kept for others.
     Prefixes,
+    /// The program itself: its code, tokenizers, threads.
+    Program,
 }
 
 impl Holder {
     /// All of them.
-    pub const ALL: [Holder; 5] =
-        [Holder::Weights, Holder::Adapters, Holder::Sessions, Holder::Scratch, Holder::Prefixes];
+    pub const ALL: [Holder; 6] = [
+        Holder::Weights,
+        Holder::Adapters,
+        Holder::Sessions,
+        Holder::Scratch,
+        Holder::Prefixes,
+        Holder::Program,
+    ];
 
     /// The word reports use.
     pub const fn name(self) -> &'static str {
@@ -38,6 +46,7 @@ impl Holder {
             Holder::Sessions => "sessions",
             Holder::Scratch => "scratch",
             Holder::Prefixes => "prefixes",
+            Holder::Program => "program",
         }
     }
 }
@@ -108,6 +117,11 @@ impl Budget {
     pub fn held(&self) -> [(Holder, usize); Holder::ALL.len()] {
         let held = self.ledger().held;
         std::array::from_fn(|at| (Holder::ALL[at], held[at]))
+    }
+
+    /// Bytes of one holder.
+    pub fn of(&self, holder: Holder) -> usize {
+        self.ledger().held[holder as usize]
     }
 
     /// Who holds how much and what is free, in words.

@@ -57,4 +57,4 @@ pub use prompt::{begun, turns};
 pub use sampler::{Sampler, Sampling, SamplingOverrides};
 pub use session::{Fed, Session};
 pub use source::ModelSource;
-pub use usage::peak_rss_bytes;
+pub use usage::{own_rss_bytes, peak_rss_bytes};

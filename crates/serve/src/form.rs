@@ -1,7 +1,7 @@
 //! The form an answer shall have: `response_format` and `grammar`.
 
 use crayon_engine::Constrained;
-use crayon_guided::{Form, Guide};
+use crayon_guided::Form;
 use serde_json::Value;
 
 use crate::fields::{Fields, wrong};
@@ -47,8 +47,7 @@ pub(crate) fn read_format(format: &Value, name: &str) -> Result<Option<Form>, Re
 pub(crate) fn constrained(hosted: &Hosted, field: &str, form: &Form) -> Result<Constrained, Refusal> {
     let refused =
         |error: String| Refusal::invalid(format!("{field}: {error}")).at(field).code("invalid_value");
-    let guide = hosted.guide.get_or_init(|| Guide::new(&hosted.engine).map_err(|error| error.to_string()));
-    let guide: &Guide = guide.as_ref().map_err(|error| refused(error.clone()))?;
+    let guide = hosted.guide().map_err(refused)?;
     let grammar = guide.grammar(form).map_err(|error| refused(error.to_string()))?;
     Ok(Constrained(grammar))
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crayon_answer::Allowed;
-use crayon_engine::{Budget, Engine, Held, PrefixCache, Prefixes};
+use crayon_engine::{Budget, Engine, Held, Holder, PrefixCache, Prefixes, own_rss_bytes};
 use crayon_guided::Guide;
 
 use crate::examples::Remembered;
@@ -25,7 +25,7 @@ pub(crate) struct Hosted {
     /// What was found for examples asked with before.
     pub(crate) examples: Remembered,
     /// How answers are kept to a form, once one is asked for.
-    pub(crate) guide: OnceLock<Result<Guide, String>>,
+    pub(crate) guide: OnceLock<Result<(Guide, Held), String>>,
     /// Adapters of people's own that were asked for last.
     pub(crate) own: Own,
     /// Documents that were read, where they may be kept.
@@ -47,7 +47,23 @@ impl Hosted {
     pub(crate) fn allowed(&self) -> Option<Allowed> {
         let limit = self.budget.limit()?;
         let held: usize = self.held.iter().map(Held::bytes).sum();
-        let bytes = limit.saturating_sub(held + self.scratch.load(Ordering::Relaxed));
+        let program = self.budget.of(Holder::Program);
+        let bytes = limit.saturating_sub(held + program + self.scratch.load(Ordering::Relaxed));
         Some(Allowed { bytes, limit })
+    }
+
+    /// How answers are kept to a form: made when one is first asked for, and accounted for with what it takes, which is much beside a
+    /// large vocabulary.
+    ///
+    /// # Errors
+    /// When the model's tokenizer does not serve for it.
+    pub(crate) fn guide(&self) -> Result<&Guide, String> {
+        let made = self.guide.get_or_init(|| {
+            let before = own_rss_bytes();
+            let guide = Guide::new(&self.engine).map_err(|error| error.to_string())?;
+            let taken = own_rss_bytes().zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+            Ok((guide, self.budget.hold(Holder::Program, taken)))
+        });
+        made.as_ref().map(|(guide, _)| guide).map_err(Clone::clone)
     }
 }

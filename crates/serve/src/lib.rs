@@ -115,6 +115,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// Bytes that models, adapters, conversations and buffers may take together; any number when `None`.
     pub memory: Option<usize>,
+    /// Bytes of these that the program itself takes, whatever is asked.
+    pub program: usize,
     /// Where documents are kept that were read, for requests that ask for it; none does where it is `None`.
     pub cache: Option<PrefixCache>,
     /// Where people are kept who have a model of their own; in memory where it is `None`.
@@ -136,6 +138,7 @@ impl Default for ServeOptions {
             keys: None,
             limits: Limits::default(),
             memory: None,
+            program: 0,
             cache: None,
             people: None,
             origins: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use crayon_engine::{Budget, Prefixes};
+use crayon_engine::{Budget, Holder, Prefixes};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -41,6 +41,7 @@ pub(crate) fn run(
     };
     let metrics = Arc::new(Metrics::default());
     let budget = Budget::new(options.memory);
+    let _program = budget.hold(Holder::Program, options.program);
     let setting = Setting {
         limits: options.limits.clone(),
         cache: options.cache.take(),

@@ -73,7 +73,7 @@ pub(crate) fn check(models: &[Model]) -> Result<(), ServeError> {
 /// Whether the memory allowed is enough for the models that are open from the start, before anybody is told that they answer.
 pub(crate) fn fit(models: &[Model], options: &ServeOptions) -> Result<(), ServeError> {
     let Some(limit) = options.memory else { return Ok(()) };
-    let mut free = limit;
+    let mut free = limit.saturating_sub(options.program);
     for model in models {
         let Some(Opened { engine, .. }) = &model.opened else { continue };
         let needed = engine.checkpoint().bytes() + Batch::scratch_for(engine, options.limits.parallel);

@@ -5,7 +5,7 @@ mod served;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crayon_engine::PrefixCache;
+use crayon_engine::{EMBEDDED, PrefixCache, own_rss_bytes};
 use crayon_serve::{Keys, Limits, Model, People, ServeOptions, Server};
 use serde::Serialize;
 
@@ -31,6 +31,9 @@ struct Listening<'a> {
 
 /// Runs the command until Ctrl-C.
 pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
+    if args.memory.memory.is_some() {
+        give_back();
+    }
     let keys = args.api_key_file.as_deref().map(Keys::open).transpose()?;
     let served = Served::of(args)?;
     let mut models = Vec::with_capacity(served.len());
@@ -66,6 +69,7 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
         keys,
         limits: limits(args),
         memory: args.memory.memory,
+        program: if args.memory.memory.is_some() { program(&models) } else { 0 },
         cache,
         people,
         origins: args.cors.clone(),
@@ -94,6 +98,26 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
     server.run(interrupt::requested, move |line| log.detail(line))?;
     output.note("stopped");
     Ok(())
+}
+
+/// Bytes that this process holds beside weights: code, tokenizers, pools as they were read, and what threads and connections take once they
+/// work. Weights within the program are accounted for by themselves.
+fn program(models: &[Model]) -> usize {
+    let opened = models.iter().filter_map(|model| model.opened.as_ref());
+    let within = opened.filter(|opened| EMBEDDED.iter().any(|embedded| embedded.name == opened.engine.name()));
+    let weights: usize = within.map(|opened| opened.engine.checkpoint().bytes()).sum();
+    const AT_WORK: usize = 20 << 20;
+    own_rss_bytes().unwrap_or(0).saturating_sub(weights) + AT_WORK
+}
+
+/// Has buffers go back to the system when they are dropped, rather than stay with the allocator: memory is promised.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const LARGE: i32 = 256 << 10;
+        // SAFETY: it sets a number of the allocator's.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    }
 }
 
 fn limits(args: &ServeArgs) -> Limits {
