@@ -46,6 +46,8 @@ pub struct Request {
     pub likeliest: usize,
     /// The form of the answer, where it is given; only the device follows it.
     pub grammar: Option<Constrained>,
+    /// Functions that the answer may call: objects with `name`, and `description` and `parameters` where they have them.
+    pub functions: Vec<serde_json::Value>,
     /// The memory it is read through.
     pub memory: MemoryRequest,
     /// Whether what was read of the documents is kept for other questions about them.
@@ -68,6 +70,7 @@ impl Request {
             stop: Vec::new(),
             likeliest: 0,
             grammar: None,
+            functions: Vec::new(),
             memory: MemoryRequest::default(),
             cache: false,
             weights: Vec::new(),
@@ -142,7 +145,7 @@ impl Request {
                 let mut messages = self.asked(query);
                 let instructions = messages.iter().take_while(|message| message.role == Role::System).count();
                 messages.splice(instructions..instructions, turns(&self.demonstrations));
-                engine.document_prompt(&self.texts(documents), &messages)
+                engine.function_prompt(&self.texts(documents), &messages, &self.functions)
             }
         }
     }

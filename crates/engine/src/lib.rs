@@ -45,7 +45,7 @@ pub use crayon_model::Adapter;
 pub use crayon_pot::{
     GENERAL_CATALYST, KeyWeights, KvStorage, POLICIES, PotError, PotOptions, PrefixCache, Saved, distillable,
 };
-pub use crayon_text::{FRAMES, Frame, Message, Role};
+pub use crayon_text::{FRAMES, Frame, FunctionCall, Message, Role};
 pub use customize::{BUILT_IN, Scored, built_in_pool};
 pub use embedded::{EMBEDDED, EMBEDDED_CLIP, Embedded, EmbeddedClip};
 pub use error::EngineError;

@@ -1,7 +1,7 @@
 //! From messages to the token ids a model reads.
 
 use crayon_adapters::Demonstration;
-use crayon_text::{Message, Role, Special, with_documents};
+use crayon_text::{Message, Role, Special, in_plain_text, with_documents};
 
 use crate::open::Turns;
 use crate::{Engine, EngineError};
@@ -17,7 +17,8 @@ pub fn turns(demonstrations: &[Demonstration]) -> Vec<Message> {
 /// The beginning of an answer that a conversation ends in, which the model goes on with.
 pub fn begun(messages: &[Message]) -> Option<&str> {
     let [_, .., last] = messages else { return None };
-    (last.role == Role::Assistant && !last.content.is_empty()).then_some(last.content.as_str())
+    let begins = last.role == Role::Assistant && !last.content.is_empty() && last.calls.is_empty();
+    begins.then_some(last.content.as_str())
 }
 
 impl Engine {
@@ -36,20 +37,36 @@ impl Engine {
     /// # Errors
     /// As [`chat_prompt`](Self::chat_prompt).
     pub fn document_prompt(&self, documents: &[&str], messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        self.function_prompt(documents, messages, &[])
+    }
+
+    /// The same where `functions` may be called: each an object with `name`, and `description` and `parameters` where it has them.
+    ///
+    /// # Errors
+    /// As [`chat_prompt`](Self::chat_prompt).
+    pub fn function_prompt(
+        &self,
+        documents: &[&str],
+        messages: &[Message],
+        functions: &[serde_json::Value],
+    ) -> Result<Vec<u32>, EngineError> {
         let mut texts =
             messages.iter().map(|message| message.content.as_str()).chain(documents.iter().copied());
         if texts.all(|text| text.trim().is_empty()) {
             return Err(EngineError::EmptyPrompt);
         }
         match self.turns() {
-            Turns::Frame(frame) => self.plain_prompt(&frame.render(documents, messages), Special::Plain),
+            Turns::Frame(frame) => {
+                let plain = in_plain_text(messages, functions);
+                self.plain_prompt(&frame.render(documents, &plain), Special::Plain)
+            }
             Turns::Template(template) => {
                 let (asked, beginning) = match begun(messages) {
                     Some(beginning) => (&messages[..messages.len() - 1], beginning),
                     None => (messages, ""),
                 };
                 let asked = with_documents(documents, asked);
-                Ok(template.encode_begun(self.tokenizer()?, &asked, true, beginning)?)
+                Ok(template.encode_begun(self.tokenizer()?, &asked, functions, true, beginning)?)
             }
         }
     }

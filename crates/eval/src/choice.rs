@@ -254,10 +254,10 @@ pub(crate) fn encode(
     if framing == Framing::Chat {
         let mut messages = Vec::with_capacity(2 * examples.len() + 1);
         for example in examples {
-            messages.push(Message { role: Role::User, content: example.prompt.clone() });
-            messages.push(Message { role: Role::Assistant, content: example.answer.clone() });
+            messages.push(Message::new(Role::User, example.prompt.as_str()));
+            messages.push(Message::new(Role::Assistant, example.answer.as_str()));
         }
-        messages.push(Message { role: Role::User, content: question.prompt.clone() });
+        messages.push(Message::new(Role::User, question.prompt.as_str()));
         let choices =
             question.choices.iter().map(|choice| Ok(engine.answer_tokens(&question.prompt, choice)?));
         let prompt = engine.chat_prompt(&messages)?;

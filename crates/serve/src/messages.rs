@@ -1,11 +1,10 @@
 //! The messages of a conversation.
 
-use crayon_engine::{Message, Role};
+use crayon_engine::{FunctionCall, Message, Role};
 use serde_json::{Value, json};
 
 use crate::fields::wrong;
 use crate::refusal::Refusal;
-use crate::tools::{told_call, told_result};
 
 pub(crate) fn read_messages(value: Value) -> Result<Vec<Message>, Refusal> {
     let Value::Array(list) = value else { return Err(wrong("messages", "a list")) };
@@ -36,9 +35,14 @@ pub(crate) fn read_items(value: Value) -> Result<Vec<Message>, Refusal> {
         let message = match item.get("type").and_then(Value::as_str) {
             None | Some("message") => read_message(item, &name)?,
             Some("function_call") => {
-                Message::new(Role::Assistant, told_call(text("name")?, text("arguments")?))
+                let id = item.get("call_id").and_then(Value::as_str);
+                let call = function_call(text("name")?, text("arguments")?, id);
+                Message { calls: vec![call], ..Message::new(Role::Assistant, "") }
             }
-            Some("function_call_output") => Message::new(Role::User, told_result(text("output")?)),
+            Some("function_call_output") => {
+                let answers = item.get("call_id").and_then(Value::as_str).map(str::to_owned);
+                Message { answers, ..Message::new(Role::Tool, text("output")?) }
+            }
             Some(_) => {
                 return Err(wrong(&format!("{name}.type"), "message, function_call or function_call_output"));
             }
@@ -48,13 +52,11 @@ pub(crate) fn read_items(value: Value) -> Result<Vec<Message>, Refusal> {
     Ok(messages)
 }
 
-/// Adds a message; calls and results of one turn are one message, because templates want turns to alternate.
+/// Adds a message; calls of one turn are one message.
 fn push(messages: &mut Vec<Message>, message: Message) {
-    let marked = message.content.starts_with("<tool_");
+    let calls_on = message.content.is_empty() && !message.calls.is_empty();
     match messages.last_mut() {
-        Some(last) if marked && last.role == message.role => {
-            last.content = format!("{}\n{}", last.content, message.content);
-        }
+        Some(last) if calls_on && last.role == message.role => last.calls.extend(message.calls),
         _ => messages.push(message),
     }
 }
@@ -64,11 +66,10 @@ fn read_message(message: &Value, name: &str) -> Result<Message, Refusal> {
         Some("system" | "developer") => Role::System,
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
-        Some("tool") => Role::User,
+        Some("tool") => Role::Tool,
         _ => return Err(wrong(&format!("{name}.role"), "system, developer, user, assistant or tool")),
     };
     let calls = read_calls(message.get("tool_calls").unwrap_or(&Value::Null), name)?;
-    let is_result = message.get("role") == Some(&json!("tool"));
     let name = format!("{name}.content");
     let text = match message.get("content") {
         None | Some(Value::Null) if !calls.is_empty() => String::new(),
@@ -79,26 +80,27 @@ fn read_message(message: &Value, name: &str) -> Result<Message, Refusal> {
         }
         _ => return Err(wrong(&name, "a string or a list of text parts")),
     };
-    if is_result {
-        return Ok(Message::new(role, told_result(&text)));
-    }
-    let mut parts = calls;
-    if !text.is_empty() {
-        parts.insert(0, text);
-    }
-    Ok(Message::new(role, parts.join("\n")))
+    let answers = message.get("tool_call_id").and_then(Value::as_str).filter(|_| role == Role::Tool);
+    Ok(Message { calls, answers: answers.map(str::to_owned), ..Message::new(role, text) })
 }
 
-/// Calls of functions that the model made earlier, as it wrote them.
-fn read_calls(list: &Value, name: &str) -> Result<Vec<String>, Refusal> {
+/// A call that the model made earlier; arguments that are no JSON stay text.
+fn function_call(name: &str, arguments: &str, id: Option<&str>) -> FunctionCall {
+    let arguments = serde_json::from_str(arguments).unwrap_or(json!(arguments));
+    FunctionCall { name: name.to_owned(), arguments, id: id.map(str::to_owned) }
+}
+
+/// Calls of functions that the model made earlier.
+fn read_calls(list: &Value, name: &str) -> Result<Vec<FunctionCall>, Refusal> {
     let call = |call: &Value| {
         let function = call.get("function")?;
-        Some(told_call(function.get("name")?.as_str()?, function.get("arguments")?.as_str()?))
+        let id = call.get("id").and_then(Value::as_str);
+        Some(function_call(function.get("name")?.as_str()?, function.get("arguments")?.as_str()?, id))
     };
     match list {
         Value::Null => Ok(Vec::new()),
         Value::Array(list) => {
-            let calls: Option<Vec<String>> = list.iter().map(call).collect();
+            let calls: Option<Vec<FunctionCall>> = list.iter().map(call).collect();
             calls.ok_or_else(|| {
                 wrong(&format!("{name}.tool_calls"), "calls of functions with name and arguments")
             })

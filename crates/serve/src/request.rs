@@ -120,7 +120,7 @@ impl ApiRequest {
     pub(crate) fn chat(body: &[u8]) -> Result<ApiRequest, Refusal> {
         let mut fields = Fields::parse(body)?;
         let messages = fields.value("messages").ok_or_else(|| wrong("messages", "given"))?;
-        let mut messages = read_messages(messages)?;
+        let messages = read_messages(messages)?;
         let longest = read_length(&mut fields, "max_completion_tokens")?;
         let max_tokens = read_length(&mut fields, "max_tokens")?;
         let newer = "tools and tool_choice are read instead";
@@ -128,9 +128,6 @@ impl ApiRequest {
         fields.only("function_call", &[json!("none"), json!("auto")], newer)?;
         let tools = read_tools(&mut fields)?;
         let form = form_beside(read_form(&mut fields)?, tools.as_ref(), "response_format")?;
-        if let Some(tools) = &tools {
-            tools.tell(&mut messages);
-        }
         fields.only("modalities", &[json!(["text"])], "answers are plain text")?;
         let logprobs = fields.flag("logprobs")?;
         let likeliest = read_likeliest(&mut fields, "top_logprobs")?;
@@ -139,6 +136,7 @@ impl ApiRequest {
         }
         let length = longest.or(max_tokens).flatten();
         let mut asked = ApiRequest::rest(fields, vec![Input::Chat(messages)], length)?;
+        asked.request.functions = tools.as_ref().map_or_else(Vec::new, |tools| tools.functions().to_vec());
         (asked.form, asked.tools) = (form, tools);
         asked.logprobs = logprobs;
         asked.request.likeliest = likeliest.unwrap_or(0);
@@ -198,11 +196,9 @@ impl ApiRequest {
         let length = read_length(&mut fields, "max_output_tokens")?.flatten();
         let tools = read_tools(&mut fields)?;
         let form = form_beside(form, tools.as_ref(), "text.format")?;
-        if let Some(tools) = &tools {
-            tools.tell(&mut messages);
-        }
         fields.only("n", &[json!(1)], "one answer is made")?;
         let mut asked = ApiRequest::rest(fields, vec![Input::Chat(messages)], length)?;
+        asked.request.functions = tools.as_ref().map_or_else(Vec::new, |tools| tools.functions().to_vec());
         (asked.form, asked.tools) = (form, tools);
         Ok(asked)
     }

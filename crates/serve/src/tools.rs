@@ -1,10 +1,8 @@
-//! Functions that a model may call. They are told, and calls are written, in the form that Hermes and Qwen were taught, as plain text
-//! within any chat template or frame: a list in `<tools>`, a call in `<tool_call>`, a result in `<tool_response>`.
+//! Functions that a model may call: what a request offers, the form of an answer that has to be a call, and the calls in what was written.
+//! How the model is told of them is [`crayon_engine::Engine::function_prompt`]'s.
 
 use crayon_guided::Form;
 use serde_json::{Map, Value, json};
-
-use crayon_engine::{Message, Role};
 
 use crate::fields::{Fields, wrong};
 use crate::refusal::Refusal;
@@ -69,29 +67,9 @@ pub(crate) fn read_tools(fields: &mut Fields) -> Result<Option<Tools>, Refusal> 
 }
 
 impl Tools {
-    /// Tells the model of them: behind the instructions, or in front of the first message where there are none.
-    pub(crate) fn tell(&self, messages: &mut Vec<Message>) {
-        let list: Vec<String> = self
-            .functions
-            .iter()
-            .map(|function| json!({"type": "function", "function": function}).to_string())
-            .collect();
-        let told = format!(
-            "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function \
-             signatures within <tools></tools> XML tags:\n<tools>\n{}\n</tools>\n\nFor each function call, return a json object \
-             with function name and arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{{\"name\": \
-             <function-name>, \"arguments\": <args-json-object>}}\n</tool_call>",
-            list.join("\n")
-        );
-        let place = messages.iter().position(|message| message.role == Role::System);
-        let place = place.or_else(|| messages.iter().position(|message| message.role == Role::User));
-        match place.map(|at| &mut messages[at]) {
-            Some(message) if message.role == Role::System => {
-                message.content = format!("{}\n\n{told}", message.content)
-            }
-            Some(message) => message.content = format!("{told}\n\n{}", message.content),
-            None => messages.insert(0, Message::new(Role::System, told)),
-        }
+    /// Definitions, as the model is told of them.
+    pub(crate) fn functions(&self) -> &[Value] {
+        &self.functions
     }
 
     /// The form of an answer that has to be a call.
@@ -166,17 +144,6 @@ pub(crate) fn no_call(text: &str) -> usize {
     text.char_indices().map(|(at, _)| at).find(begins).unwrap_or(text.len())
 }
 
-/// A call that was made earlier in the conversation, as the model wrote it.
-pub(crate) fn told_call(name: &str, arguments: &str) -> String {
-    let arguments = serde_json::from_str(arguments).unwrap_or(json!(arguments));
-    format!("{}\n{}\n{}", CALL.0, json!({"name": name, "arguments": arguments}), CALL.1)
-}
-
-/// What a function gave, as the model is told.
-pub(crate) fn told_result(text: &str) -> String {
-    format!("<tool_response>\n{text}\n</tool_response>")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,18 +208,5 @@ mod tests {
         ] {
             assert_eq!(no_call(text), free, "{text:?}");
         }
-    }
-
-    #[test]
-    fn functions_are_told_behind_the_instructions() {
-        let tools = tools(r#""auto""#).unwrap().unwrap();
-        let mut talk = vec![Message::new(Role::System, "Be short."), Message::new(Role::User, "Hi.")];
-        tools.tell(&mut talk);
-        assert!(
-            talk[0].content.starts_with("Be short.\n\n# Tools") && talk[0].content.contains("\"weather\"")
-        );
-        let mut talk = vec![Message::new(Role::User, "Hi.")];
-        tools.tell(&mut talk);
-        assert!(talk.len() == 1 && talk[0].content.ends_with("\n\nHi."));
     }
 }

@@ -176,7 +176,8 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
         scratch.set(batch.scratch_bytes().max(reserved));
         hosted.scratch.store(scratch.bytes(), Ordering::Relaxed);
         // Drawing a token of a large vocabulary takes a good part of a pass, so that the threads share it.
-        let mut steps: Vec<_> = active.iter_mut().zip(passed).map(|(one, passed)| (one, Some(passed), true)).collect();
+        let mut steps: Vec<_> =
+            active.iter_mut().zip(passed).map(|(one, passed)| (one, Some(passed), true)).collect();
         engine.threads().for_each_chunk(&mut steps, 1, |_, steps| {
             for (one, passed, stays) in steps {
                 let passed = passed.take().unwrap_or(Ok(()));

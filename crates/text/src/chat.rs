@@ -11,6 +11,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 
 use crate::error::{Result, TextError};
+use crate::functions::{FunctionCall, described, in_plain_text, with_texts};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{percent, python};
 
@@ -24,6 +25,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A function that the model called.
+    Tool,
 }
 
 /// One turn of a conversation.
@@ -33,12 +36,18 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Functions that the model calls, behind what it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<FunctionCall>,
+    /// Of a function's result, the call's [`id`](FunctionCall::id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
 }
 
 impl Message {
     /// A message.
     pub fn new(role: Role, content: impl Into<String>) -> Message {
-        Message { role, content: content.into() }
+        Message { role, content: content.into(), calls: Vec::new(), answers: None }
     }
 }
 
@@ -140,6 +149,19 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses these messages or fails; the error names the line.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        self.render_with(messages, &[], add_generation_prompt)
+    }
+
+    /// The same where `functions` may be called, by a template that [knows](Self::knows_functions) them.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        functions: &[serde_json::Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));
         let flags = self.flags.iter().map(|(name, value)| (name.as_str(), Value::from(*value)));
         let named = Value::from_pairs(tokens.chain(flags));
@@ -147,7 +169,7 @@ impl ChatTemplate {
             messages => messages.iter().map(value).collect::<Vec<Value>>(),
             add_generation_prompt,
             // Templates ask whether these are none.
-            tools => (),
+            tools => if functions.is_empty() { Value::from(()) } else { described(functions).iter().map(python::value).collect() },
             documents => (),
             ..named
         };
@@ -168,10 +190,17 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>> {
-        self.encode_begun(tokenizer, messages, add_generation_prompt, "")
+        self.encode_begun(tokenizer, messages, &[], add_generation_prompt, "")
     }
 
-    /// The same with `beginning` behind it, the first words of the model's answer.
+    /// Whether the template has a way of its own to tell of functions.
+    pub fn knows_functions(&self) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains("tools"))
+    }
+
+    /// The same where `functions` may be called, and with `beginning` behind it, the first words of the model's answer. Functions, calls
+    /// and results are told in the template's own way, and [in plain text](in_plain_text) where it has none or refuses them.
     ///
     /// # Errors
     /// As [`ChatTemplate::encode`].
@@ -179,20 +208,62 @@ impl ChatTemplate {
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
+        functions: &[serde_json::Value],
         add_generation_prompt: bool,
         beginning: &str,
     ) -> Result<Vec<u32>> {
-        let texts = || messages.iter().map(|message| message.content.as_str()).chain([beginning]);
+        let called = |message: &Message| message.role == Role::Tool || !message.calls.is_empty();
+        if functions.is_empty() && !messages.iter().any(called) {
+            return self.encode_native(tokenizer, messages, functions, add_generation_prompt, beginning);
+        }
+        if self.knows_functions()
+            && let Ok(ids) =
+                self.encode_native(tokenizer, messages, functions, add_generation_prompt, beginning)
+        {
+            return Ok(ids);
+        }
+        let plain = in_plain_text(messages, functions);
+        self.encode_native(tokenizer, &plain, &[], add_generation_prompt, beginning)
+    }
+
+    fn encode_native(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        functions: &[serde_json::Value],
+        add_generation_prompt: bool,
+        beginning: &str,
+    ) -> Result<Vec<u32>> {
+        let said: Vec<String> = functions.iter().map(serde_json::Value::to_string).collect();
+        let calls =
+            || messages.iter().flat_map(|message| &message.calls).map(|call| call.arguments.to_string());
+        let calls: Vec<String> = calls().collect();
+        let others = || said.iter().chain(&calls).map(String::as_str);
+        let texts =
+            || messages.iter().map(|message| message.content.as_str()).chain([beginning]).chain(others());
         // Unicode reserves these 32 for a program's own use: they stand for no character.
         let unused = |c: &char| texts().all(|text| !text.contains(*c));
         let shield = ('\u{fdd0}'..='\u{fdef}').find(unused).ok_or_else(|| TextError::Encode {
             message: "the messages use every one of Unicode's noncharacters".to_owned(),
         })?;
+        let hide = |text: &str| tokenizer.shield(text, shield);
+        let hide_call = |call: &FunctionCall| FunctionCall {
+            name: hide(&call.name),
+            arguments: with_texts(&call.arguments, &hide),
+            id: call.id.clone(),
+        };
         let shielded: Vec<Message> = messages
             .iter()
-            .map(|message| Message::new(message.role, tokenizer.shield(&message.content, shield)))
+            .map(|message| Message {
+                content: tokenizer.shield(&message.content, shield),
+                calls: message.calls.iter().map(|call| hide_call(call)).collect(),
+                ..message.clone()
+            })
             .collect();
-        let text = self.render(&shielded, add_generation_prompt)? + &tokenizer.shield(beginning, shield);
+        let functions: Vec<serde_json::Value> =
+            functions.iter().map(|function| with_texts(function, &hide)).collect();
+        let text = self.render_with(&shielded, &functions, add_generation_prompt)?
+            + &tokenizer.shield(beginning, shield);
         tokenizer.encode_shielded(&text, Special::Parse, Some(shield))
     }
 }
@@ -208,8 +279,23 @@ fn value(message: &Message) -> Value {
         Role::System => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
+        Role::Tool => "tool",
     };
-    context! { role, content => &message.content }
+    if message.calls.is_empty() {
+        return match &message.answers {
+            Some(id) => context! { role, content => &message.content, tool_call_id => id },
+            None => context! { role, content => &message.content },
+        };
+    }
+    let call = |call: &FunctionCall| {
+        let function = context! { name => &call.name, arguments => python::value(&call.arguments) };
+        match &call.id {
+            Some(id) => context! { id, type => "function", function },
+            None => context! { type => "function", function },
+        }
+    };
+    let calls: Vec<Value> = message.calls.iter().map(call).collect();
+    context! { role, content => &message.content, tool_calls => calls }
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

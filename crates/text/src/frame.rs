@@ -109,7 +109,7 @@ impl Frame {
             }
             match (message.role, asked) {
                 (Role::System, _) => push(BLANK_LINE, &[content]),
-                (Role::User, _) => push(BLANK_LINE, &[self.question, content]),
+                (Role::User | Role::Tool, _) => push(BLANK_LINE, &[self.question, content]),
                 (Role::Assistant, Some(asked)) => {
                     push(self.inner, &[self.answer, self.lead(asked), content]);
                 }

@@ -104,7 +104,8 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
 /// work. Weights within the program are accounted for by themselves.
 fn program(models: &[Model]) -> usize {
     let opened = models.iter().filter_map(|model| model.opened.as_ref());
-    let within = opened.filter(|opened| EMBEDDED.iter().any(|embedded| embedded.name == opened.engine.name()));
+    let within =
+        opened.filter(|opened| EMBEDDED.iter().any(|embedded| embedded.name == opened.engine.name()));
     let weights: usize = within.map(|opened| opened.engine.checkpoint().bytes()).sum();
     const AT_WORK: usize = 20 << 20;
     own_rss_bytes().unwrap_or(0).saturating_sub(weights) + AT_WORK
