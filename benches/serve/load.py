@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 THINGS = ["a boat", "the moon", "an old clock", "two goats", "a red kite", "the sea", "a small town", "bread", "a long winter", "the stairs"]
-PEOPLE, DOCUMENTS, KINDS = 200, 8, 40
+DOCUMENTS, KINDS = 8, 40
 # Of a hundred requests, so many are of each kind.
 MIX = {"chat": 36, "completion": 12, "person": 24, "document": 12, "pot": 6, "form": 4, "leaver": 4, "slow": 2}
 
@@ -43,7 +43,7 @@ def question(kind, which, model):
     if kind == "completion":
         return "/v1/completions", {**body, "prompt": f"Once there was {thing}, and number {which} said"}
     if kind == "person":
-        return "/v1/chat/completions", {**body, "model": f"{model}:p{which % PEOPLE}", "messages": ask}
+        return "/v1/chat/completions", {**body, "model": f"{model}:p{which}", "messages": ask}
     if kind == "document":
         return "/v1/chat/completions", {**body, "messages": ask, "documents": [text(which % DOCUMENTS, 40)]}
     if kind == "pot":
@@ -127,18 +127,19 @@ def main():
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--parallel", type=int, default=8)
     parser.add_argument("--memory", default="192MiB")
+    parser.add_argument("--people", type=int, default=200, help="how many are kept with models of their own, 40 at least; forty of them ask")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     draw = random.Random(args.seed)
     kinds = [kind for kind, share in MIX.items() for _ in range(share)]
     plan = [(draw.choice(kinds), draw.randrange(KINDS)) for _ in range(args.requests)]
-    answers, failures, rows = {}, [], []
+    answers, failures, rows, found = {}, [], [], []
     lock, at = threading.Lock(), [0]
     with tempfile.TemporaryDirectory() as folder:
         server = Server(args.program, args.model, args.memory, args.parallel, Path(folder))
         model = server.model
         pools = json.loads(server.call("GET", "/v1/pools"))["data"]
-        for person in range(PEOPLE if pools else 0):
+        for person in range(max(args.people, KINDS) if pools else 0):
             mix = random.Random(person)
             weights = [mix.uniform(0, 0.3) for _ in range(pools[0]["adapters"])]
             server.call("POST", "/v1/customizations", {"name": f"p{person}", "weights": weights})
@@ -172,9 +173,22 @@ def main():
                 rows.append((min(at[0], len(plan)), server.status("VmRSS"), server.status("RssFile")))
                 time.sleep(0.25)
 
+        def look_up():
+            """How long it takes to be told of a person while the model runs, the connection included."""
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            pick = random.Random(args.seed)
+            while at[0] < len(plan):
+                began = time.monotonic()
+                connection.request("GET", f"/v1/customizations/{model}:p{pick.randrange(args.people)}")
+                connection.getresponse().read()
+                found.append(time.monotonic() - began)
+                time.sleep(0.02)
+
         threads = [threading.Thread(target=client) for _ in range(args.clients)]
-        watcher = threading.Thread(target=watch, daemon=True)
-        for thread in [watcher, *threads]:
+        beside = [threading.Thread(target=watch, daemon=True)]
+        if pools:
+            beside.append(threading.Thread(target=look_up, daemon=True))
+        for thread in [*beside, *threads]:
             thread.start()
         for thread in threads:
             thread.join()
@@ -196,7 +210,7 @@ def main():
     limit = int(args.memory.removesuffix("MiB"))
     resident = max(rss for _, rss, _ in rows)
     chosen = "" if args.model == "mini" else f" -m {Path(args.model).name}"
-    people = f" with its pool and {PEOPLE} people" if pools else ", where requests of people are plain chats"
+    people = f" with its pool and {args.people:,} people" if pools else ", where requests of people are plain chats"
     print(f"## {args.memory} for {model}\n")
     print(f"Printed by `python3 benches/serve/load.py{chosen} --requests {args.requests} --clients {args.clients} --memory {args.memory}`: {args.clients} clients, one request "
           f"after the other each, `--parallel {args.parallel}`, on {model}{people}. Kinds of requests, of a hundred: "
@@ -210,6 +224,10 @@ def main():
           f"At most {resident:.0f} MiB were resident (the system counted {peak:.0f}), {100 * resident / limit - 100:+.0f} % of the {limit} MiB allowed.")
     print(f"{len(answers)} different questions were asked {sum(1 for kind, _ in plan if kind != 'leaver')} times; {len(different)} got another answer in company than alone. "
           f"The server ended with status {ended}.")
+    if found:
+        print(f"To be told of one of the people took {1000 * quantile(found, 0.5):.1f} ms meanwhile, {1000 * quantile(found, 0.99):.1f} ms at the 99th percentile of "
+              f"{len(found)} times, the connection included.")
+    print()
     for line in failures[:5] + [f"different: {key}" for key in different[:5]]:
         print(line, file=sys.stderr)
     sys.exit(bool(failures or different or growth > 0.05 or ended))

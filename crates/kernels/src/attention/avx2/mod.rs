@@ -17,9 +17,9 @@ use super::{Head, KvSlice};
 use kv::Kv;
 use sums::{Eight, Loops};
 
-/// Scores held for a group of query rows: 1 MB, which a second-level cache holds. Eight rows go together however many
-/// slots there are.
-const SCORES: usize = 256 << 10;
+/// Scores held for a group of query rows: 4 MB. Keys and values are laid out anew for each group, so that few rows together cost more than
+/// scores that leave the second-level cache. Eight rows go together however many slots there are.
+const SCORES: usize = 1 << 20;
 /// Query rows that go on together with values that not all rows of a group see.
 const NEAR: usize = 8;
 /// Widened values held at a time: 16 KB, half of a first-level cache.
