@@ -166,6 +166,11 @@ impl Registry {
         })
     }
 
+    /// What requests may name, adapters and examples for the prompt.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.adapters.iter().map(|adapter| adapter.name.as_str()).collect()
+    }
+
     /// Bytes of the adapters, those of pools included.
     pub(crate) fn bytes(&self) -> usize {
         let pools = self.pools.iter().map(|pool| pool.stack.bytes());

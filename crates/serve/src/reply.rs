@@ -304,8 +304,16 @@ fn finish(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// A model as `/v1/models` lists it; `created` is when the server began.
+/// A model as `/v1/models` lists it; `created` is when the server began. What it offers is known while it is open.
 pub(crate) fn model(entry: &Entry, created: u64) -> Value {
-    let open = entry.hosted().is_some();
-    json!({"id": entry.name, "object": "model", "created": created, "owned_by": "crayon", "open": open})
+    let hosted = entry.hosted();
+    let adapters = hosted.as_ref().map(|hosted| hosted.registry.names());
+    json!({
+        "id": entry.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "crayon",
+        "open": hosted.is_some(),
+        "adapters": adapters,
+    })
 }

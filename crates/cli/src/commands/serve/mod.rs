@@ -87,7 +87,10 @@ pub(crate) fn run(args: &ServeArgs, output: &Output) -> Result {
             adapters: served::names(&args.adapter),
             pools: pools.iter().map(String::as_str).collect(),
         })?,
-        false => output.line(&format!("{url} serves {}; Ctrl-C ends it", names.join(", ")))?,
+        false => {
+            let page = url.trim_end_matches("v1");
+            output.line(&format!("{url} serves {}, {page} is its page; Ctrl-C ends it", names.join(", ")))?;
+        }
     }
     if passes_on {
         output.note(
