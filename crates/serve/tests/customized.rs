@@ -105,7 +105,7 @@ fn adapters_are_chosen_per_request_and_never_colour_each_other() {
     };
     assert_ne!(completion(""), completion(letters));
 
-    assert_eq!(server.get("/v1/models").json()["data"][0]["adapters"], json!(["letters", "jokes"]));
+    assert_eq!(server.get("/v1/models", "").json()["data"][0]["adapters"], json!(["letters", "jokes"]));
     let unknown = server.chat(QUESTION, r#","adapter":"poems""#);
     assert_eq!((unknown.status, unknown.error("code")), (400, json!("adapter_not_found")));
     assert!(unknown.error("message").as_str().unwrap().contains("letters, jokes"), "{}", unknown.body);
