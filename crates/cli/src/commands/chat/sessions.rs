@@ -84,9 +84,10 @@ pub(super) fn list(output: &Output) -> Result {
         return Ok(output.object(&Report { sessions: &kept })?);
     }
     match table(&kept) {
-        Some(table) => Ok(output.line(&table)?),
-        None => Ok(output.note(NONE)),
+        Some(table) => output.line(&table)?,
+        None => output.note(NONE),
     }
+    Ok(())
 }
 
 /// Shows all sessions inside a conversation.
