@@ -11,8 +11,8 @@ pub(crate) const LARGE: f64 = 16.0;
 pub(crate) const LINE: f64 = 18.0;
 pub(crate) const TITLE_LINE: f64 = 22.0;
 
-/// Told apart by people who see colours differently, too (Okabe and Ito): on white, and on a dark ground.
-const COLOURS: [(&str, &str); 8] = [
+/// On white, and on a dark ground. The first eight are told apart by people who see colours differently, too (after Okabe and Ito).
+const COLOURS: [(&str, &str); 12] = [
     ("#7a7a7a", "#a8a8a8"),
     ("#0072b2", "#56b4e9"),
     ("#d55e00", "#ff8c42"),
@@ -21,6 +21,10 @@ const COLOURS: [(&str, &str); 8] = [
     ("#b97f00", "#f0b429"),
     ("#7a4fc0", "#b79cf0"),
     ("#8c564b", "#d09a8e"),
+    ("#00566e", "#7fc4d8"),
+    ("#85890a", "#d3d75a"),
+    ("#c2185b", "#ff86b3"),
+    ("#3a3fb0", "#9aa0ff"),
 ];
 
 /// A place in pixels: left, top, right, bottom.

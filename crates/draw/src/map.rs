@@ -11,10 +11,9 @@ use crate::words::xml_text;
 const SIZE: [f64; 2] = [560.0, 400.0];
 /// Radius of the smallest and of the largest circle.
 const RADIUS: [f64; 2] = [8.0, 32.0];
-/// Directions in which a label is tried, and how much farther each time, until nothing is free.
+/// Directions in which a label is tried, close to its circle and so much farther: one still sees whose it is.
 const DIRECTIONS: usize = 16;
-const STEP: f64 = 12.0;
-const FARTHEST: usize = 16;
+const DISTANCES: [f64; 2] = [0.0, 10.0];
 
 /// Places in one pair of axes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -105,33 +104,23 @@ impl Map {
             ));
             frame.canvas.end_colour();
         }
-        for ((place, label), circle) in self.places.iter().zip(&labels).zip(&circles) {
-            let Some(Label { x, y, far }) = label else { continue };
-            if *far {
-                frame.canvas.ink([circle[0], circle[1]], [*x, y - 4.0]);
+        for (place, label) in self.places.iter().zip(&labels) {
+            if let Some([x, y]) = label {
+                frame.canvas.label(*x, *y, Side::Middle, &place.name);
             }
-            frame.canvas.label(*x, *y, Side::Middle, &place.name);
         }
         frame.canvas.svg()
     }
 }
 
-/// Where a name stands, and whether a line has to lead there.
-#[derive(Clone, Copy, Debug)]
-struct Label {
-    x: f64,
-    y: f64,
-    far: bool,
-}
-
 /// A place for every name that has room in the plot, on no other name and on no circle; none for those in the key.
-fn placed(places: &[Place], circles: &[[f64; 3]], in_key: &[bool], plot: &Area) -> Vec<Option<Label>> {
+fn placed(places: &[Place], circles: &[[f64; 3]], in_key: &[bool], plot: &Area) -> Vec<Option<[f64; 2]>> {
     let mut taken: Vec<Area> = circles
         .iter()
         .map(|[x, y, r]| Area { left: x - r, top: y - r, right: x + r, bottom: y + r })
         .collect();
     let mut find = |place: &Place, [x, y, radius]: [f64; 3]| {
-        for far in 0..FARTHEST {
+        for more in DISTANCES {
             for direction in 0..DIRECTIONS {
                 // Below first, then above, then around.
                 let turn =
@@ -139,12 +128,11 @@ fn placed(places: &[Place], circles: &[[f64; 3]], in_key: &[bool], plot: &Area) 
                 let angle = turn * std::f64::consts::PI;
                 let empty = label_area(0.0, 0.0, &place.name, Side::Middle);
                 let reach = [radius + (empty.right - empty.left) / 2.0 + 3.0, radius + 14.0];
-                let more = STEP * far as f64;
                 let at = [x + (reach[0] + more) * angle.cos(), y + (reach[1] + more) * angle.sin() + 5.0];
                 let area = label_area(at[0], at[1], &place.name, Side::Middle);
                 if area.is_in(plot) && !taken.iter().any(|other| other.meets(&area)) {
                     taken.push(area);
-                    return Some(Label { x: at[0], y: at[1], far: far > 0 });
+                    return Some(at);
                 }
             }
         }
