@@ -29,7 +29,7 @@ PROGRAMS = Path(os.environ.get("CRAYON_BIN_DIR", ROOT / "target" / "release")).r
 BLOCK = re.compile(r"(?P<left><!-- not run -->\n)?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = r"-?\d[\d.,]*"
 # What no two runs have in common, in text and in JSON: dates, times, speeds, peaks of memory, free ports.
-VARIES = re.compile(rf"\b20\d\d-\d\d-\d\d\b|(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
+VARIES = re.compile(rf"\b20\d\d-\d\d-\d\d\b(?: \d\d:\d\d\b)?|(?<=\bseconds) +{NUMBER}|{NUMBER}(?= ms\b| s\b| a second\b| tokens a second\b)|(?<=peak memory ){NUMBER}"
                     rf"|(?<=127\.0\.0\.1:)\d+|(?<=seconds\":){NUMBER}|(?<=_ms\":){NUMBER}|(?<=tok_s\":){NUMBER}|(?<=_mb\":){NUMBER}")
 
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -24,6 +25,9 @@ import customize_tasks as tasks
 from program import table
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+from draw import draw  # noqa: E402
+
 RESULTS = ROOT / "docs/results"
 METHODS = {
     "base": "base model",
@@ -40,7 +44,6 @@ METHODS = {
     "auto": "`--effort auto`",
     "oracle": "oracle",
 }
-COLOURS = dict(zip(METHODS, "#888888 #c49a00 #8c564b #7f9ec4 #e377c2 #17becf #9467bd #d62728 #ff7f0e #bcbd22 #4878d0 #1f3fd0 #2ca02c".split()))
 POOLLESS = ["base", "prompt", "instant", "trained", "auto", "oracle"]
 LADDER = ["instant", "fitted", "trained", "auto"]
 # Settings of `pool train`, where no pool is given.
@@ -354,34 +357,19 @@ def users(results, size):
 
 def picture(result, size, path):
     """Points over the base by choice, inside and outside, with the standard error over users."""
-    rows = result["rows"]
     bars = []
     for method in list(METHODS)[1:]:
-        for group in ("inside", "outside"):
-            found = over(rows, method, "base", size, "accuracy", group)
-            if found:
-                bars.append((method, group, mean(found.values()), error(found.values()) or 0))
-    width, left, high, top = 720, 130, 13, 40
-    low, most = min(value - err for *_, value, err in bars) - 2, max(value + err for *_, value, err in bars) + 2
-    low, most = min(low, -2), max(most, 2)
-    x = lambda value: left + (value - low) * (width - left - 20) / (most - low)
-    methods = list(dict.fromkeys(method for method, *_ in bars))
-    height = top + len(methods) * (2 * high + 8) + 30
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">']
-    parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
-    parts.append(f'<text x="{left}" y="20">{result["title"]}: points over the base by choice, {size} examples; solid inside, pale outside</text>')
-    step = 5 if most - low < 50 else 10
-    for value in range(math.ceil(low / step) * step, int(most) + 1, step):
-        parts.append(f'<line x1="{x(value):.0f}" x2="{x(value):.0f}" y1="{top - 8}" y2="{height - 25}" stroke="{"#666" if value == 0 else "#ddd"}"/>')
-        parts.append(f'<text x="{x(value):.0f}" y="{height - 8}" text-anchor="middle">{value:+d}</text>')
-    for method, group, value, err in bars:
-        y = top + methods.index(method) * (2 * high + 8) + (high if group == "outside" else 0)
-        if group == "inside":
-            parts.append(f'<text x="{left - 8}" y="{y + high + 4}" text-anchor="end">{method}</text>')
-        pale = ' fill-opacity="0.45"' if group == "outside" else ""
-        parts.append(f'<rect x="{min(x(0), x(value)):.1f}" y="{y}" width="{abs(x(value) - x(0)):.1f}" height="{high - 1}" fill="{COLOURS[method]}"{pale}/>')
-        parts.append(f'<line x1="{x(value - err):.1f}" x2="{x(value + err):.1f}" y1="{y + high / 2:.1f}" y2="{y + high / 2:.1f}" stroke="#222"/>')
-    path.write_text("\n".join([*parts, "</svg>\n"]), encoding="utf-8")
+        found = [list(over(result["rows"], method, "base", size, "accuracy", group).values()) for group in ("inside", "outside")]
+        if any(found):
+            values = [mean(values) if values else None for values in found]
+            errors = [error(values) if values else None for values in found]
+            bars.append({"name": method, "values": values, "errors": errors})
+    draw({"bars": {
+        "title": f"{result['title']}: right choices over the base model, {size} examples",
+        "x": {"name": "difference from the base model, with its standard error over users", "unit": "points"},
+        "series": ["users from inside", "users from outside"],
+        "rows": bars,
+    }}, path)
 
 
 def ran(result, sizes):

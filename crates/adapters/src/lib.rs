@@ -48,7 +48,7 @@ pub use kmeans::{Clusters, k_means};
 pub use known::Known;
 pub use lora::Lora;
 pub use noise::{add_noise, secret_seed};
-pub use plot::{svg, xml_text};
+pub use plot::svg;
 pub use pool::{Blended, Member, Pool};
 pub use query::{Query, QueryEncoder, QueryMean};
 pub use random::Random;

@@ -1,16 +1,9 @@
 //! A map of a pool's keys: their two main directions, as SVG.
 
-use std::fmt::Write;
+use crayon_draw::{Axis, Map, Place};
 
 use crate::Pool;
 use crate::keys::dot;
-
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 480.0;
-const MARGIN: f64 = 70.0;
-/// Wax crayons.
-const COLOURS: [&str; 8] =
-    ["#e6324b", "#2f7de1", "#2ca25f", "#f28e2b", "#8e5bd0", "#c9a200", "#e377c2", "#17a2a8"];
 
 /// Draws the keys of `pool`. Circles grow with the number of examples; near circles are near keys, as far as two dimensions
 /// can show it (principal components).
@@ -18,42 +11,19 @@ pub fn svg(pool: &Pool) -> String {
     let keys = &pool.keys.keys;
     let x = component(keys, &[]);
     let y = component(keys, std::slice::from_ref(&x));
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fffdf7\"/>\n"
-    );
-    let most = pool.members.iter().map(|member| member.examples).max().unwrap_or(1).max(1) as f64;
-    let (place_x, place_y) = (scaled(&x, MARGIN, WIDTH - MARGIN), scaled(&y, HEIGHT - MARGIN, MARGIN));
-    for (index, member) in pool.members.iter().enumerate() {
-        let radius = 8.0 + 24.0 * (member.examples as f64 / most).sqrt();
-        let (x, y, colour) = (place_x[index], place_y[index], COLOURS[index % COLOURS.len()]);
-        let name = xml_text(&member.name);
-        let _ = writeln!(
-            out,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{colour}\" fill-opacity=\"0.75\">\
-             <title>{name}: {} examples</title></circle>\n\
-             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"14\">{name}</text>",
-            member.examples,
-            y + radius + 16.0,
-        );
+    let place = |(index, member): (usize, &crate::Member)| Place {
+        name: member.name.clone(),
+        at: [x[index], y[index]],
+        size: member.examples as f64,
+    };
+    Map {
+        title: "Keys of the pool's adapters".to_owned(),
+        sizes: "a circle's area grows with the number of examples".to_owned(),
+        x: Axis::new("first main direction of the keys", ""),
+        y: Axis::new("second main direction of the keys", ""),
+        places: pool.members.iter().enumerate().map(place).collect(),
     }
-    out.push_str("</svg>\n");
-    out
-}
-
-/// `text` as XML has it; control characters, which it cannot have, are left out.
-pub fn xml_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')) {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            _ => out.push(c),
-        }
-    }
-    out
+    .svg()
 }
 
 /// Coordinates along the main direction of the centred points that is orthogonal to `others`, by power iteration on the
@@ -86,24 +56,9 @@ fn component(points: &[Vec<f32>], others: &[Vec<f64>]) -> Vec<f64> {
     x.iter().map(|value| value * length.sqrt()).collect()
 }
 
-fn scaled(values: &[f64], low: f64, high: f64) -> Vec<f64> {
-    let (min, max) = values.iter().fold((f64::MAX, f64::MIN), |(min, max), v| (min.min(*v), max.max(*v)));
-    let span = max - min;
-    values
-        .iter()
-        .map(|v| if span > 1e-9 { low + (v - min) / span * (high - low) } else { (low + high) / 2.0 })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_cannot_break_a_picture() {
-        assert_eq!(xml_text("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
-        assert_eq!(xml_text("a\u{0}b\n"), "ab");
-    }
 
     #[test]
     fn the_main_direction_orders_points_on_a_line() {

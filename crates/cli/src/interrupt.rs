@@ -40,6 +40,7 @@ fn came(termination: bool) {
     let often = PRESSED.fetch_add(1, Ordering::Relaxed) + 1 >= IMPATIENT;
     if often || (termination && WAITING.load(Ordering::Relaxed)) {
         crayon_files::abandon();
+        crate::typing::show();
         std::process::exit(if termination { 143 } else { 130 });
     }
 }

@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod show;
 mod spelling;
+mod typing;
 
 use std::process::ExitCode;
 

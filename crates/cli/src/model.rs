@@ -185,6 +185,14 @@ pub(crate) fn lasting(text: &str) -> Result<String> {
     }
 }
 
+/// The model as it is written down for later: what names it in any folder stays as it is, a path becomes absolute.
+pub(crate) fn lasting_name(text: &str) -> Result<String> {
+    match ModelSource::embedded(text).is_err() && expand(text).exists() {
+        true => Ok(std::path::absolute(expand(text))?.display().to_string()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// `org/name…`, unless it is written as a path.
 fn as_reference(text: &str) -> Option<Reference> {
     // `models/x.gguf` is a file that is not there rather than a model of the user "models".

@@ -1,5 +1,7 @@
 //! Progress on stderr, only when there is something to wait for: a bar at a terminal, a line now and then elsewhere.
 
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,64 +13,98 @@ use crate::show;
 const WORTH_SHOWING: Duration = Duration::from_millis(800);
 /// Time between lines where stderr is no terminal: a log stays short.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
+/// Time between two pictures of a spinner.
+const TICK: Duration = Duration::from_millis(120);
 
-/// Work whose pieces are counted: how far, and how long yet.
+/// Work whose pieces are counted: how far, and how long yet. It leaves the screen when it is dropped.
 pub(crate) struct Counting {
     verb: &'static str,
     unit: &'static str,
     started: Instant,
-    shown: Shown,
-    lines: Lines,
-    bar: Option<ProgressBar>,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Bar,
-    Lines,
-    Nothing,
+    lines: Option<Lines>,
+    spinner: Option<Spinner>,
 }
 
 impl Counting {
-    /// A bar such as "reading … 512 of 4,096 tokens, 3 s left".
+    /// A spinner with "reading", which becomes a bar such as "reading … 512 of 4,096 tokens, 3 s left" when pieces are counted.
     pub(crate) fn new(verb: &'static str, unit: &'static str, output: &Output) -> Counting {
-        let shown = match output.shows_progress() {
-            true => Shown::Bar,
-            false if output.notes() => Shown::Lines,
-            false => Shown::Nothing,
-        };
-        Counting { verb, unit, started: Instant::now(), shown, lines: Lines::new(), bar: None }
+        let bar = output.shows_progress();
+        Counting {
+            verb,
+            unit,
+            started: Instant::now(),
+            lines: (!bar && output.notes()).then(Lines::new),
+            spinner: bar.then(|| Spinner::after(WORTH_SHOWING, verb, ProgressDrawTarget::stderr())),
+        }
     }
 
     /// `done` of `total` are done.
     pub(crate) fn at(&mut self, done: usize, total: usize) {
         let elapsed = self.started.elapsed();
-        if self.shown == Shown::Nothing || done == 0 || elapsed < WORTH_SHOWING {
+        if done == 0 || elapsed < WORTH_SHOWING {
             return;
         }
-        if self.shown == Shown::Lines && self.lines.due().is_none() {
-            return;
+        let text = || {
+            let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
+            let (done, total, unit) = (show::count(done), show::count(total), self.unit);
+            format!("{done} of {total} {unit}, {} left", show::duration(left))
+        };
+        if let Some(spinner) = &mut self.spinner {
+            spinner.count(done as u64, total as u64, text());
+        } else if self.lines.as_mut().and_then(Lines::due).is_some() {
+            Output::progress(&format!("{}: {}", self.verb, text()));
         }
-        let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
-        let (done_text, all, unit) = (show::count(done), show::count(total), self.unit);
-        let text = format!("{done_text} of {all} {unit}, {} left", show::duration(left));
-        if self.shown == Shown::Lines {
-            Output::progress(&format!("{}: {text}", self.verb));
-            return;
-        }
-        let template = "{prefix} {wide_bar} {msg}";
-        let bar = self.bar.get_or_insert_with(|| new_bar(total as u64, template).with_prefix(self.verb));
-        bar.set_message(text);
-        bar.set_position(done as u64);
     }
 
     /// Removes the bar; returns the time since the start.
     pub(crate) fn finish(self) -> Duration {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
         self.started.elapsed()
+    }
+}
+
+/// A spinner that appears after a while, moves by itself, and leaves nothing behind.
+struct Spinner {
+    bar: ProgressBar,
+    counted: bool,
+    /// Dropped to end the thread that waits until the spinner is worth showing.
+    waiting: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Spinner {
+    fn after(delay: Duration, verb: &'static str, target: ProgressDrawTarget) -> Spinner {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_prefix(verb);
+        set_style(&bar, "{spinner} {prefix}");
+        let (waiting, ended) = mpsc::channel::<()>();
+        let shown = bar.clone();
+        let appear = move || {
+            if ended.recv_timeout(delay) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(target);
+                shown.enable_steady_tick(TICK);
+            }
+        };
+        // Without a thread the spinner stays away: the work goes on all the same.
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(appear).ok();
+        Spinner { bar, counted: false, waiting: Some(waiting), thread }
+    }
+
+    fn count(&mut self, done: u64, total: u64, text: String) {
+        if !self.counted {
+            set_style(&self.bar, "{spinner} {prefix} {wide_bar} {msg}");
+            self.counted = true;
+        }
+        self.bar.set_length(total);
+        self.bar.set_message(text);
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.waiting = None;
+        // It may be about to draw.
+        let _ = self.thread.take().map(JoinHandle::join);
+        self.bar.finish_and_clear();
     }
 }
 
@@ -94,23 +130,153 @@ impl Lines {
     }
 }
 
-/// A bar of bytes with speed and time left, for downloads.
+/// A bar with a name in front and words behind, for downloads.
 pub(crate) fn download(output: &Output) -> Option<ProgressBar> {
-    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    output.shows_progress().then(|| new_bar(0, template))
+    output.shows_progress().then(|| {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        set_style(&bar, "{prefix} {wide_bar} {msg}");
+        bar
+    })
 }
 
-fn new_bar(total: u64, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+/// How fast bytes arrive, of those that arrive while it looks: what an earlier download left came at no speed.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    began: Option<(Instant, u64)>,
+}
+
+/// The first moments of a download are slower than the rest.
+const SETTLING: Duration = Duration::from_secs(2);
+
+impl Arrival {
+    /// Bytes a second and the time left, when `bytes` of `total` are here; nothing in the first seconds.
+    pub(crate) fn at(&mut self, bytes: u64, total: u64, now: Instant) -> Option<(u64, Duration)> {
+        let (began, first) = *self.began.get_or_insert((now, bytes));
+        let (elapsed, arrived) = (now.duration_since(began), bytes.saturating_sub(first));
+        if elapsed < SETTLING || arrived == 0 {
+            return None;
+        }
+        let rate = arrived as f64 / elapsed.as_secs_f64();
+        let left =
+            Duration::try_from_secs_f64(total.saturating_sub(bytes) as f64 / rate).unwrap_or(Duration::MAX);
+        Some((rate as u64, left))
+    }
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal that remembers every line drawn on it, and which stands there now.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<(Vec<String>, String)>>);
+
+    impl Screen {
+        fn drawn(&self) -> Vec<String> {
+            self.0.lock().unwrap().0.clone()
+        }
+
+        fn now(&self) -> String {
+            self.0.lock().unwrap().1.trim().to_owned()
+        }
+
+        /// Waits until a line that contains `part` has been drawn.
+        fn until(&self, part: &str) {
+            let begun = Instant::now();
+            while !self.drawn().iter().any(|line| line.contains(part)) {
+                assert!(begun.elapsed() < Duration::from_secs(60), "no {part} in {:?}", self.drawn());
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            let (drawn, now) = &mut *self.0.lock().unwrap();
+            drawn.push(text.to_owned());
+            now.push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.0.lock().unwrap().1.clear();
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn counting(delay: Duration, screen: &Screen) -> Counting {
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let spinner = Some(Spinner::after(delay, "reading", target));
+        let started = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        Counting { verb: "reading", unit: "tokens", started, lines: None, spinner }
+    }
+
+    #[test]
+    fn a_spinner_counts_tells_the_time_left_and_leaves_nothing_behind() {
+        let screen = Screen::default();
+        let mut counting = counting(Duration::ZERO, &screen);
+        // It moves before anything is counted, and between counts.
+        screen.until("reading");
+        assert!(!screen.drawn().iter().any(|line| line.contains("left")), "{:?}", screen.drawn());
+        counting.at(1024, 4096);
+        screen.until("1,024 of 4,096 tokens, 30 s left");
+        drop(counting);
+        assert_eq!(screen.now(), "");
+        let drawn = screen.drawn().len();
+        std::thread::sleep(3 * TICK);
+        assert_eq!(screen.drawn().len(), drawn, "something is drawn behind the end");
+    }
+
+    #[test]
+    fn short_work_shows_nothing() {
+        let screen = Screen::default();
+        let mut counting = counting(Duration::from_secs(600), &screen);
+        counting.at(1024, 4096);
+        assert!(counting.finish() >= Duration::from_secs(10));
+        assert_eq!(screen.drawn(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_time_left_counts_what_arrives_now() {
+        let (mut arrival, start) = (Arrival::default(), Instant::now());
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        // 900 bytes were here before.
+        assert_eq!(arrival.at(900, 2000, after(0)), None);
+        assert_eq!(arrival.at(950, 2000, after(1)), None);
+        assert_eq!(arrival.at(1000, 2000, after(10)), Some((10, Duration::from_secs(100))));
+        assert_eq!(Arrival::default().at(5, 10, start), None);
+    }
 
     #[test]
     fn lines_come_now_and_then() {

@@ -84,7 +84,7 @@ fn lines_that_cannot_be_used_are_told_and_the_rest_is_answered() {
         "diary.txt is not a saved conversation",
         "diary.txt exists",
         "temperature must be 0 or more",
-        "/save needs a file",
+        "/save needs a name",
     ] {
         assert!(text.contains(part), "{part} is missing: {text}");
     }

@@ -20,7 +20,7 @@ fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
     for wrong in ["4096", "5 apples", "0MiB"] {
         let output = place.crayon(&["ask", "--memory", wrong, STORY]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        assert!(stderr(&output).contains("is no memory: give 2GiB"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("is not a size: write 2GiB"), "{}", stderr(&output));
     }
 }
 

@@ -15,7 +15,6 @@
 
 mod appended;
 pub mod bench;
-mod chart;
 mod choice;
 mod correlation;
 pub mod customize;
@@ -32,8 +31,8 @@ pub mod routing;
 mod score;
 pub mod tasks;
 
-pub use chart::{Chart, Line};
 pub use choice::{Choice, ChoiceOptions, Framing, choice, log_likelihoods};
+pub use crayon_draw as draw;
 pub use error::EvalError;
 pub use input::{read_text, read_token_ids};
 pub use logits::{Logits, logits};

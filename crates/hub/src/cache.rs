@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Checksum, hexadecimal};
 use crate::error::HubError;
-use crate::plan::{Plan, PlannedFile, is_gguf, pick};
+use crate::gguf::{Set, is_gguf, pick, sets};
+use crate::plan::{Plan, PlannedFile};
 use crate::reference::{Reference, is_file_name};
 
 /// Name of the manifest.
@@ -75,8 +76,14 @@ impl Manifest {
                 && hexadecimal(revision, revision.len()).is_some_and(|hex| self.commit.starts_with(&hex)))
     }
 
-    fn ggufs(&self) -> Vec<&str> {
-        self.files.iter().map(|file| file.name.as_str()).filter(|name| is_gguf(name)).collect()
+    fn ggufs(&self) -> Vec<Set<'_>> {
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        sets(&names)
+    }
+
+    /// The entries of a model's files.
+    fn entries<'m>(&'m self, set: &'m Set<'_>) -> impl Iterator<Item = &'m Entry> {
+        self.files.iter().filter(|entry| set.paths.contains(&entry.name.as_str()))
     }
 
     fn has_tensors(&self) -> bool {
@@ -86,7 +93,7 @@ impl Manifest {
     /// What a reference to this commit opens, if its files are all here.
     fn open(&self, folder: &Path, wanted: Option<&str>) -> Option<PathBuf> {
         let ggufs = self.ggufs();
-        let name = match (wanted, ggufs.as_slice()) {
+        let set = match (wanted, ggufs.as_slice()) {
             (Some(wanted), _) => pick(wanted, &ggufs).ok()?,
             (None, _) if self.has_tensors() => {
                 let whole =
@@ -96,8 +103,7 @@ impl Manifest {
             (None, [one]) => one,
             (None, _) => return None,
         };
-        let entry = self.files.iter().find(|file| file.name == name)?;
-        entry.is_in(folder).then(|| folder.join(name))
+        self.entries(set).all(|entry| entry.is_in(folder)).then(|| folder.join(set.first()))
     }
 }
 
@@ -239,17 +245,24 @@ impl ModelCache {
                 .manifests(reference)
                 .filter(|(_, m)| reference.revision.as_deref().is_none_or(|revision| m.stands_for(revision)))
                 .find_map(|(folder, m)| {
-                    let name = pick(wanted, &m.ggufs()).ok()?.to_owned();
-                    Some((folder, m, name))
+                    let sets = m.ggufs();
+                    let names = pick(wanted, &sets).ok()?.paths.iter().map(|name| (*name).to_owned());
+                    let names: Vec<String> = names.collect();
+                    Some((folder, m, names))
                 });
-            let (folder, mut manifest, name) = gguf.ok_or_else(missing)?;
-            let path = folder.join(&name);
-            freed += fs::metadata(&path).map_or(0, |m| m.len());
-            manifest.files.retain(|entry| entry.name != name);
+            let (folder, mut manifest, names) = gguf.ok_or_else(missing)?;
+            freed += names
+                .iter()
+                .filter_map(|name| fs::metadata(folder.join(name)).ok())
+                .map(|m| m.len())
+                .sum::<u64>();
+            manifest.files.retain(|entry| !names.contains(&entry.name));
             if manifest.files.is_empty() {
                 remove(&folder)?;
             } else {
-                fs::remove_file(&path).map_err(|error| HubError::io("remove", &path, error))?;
+                for path in names.iter().map(|name| folder.join(name)) {
+                    fs::remove_file(&path).map_err(|error| HubError::io("remove", &path, error))?;
+                }
                 write_manifest(&folder, &manifest)?;
             }
         } else {
@@ -281,7 +294,7 @@ impl ModelCache {
     }
 }
 
-/// One line for the safetensors of a commit and one for each GGUF file.
+/// One line for the safetensors of a commit and one for each GGUF model.
 fn listed(reference: &Reference, folder: &Path, manifest: &Manifest) -> Vec<Local> {
     let main = manifest.revisions.iter().any(|revision| revision == "main");
     let revision = (!main).then(|| manifest.revisions.first().unwrap_or(&manifest.commit).clone());
@@ -292,14 +305,15 @@ fn listed(reference: &Reference, folder: &Path, manifest: &Manifest) -> Vec<Loca
         format,
         complete: files.iter().all(|entry| entry.is_in(folder)),
     };
-    let (ggufs, others): (Vec<&Entry>, Vec<&Entry>) =
-        manifest.files.iter().partition(|file| is_gguf(&file.name));
+    let others: Vec<&Entry> = manifest.files.iter().filter(|file| !is_gguf(&file.name)).collect();
     let mut found = Vec::new();
     if manifest.has_tensors() {
         found.push(local(&others, folder.to_owned(), Format::Safetensors, None));
     }
-    for gguf in ggufs {
-        found.push(local(&[gguf], folder.join(&gguf.name), Format::Gguf, Some(gguf.name.clone())));
+    for set in manifest.ggufs() {
+        let files: Vec<&Entry> = manifest.entries(&set).collect();
+        let first = set.first();
+        found.push(local(&files, folder.join(first), Format::Gguf, Some(first.to_owned())));
     }
     found
 }

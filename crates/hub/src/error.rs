@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crayon_errors::{Command, Explain, Phrase, Verdict, describe, phrase};
 
+use crate::gguf::Offer;
 use crate::reference::Reference;
 
 const PICKLES: &str = "; its weights are Python pickles (.bin, .pt), which can run code when opened \
@@ -98,14 +99,16 @@ pub enum HubError {
         pickles: bool,
     },
     /// Several GGUF files and no choice, or a choice that fits none or several.
-    #[error("{repository}: {what}; it has {}", files.join(", "))]
+    #[error("{repository}: {what}")]
     Choice {
         /// `owner/name`.
         repository: String,
         /// What is wrong with the choice.
         what: String,
-        /// The GGUF files.
-        files: Vec<String>,
+        /// The GGUF models there are, the smallest first.
+        offers: Vec<Offer>,
+        /// The label of one to begin with.
+        suggested: Option<String>,
     },
     /// The server's answer is not one a hub gives.
     #[error("{url}: {what}")]
@@ -200,7 +203,7 @@ impl HubError {
 impl Explain for HubError {
     fn hint(&self) -> Option<Phrase> {
         let hint = match self {
-            HubError::Reference { .. } => "write org/name, org/name@revision or org/name:file.gguf, \
+            HubError::Reference { .. } => "write org/name, org/name@revision or org/name:Q4_K_M, \
                  such as Qwen/Qwen2.5-0.5B-Instruct"
                 .to_owned(),
             HubError::Setting { variable, .. } => format!("correct or unset {variable}"),
@@ -242,10 +245,10 @@ impl Explain for HubError {
             HubError::NothingToRead { .. } => {
                 "this is not a language model in a form this program reads".to_owned()
             }
-            HubError::Choice { repository, files, .. } => {
-                let file = files.first().map_or("FILE.gguf", String::as_str);
-                format!("name one, for example {repository}:{file}")
-            }
+            HubError::Choice { repository, suggested, .. } => match suggested {
+                Some(label) => format!("name one, for example {repository}:{label}"),
+                None => format!("leave out what follows the colon: {repository}"),
+            },
             HubError::Answer { .. } | HubError::Status { .. } => {
                 "check HF_ENDPOINT, or try again later".to_owned()
             }

@@ -26,6 +26,7 @@ mod cache;
 mod digest;
 mod download;
 mod error;
+mod gguf;
 mod http;
 mod plan;
 mod progress;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 pub use cache::{Format, Local};
 pub use crayon_net::RetryPolicy;
 pub use error::HubError;
+pub use gguf::Offer;
 pub use plan::{Plan, PlannedFile};
 pub use progress::{Progress, Report, Stage};
 pub use reference::Reference;
@@ -184,7 +186,9 @@ impl Hub {
             return Ok(());
         }
         let Reference { owner, name, .. } = reference;
-        let url = self.client.address(&[owner, name, "resolve", &plan.commit, &file.name])?;
+        let mut place = vec![owner, name, "resolve", &plan.commit];
+        place.extend(file.path.split('/'));
+        let url = self.client.address(&place)?;
         self.online(reference)?;
         let refused = |refusal: Refusal<'_>| self.refused(reference, refusal);
         download::fetch(&self.client, &url, &target, file, &refused, on_stage)

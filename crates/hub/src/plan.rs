@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::digest::{Checksum, hexadecimal};
 use crate::error::HubError;
+use crate::gguf::{Set, base, offers, pick, sets, suggested};
 use crate::reference::{Reference, is_file_name};
 
 /// Longest list of files read, in bytes of JSON.
@@ -57,6 +58,8 @@ pub struct PlannedFile {
     pub name: String,
     /// Size.
     pub bytes: u64,
+    /// Where it lies in the repository.
+    pub(crate) path: String,
     pub(crate) checksum: Checksum,
 }
 
@@ -75,6 +78,12 @@ struct Sibling {
     #[serde(rename = "blobId")]
     blob: Option<String>,
     lfs: Option<Lfs>,
+}
+
+impl Sibling {
+    fn bytes(&self) -> Option<u64> {
+        self.lfs.as_ref().map(|lfs| lfs.size).or(self.size)
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,8 +106,7 @@ pub(crate) fn plan(reference: &Reference, url: &str, json: &[u8]) -> Result<Plan
         )));
     }
 
-    let names: Vec<&str> = listing.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-    let chosen = choose(reference, &names)?;
+    let chosen = choose(reference, &listing.siblings)?;
     let mut files = Vec::with_capacity(chosen.len());
     for name in chosen {
         let Some(file) = listing.siblings.iter().find(|file| file.rfilename == name) else { continue };
@@ -111,37 +119,42 @@ pub(crate) fn plan(reference: &Reference, url: &str, json: &[u8]) -> Result<Plan
     Ok(Plan { reference: reference.clone(), commit, files })
 }
 
-/// The names to download, small files first.
-fn choose<'a>(reference: &Reference, names: &[&'a str]) -> Result<Vec<&'a str>, HubError> {
+/// The paths to download, small files first.
+fn choose<'a>(reference: &Reference, files: &'a [Sibling]) -> Result<Vec<&'a str>, HubError> {
     let repository = reference.repository();
-    let mut top: Vec<&str> = names.iter().copied().filter(|name| is_file_name(name)).collect();
+    let paths: Vec<&str> = files.iter().map(|file| file.rfilename.as_str()).collect();
+    let mut top: Vec<&str> = paths.iter().copied().filter(|name| is_file_name(name)).collect();
     top.sort_unstable();
     top.dedup();
-    let ggufs: Vec<&str> = top.iter().copied().filter(|name| is_gguf(name)).collect();
+    let ggufs = sets(&paths);
     let tensors: Vec<&str> = top.iter().copied().filter(|name| name.ends_with(".safetensors")).collect();
+    let size =
+        |path: &str| files.iter().find(|file| file.rfilename == path).and_then(Sibling::bytes).unwrap_or(0);
+    let choice = |what| {
+        let offers = offers(&ggufs, size);
+        let suggested = suggested(&offers).map(str::to_owned);
+        HubError::Choice { repository: repository.clone(), what, offers, suggested }
+    };
 
-    if let Some(wanted) = &reference.file {
-        return pick(wanted, &ggufs).map(|file| vec![file]).map_err(|what| HubError::Choice {
-            repository,
-            what,
-            files: owned(&ggufs),
-        });
-    }
-    if !tensors.is_empty() {
-        let mut chosen: Vec<&str> = top.iter().copied().filter(|name| SMALL.contains(name)).collect();
-        chosen.extend(weights(&top, &tensors));
-        return Ok(chosen);
-    }
-    match ggufs.as_slice() {
-        [] => {
+    let set = match (&reference.file, ggufs.as_slice()) {
+        (Some(wanted), _) => pick(wanted, &ggufs).map_err(choice)?,
+        (None, _) if !tensors.is_empty() => {
+            let mut chosen: Vec<&str> = top.iter().copied().filter(|name| SMALL.contains(name)).collect();
+            chosen.extend(weights(&top, &tensors));
+            return Ok(chosen);
+        }
+        (None, []) => {
             let pickles =
                 top.iter().any(|name| [".bin", ".pt", ".pth"].iter().any(|end| name.ends_with(end)));
-            Err(HubError::NothingToRead { repository, pickles })
+            return Err(HubError::NothingToRead { repository, pickles });
         }
-        [file] => Ok(vec![file]),
-        _ => {
-            Err(HubError::Choice { repository, what: "several GGUF files".to_owned(), files: owned(&ggufs) })
-        }
+        (None, [one]) => one,
+        (None, several) => return Err(choice(format!("it has {} GGUF models", several.len()))),
+    };
+    let Set { paths, of } = set;
+    match paths.len() == *of {
+        true => Ok(paths.clone()),
+        false => Err(choice(format!("of the {of} parts of {} it has {}", base(set.first()), paths.len()))),
     }
 }
 
@@ -159,36 +172,18 @@ fn weights<'a>(top: &[&str], tensors: &[&'a str]) -> Vec<&'a str> {
     }
 }
 
-/// The one file of that name, or with that text in its name whatever the case.
-pub(crate) fn pick<'a>(wanted: &str, files: &[&'a str]) -> Result<&'a str, String> {
-    if let Some(same) = files.iter().find(|name| **name == wanted) {
-        return Ok(same);
-    }
-    let part = wanted.to_ascii_lowercase();
-    let close: Vec<&&str> = files.iter().filter(|name| name.to_ascii_lowercase().contains(&part)).collect();
-    match close.as_slice() {
-        [one] => Ok(one),
-        [] => Err(format!("no GGUF file is called `{wanted}`")),
-        _ => Err(format!("`{wanted}` fits several GGUF files")),
-    }
-}
-
 fn planned(file: &Sibling) -> Result<PlannedFile, String> {
     let name = &file.rfilename;
-    let (bytes, checksum) = match &file.lfs {
-        Some(lfs) => (Some(lfs.size), Checksum::sha256(&lfs.sha256)),
-        None => (file.size, file.blob.as_deref().and_then(Checksum::git_sha1)),
+    let checksum = match &file.lfs {
+        Some(lfs) => Checksum::sha256(&lfs.sha256),
+        None => file.blob.as_deref().and_then(Checksum::git_sha1),
     };
-    let bytes = bytes.ok_or_else(|| format!("no size is listed for {name}"))?;
+    let bytes = file.bytes().ok_or_else(|| format!("no size is listed for {name}"))?;
     let checksum = checksum.ok_or_else(|| format!("no checksum is listed for {name}"))?;
     if SMALL.contains(&name.as_str()) && bytes > MAX_SMALL {
         return Err(format!("{name} would have {bytes} bytes, more than such a file ever has"));
     }
-    Ok(PlannedFile { name: name.clone(), bytes, checksum })
-}
-
-pub(crate) fn is_gguf(name: &str) -> bool {
-    name.to_ascii_lowercase().ends_with(".gguf")
+    Ok(PlannedFile { name: base(name).to_owned(), bytes, path: name.clone(), checksum })
 }
 
 /// Whether a path of a listing stays in its folder on every system.
@@ -198,10 +193,6 @@ fn is_inside(path: &str) -> bool {
         && !path.chars().any(char::is_control)
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
         && path.split_once(':').is_none_or(|(drive, _)| drive.len() != 1)
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -267,12 +258,31 @@ mod tests {
         assert_eq!(chosen("a/b", &names[..2]).unwrap(), ["m-Q4_K_M.gguf"]);
         assert_eq!(chosen("a/b:m-Q8_0.gguf", &names).unwrap(), ["m-Q8_0.gguf"]);
         assert_eq!(chosen("a/b:q8_0", &names).unwrap(), ["m-Q8_0.gguf"]);
-        for (reference, what) in [("a/b", "several"), ("a/b:Q5", "no GGUF file"), ("a/b:m-", "fits several")]
+        for (reference, what) in
+            [("a/b", "it has 2 GGUF models"), ("a/b:Q5", "no GGUF file"), ("a/b:m-", "fits several")]
         {
             let error = chosen(reference, &names).unwrap_err();
-            assert!(error.to_string().contains(what) && error.to_string().contains("m-Q8_0.gguf"), "{error}");
-            assert_eq!(error.hint().unwrap().to_string(), "name one, for example a/b:m-Q4_K_M.gguf");
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(error.hint().unwrap().to_string(), "name one, for example a/b:Q4_K_M");
+            let HubError::Choice { offers, .. } = error else { panic!("{error}") };
+            let told: Vec<_> =
+                offers.iter().map(|offer| (offer.label.as_str(), offer.files, offer.bytes)).collect();
+            assert_eq!(told, [("Q4_K_M", 1, 5), ("Q8_0", 1, 5)]);
         }
+    }
+
+    #[test]
+    fn a_split_gguf_is_taken_whole_or_refused() {
+        let names = ["Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf", "m-Q4_0.gguf"];
+        assert_eq!(
+            chosen("a/b:q8_0", &names).unwrap(),
+            ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]
+        );
+        let error = chosen("a/b:q8_0", &names[1..]).unwrap_err();
+        assert!(
+            error.to_string().contains("of the 2 parts of m-Q8_0-00002-of-00002.gguf it has 1"),
+            "{error}"
+        );
     }
 
     #[test]

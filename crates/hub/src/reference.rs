@@ -19,7 +19,7 @@ pub struct Reference {
     pub name: String,
     /// Branch, tag or commit; `None` is the main branch.
     pub revision: Option<String>,
-    /// Which GGUF file, by its name or by a part of it that no other file has (`Q4_K_M`).
+    /// Which GGUF model, by its quantisation (`Q4_K_M`), its file's name, or a part of that name that no other has.
     pub file: Option<String>,
 }
 

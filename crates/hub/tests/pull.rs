@@ -532,7 +532,7 @@ fn gguf_files_come_one_by_one() {
             .to_vec(),
     };
     let (server, hub, cache) = start(&repository, |_, _| None);
-    assert!(matches!(pull(&hub), Err(HubError::Choice { files, .. }) if files.len() == 2));
+    assert!(matches!(pull(&hub), Err(HubError::Choice { offers, .. }) if offers.len() == 2));
     let get = |text: &str| {
         let plan = hub.plan(&text.parse().unwrap()).unwrap();
         hub.pull(&plan, &mut |_| ControlFlow::Continue(())).unwrap()
@@ -546,6 +546,39 @@ fn gguf_files_come_one_by_one() {
     assert_eq!(hub.remove(&"org/name:m-Q4_0.gguf".parse().unwrap()).unwrap(), 11);
     assert_eq!(hub.list().len(), 1);
     assert_eq!(server.requests_for("m-Q4_0.gguf").len(), 1);
+}
+
+#[test]
+fn a_split_gguf_comes_and_goes_as_one() {
+    let names = ["Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf", "m-Q4_0.gguf"];
+    let repository = Repository {
+        commit: COMMIT.to_owned(),
+        files: names.map(|name| (name.to_owned(), name.as_bytes().to_vec())).to_vec(),
+    };
+    let (server, hub, cache) = start(&repository, |_, _| None);
+    let large: Reference = "org/name:Q8_0".parse().unwrap();
+    let plan = hub.plan(&large).unwrap();
+    let bytes = (names[0].len() + names[1].len()) as u64;
+    assert_eq!((plan.files.len(), plan.bytes(), hub.missing(&plan)), (2, bytes, bytes));
+    let path = hub.pull(&plan, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(path, folder(&cache).join("m-Q8_0-00001-of-00002.gguf"));
+    assert_eq!(
+        std::fs::read(folder(&cache).join("m-Q8_0-00002-of-00002.gguf")).unwrap(),
+        names[1].as_bytes()
+    );
+    assert_eq!(server.requests_for("/Q8_0/m-Q8_0-00002-of-00002.gguf").len(), 1);
+    assert_eq!((hub.find(&model()), hub.find(&large)), (Some(path.clone()), Some(path.clone())));
+    let listed = hub.list();
+    assert_eq!((listed.len(), listed[0].bytes, &listed[0].path), (1, bytes, &path));
+    assert_eq!(hub.find(&listed[0].reference), Some(path), "what the list calls it finds it");
+    // Without a part it is not there, and comes again.
+    std::fs::remove_file(folder(&cache).join("m-Q8_0-00002-of-00002.gguf")).unwrap();
+    assert_eq!((hub.find(&large), hub.missing(&plan)), (None, names[1].len() as u64));
+    hub.pull(&plan, &mut |_| ControlFlow::Continue(())).unwrap();
+    hub.pull(&hub.plan(&"org/name:Q4_0".parse().unwrap()).unwrap(), &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(hub.remove(&large).unwrap(), bytes);
+    assert_eq!(folder(&cache).read_dir().unwrap().count(), 2, "the other model and the manifest stay");
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub(crate) fn thresholds_folder() -> Result<PathBuf> {
     beside_models("routing")
 }
 
+/// Conversations that are kept by name.
+pub(crate) fn sessions_folder() -> Result<PathBuf> {
+    beside_models("sessions")
+}
+
 fn beside_models(name: &str) -> Result<PathBuf> {
     let models = crayon_hub::Settings::from_env()?.cache;
     Ok(models.parent().unwrap_or(&models).join(name))

@@ -14,7 +14,7 @@ pub(crate) use account::Account;
 pub(crate) use customize::{
     Customized, PoolRequest, Scores, bars, check_pool, customize, first_examples, left, score, told,
 };
-pub(crate) use folders::{CACHE_BYTES, cache_folder, thresholds_folder};
+pub(crate) use folders::{CACHE_BYTES, cache_folder, sessions_folder, thresholds_folder};
 pub(crate) use routing::{SERVER_KEY, calibrated, open as open_server, remote, route, routing};
 pub(crate) use shown::{Shown, explain, note, notes};
 pub(crate) use times::Times;

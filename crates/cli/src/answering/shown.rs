@@ -18,7 +18,10 @@ pub(crate) struct Shown<'o> {
     output: &'o Output,
     /// Whether only the outcome is printed, by others.
     silent: bool,
-    reading: Option<Counting>,
+    /// Drawn while there is nothing to print yet.
+    waiting: Option<Counting>,
+    /// Whether text was printed: from then on nothing is drawn into its line.
+    begun: bool,
     failed: Option<io::Error>,
     /// Whether a server's text comes as it is written.
     live: bool,
@@ -36,7 +39,7 @@ impl<'o> Shown<'o> {
         // A cut answer can be taken back in words at a terminal; a pipe, and somebody who wants no notes, get it when it is
         // whole.
         let live = paper.is_some() && output.notes();
-        Shown { output, silent, reading: None, failed: None, live, paper }
+        Shown { output, silent, waiting: None, begun: false, failed: None, live, paper }
     }
 
     /// Whether a server's text may come as it is written.
@@ -44,15 +47,20 @@ impl<'o> Shown<'o> {
         self.live
     }
 
+    /// The device begins to read.
+    pub(crate) fn reading(&mut self) {
+        self.waiting = Some(Counting::new("reading", "tokens", self.output));
+    }
+
     /// Prints an event. Ctrl-C and a closed stdout stop the answer.
     pub(crate) fn event(&mut self, event: Event) -> ControlFlow<()> {
         match event {
             Event::Reading(fed) => {
-                let bar = self.reading.get_or_insert_with(|| Counting::new("reading", "tokens", self.output));
+                let bar = self.waiting.get_or_insert_with(|| Counting::new("reading", "tokens", self.output));
                 bar.at(fed.done, fed.total);
             }
-            Event::Read => self.end_reading(),
             Event::Text(text) if !self.silent => {
+                (self.waiting, self.begun) = (None, true);
                 let text = match &mut self.paper {
                     Some(paper) => paper.write(&harmless(&text)),
                     None => text,
@@ -62,8 +70,16 @@ impl<'o> Shown<'o> {
             Event::Discard if self.live => {
                 let rest = self.rest();
                 self.failed = self.output.piece(&format!("{rest}\n")).err();
+                self.begun = false;
             }
-            Event::Note(told) => note(&told, self.output),
+            Event::Note(told) => {
+                self.waiting = None;
+                note(&told, self.output);
+            }
+            Event::HeldBack | Event::Waiting if !self.begun => {
+                self.waiting.get_or_insert_with(|| Counting::new("waiting for the answer", "", self.output));
+            }
+            Event::Read => self.waiting = None,
             Event::Text(_) | Event::Token(_) | Event::Discard | Event::HeldBack | Event::Waiting => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { interrupt::flow() }
@@ -74,15 +90,9 @@ impl<'o> Shown<'o> {
         self.paper.as_mut().map_or_else(String::new, Paper::end)
     }
 
-    fn end_reading(&mut self) {
-        if let Some(bar) = self.reading.take() {
-            bar.finish();
-        }
-    }
-
     /// The outcome, unless the text could not be printed.
     pub(crate) fn end(mut self, outcome: Result<Outcome, AnswerError>) -> Result<Outcome> {
-        self.end_reading();
+        self.waiting = None;
         let rest = self.rest();
         if !rest.is_empty() && self.failed.is_none() {
             self.failed = self.output.piece(&rest).err();

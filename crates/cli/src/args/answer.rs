@@ -112,6 +112,9 @@ impl PotArgs {
     }
 }
 
+/// Heading of what belongs to the question.
+const QUESTION: &str = "Question";
+
 #[derive(Debug, Group)]
 #[command(after_help = "\
 Examples:
@@ -131,22 +134,22 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// A text to answer about, `-` for stdin; may be given several times
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = QUESTION)]
     pub(crate) context: Vec<PathBuf>,
     /// Instructions for the model
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw", help_heading = QUESTION)]
     pub(crate) system: Option<String>,
     /// Go on with the text as it is, without the chat format
-    #[arg(long)]
+    #[arg(long, help_heading = QUESTION)]
     pub(crate) raw: bool,
     /// Words of the question in brackets count more, or less: `(word:1.5)`, `(word)`, `[word]`, as in `images search`
-    #[arg(long)]
+    #[arg(long, help_heading = QUESTION)]
     pub(crate) weights: bool,
     /// A text that is never distilled away, in front of the others; may be given several times
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = QUESTION)]
     pub(crate) pin: Vec<PathBuf>,
     /// Keep what was read of the documents on this device, so that the next question about them starts at once
-    #[arg(long)]
+    #[arg(long, help_heading = QUESTION)]
     pub(crate) cache: bool,
     #[command(flatten)]
     pub(crate) long: PotArgs,
@@ -163,6 +166,9 @@ pub(crate) struct AskArgs {
     pub(crate) prompt: Vec<String>,
 }
 
+/// Heading of what concerns the conversation as a whole.
+const CONVERSATION: &str = "Conversation";
+
 #[derive(Debug, Group)]
 #[command(after_help = "\
 Inside the conversation /help lists the commands. Ctrl-C stops an answer; at the prompt it clears the line, twice it
@@ -171,21 +177,29 @@ leaves. A line that ends in \\ goes on in the next one; pasted lines stay togeth
 Examples:
   crayon chat
   crayon chat -m Qwen/Qwen2.5-0.5B-Instruct --system \"Answer in one sentence.\"
+  crayon chat --session work                             kept, and gone on with the next time
   printf 'Hello!\\nWhat did I say?\\n' | crayon chat      one message a line")]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Instructions for the model
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = CONVERSATION)]
     pub(crate) system: Option<String>,
-    /// Go on with a conversation written by /save
-    #[arg(long, value_name = "FILE")]
-    pub(crate) load: Option<PathBuf>,
-    /// Go on with this session, and keep it there: conversation, keys and values
-    #[arg(long, value_name = "FILE", conflicts_with = "load")]
-    pub(crate) session: Option<PathBuf>,
-    /// Keep no history of what was typed
-    #[arg(long)]
+    /// Go on with a conversation that /save wrote to a file
+    #[arg(long, value_name = "FILE", help_heading = CONVERSATION)]
+    pub(crate) load: Option<String>,
+    /// Go on with this session, or begin it, and keep it: the conversation and the model's memory of it. A NAME is kept in the
+    /// user's data folder; a path such as talk.pot names a file
+    #[arg(long, value_name = "NAME", conflicts_with = "load", help_heading = CONVERSATION)]
+    pub(crate) session: Option<String>,
+    /// List the sessions kept by name, the latest first
+    #[arg(long, conflicts_with_all = ["load", "session"], help_heading = CONVERSATION)]
+    pub(crate) sessions: bool,
+    /// Delete a session
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["load", "session", "sessions"], help_heading = CONVERSATION)]
+    pub(crate) delete_session: Option<String>,
+    /// Do not keep what is typed for the next time
+    #[arg(long, help_heading = CONVERSATION)]
     pub(crate) no_history: bool,
     #[command(flatten)]
     pub(crate) long: PotArgs,

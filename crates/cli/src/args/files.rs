@@ -14,7 +14,7 @@ Examples:
   crayon pull Qwen/Qwen2.5-0.5B-Instruct-GGUF:q4_k_m
   crayon pull org/name@v1.0")]
 pub(crate) struct PullArgs {
-    /// org/name, org/name@revision, or org/name:FILE.gguf
+    /// org/name, org/name@revision, or org/name:Q4_K_M for one of its GGUF models, by quantisation or file name
     #[arg(value_name = "MODEL")]
     pub(crate) reference: String,
 }

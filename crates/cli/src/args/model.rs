@@ -8,11 +8,14 @@ use clap::{Args as Group, ValueEnum};
 use crayon_answer::MemorySize;
 use crayon_engine::{FRAMES, KvStorage};
 
+/// The model where none is named.
+const MINI: &str = "mini";
+
 /// Which model, and how it runs.
 #[derive(Clone, Debug, Group)]
 pub(crate) struct ModelArgs {
     /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
-    #[arg(short, long, default_value = "mini")]
+    #[arg(short, long, default_value = MINI)]
     pub(crate) model: String,
     /// Answer through an adapter: a PEFT folder, with a weight behind a colon if several are blended (A:0.7); may be
     /// given several times
@@ -23,6 +26,13 @@ pub(crate) struct ModelArgs {
     pub(crate) merge: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+impl ModelArgs {
+    /// Whether this is what no argument means, too.
+    pub(crate) fn is_default(&self) -> bool {
+        self.model == MINI && self.adapter.is_empty()
+    }
 }
 
 /// An adapter and its weight.
@@ -39,7 +49,7 @@ impl FromStr for AdapterRef {
         let (path, weight) = match text.rsplit_once(':') {
             Some((path, number)) => match number.parse::<f32>() {
                 Ok(weight) if weight.is_finite() => (path, weight),
-                Ok(_) => return Err(format!("{number} is no weight")),
+                Ok(_) => return Err(format!("{number} is not a finite weight")),
                 Err(_) => (text, 1.0),
             },
             None => (text, 1.0),
@@ -62,7 +72,7 @@ pub(crate) struct MemoryArgs {
 fn memory(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(MemorySize::Bytes(bytes)) if bytes > 0 => Ok(bytes),
-        _ => Err(format!("{text:?} is no memory: give 2GiB or 512MiB")),
+        _ => Err(format!("{text:?} is not a size: write 2GiB or 512MiB")),
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) fn run(args: &AskArgs, output: &Output) -> Result {
     let mut device = SessionDevice { session: &mut session, cache: cache.as_ref() };
     let doubt = calibrated.doubt(&engine, &custom, &request, &plan);
     let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
+    shown.reading();
     let outcome = answer(&routing, &task, &mut device, &mut |event| shown.event(event));
     let outcome = shown.end(outcome)?;
     let alone = plan.outside && outcome.on_device().is_some();

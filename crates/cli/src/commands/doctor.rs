@@ -153,7 +153,7 @@ fn advice(report: &Report) -> Vec<String> {
 }
 
 /// Bytes free on the disk that holds `path`, or is going to.
-fn free(path: &std::path::Path) -> Option<u64> {
+pub(super) fn free(path: &std::path::Path) -> Option<u64> {
     let there = path.ancestors().find_map(|path| path.canonicalize().ok())?;
     let disks = Disks::new_with_refreshed_list();
     let holding = disks.iter().filter(|disk| there.starts_with(disk.mount_point()));

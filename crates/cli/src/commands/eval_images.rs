@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crayon_eval::draw::{Axis, Curves, Line};
 use crayon_eval::images::{Control, ControlOptions, ControlRow, Gallery, Way, control};
-use crayon_eval::{Chart, Line};
 use crayon_files::write_file;
 use serde::Serialize;
 
@@ -80,25 +80,23 @@ pub(super) fn run(args: &EvalImagesArgs, output: &Output) -> Result {
     Ok(())
 }
 
-fn chart(gallery: &Path, result: &Control) -> Chart {
+fn chart(gallery: &Path, result: &Control) -> Curves {
     let mut lines: Vec<Line> = Vec::new();
     for row in &result.rows {
-        let point = [row.ap_other, row.ap_stressed];
-        // The legend has little room.
-        let name = row.way.replace("word weights from", "weights from");
-        match lines.last_mut().filter(|line| line.name == name) {
+        let point = [100.0 * row.ap_other, 100.0 * row.ap_stressed];
+        match lines.last_mut().filter(|line| line.name == row.way) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name, points: vec![point] }),
+            None => lines.push(Line::new(&row.way, vec![point])),
         }
     }
     let name = gallery
         .parent()
         .and_then(Path::file_name)
         .map_or_else(String::new, |name| format!(" in {}", name.to_string_lossy()));
-    Chart {
+    Curves {
         title: format!("A word is stressed{name}"),
-        x_label: "average precision of the other fact".to_owned(),
-        y_label: "average precision of the stressed fact".to_owned(),
+        x: Axis::new("average precision of the other fact", "%"),
+        y: Axis::new("average precision of the stressed fact", "%"),
         lines,
     }
 }

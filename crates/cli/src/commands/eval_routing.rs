@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crayon_answer::Calibrated;
 use crayon_engine::{EngineError, Message};
+use crayon_eval::draw::{Axis, Curves, Line};
 use crayon_eval::routing::{Ask, Doubted, RoutingOptions, Row, Told, routing};
-use crayon_eval::{Chart, EvalError, Framing, Line};
+use crayon_eval::{EvalError, Framing};
 use crayon_hybrid::{Endpoint, HybridError, Question, Remote, RemoteError};
 
 use super::watched;
@@ -147,13 +148,14 @@ fn table(row: &Row) -> Vec<String> {
     lines
 }
 
-fn chart(device: &str, server: &str, row: &Row) -> Chart {
+fn chart(device: &str, server: &str, row: &Row) -> Curves {
+    let percent = |point: &[f64; 2]| point.map(|share| 100.0 * share);
     let line =
-        |order: &crayon_eval::routing::Order| Line { name: order.by.to_owned(), points: order.curve.clone() };
-    Chart {
+        |order: &crayon_eval::routing::Order| Line::new(order.by, order.curve.iter().map(percent).collect());
+    Curves {
         title: format!("{}: {device} on the device, {server} on the server", row.task),
-        x_label: "share of the questions that go to the server".to_owned(),
-        y_label: "accuracy".to_owned(),
+        x: Axis::new("questions that go to the server", "%").over(0.0, 100.0),
+        y: Axis::new("right answers", "%"),
         lines: row.orders.iter().map(line).collect(),
     }
 }

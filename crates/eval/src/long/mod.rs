@@ -5,12 +5,10 @@
 //! - [`needle`]: one fact at a chosen depth;
 //! - [`Task`]: harder searches, in the manner of RULER (arXiv 2404.06654);
 //! - [`longbench`] and [`locomo`]: published sets, as [`LongTask`]s;
-//! - [`metrics`] and [`Metric`]: what an answer is worth;
-//! - [`Heatmap`]: a grid of lengths and depths as a picture.
+//! - [`metrics`] and [`Metric`]: what an answer is worth.
 
 mod grammar;
 mod haystack;
-mod heatmap;
 mod locomo;
 mod longbench;
 mod longtask;
@@ -20,7 +18,6 @@ mod prose;
 mod ruler;
 mod words;
 
-pub use heatmap::Heatmap;
 pub use locomo::locomo;
 pub use longbench::longbench;
 pub use longtask::{LongTask, Metric};

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use crayon_adapters::Random;
 use crayon_answer::MemoryRequest;
+use crayon_draw::Heatmap;
 use crayon_engine::{Engine, EngineError};
-use crayon_errors::Setting;
+use crayon_errors::{Setting, count};
 use crayon_text::Special;
 use serde::Serialize;
 
 use super::answer;
 use crate::bench::peak_mb;
-use crate::long::{Filler, Heatmap, Kind, needle};
+use crate::long::{Filler, Kind, needle};
 use crate::{EvalError, Progress};
 
 /// What is searched where.
@@ -84,14 +85,17 @@ impl Grid {
         };
         let pot =
             self.pot.map_or("full cache".to_owned(), |entries| format!("{}, pot {entries}", self.policy));
+        let (what, questions) = match (choices, self.grid.first()) {
+            (_, None) => ("answers", 0),
+            (true, Some(cell)) => ("choices", cell.n),
+            (false, Some(cell)) => ("answers", cell.n),
+        };
         Heatmap {
-            title: format!(
-                "{}, {pot}",
-                if choices { "Needle, right choice" } else { "Needle, right answer" }
-            ),
-            x_label: "tokens of the text".to_owned(),
-            y_label: "depth".to_owned(),
-            columns: lengths.iter().map(usize::to_string).collect(),
+            title: format!("A fact in a long text: {pot}"),
+            cells: format!("right {what} (%), of {questions} in each cell"),
+            x: "length of the text (tokens)".to_owned(),
+            y: "text before the fact".to_owned(),
+            columns: lengths.iter().map(|length| count(*length)).collect(),
             rows: depths.iter().map(|depth| format!("{:.0} %", depth * 100.0)).collect(),
             values: depths.iter().map(|d| lengths.iter().map(|l| value(d, l)).collect()).collect(),
         }

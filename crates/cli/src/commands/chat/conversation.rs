@@ -40,6 +40,11 @@ impl Conversation {
         self.messages.len()
     }
 
+    /// Questions with their answers.
+    pub(super) fn turns(&self) -> usize {
+        self.messages.iter().filter(|message| message.role == Role::Assistant).count()
+    }
+
     pub(super) fn system(&self) -> Option<&str> {
         self.messages.first().filter(|first| first.role == Role::System).map(|first| first.content.as_str())
     }
@@ -125,6 +130,11 @@ impl Conversation {
                 Err(mistake(format!("{name}: {problem}"), hint))
             }
         }
+    }
+
+    /// The model that a saved conversation was held with, where that is known.
+    pub(super) fn model_of(text: &str) -> Option<String> {
+        parse("", text).ok()?.model
     }
 
     /// What is wrong with the order of the messages.

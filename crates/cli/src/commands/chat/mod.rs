@@ -2,16 +2,19 @@
 
 mod again;
 mod conversation;
+mod kept;
 mod reader;
+mod sessions;
 mod slash;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use crayon_answer::{
     AnswerError, Calibrated, Customization, Input, Limits, Memory, NoRoom, Outcome, Plan, Request, Routing,
     SessionDevice, Task, ask_server, plan_turn, run as answer,
 };
 use crayon_engine::{Engine, Finish, Session};
+use serde::Serialize;
 
 use self::conversation::Conversation;
 use self::reader::{Line, Reader};
@@ -20,7 +23,7 @@ use crate::answering::{self, Account, Shown, Times};
 use crate::args::{ChatArgs, ModelArgs};
 use crate::failure::{self, Failure, Result, mistake};
 use crate::output::Output;
-use crate::{interrupt, model, show};
+use crate::{interrupt, model, show, typing};
 
 /// A conversation in progress.
 struct Chat<'e> {
@@ -35,8 +38,10 @@ struct Chat<'e> {
     routing: Routing,
     calibrated: Calibrated,
     custom: Customization,
+    /// The model, as it is found again from any folder.
+    model: String,
     /// Where the conversation is kept with its memory.
-    file: Option<&'e Path>,
+    file: Option<PathBuf>,
     /// Whether adapters or examples make the model what it is.
     customized: bool,
 }
@@ -58,14 +63,38 @@ enum End {
     Model(String),
 }
 
+/// What `--delete-session` prints with `--json`.
+#[derive(Serialize)]
+struct Deleted<'a> {
+    deleted: &'a str,
+    bytes: u64,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &ChatArgs, output: &Output) -> Result {
+    if args.sessions {
+        return sessions::list(output);
+    }
+    if let Some(name) = &args.delete_session {
+        let bytes = sessions::delete(name)?;
+        return match output.json {
+            true => Ok(output.object(&Deleted { deleted: name, bytes })?),
+            false => Ok(output.line(&format!("session {name} is deleted: {}", show::bytes(bytes)))?),
+        };
+    }
     if output.json {
         return Err(mistake("chat has no --json", "crayon ask --json prints one answer as an object"));
     }
     answering::check_pool(&args.custom, &args.route)?;
     let mut reader = Reader::new(!args.no_history)?;
     let mut chosen = args.model.clone();
+    if chosen.is_default()
+        && let Some(text) = &args.session
+        && let Some(model) = sessions::model_of(&sessions::file(text)?).filter(|model| *model != chosen.model)
+    {
+        output.note(&format!("the session was held with {model}, and goes on with it"));
+        chosen.model = model;
+    }
     let mut engine = model::open_to_answer(&chosen, output)?;
     let (mut so_far, mut unusable) = (None, false);
     while let (End::Model(name), conversation) =
@@ -132,7 +161,8 @@ fn converse(
         routing,
         calibrated,
         custom,
-        file: args.session.as_deref(),
+        model: model::lasting_name(&chosen.model)?,
+        file: args.session.as_deref().map(sessions::file).transpose()?,
         customized: args.custom.examples.is_some() || !args.model.adapter.is_empty(),
     };
     match so_far {
@@ -158,8 +188,10 @@ impl Chat<'_> {
         if let Some(path) = &args.load {
             self.load(path, output)?;
         }
-        if let Some(path) = self.file.filter(|path| path.exists()) {
-            self.resume(path, output)?;
+        match self.file.clone() {
+            Some(path) if path.exists() => self.resume(&path, output)?,
+            Some(path) => output.aside(&format!("{} is new", sessions::called(&path))),
+            None => {}
         }
         if let Some(text) = &args.system {
             self.conversation.set_system(text);
@@ -208,9 +240,9 @@ impl Chat<'_> {
 
     /// Goes on with another model, if it is there and nothing here belongs to this one.
     fn change(&self, name: String) -> Result<Step> {
-        let belongs = match (self.customized, self.file) {
+        let belongs = match (self.customized, &self.file) {
             (true, _) => "adapters and examples belong",
-            (false, Some(_)) => "the file of --session belongs",
+            (false, Some(_)) => "the session belongs",
             (false, None) => {
                 model::resolve(&name)?;
                 return Ok(Step::Model(name));
@@ -255,16 +287,10 @@ impl Chat<'_> {
             Slash::Undo => return self.undo(output),
             Slash::Model(name) => return self.change(name),
             Slash::Tokens => self.tokens(output),
-            Slash::Save(path) if is_session(&path) => {
-                self.keep(&path)?;
-                output.aside(&format!("saved {} and its memory to {}", self.messages(), path.display()));
-            }
-            Slash::Save(path) => {
-                self.conversation.save(&path, self.engine.name())?;
-                output.aside(&format!("saved {} to {}", self.messages(), path.display()));
-            }
-            Slash::Load(path) if is_session(&path) => self.resume(&path, output)?,
-            Slash::Load(path) => self.load(&path, output)?,
+            Slash::Save(text) => return self.save(&text, output),
+            Slash::Load(text) => return self.load(&text, output),
+            Slash::Delete(name) => return self.delete(&name, output),
+            Slash::Sessions => sessions::tell(output)?,
             Slash::Temperature(temperature) => {
                 let mut request = self.request.clone();
                 request.sampling.temperature = Some(temperature);
@@ -278,56 +304,17 @@ impl Chat<'_> {
         Ok(Step::Next)
     }
 
-    fn load(&mut self, path: &Path, output: &Output) -> Result {
-        self.conversation = Conversation::load(path)?;
-        self.last = None;
-        output.aside(&format!("loaded {} from {}", self.messages(), path.display()));
-        Ok(())
-    }
-
-    /// Writes the conversation with its keys and values.
-    fn keep(&mut self, path: &Path) -> Result {
-        let note = self.conversation.to_json(self.engine.name())?;
-        Ok(self.session.save(path, &note)?)
-    }
-
-    /// Goes on with what [`keep`](Self::keep) wrote.
-    fn resume(&mut self, path: &Path, output: &Output) -> Result {
-        let (session, saved) = self.engine.resume_through(path, self.custom.adapter())?;
-        let shape = saved.options.as_ref().map(|options| (options.entries, options.policy.as_str()));
-        let memory = &self.request.memory;
-        let asked = (memory.entries(self.engine), memory.policy.as_deref().unwrap_or_default());
-        if memory.size.is_some() && shape != Some(asked) {
-            let (now, held) = (format!("{} of {}", asked.1, asked.0), shape);
-            let held =
-                held.map_or("a full cache".to_owned(), |(entries, policy)| format!("{policy} of {entries}"));
-            return Err(mistake(
-                format!("{} was saved with another pot: {held}, now {now}", path.display()),
-                "leave out --pot and --policy to go on as it was",
-            ));
-        }
-        self.conversation = Conversation::from_json(&path.display().to_string(), &saved.note)?;
-        self.session = session;
-        self.last = None;
-        output.aside(&format!(
-            "goes on with {} from {}, {} tokens read",
-            self.messages(),
-            path.display(),
-            show::count(saved.tokens),
-        ));
-        Ok(())
-    }
-
     /// Adds the question and its answer to the conversation, or neither.
     fn answer(&mut self, question: &str, output: &Output) -> Result {
         interrupt::forget();
+        let _hidden = typing::hide();
         self.conversation.ask(question);
         match self.write(output) {
             Ok(outcome) => {
                 self.conversation.answer(outcome.text().trim());
                 answering::explain(&outcome, false, output);
-                match self.file {
-                    Some(path) => self.keep(path),
+                match self.file.clone() {
+                    Some(path) => self.keep(&path),
                     None => Ok(()),
                 }
             }
@@ -366,6 +353,7 @@ impl Chat<'_> {
         let mut device = SessionDevice { session: &mut self.session, cache: None };
         let doubt = self.calibrated.doubt(self.engine, &self.custom, &request, &plan);
         let task = Task { plan: &plan, question: question.as_ref(), scope, doubt, live };
+        shown.reading();
         let outcome = answer(&self.routing, &task, &mut device, &mut |event| shown.event(event));
         let outcome = shown.end(outcome)?;
         output.piece("\n")?;
@@ -426,9 +414,4 @@ impl Chat<'_> {
             output.aside(&format!("last answer: {last}"));
         }
     }
-}
-
-/// Whether /save and /load mean a session with its memory rather than the messages alone.
-fn is_session(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "pot")
 }

@@ -1,7 +1,5 @@
 //! The commands inside a conversation.
 
-use std::path::PathBuf;
-
 use crate::failure::{Result, mistake};
 
 /// What `/help` shows.
@@ -13,8 +11,11 @@ pub(super) const HELP: &str = "\
 /edit TEXT       another message in place of the last one; without TEXT, edit it here
 /undo            take back the last message and its answer
 /model NAME      go on with another model
-/save FILE       write the conversation to FILE (JSON); FILE.pot keeps the model's memory too
-/load FILE       go on with a saved conversation
+/sessions        the sessions kept by name, with date, model and turns
+/save NAME       keep the conversation as session NAME from now on, with the model's memory of it
+/save FILE       write the messages to a file such as talk.json; talk.pot keeps the memory too
+/load NAME       go on with a session or a file, written as for /save
+/delete NAME     delete a session
 /temperature T   0 takes the likeliest words each time, 1 draws freely
 /tokens          how long the conversation is
 /stats           tokens, memory and speed
@@ -23,7 +24,7 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one, and what
 until \"\"\". To begin a message with /, put a blank first.";
 
 /// Their names, for completion.
-pub(super) const NAMES: [&str; 13] = [
+pub(super) const NAMES: [&str; 15] = [
     "/help",
     "/system ",
     "/reset",
@@ -31,8 +32,10 @@ pub(super) const NAMES: [&str; 13] = [
     "/edit ",
     "/undo",
     "/model ",
+    "/sessions",
     "/save ",
     "/load ",
+    "/delete ",
     "/temperature ",
     "/tokens",
     "/stats",
@@ -49,8 +52,10 @@ pub(super) enum Slash {
     Edit(String),
     Undo,
     Model(String),
-    Save(PathBuf),
-    Load(PathBuf),
+    Sessions,
+    Save(String),
+    Load(String),
+    Delete(String),
     Temperature(f32),
     Tokens,
     Stats,
@@ -80,8 +85,10 @@ impl Slash {
             }
             "/model" => Slash::Model(rest.to_owned()),
             "/tokens" => Slash::Tokens,
-            "/save" => Slash::Save(path(name, rest)?),
-            "/load" => Slash::Load(path(name, rest)?),
+            "/sessions" => Slash::Sessions,
+            "/save" => Slash::Save(named(name, rest)?),
+            "/load" => Slash::Load(named(name, rest)?),
+            "/delete" => Slash::Delete(named(name, rest)?),
             "/stats" => Slash::Stats,
             "/quit" | "/exit" => Slash::Quit,
             "/temperature" => Slash::Temperature(rest.parse().map_err(|_| {
@@ -98,10 +105,13 @@ impl Slash {
     }
 }
 
-fn path(name: &str, rest: &str) -> Result<PathBuf> {
+fn named(command: &str, rest: &str) -> Result<String> {
     match rest {
-        "" => Err(mistake(format!("{name} needs a file"), format!("for example {name} talk.json"))),
-        rest => Ok(PathBuf::from(rest)),
+        "" => Err(mistake(
+            format!("{command} needs a name"),
+            format!("for example {command} holiday; /sessions lists the names there are"),
+        )),
+        rest => Ok(rest.to_owned()),
     }
 }
 
@@ -121,6 +131,8 @@ mod tests {
         check("/system be brief ", Some(Slash::System("be brief".into())));
         check("/system", Some(Slash::System(String::new())));
         check("/save a b.json", Some(Slash::Save("a b.json".into())));
+        check("/load holiday", Some(Slash::Load("holiday".into())));
+        check("/sessions", Some(Slash::Sessions));
         check("/temperature 0.5", Some(Slash::Temperature(0.5)));
         check("/edit say it shorter", Some(Slash::Edit("say it shorter".into())));
         check("/model mini", Some(Slash::Model("mini".into())));
@@ -130,7 +142,8 @@ mod tests {
     #[test]
     fn unusable_commands_say_what_they_need() {
         for (line, message) in [
-            ("/save", "/save needs a file"),
+            ("/save", "/save needs a name"),
+            ("/delete", "/delete needs a name"),
             ("/model", "/model needs a name"),
             ("/temperature warm", "/temperature needs a number, not \"warm\""),
             ("/usr/bin", "there is no command /usr/bin"),

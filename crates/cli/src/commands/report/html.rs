@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crayon_engine::adapters::xml_text;
+use crayon_eval::draw::xml_text;
 use serde_json::Value;
 
 const STYLE: &str = "\
