@@ -256,7 +256,7 @@ impl ChatTemplate {
             .iter()
             .map(|message| Message {
                 content: tokenizer.shield(&message.content, shield),
-                calls: message.calls.iter().map(|call| hide_call(call)).collect(),
+                calls: message.calls.iter().map(&hide_call).collect(),
                 ..message.clone()
             })
             .collect();
