@@ -14,6 +14,7 @@ mod kept;
 mod prepare;
 pub mod ranges;
 mod recipe;
+pub mod rotate;
 mod run;
 pub mod scales;
 mod scheme;
