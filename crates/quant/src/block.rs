@@ -155,7 +155,7 @@ fn make_up(
     seen: &BTreeMap<Place, Seen>,
 ) -> Result<(), QuantError> {
     /// Rows of inputs looked at.
-    const ROWS: usize = 2048;
+    const ROWS: usize = 16_384;
     let spec = &checkpoint.spec;
     let Some(WeightRounding { bits, groups, .. }) = setup.rounding.weights else { return Ok(()) };
     let mut parameters = fold::parameters(checkpoint, setup.layer)?;
