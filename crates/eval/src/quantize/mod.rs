@@ -158,7 +158,10 @@ pub fn quantize(
     let mut found: HashMap<String, QuantizeRow> = HashMap::new();
     let mut add = |line: Line| drop(found.insert(line.key, line.row));
     let mut file = options.cells.as_deref().map(|path| Appended::open(path, "row", &mut add)).transpose()?;
-    let fingerprint = checkpoint.fingerprint();
+    let mut fingerprint = checkpoint.fingerprint();
+    if let Some(adapter) = engine.adapter() {
+        fingerprint = format!("{fingerprint} through {}", adapter.fingerprint());
+    }
     let total = jobs.len();
     let mut references: Option<Vec<(f64, Exact)>> = None;
     let mut rows = Vec::new();
@@ -242,7 +245,8 @@ fn text_key(options: &QuantizeOptions) -> String {
         options.window,
         options.windows,
         options.alphas,
-        options.beside
+        // The adapter is known by what it holds, wherever it lies.
+        Beside { adapter: None, ..options.beside.clone() }
     )
 }
 
