@@ -32,7 +32,7 @@ GEMMA = dict(sequences=8, windows=4, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
-                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges"], **GEMMA)),
+                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"], **GEMMA)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
                     dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
@@ -57,13 +57,13 @@ PARTS = {
                dict(variants=["exact", "rtn", "mse", "smoothquant", "hadamard", "quadapter-ranges"], schemes="w8a6", **SMALL)),
     "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2",
                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], **SMALL)),
-    "task": ("mini alone on a task of its pool, w8a8, a range for each token", "mini",
+    "task": ("mini on a task of its pool (active to passive, as plain text), w8a8, a range for each token", "mini",
              dict(variants=FEW, activations="token", task=True, **SMALL)),
-    "adapter": ("mini through a blend of its pool, w8a8, a range for each token", "mini",
+    "adapter": ("The same, through the blend of the pool for that task", "mini",
                 dict(variants=FEW, activations="token", task=True, adapter=True, **SMALL)),
-    "adapter-pot": ("The same, read through a pot of 128 entries", "mini",
+    "adapter-pot": ("The same, through the blend and a pot of 128 entries", "mini",
                     dict(variants=FEW[:3], activations="token", task=True, adapter=True, pot=128, kv="f32", **SMALL)),
-    "adapter-pot-i8": ("The same, keys and values of the pot in 8 bits", "mini",
+    "adapter-pot-i8": ("The same, through the blend and the pot, keys and values in 8 bits", "mini",
                        dict(variants=FEW[:3], activations="token", task=True, adapter=True, pot=128, kv="i8", **SMALL)),
 }
 # A task that mini's pool has learned: its test split is a text to measure on, its prompts make the blend.
