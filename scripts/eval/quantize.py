@@ -48,7 +48,7 @@ PARTS = {
     "mini": ("mini, w8a8, static", "mini", dict(variants=ALL, alphas=["0.3", "0.5", "0.7"], **SMALL)),
     "mini-start": ("mini, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini", dict(variants=STARTS, **SMALL)),
     "planted-start": ("mini-gpt2 with planted outliers, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini-gpt2",
-                      dict(variants=STARTS, plant=60, seeds=3, **SMALL)),
+                      dict(variants=STARTS, plant=60, seeds=2, **SMALL)),
     "mini-swapped": ("mini, w8a8, static, calibrated on a book", "mini",
                      dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges", "qat", "finetune"], swapped=True, **SMALL)),
     "mini-4": ("mini, w4a8, weights by channel, a range for each token", "mini",
