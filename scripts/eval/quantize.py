@@ -9,6 +9,7 @@ left out with --parts.
 """
 
 import argparse
+import json
 import math
 import re
 import sys
@@ -20,28 +21,53 @@ from program import crayon, table
 ROOT = Path(__file__).resolve().parents[2]
 ID = "WikiText (ID)"
 
-# Parts of the page: model, options of `eval quantize`, and what the part is called.
-COMMON = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "quadapter-ranges", "qat", "finetune"]
-SHORT = ["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"]
-FEW = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
+# Parts of the page: what the part is called, model, options of `eval quantize`, and what the script itself reads: `swapped` calibrates on
+# the first half of a book and measures its second half first; `task` measures on a task alone, `adapter` through a blend for it.
+ALL = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "hadamard", "quadapter-ranges", "qat", "finetune"]
+PLANTED = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
+FOUR = ["exact", "rtn", "smoothquant", "quadapter", "gptq", "smoothquant-gptq", "quadapter-gptq"]
+STARTS = ["exact", "quadapter-one", "quadapter"]
+FEW = ["exact", "rtn", "smoothquant", "quadapter"]
+GEMMA = dict(sequences=8, windows=4, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
-                     dict(variants=SHORT, sequences=8, windows=4, steps=16)),
+                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"], **GEMMA)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
-                    dict(variants=["exact", "rtn", "smoothquant", "quadapter"], activations="token", sequences=8, windows=4, steps=16)),
-    "mini": ("mini, w8a8, static", "mini", dict(variants=COMMON, alphas=["0.3", "0.5", "0.7"], **SMALL)),
+                    dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
+    "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
+                dict(variants=FOUR, schemes="w4a8", activations="token", groups=32, **GEMMA)),
+    "gemma-4-swapped": ("Gemma 3 270M, w4a8 as above, calibrated on a book", "gemma",
+                        dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", groups=32, swapped=True, **GEMMA)),
+    "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",
+                      dict(variants=FEW, schemes="w8a6", activations="token", **GEMMA)),
+    "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
+                dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], schemes="w8a6", **GEMMA)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
-                dict(variants=FEW, plant=60, **SMALL)),
+                dict(variants=PLANTED, plant=60, **SMALL)),
+    "mini": ("mini, w8a8, static", "mini", dict(variants=ALL, alphas=["0.3", "0.5", "0.7"], **SMALL)),
+    "mini-start": ("mini, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini", dict(variants=STARTS, **SMALL)),
+    "planted-start": ("mini-gpt2 with planted outliers, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini-gpt2",
+                      dict(variants=STARTS, plant=60, seeds=2, **SMALL)),
+    "mini-swapped": ("mini, w8a8, static, calibrated on a book", "mini",
+                     dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges", "qat", "finetune"], swapped=True, **SMALL)),
     "mini-4": ("mini, w4a8, weights by channel, a range for each token", "mini",
-               dict(variants=["exact", "rtn", "smoothquant", "gptq", "quadapter"], schemes="w4a8", activations="token", **SMALL)),
+               dict(variants=[*FOUR, "hadamard", "hadamard-gptq"], schemes="w4a8", activations="token", seeds=3, **SMALL)),
     "mini-6": ("mini, w8a6, static", "mini",
-               dict(variants=["exact", "rtn", "mse", "smoothquant", "quadapter-ranges"], schemes="w8a6", **SMALL)),
+               dict(variants=["exact", "rtn", "mse", "smoothquant", "hadamard", "quadapter-ranges"], schemes="w8a6", **SMALL)),
     "mini-gpt2": ("mini-gpt2, w8a8, static", "mini-gpt2",
                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], **SMALL)),
-    "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
-                dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", groups=32, sequences=8, windows=4, steps=16)),
+    "task": ("mini on a task of its pool (active to passive, as plain text), w8a8, a range for each token", "mini",
+             dict(variants=FEW, activations="token", task=True, **SMALL)),
+    "adapter": ("The same, through the blend of the pool for that task", "mini",
+                dict(variants=FEW, activations="token", task=True, adapter=True, **SMALL)),
+    "adapter-pot": ("The same, through the blend and a pot of 128 entries", "mini",
+                    dict(variants=FEW[:3], activations="token", task=True, adapter=True, pot=128, kv="f32", **SMALL)),
+    "adapter-pot-i8": ("The same, through the blend and the pot, keys and values in 8 bits", "mini",
+                       dict(variants=FEW[:3], activations="token", task=True, adapter=True, pot=128, kv="i8", **SMALL)),
 }
+# A task that mini's pool has learned: its test split is a text to measure on, its prompts make the blend.
+TASK = "tasks/instruction_induction/active_to_passive"
 
 
 def clean(text):
@@ -77,7 +103,8 @@ def shown(rows):
             order.append(row["variant"])
     for variant in order:
         own = [row for row in rows if row["variant"] == variant]
-        line = [variant + ("" if own[0]["alpha"] is None else f" (α {own[0]['alpha']:.2g})")]
+        alphas = sorted({f"{row['alpha']:.2g}" for row in own if row["alpha"] is not None})
+        line = [variant + (f" (α {', '.join(alphas)})" if alphas else "")]
         losses = []
         for at, name in enumerate(names):
             values = [row["texts"][at]["perplexity"] for row in own]
@@ -87,13 +114,34 @@ def shown(rows):
             if name in exact:
                 losses.append(math.log(value / exact[name]))
         if exact:
-            line.append(f"{100 * (math.exp(losses[0]) - 1):+.1f} %")
-            line.append(f"{100 * (math.exp(mean(losses[1:])) - 1):+.1f} %")
+            line += [f"{100 * (math.exp(mean(part)) - 1):+.1f} %" for part in (losses[:1], losses[1:]) if part]
         line.append(" / ".join(f"{mean([row['texts'][at]['kl'] for row in own]):.3f}" for at in range(len(names))))
         line.append(f"{mean([row['seconds'] for row in own]):.0f}")
         out.append(line)
-    head = ["", *names, *(["ID lost", "OOD lost"] if exact else []), "KL", "seconds"]
+    lost = ["lost"] if len(names) == 1 else ["ID lost", "OOD lost"]
+    head = ["", *names, *(lost if exact else []), "KL", "seconds"]
     return table(head, out)
+
+
+def half(book, folder):
+    """Two files: a book's first half and its second."""
+    text = book.read_text()
+    middle = text.index("\n\n", len(text) // 2)
+    parts = [folder / "book-1.txt", folder / "book-2.txt"]
+    parts[0].write_text(text[:middle])
+    parts[1].write_text(text[middle:])
+    return parts
+
+
+def blended(binary, task, folder):
+    """An adapter that mini's pool gives for some prompts of a task, and other prompts of it with their answers as a text."""
+    prompts, text, adapter = folder / "prompts.jsonl", folder / "task.txt", folder / "adapter"
+    lines = [json.loads(line) for line in (task / "train.jsonl").read_text().splitlines()]
+    prompts.write_text("".join(json.dumps({"prompt": line["prompt"]}) + "\n" for line in lines[:20]))
+    crayon(binary, "customize", "-m", "mini", "--examples", prompts, "-o", adapter)
+    lines = [json.loads(line) for line in (task / "test.jsonl").read_text().splitlines()]
+    text.write_text("\n\n".join(f"{line['prompt']}\n{line['answer']}" for line in lines))
+    return adapter, text
 
 
 def speed(binary, model, name, calibration, text):
@@ -148,7 +196,7 @@ def main():
     parser.add_argument("--parts", nargs="*", default=list(PARTS))
     parser.add_argument("--outliers", action="store_true", help="show what stands out at every place of Gemma")
     parser.add_argument("--speed", action="store_true", help="measure speed as well: on a machine that does nothing else")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, help="draws of sequences, instead of each part's own number")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -157,8 +205,12 @@ def main():
         for split in ["valid", "test"]:
             wiki[split] = folder / f"wikitext-{split}.txt"
             wiki[split].write_text(clean((args.data / f"wikitext2/{split}.txt").read_text()))
-        texts = [(ID, wiki["test"]), ("Alice", args.data / "gutenberg/alice_11.txt"),
-                 ("Sherlock", args.data / "gutenberg/sherlock_1661.txt"), ("Shakespeare", args.data / "tinyshakespeare/input.txt")]
+        alice, shakespeare = ("Alice", args.data / "gutenberg/alice_11.txt"), ("Shakespeare", args.data / "tinyshakespeare/input.txt")
+        book = args.data / "gutenberg/sherlock_1661.txt"
+        texts = [(ID, wiki["test"]), alice, ("Sherlock", book), shakespeare]
+        halves = half(book, folder)
+        swapped = [("Sherlock (ID)", halves[1]), ("WikiText", wiki["test"]), alice, shakespeare]
+        task = None
         print("# Quantised models in figures\n\nPrinted by `python3 scripts/eval/quantize.py`. Calibration is on WikiText-2's validation text, cleaned; "
               "perplexity on windows of\n256 tokens spread over each text, the start token in front where the model has one. The exact row is the model as it is, computed in f32;\n"
               "the others are measured as they run: on integers. KL is the divergence from the exact path in nats, by text. What each row is:\n"
@@ -169,9 +221,21 @@ def main():
                 if not args.gemma:
                     continue
                 model = args.gemma
-            options = dict(options, seeds=args.seeds)
-            rows = rows_of(args.binary, model, wiki["valid"], texts, args.cells, options)
-            note = f"{options['sequences']} sequences of 256 tokens, {options['windows']} windows of each text, {options.get('steps', 60)} steps a block"
+            options = dict(options)
+            if args.seeds:
+                options["seeds"] = args.seeds
+            calibration, own = wiki["valid"], texts
+            if options.pop("swapped", False):
+                calibration, own = halves[0], swapped
+            if options.pop("task", False):
+                task = task or blended(args.binary, args.data / TASK, folder)
+                own = [("task", task[1])]
+            if options.pop("adapter", False):
+                options["adapter"] = task[0]
+            rows = rows_of(args.binary, model, calibration, own, args.cells, options)
+            note = f"{options['sequences']} sequences of 256 tokens, {options['windows']} windows of each text, {options['steps']} steps a block"
+            if options.get("seeds", 1) > 1:
+                note += f"; means over {options['seeds']} draws of sequences with their standard errors"
             print(f"## {title}\n\n{note}.\n\n{shown(rows)}\n")
             sys.stdout.flush()
         if args.outliers and args.gemma:

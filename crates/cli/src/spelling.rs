@@ -41,6 +41,7 @@ fn flag(setting: Setting) -> &'static str {
         Setting::Novelty => "--novelty",
         Setting::Only => "--only",
         Setting::Outside => "--outside",
+        Setting::Places => "--places",
         Setting::Policy => "--policy",
         Setting::Pool => "--pool",
         Setting::PoolKeyFile => "--pool-key-file",

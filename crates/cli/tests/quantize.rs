@@ -74,3 +74,104 @@ fn what_cannot_be_done_is_said_and_leaves_nothing() {
         assert!(!place.path("out").exists());
     }
 }
+
+/// `crayon` with files that cannot outgrow `blocks` of 512 bytes (1024 where the shell counts so), like on a disk that fills.
+#[cfg(unix)]
+fn cramped(place: &Place, blocks: usize, arguments: &[&str]) -> std::process::Output {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).arg(support::binary()).args(arguments);
+    command.current_dir(place.path("")).env("CRAYON_HOME", place.path("home")).env("CRAYON_OFFLINE", "1");
+    command.output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_half_model_and_the_same_command_goes_on() {
+    let place = Place::new();
+    place.write("book.txt", text());
+    let command = quantize(&["-o", "out"]);
+    let left = || {
+        let entries = std::fs::read_dir(place.path("")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name != "home");
+        names.sort();
+        names
+    };
+
+    // Not even the first block can be kept.
+    let run = cramped(&place, 8, &command);
+    assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+    assert_eq!(left(), ["book.txt"], "{}", stderr(&run));
+
+    // Every block can be kept, and the model cannot be written.
+    let run = cramped(&place, 2048, &command);
+    assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+    assert!(stderr(&run).contains("the same command goes on"), "{}", stderr(&run));
+    assert_eq!(left(), ["book.txt", "out.unfinished"]);
+
+    let report = place.json(&command);
+    assert_eq!(
+        report["resumed"].as_u64(),
+        Some(report["blocks"].as_array().unwrap().len() as u64),
+        "{report}"
+    );
+    assert_eq!(left(), ["book.txt", "out"]);
+}
+
+#[test]
+fn ways_are_compared_beside_an_adapter_and_in_a_pot() {
+    let place = Place::new();
+    place.write("book.txt", text());
+    place.write("mine.jsonl", r#"{"prompt": "A dog ran to the park. Where did the dog run?"}"#);
+    place.json(&["customize", "--examples", "mine.jsonl", "--force", "-o", "mine"]);
+    let base = [
+        "eval",
+        "quantize",
+        "--calibration",
+        "book.txt",
+        "--text",
+        "book=book.txt",
+        "--activations",
+        "token",
+        "--sequences",
+        "2",
+        "--windows",
+        "1",
+        "--window",
+        "96",
+    ];
+    let compared = |more: &[&str]| {
+        let rows = place.json(&[&base[..], &["--variants", "exact,smoothquant"], more].concat());
+        let figure = |row: usize, key: &str| rows["rows"][row]["texts"][0][key].as_f64().unwrap();
+        // The scales are folded into the adapter too: without that it would be another one.
+        assert!(figure(1, "kl") > 0.0 && figure(1, "kl") < 0.05, "{more:?}: {rows}");
+        figure(0, "perplexity")
+    };
+    let (alone, adapted) = (compared(&[]), compared(&["-a", "mine"]));
+    let pot = compared(&["-a", "mine", "--pot", "64", "--kv", "i8"]);
+    assert!(alone != adapted && adapted != pot, "{alone} {adapted} {pot}");
+
+    let rotated = [&base[..], &["--variants", "hadamard", "-a", "mine"]].concat();
+    place.mistake(&rotated, "does not turn", "leave the one or the other out");
+}
+
+#[test]
+fn a_rotation_folds_where_norms_let_it() {
+    let place = Place::new();
+    place.write("book.txt", text());
+    let run = |more: &[&str]| {
+        place.crayon(&quantize(&[&["--method", "hadamard"], more].concat())).output().unwrap()
+    };
+    let refused = run(&["-o", "whole"]);
+    support::check_mistake(&refused, "does not fold in Gpt2", "--places o");
+    assert!(!place.path("whole").exists());
+    assert!(run(&["-o", "heads", "--places", "o"]).status.success());
+
+    let mini =
+        ["quantize", "-m", "mini", "--calibration", "book.txt", "--method", "hadamard", "-o", "mini-turned"];
+    let report = place.json(&[&mini[..], &FEW].concat());
+    let worse = report["perplexity_after"].as_f64().unwrap() / report["perplexity_before"].as_f64().unwrap();
+    assert!((0.9..1.1).contains(&worse), "{report}");
+}

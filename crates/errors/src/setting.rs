@@ -52,6 +52,7 @@ named! {
         Novelty => "the share of novelty",
         Only => "the choice of policies",
         Outside => "the tasks from outside",
+        Places => "the places",
         Policy => "the policy",
         Pool => "the pool",
         PoolKeyFile => "the file with the pool's key",

@@ -155,7 +155,7 @@ fn make_up(
     seen: &BTreeMap<Place, Seen>,
 ) -> Result<(), QuantError> {
     /// Rows of inputs looked at.
-    const ROWS: usize = 2048;
+    const ROWS: usize = 16_384;
     let spec = &checkpoint.spec;
     let Some(WeightRounding { bits, groups, .. }) = setup.rounding.weights else { return Ok(()) };
     let mut parameters = fold::parameters(checkpoint, setup.layer)?;
@@ -181,6 +181,8 @@ fn make_up(
             };
             let mut values = tensor.to_f32();
             let group = groups.size(tensor.shape[0], width);
+            // Scales may have learned since ranges were found.
+            shares.values = best_shares(&values, group, bits, true);
             let within = group.min(width);
             let steps: Vec<f32> = steps(&values, group, bits, &shares.values)
                 .into_iter()

@@ -5,6 +5,8 @@ use crayon_formats::{Error as FormatError, Format};
 use crayon_train::TrainError;
 use crayon_train::quantised::Place;
 
+use crate::Places;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
@@ -43,6 +45,14 @@ pub enum QuantError {
         place: Place,
         /// The family of the model.
         family: String,
+    },
+    /// The residual stream was to be rotated, and a norm does not let a rotation pass.
+    #[error("a rotation of the residual stream does not fold in {family}: {why}")]
+    DoesNotRotate {
+        /// The family of the model.
+        family: String,
+        /// What is in the way.
+        why: &'static str,
     },
     /// The loss is no number.
     #[error("the loss of {part} is no number any more at step {step}")]
@@ -88,6 +98,10 @@ impl Explain for QuantError {
             QuantError::TooShort { .. } => Some(phrase!["give a longer text, or lower ", Setting::Window]),
             QuantError::AlreadyQuantised { .. } => Some("start from the model it was made of".into()),
             QuantError::DoesNotFold { .. } => Some("choose other places".into()),
+            QuantError::DoesNotRotate { .. } => Some(phrase![
+                Setting::Places,
+                format!(" {} rotates the values of heads alone", Places::Output)
+            ]),
             QuantError::NotFinite { .. } => Some(phrase!["lower ", Setting::LearningRate]),
             QuantError::Unusable { hint, .. } => Some(hint.clone()),
             QuantError::Stopped => None,

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crayon_adapters::Lora;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_model::Projection;
-use crayon_train::quantised::Place;
+use crayon_train::quantised::{BlockSetup, Place};
 
 use crate::QuantError;
 
@@ -88,6 +89,33 @@ pub fn fold(
         *tensor = Tensor::from_f32(&name, tensor.shape.clone(), &values);
     }
     Ok(())
+}
+
+/// Folds the scales of `setups` into an adapter of the model as it was, so that it adapts the folded one alike: A reads inputs that
+/// are a times larger, and what B adds to v and up has to be.
+pub fn fold_adapter(spec: &Spec, setups: &[BlockSetup], lora: &mut Lora) {
+    for (site, pair) in &mut lora.pairs {
+        let Some(setup) = setups.iter().find(|setup| setup.layer == site.layer) else { continue };
+        let place = Place::of(site.projection);
+        if let Some(scales) = setup.scales.get(&place) {
+            let width = place.width(spec);
+            let inverse: Vec<f32> =
+                (0..width).map(|at| (-scales.values[place.scale_of(spec, at)]).exp()).collect();
+            for row in pair.a.chunks_exact_mut(width) {
+                row.iter_mut().zip(&inverse).for_each(|(value, inverse)| *value *= inverse);
+            }
+        }
+        let behind = match site.projection {
+            Projection::V => setup.scales.get(&Place::Output),
+            Projection::Up => setup.scales.get(&Place::Down),
+            _ => None,
+        };
+        if let Some(scales) = behind {
+            for (row, log) in pair.b.chunks_exact_mut(pair.rank).zip(&scales.values) {
+                row.iter_mut().for_each(|value| *value *= log.exp());
+            }
+        }
+    }
 }
 
 /// The same model with outliers: a few channels of the paper's places `factor` times larger, and the weights behind them as much

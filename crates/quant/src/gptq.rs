@@ -1,6 +1,9 @@
 //! GPTQ (arXiv 2210.17323): weights are rounded one column after the other, and the columns that are left make up for the error,
 //! as far as the layer's inputs tell that they can.
 
+/// Rows that are gone through together, so that the large matrix beside them is read once for all of them.
+const TOGETHER: usize = 16;
+
 /// Share of the mean diagonal that is added to it, as the paper has it.
 const DAMPING: f64 = 0.01;
 
@@ -9,11 +12,13 @@ pub fn hessian(x: &[f32], width: usize, most: usize) -> Vec<f64> {
     let rows = x.len() / width;
     let step = rows.div_ceil(most.max(1)).max(1);
     let mut sums = vec![0.0f32; width * width];
-    for row in x.chunks_exact(width).step_by(step) {
-        for (at, value) in row.iter().enumerate().filter(|(_, value)| **value != 0.0) {
+    let chosen: Vec<&[f32]> = x.chunks_exact(width).step_by(step).collect();
+    for rows in chosen.chunks(TOGETHER) {
+        for at in 0..width {
             // The lower half.
-            for (sum, other) in sums[at * width..=at * width + at].iter_mut().zip(row) {
-                *sum += value * other;
+            let sums = &mut sums[at * width..=at * width + at];
+            for row in rows.iter().filter(|row| row[at] != 0.0) {
+                sums.iter_mut().zip(*row).for_each(|(sum, other)| *sum += row[at] * other);
             }
         }
     }
@@ -83,14 +88,16 @@ pub fn round(
     let upper: Vec<f32> = upper.into_iter().map(|value| value as f32).collect();
     let half = (1u32 << (bits - 1)) as f32;
     let groups = width / group;
-    for (row, weights) in weights.chunks_exact_mut(width).enumerate() {
+    for (rows, steps) in weights.chunks_mut(TOGETHER * width).zip(steps.chunks(TOGETHER * groups)) {
         for column in 0..width {
-            let step = steps[row * groups + column / group];
-            let rounded = step * (weights[column] / step).round_ties_even().max(-half).min(half - 1.0);
             let own = &upper[column * width..(column + 1) * width];
-            let error = (weights[column] - rounded) / own[column];
-            weights[column] = rounded;
-            weights[column + 1..].iter_mut().zip(&own[column + 1..]).for_each(|(w, u)| *w -= error * u);
+            for (weights, steps) in rows.chunks_exact_mut(width).zip(steps.chunks_exact(groups)) {
+                let step = steps[column / group];
+                let rounded = step * (weights[column] / step).round_ties_even().max(-half).min(half - 1.0);
+                let error = (weights[column] - rounded) / own[column];
+                weights[column] = rounded;
+                weights[column + 1..].iter_mut().zip(&own[column + 1..]).for_each(|(w, u)| *w -= error * u);
+            }
         }
     }
     true

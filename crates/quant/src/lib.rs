@@ -3,7 +3,8 @@
 //!
 //! [`Recipe`] says what is done; [`quantise`] does it block by block ([`run`](crate::quantise)): it observes the block on what the
 //! quantised blocks before it give, finds scales ([`scales`]) and ranges ([`ranges`]), folds ([`fold`]), rounds the weights
-//! ([`weights`]), and goes on with what the finished block gives. Learning itself stands in [`crayon_train::quantised`].
+//! ([`weights`], [`gptq`]), and goes on with what the finished block gives. Learning itself stands in [`crayon_train::quantised`].
+//! A model can be rotated as a whole before ([`rotate`]).
 
 mod block;
 mod calibration;
@@ -14,6 +15,7 @@ mod kept;
 mod prepare;
 pub mod ranges;
 mod recipe;
+pub mod rotate;
 mod run;
 pub mod scales;
 mod scheme;

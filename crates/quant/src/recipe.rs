@@ -50,14 +50,18 @@ choices! {
         SmoothQuant = "smoothquant",
         /// Cross-layer equalisation (arXiv 1906.04721): the ranges of neighbouring weights made alike, without data.
         Equalise = "equalise",
+        /// None, but rotations that fold away (QuaRot, arXiv 2404.00456): [`rotate`](crate::rotate).
+        Hadamard = "hadamard",
         /// None: round-to-nearest.
         Rtn = "rtn",
     }
 }
 
 choices! {
-    /// Which places get scales.
+    /// Which places get scales, or are rotated.
     Places {
+        /// Before o alone.
+        Output = "o",
         /// Quadapter's two: the norms before q, k, v and before gate, up.
         Paper = "paper",
         /// The paper's, and before o, as OmniQuant's transform has them.
@@ -201,7 +205,8 @@ impl Recipe {
     /// The places that get scales in a network.
     pub fn scaled(&self, spec: &Spec) -> Vec<Place> {
         match (self.method, self.places) {
-            (Method::Rtn, _) => Vec::new(),
+            (Method::Rtn | Method::Hadamard, _) => Vec::new(),
+            (_, Places::Output) => vec![Place::Output],
             (_, Places::Paper) => Place::PAPER.to_vec(),
             (_, Places::NoDown) => vec![Place::Attention, Place::Output, Place::Mlp],
             (_, Places::All) => Place::ALL.into_iter().filter(|place| place.folds(spec)).collect(),

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::block::{self, BlockReport, bound};
 use crate::kept::Kept;
+use crate::rotate::rotated;
 use crate::{Calibration, Form, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
 
 /// How far a run is.
@@ -69,7 +70,10 @@ pub fn quantise(
             "keep other weights as floats",
         ));
     }
-    let source = prepared(checkpoint)?;
+    let mut source = prepared(checkpoint)?;
+    if recipe.method == Method::Hadamard {
+        source = rotated(&source, recipe.places, recipe.seed)?;
+    }
     let spec = &source.spec;
     let key = key(checkpoint, recipe, calibration);
     let kept = folder.and_then(|folder| Kept::resume(folder, &key, recipe, spec));

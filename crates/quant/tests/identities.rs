@@ -3,49 +3,29 @@
 
 #[path = "../../model/tests/common/mod.rs"]
 mod common;
+mod support;
 
 use std::collections::BTreeMap;
 
 use common::{cases, named, relative_difference};
+use crayon_adapters::Lora;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
-use crayon_kernels::{Mode, Threads};
-use crayon_model::{Decoder, Scratch, Step, Want};
-use crayon_pot::{KvStorage, Slab};
+use crayon_kernels::Mode;
+use crayon_model::{LowRankPair, Projection, Site};
 use crayon_quant::{
-    Activations, Calibration, Form, Groups, Method, Places, QuantError, RangeKind, Recipe, Scheme, Start,
-    WeightKind, fold, prepared, quantise,
+    Activations, Form, Groups, Method, Places, QuantError, RangeKind, Recipe, Scheme, Start, WeightKind,
+    fold, prepared, quantise,
 };
 use crayon_train::quantised::{
     BlockRounding, BlockSetup, Groups as Who, InputRounding, Learns, Place, QuantisedBlock, QuantisedDecoder,
     WeightRounding,
 };
 use crayon_train::{Trainable, Variable};
-
-fn logits(checkpoint: &Checkpoint, tokens: &[u32], mode: Mode) -> Vec<f32> {
-    let decoder = Decoder::open(checkpoint, mode).unwrap();
-    let mut memory = Slab::plain(decoder.spec(), tokens.len(), KvStorage::F32);
-    let mut steps = [Step::new(tokens, &mut memory).wanting(Want::All)];
-    decoder.forward(&Threads::new(2), &mut steps, &mut Scratch::new()).unwrap().to_vec()
-}
-
-fn numbers(count: usize, seed: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 7919 + seed * 131) % 1009) as f32 / 500.0 - 1.0).collect()
-}
+use support::{calibration, logits, numbers, places};
 
 /// One case of each family.
 const FAMILIES: [&str; 7] = ["gpt2", "llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3"];
-
-fn places(spec: &Spec) -> Vec<Place> {
-    Place::ALL.into_iter().filter(|place| place.folds(spec)).collect()
-}
-
-fn calibration(tokens: &[u32], vocab: usize) -> Calibration {
-    let window = 8;
-    let made: Vec<u32> =
-        (0..6 * window).map(|i| (tokens[i % tokens.len()] + 3 * i as u32) % vocab as u32).collect();
-    Calibration { window, tokens: made[..4 * window].to_vec(), held_out: made[4 * window..].to_vec() }
-}
 
 #[test]
 fn folding_changes_nothing() {
@@ -65,6 +45,77 @@ fn folding_changes_nothing() {
         let found = logits(&folded, &case.tokens, Mode::Exact);
         let difference = relative_difference(&found, &logits(&case.checkpoint, &case.tokens, Mode::Exact));
         assert!(difference < 2e-5, "{}: {difference}", case.name);
+    }
+}
+
+/// A LoRA of rank 2 on every linear layer.
+fn adapter(spec: &Spec) -> Lora {
+    let mut lora = Lora::default();
+    for layer in 0..spec.layers {
+        for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(spec)) {
+            let (input, output) = projection.size(spec);
+            let seed = layer * 10 + projection as usize;
+            let pair = LowRankPair {
+                a: numbers(2 * input, seed),
+                b: numbers(output * 2, seed + 3),
+                rank: 2,
+                scale: 0.02,
+            };
+            lora.pairs.insert(Site { layer, projection }, pair);
+        }
+    }
+    lora
+}
+
+#[test]
+fn an_adapter_folds_with_its_base() {
+    for family in FAMILIES {
+        let case = named(family);
+        let source = prepared(&case.checkpoint).unwrap();
+        let spec = &source.spec;
+        let (mut tensors, mut setups) = (Vec::new(), Vec::new());
+        for layer in 0..spec.layers {
+            let mut parameters = fold::parameters(&source, layer).unwrap();
+            let mut setup = BlockSetup::new(layer, BlockRounding::EXACT, spec);
+            for place in places(spec) {
+                let logs = numbers(place.scales(spec), layer + place as usize);
+                fold::fold(spec, layer, place, &logs, &mut parameters).unwrap();
+                setup.scales.insert(place, Variable::new(logs));
+            }
+            tensors.extend(parameters.into_values());
+            setups.push(setup);
+        }
+        let folded = source.clone().with_tensors(tensors).unwrap();
+        let lora = adapter(spec);
+        let wanted = logits(&lora.merge(&case.checkpoint).unwrap(), &case.tokens, Mode::Exact);
+        let unlike = logits(&lora.merge(&folded).unwrap(), &case.tokens, Mode::Exact);
+        assert!(relative_difference(&unlike, &wanted) > 1e-3, "{family}");
+        let mut lora = lora;
+        fold::fold_adapter(spec, &setups, &mut lora);
+        let found = logits(&lora.merge(&folded).unwrap(), &case.tokens, Mode::Exact);
+        let difference = relative_difference(&found, &wanted);
+        assert!(difference < 5e-5, "{family}: {difference}");
+    }
+}
+
+#[test]
+fn gptq_loses_less_than_rounding_alone_on_a_whole_model() {
+    for family in ["gpt2", "llama", "gemma3"] {
+        let case = named(family);
+        let calibration = calibration(&case.tokens, case.checkpoint.spec.vocab);
+        for groups in [Groups::Channel, Groups::Of(8)] {
+            let run = |method, weights| {
+                let form = Form::Floats;
+                let recipe = Recipe { groups, form, weights, steps: 6, ..Recipe::new(Scheme::W4A8, method) };
+                let go = &mut |_: crayon_quant::Progress| std::ops::ControlFlow::Continue(());
+                let made = quantise(&case.checkpoint, &recipe, &calibration, None, go).unwrap();
+                made.blocks.iter().map(|block| block.loss).sum::<f32>()
+            };
+            for method in [Method::Rtn, Method::SmoothQuant, Method::Quadapter] {
+                let (nearest, made_up) = (run(method, WeightKind::Mse), run(method, WeightKind::Gptq));
+                assert!(made_up < nearest, "{family} {groups:?} {method}: {made_up} {nearest}");
+            }
+        }
     }
 }
 

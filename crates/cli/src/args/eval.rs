@@ -7,7 +7,7 @@ use clap::{Args as Group, Subcommand};
 use super::answer::PotArgs;
 use super::custom::CustomArgs;
 use super::embed::ClipArgs;
-use super::model::ModelArgs;
+use super::model::{Kv, ModelArgs};
 use super::tokens;
 
 #[derive(Debug, Group)]
@@ -151,6 +151,15 @@ pub(crate) struct EvalQuantizeArgs {
     /// Exponents of SmoothQuant, chosen on held-out sequences of the calibration text
     #[arg(long, value_name = "A,…", value_delimiter = ',', default_value = "0.5")]
     pub(crate) alphas: Vec<f32>,
+    /// Answer through an adapter of the model in every row: a PEFT folder, as customize writes; scales fold into it too
+    #[arg(short, long, value_name = "ADAPTER")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// How keys and values are stored in every row [default: f16 beside quantised weights, else f32]
+    #[arg(long, value_enum)]
+    pub(crate) kv: Option<Kv>,
+    /// Read texts through a pot of so many entries in every row
+    #[arg(long, value_name = "N")]
+    pub(crate) pot: Option<usize>,
     /// Plant outliers: a few channels so many times larger, the weights behind them smaller
     #[arg(long, value_name = "X")]
     pub(crate) plant: Option<f32>,

@@ -29,13 +29,15 @@ pub(crate) struct QuantizeArgs {
     /// Bits of weights and activations: w8a8, w4a8, w8a6, w8, w4
     #[arg(long, value_name = "SCHEME", default_value = "w8a8")]
     pub(crate) scheme: String,
-    /// Where scales per channel come from: quadapter (learned), smoothquant (in closed form), rtn (none: round to nearest)
+    /// Where scales per channel come from: quadapter (learned), smoothquant (in closed form), equalise (from weights alone), hadamard (none, but
+    /// rotations that fold), rtn (none: round to nearest)
     #[arg(long, value_name = "METHOD", default_value = "quadapter")]
     pub(crate) method: String,
     /// What learns: 1 (block by block), 2 (end to end), or both
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1")]
     pub(crate) phases: Vec<String>,
-    /// Where scales stand: paper (norms before q, k, v and before gate, up), all (also down and o, which is our extension)
+    /// Where scales stand: o (before o alone), paper (norms before q, k, v and before gate, up), no-down (both), all (also down,
+    /// which is our extension)
     #[arg(long, value_name = "PLACES", default_value = "all")]
     pub(crate) places: String,
     /// Ranges of activations: token (each has its own, found as it comes), static (one for all, known beforehand)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crayon_engine::ModelSource;
-use crayon_eval::quantize::{QuantizeOptions, QuantizeRow, Variant, quantize};
+use crayon_eval::quantize::{Beside, QuantizeOptions, QuantizeRow, Variant, quantize};
 use crayon_formats::{Bytes, Checkpoint};
 use crayon_quant::{Activations, Groups, Scheme};
 
@@ -75,6 +75,7 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
         alphas: args.alphas.clone(),
         cells: args.cells.clone(),
         plant: args.plant,
+        beside: Beside { adapter: args.adapter.clone(), kv: args.kv.map(Into::into), pot: args.pot },
         label: match args.plant {
             Some(factor) => format!("{name} planted x{factor}"),
             None => name,

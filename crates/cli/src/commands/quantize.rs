@@ -107,16 +107,16 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
         interrupt::flow()
     });
     bar.finish();
-    let found = match found {
-        Err(QuantError::Stopped) => {
+    let goes_on = || {
+        // Empty where not even the first block could be kept.
+        if std::fs::remove_dir(&folder).is_err() && folder.is_dir() {
             output
                 .note(&format!("what is finished is kept in {}; the same command goes on", folder.display()));
-            return Err(QuantError::Stopped.into());
         }
-        found => found?,
     };
+    let found = found.inspect_err(|_| goes_on())?;
     let before = measured(&engine, &calibration)?;
-    write(&found.checkpoint, &recipe, &args.output, format, output)?;
+    write(&found.checkpoint, &recipe, &args.output, format, output).inspect_err(|_| goes_on())?;
     let written = Engine::open(&ModelSource::path(&args.output)?, &Settings::default())?;
     let after = measured(&written, &calibration)?;
     forget(&folder);

@@ -1,15 +1,13 @@
 //! How well a model predicts windows of a text, and how far its distributions lie from the exact ones.
 
+use std::ops::ControlFlow;
+
 use crayon_engine::Engine;
 
+use super::beside::Beside;
+use super::texts::Windows;
 use crate::EvalError;
 use crate::score::{feed_rows, log_likelihood, log_sum, not_finite};
-
-/// A text cut into windows of ids.
-pub(super) struct Windows {
-    pub(super) name: String,
-    pub(super) windows: Vec<Vec<u32>>,
-}
 
 /// What the exact path says at some rows of each window.
 pub(super) struct Exact {
@@ -28,6 +26,7 @@ fn compared(row: usize, rows: usize) -> bool {
 /// are compared are taken.
 pub(super) fn measure(
     engine: &Engine,
+    beside: &Beside,
     text: &Windows,
     exact: Option<&Exact>,
     mut keep: Option<&mut Exact>,
@@ -35,9 +34,10 @@ pub(super) fn measure(
 ) -> Result<(f64, f64), EvalError> {
     let (mut sum, mut tokens, mut divergence, mut rows) = (0.0, 0usize, 0.0, 0usize);
     for (number, window) in text.windows.iter().enumerate() {
-        let mut session = engine.session(window.len())?;
+        let mut session = beside.session(engine, window.len())?;
         let (mut kept, mut at) = (Vec::new(), 0);
-        feed_rows(&mut session, &window[..window.len() - 1], |row, logits| {
+        let inputs = &window[..window.len() - 1];
+        let mut take = |row: usize, logits: &[f32]| {
             let own = log_likelihood(logits, window[row + 1]).ok_or_else(|| not_finite(engine))?;
             sum -= own;
             tokens += 1;
@@ -53,7 +53,16 @@ pub(super) fn measure(
                 }
             }
             Ok(())
-        })?;
+        };
+        if beside.pot.is_some() {
+            // A pot has logits of the last token alone.
+            for (row, token) in inputs.iter().enumerate() {
+                session.feed(&[*token], &mut |_| ControlFlow::Continue(()))?;
+                take(row, session.logits())?;
+            }
+        } else {
+            feed_rows(&mut session, inputs, take)?;
+        }
         if let Some(keep) = keep.as_mut() {
             keep.logits.push(kept);
         }

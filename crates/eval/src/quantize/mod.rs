@@ -1,6 +1,8 @@
 //! Ways to quantise side by side: on text like that of the calibration, and on text that is not.
 
+mod beside;
 mod measure;
+mod texts;
 mod variant;
 
 use std::collections::HashMap;
@@ -8,22 +10,23 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crayon_engine::adapters::Lora;
 use crayon_engine::{Engine, EngineError, Settings};
 use crayon_errors::{Explain as _, Setting, Verdict};
 use crayon_formats::export::{embedding_format, fitting};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::quantize_rows;
 use crayon_quant::{
-    Activations, Calibration, Groups, Method, QuantError, Quantised, Recipe, Scheme, fold::planted, quantise,
-    tune,
+    Activations, Calibration, Groups, Method, Quantised, Recipe, Scheme, fold::planted, quantise, tune,
 };
-use crayon_text::Special;
 use serde::{Deserialize, Serialize};
 
 use crate::appended::Appended;
 use crate::bench::memory::peak_mb;
 use crate::{EvalError, Progress};
-use measure::{Exact, Windows, measure};
+pub use beside::Beside;
+use measure::{Exact, measure};
+use texts::{Windows, calibration, windows};
 use variant::Kind;
 pub use variant::Variant;
 
@@ -62,6 +65,8 @@ pub struct QuantizeOptions {
     pub alphas: Vec<f32>,
     /// File of finished rows.
     pub cells: Option<PathBuf>,
+    /// What stands beside the weights in every row.
+    pub beside: Beside,
     /// Outliers planted by so much into a few channels, without changing what the model computes.
     pub plant: Option<f32>,
     /// Name of the model in rows.
@@ -130,12 +135,20 @@ pub fn quantize(
     options: &QuantizeOptions,
     progress: &mut Progress<'_>,
 ) -> Result<QuantizeTable, EvalError> {
-    let exact = Settings { exact: true, ..Settings::default() };
     let checkpoint = match options.plant {
         Some(factor) => &planted(checkpoint, factor).map_err(|error| EvalError::Quantise(Box::new(error)))?,
         None => checkpoint,
     };
-    let engine = Engine::from_checkpoint(options.label.clone(), checkpoint.clone(), &exact)?;
+    let exact = options.beside.settings(true);
+    let mut engine = Engine::from_checkpoint(options.label.clone(), checkpoint.clone(), &exact)?;
+    let adapter = options.beside.read(&engine)?;
+    if let Some(lora) = &adapter {
+        if let Some(variant) = options.variants.iter().find(|variant| variant.rotates()) {
+            let what = format!("does not turn with the model that {} rotates", variant.name);
+            return Err(EvalError::option(Setting::Adapter, what, "leave the one or the other out"));
+        }
+        engine.adapt_by(lora.clone())?;
+    }
     let texts = options
         .texts
         .iter()
@@ -145,7 +158,10 @@ pub fn quantize(
     let mut found: HashMap<String, QuantizeRow> = HashMap::new();
     let mut add = |line: Line| drop(found.insert(line.key, line.row));
     let mut file = options.cells.as_deref().map(|path| Appended::open(path, "row", &mut add)).transpose()?;
-    let fingerprint = checkpoint.fingerprint();
+    let mut fingerprint = checkpoint.fingerprint();
+    if let Some(adapter) = engine.adapter() {
+        fingerprint = format!("{fingerprint} through {}", adapter.fingerprint());
+    }
     let total = jobs.len();
     let mut references: Option<Vec<(f64, Exact)>> = None;
     let mut rows = Vec::new();
@@ -163,13 +179,13 @@ pub fn quantize(
             let mut own = Vec::new();
             for text in &texts {
                 let mut kept = Exact::new();
-                let (nll, _) = measure(&engine, text, None, Some(&mut kept), &mut tick)?;
+                let (nll, _) = measure(&engine, &options.beside, text, None, Some(&mut kept), &mut tick)?;
                 own.push((nll, kept));
             }
             references = Some(own);
         }
         let references = references.as_deref().unwrap_or_default();
-        let row = one(&engine, job, options, &texts, references, &mut tick)?;
+        let row = one(&engine, adapter.as_ref(), job, options, &texts, references, &mut tick)?;
         if let Some(file) = &mut file {
             file.keep(&Line { key, row: row.clone() })?;
         }
@@ -223,17 +239,20 @@ fn text_key(options: &QuantizeOptions) -> String {
     let names: Vec<&str> = options.texts.iter().map(|(name, _)| name.as_str()).collect();
     let bytes: usize = options.texts.iter().map(|(_, text)| text.len()).sum();
     format!(
-        "{} {} {names:?} {bytes} {} {} {:?}",
+        "{} {} {names:?} {bytes} {} {} {:?} {:?}",
         options.calibrated,
         options.calibration.len(),
         options.window,
         options.windows,
-        options.alphas
+        options.alphas,
+        // The adapter is known by what it holds, wherever it lies.
+        Beside { adapter: None, ..options.beside.clone() }
     )
 }
 
 fn one(
     engine: &Engine,
+    adapter: Option<&Lora>,
     job: &Job,
     options: &QuantizeOptions,
     texts: &[Windows],
@@ -285,12 +304,12 @@ fn one(
     row.peak_mb = peak_mb();
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
-        Kind::Tuned { aware: false } => Settings { exact: true, ..Settings::default() },
-        _ => Settings::default(),
+        Kind::Tuned { aware: false } => options.beside.settings(true),
+        _ => options.beside.settings(false),
     };
-    let own = Engine::from_checkpoint(options.label.clone(), made.checkpoint, &settings)?;
+    let own = beside::open(&options.label, made, &settings, adapter)?;
     for (text, (_, exact)) in texts.iter().zip(references) {
-        row.texts.push(named((text, measure(&own, text, Some(exact), None, tick)?)));
+        row.texts.push(named((text, measure(&own, &options.beside, text, Some(exact), None, tick)?)));
     }
     Ok(row)
 }
@@ -334,8 +353,8 @@ fn made(
     if let (Ok(made), true) = (&mut found, !matches!(kind, Kind::Tuned { aware: false })) {
         let names = ["token_embd.weight", "output.weight"];
         let mut tensors = Vec::new();
-        for name in names.into_iter().filter(|name| checkpoint.has(name)) {
-            let tensor = checkpoint.tensor(name)?;
+        for name in names.into_iter().filter(|name| made.checkpoint.has(name)) {
+            let tensor = made.checkpoint.tensor(name)?;
             let format = fitting(embedding_format(recipe.scheme.rows()), tensor.cols());
             let mut data = Vec::new();
             // A few rows at a time: the whole would take four times the model.
@@ -371,48 +390,10 @@ fn swept(
         let kind = Kind::Exact;
         let found = made(engine, kind, &recipe, calibration, tick)?;
         let own = Engine::from_checkpoint(options.label.clone(), found.checkpoint, &Settings::default())?;
-        let (nll, _) = measure(&own, &held, None, None, tick)?;
+        let (nll, _) = measure(&own, &Beside::default(), &held, None, None, tick)?;
         if nll < best.0 {
             best = (nll, alpha);
         }
     }
     Ok(best.1)
-}
-
-fn start(engine: &Engine) -> Result<Option<u32>, EvalError> {
-    let tokenizer = engine.tokenizer()?;
-    Ok(tokenizer.bos().filter(|_| tokenizer.add_bos()))
-}
-
-fn calibration(
-    engine: &Engine,
-    options: &QuantizeOptions,
-    sequences: usize,
-    seed: u64,
-) -> Result<Calibration, EvalError> {
-    /// Sequences that exponents are chosen on.
-    const HELD_OUT: usize = 4;
-    let ids = engine.tokenizer()?.encode(&options.calibration, Special::Plain)?;
-    let found = Calibration::new(&ids, start(engine)?, options.window, sequences, HELD_OUT, seed);
-    found.map_err(|error: QuantError| EvalError::Quantise(Box::new(error)))
-}
-
-/// Windows spread over the text, each begun as the model expects its texts to.
-fn windows(engine: &Engine, name: &str, text: &str, options: &QuantizeOptions) -> Result<Windows, EvalError> {
-    let ids = engine.tokenizer()?.encode(text, Special::Plain)?;
-    let start = start(engine)?;
-    let own = options.window - usize::from(start.is_some());
-    let there = ids.len() / own;
-    if there == 0 {
-        let what = format!("{name} has {} tokens, less than a window of {own}", ids.len());
-        return Err(EvalError::option(Setting::Window, what, "give longer texts, or a shorter window"));
-    }
-    let count = options.windows.min(there);
-    let windows = (0..count)
-        .map(|number| {
-            let at = number * there / count;
-            start.into_iter().chain(ids[at * own..(at + 1) * own].iter().copied()).collect()
-        })
-        .collect();
-    Ok(Windows { name: name.to_owned(), windows })
 }

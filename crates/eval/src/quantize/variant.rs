@@ -54,7 +54,7 @@ macro_rules! variant {
 
 impl Variant {
     /// All of them, in the order of tables.
-    pub const ALL: [Variant; 18] = [
+    pub const ALL: [Variant; 23] = [
         variant!("exact", "full precision", Kind::Exact),
         variant!("rtn", "round-to-nearest", Kind::Recipe(PLAIN)),
         variant!(
@@ -135,8 +135,33 @@ impl Variant {
         ),
         variant!(
             "gptq",
-            "GPTQ's weights, scales in closed form",
+            "GPTQ's weights",
+            Kind::Recipe(Choices { weights: Some(WeightKind::Gptq), ..PLAIN })
+        ),
+        variant!(
+            "smoothquant-gptq",
+            "SmoothQuant, all places, then GPTQ's weights",
             Kind::Recipe(Choices { method: Method::SmoothQuant, weights: Some(WeightKind::Gptq), ..PLAIN })
+        ),
+        variant!(
+            "quadapter-gptq",
+            "Quadapter phase 1, all places, then GPTQ's weights",
+            Kind::Recipe(Choices { method: Method::Quadapter, weights: Some(WeightKind::Gptq), ..PLAIN })
+        ),
+        variant!(
+            "hadamard",
+            "rotations that fold: residual stream, values of heads",
+            Kind::Recipe(Choices { method: Method::Hadamard, ..PLAIN })
+        ),
+        variant!(
+            "hadamard-o",
+            "rotations of the values of heads alone",
+            Kind::Recipe(Choices { method: Method::Hadamard, places: Places::Output, ..PLAIN })
+        ),
+        variant!(
+            "hadamard-gptq",
+            "rotations that fold, then GPTQ's weights",
+            Kind::Recipe(Choices { method: Method::Hadamard, weights: Some(WeightKind::Gptq), ..PLAIN })
         ),
         variant!("qat", "QAT of all weights, ranges learned", Kind::Tuned { aware: true }),
         variant!("finetune", "the same fine-tuning, nothing quantised", Kind::Tuned { aware: false }),
@@ -149,6 +174,11 @@ impl Variant {
 
     pub(super) fn kind(self) -> Kind {
         self.kind
+    }
+
+    /// Whether the model is rotated.
+    pub(super) fn rotates(self) -> bool {
+        matches!(self.kind, Kind::Recipe(Choices { method: Method::Hadamard, .. }))
     }
 
     /// The recipe under a scheme.

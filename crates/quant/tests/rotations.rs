@@ -1,0 +1,64 @@
+//! Rotations that fold: what a network computes stays, and what stands out is spread.
+
+#[path = "../../model/tests/common/mod.rs"]
+mod common;
+mod support;
+
+use common::{cases, named, relative_difference};
+use crayon_formats::Checkpoint;
+use crayon_formats::spec::Norm;
+use crayon_kernels::Mode;
+use crayon_quant::{
+    Activations, Method, Places, QuantError, Recipe, Scheme, fold, prepared, quantise, rotate,
+};
+use support::{calibration, logits};
+
+#[test]
+fn rotations_change_nothing() {
+    let mut whole = 0;
+    for case in cases() {
+        let source = prepared(&case.checkpoint).unwrap();
+        let wanted = logits(&case.checkpoint, &case.tokens, Mode::Exact);
+        let check = |places| {
+            let rotated = rotate::rotated(&source, places, 3)?;
+            let difference = relative_difference(&logits(&rotated, &case.tokens, Mode::Exact), &wanted);
+            assert!(difference < 5e-5, "{} {places}: {difference}", case.name);
+            let name = "blk.0.attn_output.weight";
+            assert_ne!(rotated.tensor(name).unwrap().to_f32(), source.tensor(name).unwrap().to_f32());
+            Ok::<(), QuantError>(())
+        };
+        // The values of heads lie before no norm, so they rotate in every family.
+        check(Places::Output).unwrap();
+        let folds = matches!(source.spec.norm, Norm::Rms { .. }) && !source.spec.post_norms;
+        match (folds, check(Places::All)) {
+            (true, Ok(())) => whole += 1,
+            (false, Err(error @ QuantError::DoesNotRotate { .. })) => {
+                assert!(error.to_string().contains(&format!("{:?}", source.spec.family)), "{error}");
+            }
+            (_, result) => panic!("{}: {result:?}", case.name),
+        }
+    }
+    assert!(whole > 5, "{whole}");
+}
+
+#[test]
+fn what_stands_out_is_spread_by_a_rotation() {
+    let case = named("llama");
+    let planted = fold::planted(&case.checkpoint, 60.0).unwrap();
+    let calibration = calibration(&case.tokens, case.checkpoint.spec.vocab);
+    let run = |method| {
+        let recipe = Recipe { activations: Activations::Static, ..Recipe::new(Scheme::W8A8, method) };
+        let go = &mut |_: crayon_quant::Progress| std::ops::ControlFlow::Continue(());
+        quantise(&planted, &recipe, &calibration, None, go).unwrap()
+    };
+    let sum = |made: &crayon_quant::Quantised| made.blocks.iter().map(|block| block.loss).sum::<f32>();
+    let (rtn, rotated) = (run(Method::Rtn), run(Method::Hadamard));
+    assert!(sum(&rotated) < 0.3 * sum(&rtn), "{} {}", sum(&rotated), sum(&rtn));
+    // What is written opens again, with an output layer of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let made = rotated.checkpoint;
+    crayon_formats::export::write_huggingface(&made, folder.path(), Scheme::W8A8.rows(), &mut |_| {})
+        .unwrap();
+    let read = Checkpoint::open(folder.path()).unwrap();
+    assert!(!read.spec.tied && read.has("output.weight"));
+}
