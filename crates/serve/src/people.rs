@@ -9,9 +9,12 @@
 //! | `extras` | the same | an adapter of one's own, or examples for the prompt |
 //!
 //! What is read for every question is small; extras are read by those who have any.
+//!
+//! A disk that is full, or fails otherwise, costs what was to be written then and nothing more: redb refuses everything after such a fault until
+//! the file is opened again, which is done here.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crayon_errors::describe;
 use redb::backends::InMemoryBackend;
@@ -33,21 +36,44 @@ const CACHE: usize = 16 << 20;
 /// Everybody whose model is kept here.
 #[derive(Clone, Debug)]
 pub struct People {
-    store: Arc<Database>,
+    /// `None` where it could not be opened again after a fault.
+    store: Arc<RwLock<Option<Database>>>,
     path: Option<PathBuf>,
 }
 
 /// Why the store does not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the store of people failed: {0}")]
-pub(crate) struct StoreError(String);
+#[error("the store of people failed: {what}")]
+pub(crate) struct StoreError {
+    what: String,
+    /// How the disk failed, if it did: now, or at an earlier time.
+    disk: Option<Disk>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Now,
+    Before,
+}
+
+impl StoreError {
+    fn new(what: String) -> StoreError {
+        StoreError { what, disk: None }
+    }
+}
 
 impl<E: std::error::Error> From<E> for StoreError
 where
     redb::Error: From<E>,
 {
     fn from(error: E) -> StoreError {
-        StoreError(redb::Error::from(error).to_string())
+        match redb::Error::from(error) {
+            redb::Error::Io(error) => StoreError { what: describe(&error), disk: Some(Disk::Now) },
+            error @ redb::Error::PreviousIo => {
+                StoreError { what: error.to_string(), disk: Some(Disk::Before) }
+            }
+            error => StoreError::new(error.to_string()),
+        }
     }
 }
 
@@ -78,7 +104,7 @@ impl People {
         };
         // Room that was taken ahead, or left by people who are gone, is given back.
         store.compact().map_err(|error| wrong(error.to_string()))?;
-        let people = People { store: Arc::new(store), path: Some(path.to_owned()) };
+        let people = People { store: Arc::new(RwLock::new(Some(store))), path: Some(path.to_owned()) };
         match people.prepare() {
             Ok(None) => Ok(people),
             Ok(Some(version)) => Err(wrong(format!("its layout is {version}, this program reads {VERSION}"))),
@@ -96,7 +122,7 @@ impl People {
             .set_cache_size(CACHE)
             .create_with_backend(InMemoryBackend::new())
             .map_err(|error| wrong(error.to_string()))?;
-        let people = People { store: Arc::new(store), path: None };
+        let people = People { store: Arc::new(RwLock::new(Some(store))), path: None };
         people.prepare().map_err(|error| wrong(error.to_string()))?;
         Ok(people)
     }
@@ -106,28 +132,60 @@ impl People {
         self.path.as_deref()
     }
 
+    /// Has `work` done with the store. After a fault of the disk the file is opened again; what only met an earlier fault is tried once more.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let once = || {
+            let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+            match &*store {
+                Some(store) => work(store),
+                None => Err(StoreError { what: "it is closed".to_owned(), disk: Some(Disk::Before) }),
+            }
+        };
+        let result = once();
+        let Some(disk) = result.as_ref().err().and_then(|error| error.disk) else { return result };
+        self.open_again();
+        match disk {
+            Disk::Now => result,
+            Disk::Before => once(),
+        }
+    }
+
+    fn open_again(&self) {
+        let Some(path) = &self.path else { return };
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        // The file is locked until it is closed.
+        *store = None;
+        *store = Database::builder().set_cache_size(CACHE).open(path).ok();
+    }
+
     /// Makes the tables; gives the version of the layout where it is another one.
     fn prepare(&self) -> Result<Option<String>, StoreError> {
-        let write = self.store.begin_write()?;
-        let found = {
-            let mut about = write.open_table(ABOUT)?;
-            let found = about.get("version")?.map(|version| version.value().to_owned());
-            if found.is_none() {
-                about.insert("version", VERSION)?;
-                write.open_table(PEOPLE)?;
-                write.open_table(SCOPES)?;
-                write.open_table(EXTRAS)?;
-            }
-            found
-        };
-        write.commit()?;
-        Ok(found.filter(|version| version != VERSION))
+        self.with(|store| {
+            let write = store.begin_write()?;
+            let found = {
+                let mut about = write.open_table(ABOUT)?;
+                let found = about.get("version")?.map(|version| version.value().to_owned());
+                if found.is_none() {
+                    about.insert("version", VERSION)?;
+                    write.open_table(PEOPLE)?;
+                    write.open_table(SCOPES)?;
+                    write.open_table(EXTRAS)?;
+                }
+                found
+            };
+            write.commit()?;
+            Ok(found.filter(|version| version != VERSION))
+        })
     }
 
     /// Keeps `stored`; says whether somebody of that name was there, who is replaced only if `replace` says so.
     pub(crate) fn keep(&self, stored: &Stored, replace: bool) -> Result<bool, StoreError> {
+        self.with(|store| People::keep_in(store, stored, replace))
+    }
+
+    fn keep_in(store: &Database, stored: &Stored, replace: bool) -> Result<bool, StoreError> {
         let key = key(&stored.person.model, &stored.person.id);
-        let write = self.store.begin_write()?;
+        let write = store.begin_write()?;
         {
             let mut people = write.open_table(PEOPLE)?;
             if people.get(&*key)?.is_some() && !replace {
@@ -151,21 +209,25 @@ impl People {
 
     /// The person called `id` beside the model `model`.
     pub(crate) fn find(&self, model: &str, id: &str) -> Result<Option<Stored>, StoreError> {
-        let (key, read) = (key(model, id), self.store.begin_read()?);
+        self.with(|store| People::find_in(store, model, id))
+    }
+
+    fn find_in(store: &Database, model: &str, id: &str) -> Result<Option<Stored>, StoreError> {
+        let (key, read) = (key(model, id), store.begin_read()?);
         let person = match read.open_table(PEOPLE) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             people => people?.get(&*key)?.map(|bytes| Person::from_bytes(bytes.value())),
         };
         let Some(person) = person else { return Ok(None) };
-        let person = person.map_err(StoreError)?;
+        let person = person.map_err(StoreError::new)?;
         let scope = read.open_table(SCOPES)?.get(&*key)?;
         let scope =
-            scope.map(|bytes| PersonScope::from_bytes(bytes.value())).transpose().map_err(StoreError)?;
+            scope.map(|bytes| PersonScope::from_bytes(bytes.value())).transpose().map_err(StoreError::new)?;
         let extra = match person.has_extra {
             false => None,
             true => read.open_table(EXTRAS)?.get(&*key)?.map(|bytes| Extra::from_bytes(bytes.value())),
         };
-        let extra = extra.transpose().map_err(StoreError)?;
+        let extra = extra.transpose().map_err(StoreError::new)?;
         Ok(Some(Stored { person, scope, extra }))
     }
 
@@ -175,29 +237,33 @@ impl People {
         after: Option<(&str, &str)>,
         most: usize,
     ) -> Result<(Vec<Person>, bool), StoreError> {
-        let people = self.store.begin_read()?.open_table(PEOPLE)?;
         let first = after.map(|(model, id)| key(model, id) + "\0").unwrap_or_default();
-        let mut found = Vec::new();
-        for entry in people.range(&*first..)? {
-            if found.len() == most {
-                return Ok((found, true));
+        self.with(|store| {
+            let people = store.begin_read()?.open_table(PEOPLE)?;
+            let mut found = Vec::new();
+            for entry in people.range(&*first..)? {
+                if found.len() == most {
+                    return Ok((found, true));
+                }
+                found.push(Person::from_bytes(entry?.1.value()).map_err(StoreError::new)?);
             }
-            found.push(Person::from_bytes(entry?.1.value()).map_err(StoreError)?);
-        }
-        Ok((found, false))
+            Ok((found, false))
+        })
     }
 
     /// Forgets somebody; says whether there was anybody.
     pub(crate) fn forget(&self, model: &str, id: &str) -> Result<bool, StoreError> {
         let key = key(model, id);
-        let write = self.store.begin_write()?;
-        let found = {
-            write.open_table(SCOPES)?.remove(&*key)?;
-            write.open_table(EXTRAS)?.remove(&*key)?;
-            write.open_table(PEOPLE)?.remove(&*key)?.is_some()
-        };
-        write.commit()?;
-        Ok(found)
+        self.with(|store| {
+            let write = store.begin_write()?;
+            let found = {
+                write.open_table(SCOPES)?.remove(&*key)?;
+                write.open_table(EXTRAS)?.remove(&*key)?;
+                write.open_table(PEOPLE)?.remove(&*key)?.is_some()
+            };
+            write.commit()?;
+            Ok(found)
+        })
     }
 }
 
@@ -243,7 +309,8 @@ mod tests {
         let people = People::open(&path).unwrap();
         {
             // As `keep` does, in one transaction, because the disk is waited for once for each.
-            let write = people.store.begin_write().unwrap();
+            let store = people.store.read().unwrap();
+            let write = store.as_ref().unwrap().begin_write().unwrap();
             for number in 0..PEOPLE {
                 let one = anybody(&format!("person-{number}"));
                 let key = key("mini", &one.person.id);

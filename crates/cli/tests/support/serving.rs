@@ -18,7 +18,19 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(place: &Place, arguments: &[&str]) -> Serving {
-        let mut child = Command::new(binary())
+        Serving::run(place, Command::new(binary()), arguments)
+    }
+
+    /// One that can write no file beyond `blocks` of 512 bytes, as on a full disk.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_full(place: &Place, blocks: u64, arguments: &[&str]) -> Serving {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(binary());
+        Serving::run(place, shell, arguments)
+    }
+
+    fn run(place: &Place, mut command: Command, arguments: &[&str]) -> Serving {
+        let mut child = command
             .args([&["serve", "--port", "0", "--json"], arguments].concat())
             .current_dir(place.path("."))
             .env("CRAYON_HOME", place.path("home"))
