@@ -81,6 +81,7 @@ def main():
     beside = ["--rival", args.rival] if args.rival else []
     rounds = ["--rounds", args.rounds]
     found = bench("-m", args.model, *rounds, *beside)
+    one_by_one = bench("-m", args.model, *rounds, "--at-once", 1, "--behind", 0, *beside, "--", "--no-guess")["rows"][0]
     few = [*rounds, "--at-once", 1, "--behind", 0, "--people", 8]
     mixed = {"mini": bench(*few)}
     if args.model != "mini":
@@ -96,6 +97,9 @@ def main():
         print(f"The other server is `{' '.join([Path(command[0]).name, *command[1:]])}`. Ratios are medians of the rounds' own.")
     print()
     at_once(found, args.name)
+    ratio = f", {one_by_one['ratio']:.2f} times {args.name}'s" if one_by_one["ratio"] else ""
+    print(f"\nWho asks alone gets tokens that an answer copies or repeats several at a time ([answers that copy](copying.md)), as many of these answers do. "
+          f"With `--no-guess` one request gets {one_by_one['tok_s']:.0f} tokens a second{ratio}.")
     print("\n## A short question behind a long prompt\n")
     print("It is sent when a third of the long prompt is read.\n")
     behind(found, args.name)

@@ -1,7 +1,7 @@
 //! Passes of the network over several sessions at once, so that the weights are read once for all of them.
 //!
-//! A pass has the next token of every session that writes, and one chunk of one session that reads: those who read take turns, and
-//! nobody's stream waits longer than a chunk takes. Distilling is reading, too. How a text is cut into chunks does not depend on the
+//! A pass has the next token of every session that writes, and one chunk of one session that reads: those who read take turns, who comes
+//! anew before the others, and nobody's stream waits longer than a chunk takes. Distilling is reading, too. How a text is cut into chunks does not depend on the
 //! company, so that no answer does.
 
 use crayon_model::{Scratch, Step};
@@ -21,12 +21,14 @@ pub struct Batch<'e> {
     scratch: Scratch,
     /// Counts passes, so that those who read take turns.
     turn: usize,
+    /// Whether the last chunk was a newcomer's, out of turn. The next one is not, so that newcomers hold nobody up for ever.
+    favoured: bool,
 }
 
 impl<'e> Batch<'e> {
     /// No passes yet.
     pub fn new(engine: &'e Engine) -> Batch<'e> {
-        Batch { engine, scratch: Scratch::new(), turn: 0 }
+        Batch { engine, scratch: Scratch::new(), turn: 0, favoured: false }
     }
 
     /// About the bytes of the buffers of passes over `sessions` at once.
@@ -46,8 +48,13 @@ impl<'e> Batch<'e> {
     pub fn step(&mut self, sessions: &mut [&mut Session<'e>]) -> Vec<Result<(), EngineError>> {
         let reading = |session: &Session<'_>| session.unread() > 1;
         let readers: Vec<usize> = (0..sessions.len()).filter(|&at| reading(sessions[at])).collect();
-        let reader = readers.get(self.turn % readers.len().max(1)).copied();
-        self.turn = self.turn.wrapping_add(1);
+        let begins = |at: &usize| sessions[*at].fed().is_some_and(|fed| fed.done == 0);
+        let newcomer = readers.iter().copied().find(begins).filter(|_| !self.favoured);
+        let reader = newcomer.or_else(|| {
+            self.turn = self.turn.wrapping_add(1);
+            readers.get(self.turn % readers.len().max(1)).copied()
+        });
+        self.favoured = newcomer.is_some();
         let most = CHUNK.min(self.engine.decoder().pass_rows());
         let mut of: Vec<usize> = (0..sessions.len()).collect();
         of.retain(|&at| sessions[at].unread() == 1 || reader == Some(at));
