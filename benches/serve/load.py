@@ -210,9 +210,11 @@ def main():
     limit = int(args.memory.removesuffix("MiB"))
     resident = max(rss for _, rss, _ in rows)
     chosen = "" if args.model == "mini" else f" -m {Path(args.model).name}"
+    if not pools:
+        args.people = 0
     people = f" with its pool and {args.people:,} people" if pools else ", where requests of people are plain chats"
     print(f"## {args.memory} for {model}\n")
-    print(f"Printed by `python3 benches/serve/load.py{chosen} --requests {args.requests} --clients {args.clients} --memory {args.memory}`: {args.clients} clients, one request "
+    print(f"Printed by `python3 benches/serve/load.py{chosen} --requests {args.requests} --clients {args.clients} --people {args.people} --memory {args.memory}`: {args.clients} clients, one request "
           f"after the other each, `--parallel {args.parallel}`, on {model}{people}. Kinds of requests, of a hundred: "
           + ", ".join(f"{kind} {share}" for kind, share in MIX.items()) + ".\n")
     print("| quarter of the requests | resident memory, MiB: median, most | between tokens, ms: median, 99 % |\n|---|---|---|")

@@ -110,7 +110,7 @@ def main():
     for model, one in mixed.items():
         people(one, model)
     print("\n## Together and in turn\n")
-    print(f"The same server with `{turns}` as the other one.\n")
+    print(f"The same server with `{turns}` as the other one. It is asked as any other server is, so that its answers, under the usual repetition penalty, repeat themselves less.\n")
     at_once(alone, "in turn")
     same = all(one["same"] for one in (found, alone, *mixed.values()))
     print(f"\nThe same question got {'the same answer in every round and company' if same else 'DIFFERENT answers'}.")
