@@ -153,7 +153,12 @@ fn chart(device: &str, server: &str, row: &Row) -> Curves {
     let line =
         |order: &crayon_eval::routing::Order| Line::new(order.by, order.curve.iter().map(percent).collect());
     Curves {
-        title: format!("{}: {device} on the device, {server} on the server", row.task),
+        // Some servers call a model by its file.
+        title: format!(
+            "{}: {device} on the device, {} on the server",
+            row.task,
+            server.rsplit('/').next().unwrap_or(server)
+        ),
         x: Axis::new("questions that go to the server", "%").over(0.0, 100.0),
         y: Axis::new("right answers", "%"),
         lines: row.orders.iter().map(line).collect(),
