@@ -1,15 +1,13 @@
 //! A server with many adapters beside one base model, which takes new ones while it runs: vLLM or SGLang. It is told a name and where
 //! the adapter's files are, and reads them itself; what the adapter was made of is not told.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use crayon_net::{RetryPolicy, Url};
+use crayon_net::RetryPolicy;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::http::{Event, Fault, Http, Until};
+use crate::http::{Call, Event, Http};
 use crate::read::clean;
 use crate::{ClusterError, Endpoint, Key, RemoteError};
 
@@ -62,11 +60,6 @@ struct Done {
     error_message: Option<String>,
 }
 
-enum Call {
-    Get(Url),
-    Post(Url, String),
-}
-
 impl Cluster {
     /// A server at what [`Endpoint::parse_base`] found. No connection is made yet.
     pub fn new(endpoint: Endpoint, key: Option<Key>, policy: RetryPolicy) -> Cluster {
@@ -86,7 +79,8 @@ impl Cluster {
         &self,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Vec<String>, ClusterError> {
-        let bytes = self.fetch(Call::Get(self.endpoint.under(&["models"])), on_event)?;
+        let list = Call::Get(self.endpoint.under(&["models"]));
+        let (bytes, _) = self.http.fetch(list, "application/json", LARGEST, on_event)?;
         let host = self.endpoint.host().to_owned();
         let models: Models = serde_json::from_slice(&bytes)
             .map_err(|error| RemoteError::Answer { host, what: format!("no list of models ({error})") })?;
@@ -132,8 +126,8 @@ impl Cluster {
                 Software::Vllm => self.endpoint.under(&[what]),
                 Software::Sglang => self.endpoint.beside_version(what),
             };
-            match self.fetch(Call::Post(url, body.to_owned()), on_event) {
-                Ok(bytes) => {
+            match self.http.fetch(Call::Post(url, body.to_owned()), "*/*", LARGEST, on_event) {
+                Ok((bytes, _)) => {
                     // vLLM answers with a sentence.
                     return match serde_json::from_slice::<Done>(&bytes) {
                         Ok(Done { success: Some(false), error_message }) => {
@@ -155,29 +149,4 @@ impl Cluster {
         }
         Err(ClusterError::Closed { host })
     }
-
-    /// One request, and again where that helps.
-    fn fetch(
-        &self,
-        call: Call,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Vec<u8>, RemoteError> {
-        let call = Arc::new(call);
-        let fetched = self.http.keep_trying(on_event, &mut |until, on_event| {
-            let call = call.clone();
-            // There is no news before the whole of it.
-            let exchange =
-                move |http: &Http, _: &dyn Fn(Infallible) -> ControlFlow<()>| exchange(http, &call, until);
-            self.http.attempt(until, exchange, &mut |never| match never {}, on_event)
-        });
-        Ok(fetched?.0)
-    }
-}
-
-fn exchange(http: &Http, call: &Call, until: Until) -> Result<Vec<u8>, Fault> {
-    let mut response = match call {
-        Call::Get(url) => http.get(url, "application/json", until)?,
-        Call::Post(url, body) => http.post(url, "*/*", body, until)?,
-    };
-    response.bytes(LARGEST).map_err(|fault| http.fault(&fault))
 }

@@ -1,6 +1,8 @@
 //! What all requests to servers share: the key, the tries, and what failures mean.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crayon_net::{
@@ -49,6 +51,12 @@ pub(crate) type OnEvent<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
 pub(crate) type Attempted<T> = Result<Result<T, Fault>, RemoteError>;
 /// When an answer has to be there.
 pub(crate) type Until = Option<Instant>;
+
+/// A request whose answer is read whole.
+pub(crate) enum Call {
+    Get(Url),
+    Post(Url, String),
+}
 
 /// One server, as all requests to it see it.
 #[derive(Clone, Debug)]
@@ -104,6 +112,29 @@ impl Http {
             Err(Aborted::OutOfTime) => Ok(Err(passing("the time is used up"))),
             Err(Aborted::Failed(reason)) => Ok(Err(passing(reason))),
         }
+    }
+
+    /// One request, and again where that helps. Returns the body of the answer, of `most` bytes at most, and the number of tries.
+    pub(crate) fn fetch(
+        &self,
+        call: Call,
+        accept: &'static str,
+        most: u64,
+        on_event: OnEvent<'_>,
+    ) -> Result<(Vec<u8>, u32), RemoteError> {
+        let call = Arc::new(call);
+        self.keep_trying(on_event, &mut |until, on_event| {
+            let call = call.clone();
+            // There is no news before the whole of it.
+            let exchange = move |http: &Http, _: &dyn Fn(Infallible) -> ControlFlow<()>| {
+                let mut response = match &*call {
+                    Call::Get(url) => http.get(url, accept, until)?,
+                    Call::Post(url, body) => http.post(url, accept, body, until)?,
+                };
+                response.bytes(most).map_err(|fault| http.fault(&fault))
+            };
+            self.attempt(until, exchange, &mut |never| match never {}, on_event)
+        })
     }
 
     /// Sends `body`, a JSON object, to `url`. Any status but success is a fault.

@@ -3,15 +3,13 @@
 //!
 //! What a server sends is bytes here, bounded in size; what they hold is for the caller to check.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use crayon_net::{RetryPolicy, Url};
+use crayon_net::RetryPolicy;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::http::{Event, Fault, Http, Until};
+use crate::http::{Call, Event, Http};
 use crate::read::clean;
 use crate::{Endpoint, Key, PoolError, RemoteError};
 
@@ -62,12 +60,6 @@ struct List {
     data: Vec<Description>,
 }
 
-/// What is asked of the server.
-enum Call {
-    Get(Url),
-    Post(Url, String),
-}
-
 impl Offer {
     /// Whether `keys` are the file that was offered.
     pub fn describes(&self, keys: &[u8]) -> bool {
@@ -100,7 +92,7 @@ impl PoolServer {
             Some(name) => self.endpoint.under(&["pools", name]),
             None => self.endpoint.under(&["pools"]),
         };
-        let (bytes, _) = self.fetch(Call::Get(url), LARGEST_OFFER, on_event)?;
+        let (bytes, _) = self.http.fetch(Call::Get(url), BYTES, LARGEST_OFFER, on_event)?;
         let broken = |error: serde_json::Error| self.broken(format!("no description of a pool ({error})"));
         let description = match &self.name {
             Some(_) => serde_json::from_slice::<Description>(&bytes).map_err(broken)?,
@@ -138,7 +130,7 @@ impl PoolServer {
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Vec<u8>, PoolError> {
         let url = self.endpoint.under(&["pools", &offer.name, "keys"]);
-        let (bytes, _) = self.fetch(Call::Get(url), LARGEST_KEYS, on_event)?;
+        let (bytes, _) = self.http.fetch(Call::Get(url), BYTES, LARGEST_KEYS, on_event)?;
         match offer.describes(&bytes) {
             true => Ok(bytes),
             false => Err(self.broken("keys that are not those it described".to_owned())),
@@ -161,40 +153,13 @@ impl PoolServer {
         let url = self.endpoint.under(&["pools", &offer.name, "blend"]);
         let body = body(scores, form, temperature);
         let length = body.len() as u64;
-        let (adapter, tries) = self.fetch(Call::Post(url, body), most, on_event)?;
+        let (adapter, tries) = self.http.fetch(Call::Post(url, body), BYTES, most, on_event)?;
         Ok(Blend { adapter, sent: length * u64::from(tries) })
-    }
-
-    /// One request, and again where that helps; returns the body of the answer and the number of tries.
-    fn fetch(
-        &self,
-        call: Call,
-        most: u64,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<(Vec<u8>, u32), PoolError> {
-        let call = Arc::new(call);
-        let fetched = self.http.keep_trying(on_event, &mut |until, on_event| {
-            let call = call.clone();
-            // There is no news before the whole of it.
-            let exchange = move |http: &Http, _: &dyn Fn(Infallible) -> ControlFlow<()>| {
-                exchange(http, &call, most, until)
-            };
-            self.http.attempt(until, exchange, &mut |never| match never {}, on_event)
-        });
-        Ok(fetched?)
     }
 
     fn broken(&self, what: String) -> PoolError {
         RemoteError::Answer { host: self.endpoint.host().to_owned(), what }.into()
     }
-}
-
-fn exchange(http: &Http, call: &Call, most: u64, until: Until) -> Result<Vec<u8>, Fault> {
-    let mut response = match call {
-        Call::Get(url) => http.get(url, BYTES, until)?,
-        Call::Post(url, body) => http.post(url, BYTES, body, until)?,
-    };
-    response.bytes(most).map_err(|fault| http.fault(&fault))
 }
 
 /// SHA-256 of a pool's keys, as both sides tell it.
