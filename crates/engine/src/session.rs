@@ -21,8 +21,8 @@ pub struct Session<'e> {
     reading: Option<Unread>,
     /// What is thought to follow the token that is read next.
     guess: Vec<u32>,
-    /// Tokens that were read as a guess, the next one first: in the pot, and not yet part of the text. Behind the logits of the text's
-    /// last token stand those after each of them.
+    /// Tokens that were read as a guess, the next one first: in the pot, and not yet part of the text. The last logits are those after each
+    /// of them, and those in front of these are the text's.
     ahead: VecDeque<u32>,
 }
 
@@ -89,7 +89,9 @@ impl<'e> Session<'e> {
 
     /// Logits after the last token, `[vocab]`; empty before anything was read.
     pub fn logits(&self) -> &[f32] {
-        &self.logits[..self.logits.len() / (self.ahead.len() + 1)]
+        let row = self.engine.spec().vocab.min(self.logits.len());
+        let start = self.logits.len() - row * (self.ahead.len() + 1);
+        &self.logits[start..start + row]
     }
 
     /// The key-value memory: what is kept of what was read.
@@ -278,8 +280,6 @@ impl<'e> Session<'e> {
     /// is taken back and the token is to be read, and in the same pass `guess`, which is thought to follow it.
     pub(crate) fn go_on(&mut self, token: u32, guess: &[u32]) -> Result<(), EngineError> {
         if self.ahead.front() == Some(&token) {
-            let row = self.logits().len();
-            self.logits.drain(..row);
             self.ahead.pop_front();
             self.tokens.push(token);
             return Ok(());
@@ -293,14 +293,18 @@ impl<'e> Session<'e> {
     /// Forgets what was read as a guess.
     pub(crate) fn take_back(&mut self) {
         self.guess.clear();
-        if self.ahead.is_empty() {
-            return;
+        let row = self.logits().len();
+        if self.logits.len() > row {
+            // Buffers of one row are what a session is reckoned with.
+            let start = self.logits.len() - row * (self.ahead.len() + 1);
+            self.logits.copy_within(start..start + row, 0);
+            self.logits.truncate(row);
+            self.logits.shrink_to_fit();
         }
-        // Buffers of one row are what a session is reckoned with.
-        self.logits.truncate(self.logits().len());
-        self.logits.shrink_to_fit();
-        self.ahead.clear();
-        self.pot.rewind(self.tokens.len());
+        if !self.ahead.is_empty() {
+            self.ahead.clear();
+            self.pot.rewind(self.tokens.len());
+        }
     }
 
     /// Reads all of it. `watch` is told after every pass and may stop the reading; what was read until then stays.
