@@ -4,8 +4,6 @@
 //! costs nothing, arXiv 2211.17192 for the idea). A row of a pass has the same bits in any company, and tokens are drawn in order from
 //! what was computed, so that the answer is the same with guesses and without.
 
-use std::collections::HashMap;
-
 /// The most guesses of a pass.
 pub(crate) const MOST: usize = 7;
 /// So many tokens have to be the same as before to be taken for a copy.
@@ -14,13 +12,12 @@ const SAME: usize = 3;
 const ROW: f32 = 0.2;
 /// How much the last guess counts in the share of right ones.
 const LAST: f32 = 0.25;
+/// Entries of a table of places at the beginning and at the most: 4 kB and 256 kB.
+const ENTRIES: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 16;
 
 /// What may follow in a text, and how far that is to be believed.
 pub(crate) struct Guesses {
-    /// The place behind each run of `SAME` tokens of the text so far, the last place where it occurs several times.
-    behind: HashMap<[u32; SAME], usize>,
-    /// Length of the text whose runs are in `behind`.
-    known: usize,
+    places: Places,
     /// Where the text before goes on as the answer is thought to.
     at: Option<usize>,
     /// Share of right guesses lately. Those count, too, that no pass was to check.
@@ -30,7 +27,7 @@ pub(crate) struct Guesses {
 impl Guesses {
     /// Nothing known yet.
     pub(crate) fn new() -> Guesses {
-        Guesses { behind: HashMap::new(), known: 0, at: None, right: 0.0 }
+        Guesses { places: Places::default(), at: None, right: 0.0 }
     }
 
     /// What may follow `last`, the token that follows `text`: as many tokens as are worth a pass's rows, `most` at most. To be called for
@@ -41,21 +38,57 @@ impl Guesses {
             self.right += LAST * (f32::from(u8::from(right)) - self.right);
             right.then_some(at + 1)
         });
-        for end in self.known.max(SAME)..=text.len() {
-            if let Ok(run) = text[end - SAME..end].try_into() {
-                self.behind.insert(run, end);
-            }
-        }
-        self.known = text.len() + 1;
+        self.places.read(text);
         if self.at.is_none()
             && let [.., before, previous] = *text
         {
-            self.at = self.behind.get(&[before, previous, last]).copied();
+            self.at = self.places.behind(text, [before, previous, last]);
         }
         match self.at.filter(|&at| at < text.len()) {
             Some(at) => &text[at..(at + worth(self.right).min(most)).min(text.len())],
             None => &[],
         }
+    }
+}
+
+/// The place behind each run of `SAME` tokens of a text, the last one where a run occurs several times. A run's place stands in one entry
+/// only, where another may take its place: memory stays small, and of a long text the newest runs are known.
+#[derive(Default)]
+struct Places {
+    /// Places by the runs' hashes; zero where there is none.
+    entries: Vec<u32>,
+    /// Length of the text whose runs are in `entries`.
+    known: usize,
+}
+
+impl Places {
+    /// Takes in what is new of `text`, which only grows from call to call.
+    fn read(&mut self, text: &[u32]) {
+        let wanted = (2 * text.len()).next_power_of_two().clamp(*ENTRIES.start(), *ENTRIES.end());
+        if self.entries.len() < wanted {
+            self.entries = vec![0; wanted];
+            self.known = 0;
+        }
+        for end in (self.known + 1).max(SAME)..=text.len() {
+            let entry = self.entry(&text[end - SAME..end]);
+            self.entries[entry] = u32::try_from(end).unwrap_or(0);
+        }
+        self.known = text.len();
+    }
+
+    /// The place behind `run` in `text`, which has been read.
+    fn behind(&self, text: &[u32], run: [u32; SAME]) -> Option<usize> {
+        let end = self.entries[self.entry(&run)] as usize;
+        (end >= SAME && text[end - SAME..end] == run).then_some(end)
+    }
+
+    /// The entry of a run: its FNV-1a hash over tokens, multiplied once more so that the high bits, which are taken, depend on all.
+    fn entry(&self, run: &[u32]) -> usize {
+        let hash = run.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &token| {
+            (hash ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - self.entries.len().ilog2())) as usize
     }
 }
 
@@ -107,6 +140,31 @@ mod tests {
         let text: Vec<u32> = (0..50).flat_map(|turn| [1, 2, 3, 1000 + turn]).collect();
         let guesses = all(&text, 0, MOST);
         assert!(guesses.iter().skip(2).step_by(4).all(Vec::is_empty), "{guesses:?}");
+    }
+
+    #[test]
+    fn of_a_text_longer_than_the_table_the_newest_runs_are_known_and_none_is_mistaken() {
+        // Numbers that do not repeat: a run's place is its own or none.
+        let text: Vec<u32> =
+            (0..3 * *ENTRIES.end() as u32).map(|token| token.wrapping_mul(0x9e37_79b1)).collect();
+        let mut places = Places::default();
+        let (mut known, half) = (Vec::new(), text.len() / 2);
+        for read in [half, text.len()] {
+            places.read(&text[..read]);
+            known.push(
+                (SAME..=read)
+                    .filter(|&end| {
+                        let found = places.behind(&text[..read], text[end - SAME..end].try_into().unwrap());
+                        assert!(found.is_none_or(|found| found == end));
+                        found.is_some()
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(places.entries.len(), *ENTRIES.end());
+        let new = known[1].iter().filter(|&&end| end + 8192 > text.len()).count();
+        assert!(new > 7000, "{new} of the last 8,192 runs");
+        assert!(known.iter().all(|known| known.len() > ENTRIES.end() / 2));
     }
 
     #[test]

@@ -31,7 +31,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Token ids and text of 450 more tokens, vectors growing by doubling; keys and values of them would be 230 kB.
+/// Token ids, text and places of 450 more tokens, vectors growing by doubling; keys and values of them would be 230 kB.
 const CONSTANT: usize = 16 * 1024;
 
 #[test]
