@@ -69,7 +69,7 @@ impl Catalogue {
         Catalogue::parse(&SafeTensors::open(path)?, what, checkpoint, name)
     }
 
-    /// Reads the file in `bytes` for the model in `checkpoint`, which messages call `name`; they call the pool `what`.
+    /// Reads the file in `bytes` for the model in `checkpoint` or the one it is a form of, which messages call `name`; they call the pool `what`.
     /// Nothing in it is trusted, names least of all: what a terminal would obey is taken out of them.
     ///
     /// # Errors
@@ -101,12 +101,12 @@ impl Catalogue {
         }
         let names = description.members.iter_mut().map(|member| &mut member.name);
         names.chain([&mut description.base, &mut description.base_name]).for_each(tame);
-        let owner = Lora {
+        let mut owner = Lora {
             base: Some(description.base.clone()),
             base_name: Some(description.base_name.clone()),
             ..Lora::default()
         };
-        owner.check_base(what, &checkpoint.fingerprint(), name)?;
+        owner.fit(what, checkpoint, name)?;
         let spec = &checkpoint.spec;
         let width = spec.heads * spec.head_dim;
         let read = |keys: &str, mean: &str| {

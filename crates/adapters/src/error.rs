@@ -121,7 +121,7 @@ impl Explain for AdapterError {
             AdapterError::Randomness { .. } => return None,
             AdapterError::Module { hint, .. } => hint.clone(),
             AdapterError::OtherBase { .. } => {
-                phrase!["give ", Setting::Model, " it was made for, in the same format"]
+                phrase!["give ", Setting::Model, " it was made for, or a form of it that this program converted or quantised"]
             }
             AdapterError::Line { .. } => {
                 "a line is {\"prompt\": \"…\", \"answer\": \"…\"}; question, input or instruction, and completion, \

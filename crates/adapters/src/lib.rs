@@ -17,6 +17,7 @@ mod catalogue;
 mod demonstrations;
 mod error;
 mod examples;
+mod fitting;
 mod general;
 mod keys;
 mod kmeans;

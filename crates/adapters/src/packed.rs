@@ -52,7 +52,7 @@ pub(crate) fn read(file: &SafeTensors, checkpoint: &Checkpoint, name: &str) -> R
         }
         members.push(Member { name: entry.name, examples: entry.examples, lora });
     }
-    Ok(Pool { members, keys, temperature, base, base_name })
+    Pool { members, keys, temperature, base, base_name }.fit(&file.file, checkpoint, name)
 }
 
 /// Adapter `number` at a place, where it has one.

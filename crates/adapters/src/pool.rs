@@ -83,7 +83,24 @@ impl Pool {
             lora.check_base(&path.display().to_string(), &base, name)?;
             members.push(Member { name: entry.name, examples: entry.examples, lora });
         }
-        Ok(Pool { members, keys, temperature, base, base_name })
+        Pool { members, keys, temperature, base, base_name }.fit(&what, checkpoint, name)
+    }
+
+    /// The pool for the model in `checkpoint`, where that is another form of the one it was made beside; see [`Lora::fit`].
+    pub(crate) fn fit(
+        mut self,
+        what: &str,
+        checkpoint: &Checkpoint,
+        name: &str,
+    ) -> Result<Pool, AdapterError> {
+        let own = checkpoint.fingerprint();
+        if self.base != own {
+            for member in &mut self.members {
+                member.lora.fit(what, checkpoint, name)?;
+            }
+            (self.base, self.base_name) = (own, name.to_owned());
+        }
+        Ok(self)
     }
 
     /// Reads a packed pool that is in memory; `file` is what messages call it.

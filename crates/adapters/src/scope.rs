@@ -9,9 +9,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crayon_formats::Tensor;
 use crayon_formats::safetensors::{self, SafeTensors};
-use crayon_formats::spec::Spec;
+use crayon_formats::{Checkpoint, Tensor};
 use sha2::{Digest, Sha256};
 
 use crate::AdapterError;
@@ -114,19 +113,25 @@ impl Scope {
         Ok(safetensors::write(&folder.join(FILE), &tensors, &metadata)?)
     }
 
-    /// Reads what stands beside the adapter at `path`, its folder or a file in it, for a network of `spec` in the model with the
-    /// fingerprint `base`; `None` where nothing does. What an earlier version wrote has no border.
+    /// Reads what stands beside the adapter at `path`, its folder or a file in it, for the model in `checkpoint` or the one it is a form
+    /// of; `None` where nothing does. What an earlier version wrote has no border.
     ///
     /// # Errors
     /// When the file is damaged or belongs to another model.
-    pub fn read(path: &Path, spec: &Spec, base: &str) -> Result<Option<Scope>, AdapterError> {
+    pub fn read(path: &Path, checkpoint: &Checkpoint) -> Result<Option<Scope>, AdapterError> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let path = folder.join(FILE);
         if !path.is_file() {
             return Ok(None);
         }
         let file = SafeTensors::open(&path)?;
-        if file.metadata.get(BASE).map(String::as_str) != Some(base) {
+        let spec = &checkpoint.spec;
+        let origin = checkpoint.origin().map_or(&[][..], |origin| &origin.fingerprints);
+        if !file
+            .metadata
+            .get(BASE)
+            .is_some_and(|base| origin.contains(base) || *base == checkpoint.fingerprint())
+        {
             return Err(AdapterError::file(&path, "belongs to another model", OTHERS));
         }
         let rows = |name: &str, most: usize, width: usize| match matrix(&file, name)? {

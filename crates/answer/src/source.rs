@@ -175,12 +175,12 @@ impl ServerPool {
         let traffic = Traffic { sent: blend.sent, received: self.received + blend.adapter.len() as u64 };
         let host = self.server.endpoint().host();
         let what = format!("{host}/pools/{}", self.offer.name);
-        let lora = checked(host, peft::from_bytes(&what, Bytes::from(blend.adapter), engine.spec()))?;
+        let mut lora = checked(host, peft::from_bytes(&what, Bytes::from(blend.adapter), engine.spec()))?;
         if lora.base.is_none() {
             let what = "an adapter that does not say which model it is for".to_owned();
             return Err(PoolError::from(RemoteError::Answer { host: host.to_owned(), what }).into());
         }
-        lora.check_base(&what, &engine.checkpoint().fingerprint(), engine.name())?;
+        lora.fit(&what, engine.checkpoint(), engine.name())?;
         Ok(Made { lora, traffic })
     }
 }

@@ -149,7 +149,7 @@ fn the_border_is_kept_beside_the_adapter_and_older_files_have_none() {
     let place = place();
     let engine = engine("mini");
     let base = engine.checkpoint().fingerprint();
-    let read = || Scope::read(&place.path("mine"), engine.spec(), &base).unwrap().unwrap();
+    let read = || Scope::read(&place.path("mine"), engine.checkpoint()).unwrap().unwrap();
     let scope = read();
     assert!(scope.border.is_some_and(f32::is_finite) && scope.examples.len() == 20);
     for other in [Scope { border: None, ..scope.clone() }, scope.clone()] {

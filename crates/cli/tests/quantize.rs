@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::ops::ControlFlow;
+
+use crayon_engine::{Engine, ModelSource, Settings};
 use support::{Place, stderr};
 
 fn text() -> String {
@@ -155,6 +158,76 @@ fn ways_are_compared_beside_an_adapter_and_in_a_pot() {
 
     let rotated = [&base[..], &["--variants", "hadamard", "-a", "mine"]].concat();
     place.mistake(&rotated, "does not turn", "leave the one or the other out");
+}
+
+/// The logits after a text, through an adapter or not.
+fn logits(model: &std::path::Path, adapter: Option<&std::path::Path>) -> Vec<f32> {
+    let source = ModelSource::path(model).unwrap();
+    let mut engine = Engine::open(&source, &Settings { exact: true, ..Settings::default() }).unwrap();
+    if let Some(path) = adapter {
+        let lora = engine.read_adapter(path).unwrap();
+        engine.adapt_by(lora).unwrap();
+    }
+    let mut session = engine.session(64).unwrap();
+    let prompt = engine.text_prompt("A dog ran to the park. Where did the dog").unwrap();
+    session.feed(&prompt, &mut |_| ControlFlow::Continue(())).unwrap();
+    session.logits().to_vec()
+}
+
+/// Root of the mean square of differences.
+fn apart(a: &[f32], b: &[f32]) -> f32 {
+    let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
+    (squares.sum::<f32>() / a.len() as f32).sqrt()
+}
+
+#[test]
+fn adapters_and_pools_of_a_model_serve_its_other_forms() {
+    let place = Place::new();
+    place.write("book.txt", text());
+    place.write("mine.jsonl", r#"{"prompt": "A dog ran to the park. Where did the dog run?"}"#);
+    place.text(&["convert", "mini", "-o", "first.gguf", "--type", "f16"]);
+    // Rates that move the scales far from 1, so that an adapter which lacks them is another one.
+    let quantise = [
+        "quantize",
+        "--calibration",
+        "book.txt",
+        "--alpha",
+        "0.9",
+        "--method",
+        "smoothquant",
+        "-o",
+        "second",
+    ];
+    place.json(&[&quantise[..], &FEW, &["-m", "./first.gguf"]].concat());
+    place.text(&["convert", "./second", "-o", "third.gguf", "--type", "q8_0"]);
+    place.json(&["customize", "--examples", "mine.jsonl", "--force", "-o", "mine"]);
+    let pool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mini-pool.safetensors");
+
+    let adapter = place.path("mine");
+    let of = |model: &str, adapter| logits(&place.path(model), adapter);
+    let (exact, adapted) = (of("first.gguf", None), of("first.gguf", Some(&*adapter)));
+    let meant = apart(&exact, &adapted);
+    for model in ["second", "third.gguf"] {
+        let (plain, adapted_too) = (of(model, None), of(model, Some(&*adapter)));
+        // What the adapter changes is the same, but for rounding.
+        let changes: Vec<f32> =
+            adapted_too.iter().zip(&plain).map(|(with, without)| with - without).collect();
+        let wanted: Vec<f32> = adapted.iter().zip(&exact).map(|(with, without)| with - without).collect();
+        assert!(apart(&changes, &wanted) < 0.2 * meant, "{model}: {} of {meant}", apart(&changes, &wanted));
+        let blended = [
+            "ask",
+            "-m",
+            &format!("./{model}"),
+            "--max-tokens",
+            "4",
+            "--examples",
+            "mine.jsonl",
+            "--pool",
+            pool,
+            "Say 3",
+        ];
+        assert!(!place.text(&blended).trim().is_empty(), "{model}");
+    }
 }
 
 #[test]

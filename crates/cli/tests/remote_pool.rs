@@ -157,8 +157,7 @@ fn what_leaves_a_device_is_scores_and_nothing_else() {
     let file = std::fs::read(place.path("quokka.jsonl")).unwrap();
     assert!(betrays(&file, &MARKERS), "the words stand in the examples");
     assert!(!betrays(&all, &MARKERS), "{}", String::from_utf8_lossy(&all));
-    let scope =
-        Scope::read(&place.path("out"), model.spec(), &model.checkpoint().fingerprint()).unwrap().unwrap();
+    let scope = Scope::read(&place.path("out"), model.checkpoint()).unwrap().unwrap();
     let single = model.query("My quokka in zanzibar likes fish. What does it eat?").unwrap();
     for embedding in scope.examples.iter().chain([&single]) {
         assert_eq!(embedding.len(), model.spec().heads * model.spec().head_dim);

@@ -63,9 +63,7 @@ impl Engine {
 /// # Errors
 /// When it is damaged, of a kind that is not supported, or was made for another model.
 pub fn read_adapter(checkpoint: &Checkpoint, name: &str, path: &Path) -> Result<Lora, AdapterError> {
-    let lora = peft::read(path, &checkpoint.spec)?;
-    if lora.base.is_some() {
-        lora.check_base(&path.display().to_string(), &checkpoint.fingerprint(), name)?;
-    }
+    let mut lora = peft::read(path, &checkpoint.spec)?;
+    lora.fit(&path.display().to_string(), checkpoint, name)?;
     Ok(lora)
 }

@@ -18,6 +18,7 @@ use crate::llama2c::{self, Llama2c};
 use crate::locate::{Location, locate_fused, transpose};
 use crate::names::split_block;
 use crate::note::Note;
+use crate::origin::Origin;
 use crate::rounding;
 use crate::spec::Spec;
 use crate::tensor::Tensor;
@@ -48,6 +49,8 @@ pub struct Checkpoint {
     replaced: Arc<BTreeMap<String, Tensor>>,
     /// How inputs of linear layers are rounded, by the layers' stems.
     roundings: Arc<BTreeMap<String, Rounding>>,
+    /// The model that this is another form of.
+    origin: Option<Arc<Origin>>,
 }
 
 /// Where a checkpoint came from.
@@ -149,6 +152,7 @@ impl Checkpoint {
             Some(_) => TokenizerSource::Gguf(Arc::new(metadata.clone())),
             None => TokenizerSource::None,
         };
+        let origin = Origin::of_gguf(name, metadata)?.map(Arc::new);
         let checkpoint = Checkpoint {
             spec,
             source: Source { name: name.to_owned(), path: None, kind: SourceKind::Gguf },
@@ -161,6 +165,7 @@ impl Checkpoint {
             weights: TensorFiles::new(Stored::Gguf(gguf)),
             replaced: Arc::default(),
             roundings: Arc::default(),
+            origin,
         };
         checkpoint.validate()
     }
@@ -188,6 +193,7 @@ impl Checkpoint {
             }
         }
         let roundings = Arc::new(rounding::read(&weights, &spec)?);
+        let origin = Origin::read(&weights)?.map(Arc::new);
         generation.add_bos = flag("add_bos_token");
         generation.add_eos = flag("add_eos_token");
         let checkpoint = Checkpoint {
@@ -206,6 +212,7 @@ impl Checkpoint {
             weights: TensorFiles::new(Stored::HuggingFace(weights)),
             replaced: Arc::default(),
             roundings,
+            origin,
         };
         checkpoint.validate()
     }
@@ -236,6 +243,7 @@ impl Checkpoint {
             weights: TensorFiles::new(Stored::Llama2c(file)),
             replaced: Arc::default(),
             roundings: Arc::default(),
+            origin: None,
         };
         checkpoint.validate()
     }
@@ -263,7 +271,8 @@ impl Checkpoint {
         Ok(location.finish(canonical, upright))
     }
 
-    /// The same model with some of its tensors replaced, under their canonical names.
+    /// The same model with some of its tensors replaced, under their canonical names. It is no form of what it was made from any more,
+    /// unless [`with_origin`](Self::with_origin) says so.
     ///
     /// # Errors
     /// If the network has no such tensor or it has another shape.
@@ -278,6 +287,8 @@ impl Checkpoint {
             replaced.insert(tensor.name.clone(), tensor);
         }
         self.replaced = Arc::new(replaced);
+        // Another network, unless it is said to be none.
+        self.origin = None;
         Ok(self)
     }
 
@@ -307,6 +318,27 @@ impl Checkpoint {
         }
         self.roundings = Arc::new(roundings);
         Ok(self)
+    }
+
+    /// The model that this one computes as, but for rounding, where its file says so.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    /// The same model, said to be another form of `origin`.
+    pub fn with_origin(mut self, origin: Origin) -> Checkpoint {
+        self.origin = Some(Arc::new(origin));
+        self
+    }
+
+    /// The origin of this model in another number type, or of one that scales are folded into: this model and what it comes from.
+    /// `None` where tensors were replaced without a word of how.
+    pub fn as_origin(&self) -> Option<Origin> {
+        let mut origin = self.origin.as_deref().cloned().unwrap_or_else(|| Origin::from_text(""));
+        if self.replaced.is_empty() {
+            origin.fingerprints.push(self.fingerprint());
+        }
+        (!origin.fingerprints.is_empty()).then_some(origin)
     }
 
     /// Whether the network has a tensor called `canonical`.

@@ -19,6 +19,7 @@ mod linear;
 mod memory;
 mod mlp;
 mod norm;
+mod place;
 pub mod rope;
 
 pub use adapter::{Adapter, LowRank, LowRankPair, Projection, Site};
@@ -30,3 +31,4 @@ pub use linear::{Adapt, Linear, Projector};
 pub use memory::{HeadView, KvMemory, ScoreTap};
 pub use mlp::{Mlp, act};
 pub use norm::RowNorm;
+pub use place::Place;

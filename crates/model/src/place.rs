@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::Projection;
 use crayon_formats::spec::Spec;
-use crayon_model::Projection;
 
 /// An input of linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,9 +6,9 @@ use crayon_adapters::Random;
 use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::Rounding;
-use crayon_model::{Projection, Site};
+use crayon_model::{Place, Projection, Site};
 use crayon_train::quantised::{
-    BlockRounding, BlockSetup, InputRounding, Learns, Place, QuantisedBlock, WeightRounding,
+    BlockRounding, BlockSetup, InputRounding, Learns, QuantisedBlock, WeightRounding,
 };
 use crayon_train::{Adam, Schedule, Trainable, Variable};
 

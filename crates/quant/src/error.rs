@@ -2,8 +2,8 @@
 
 use crayon_errors::{Explain, Phrase, Setting, Verdict, phrase};
 use crayon_formats::{Error as FormatError, Format};
+use crayon_model::Place;
 use crayon_train::TrainError;
-use crayon_train::quantised::Place;
 
 use crate::Places;
 

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crayon_adapters::Lora;
 use crayon_formats::spec::Spec;
-use crayon_formats::{Checkpoint, Tensor};
-use crayon_model::Projection;
-use crayon_train::quantised::{BlockSetup, Place};
+use crayon_formats::{Checkpoint, Origin, Tensor};
+use crayon_model::{Place, Projection};
+use crayon_train::quantised::BlockSetup;
 
 use crate::QuantError;
 
@@ -91,31 +90,16 @@ pub fn fold(
     Ok(())
 }
 
-/// Folds the scales of `setups` into an adapter of the model as it was, so that it adapts the folded one alike: A reads inputs that
-/// are a times larger, and what B adds to v and up has to be.
-pub fn fold_adapter(spec: &Spec, setups: &[BlockSetup], lora: &mut Lora) {
-    for (site, pair) in &mut lora.pairs {
-        let Some(setup) = setups.iter().find(|setup| setup.layer == site.layer) else { continue };
-        let place = Place::of(site.projection);
-        if let Some(scales) = setup.scales.get(&place) {
-            let width = place.width(spec);
-            let inverse: Vec<f32> =
-                (0..width).map(|at| (-scales.values[place.scale_of(spec, at)]).exp()).collect();
-            for row in pair.a.chunks_exact_mut(width) {
-                row.iter_mut().zip(&inverse).for_each(|(value, inverse)| *value *= inverse);
-            }
-        }
-        let behind = match site.projection {
-            Projection::V => setup.scales.get(&Place::Output),
-            Projection::Up => setup.scales.get(&Place::Down),
-            _ => None,
-        };
-        if let Some(scales) = behind {
-            for (row, log) in pair.b.chunks_exact_mut(pair.rank).zip(&scales.values) {
-                row.iter_mut().for_each(|value| *value *= log.exp());
-            }
+/// What the folded model says of where it comes from: `checkpoint`, and the scales that were folded into it.
+pub fn origin(checkpoint: &Checkpoint, setups: &[BlockSetup]) -> Option<Origin> {
+    let mut scales = BTreeMap::new();
+    for setup in setups {
+        for (place, logs) in &setup.scales {
+            let values = logs.values.iter().map(|log| log.exp()).collect();
+            scales.insert(format!("blk.{}.{}", setup.layer, place.name()), values);
         }
     }
+    Some(Origin { scales, ..checkpoint.as_origin()? })
 }
 
 /// The same model with outliers: a few channels of the paper's places `factor` times larger, and the weights behind them as much

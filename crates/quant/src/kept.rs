@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crayon_formats::safetensors::{self, SafeTensors};
 use crayon_formats::{Error as FormatError, Tensor};
+use crayon_model::Place;
 use crayon_model::Projection;
 use crayon_train::Variable;
-use crayon_train::quantised::{BlockSetup, Extremes, Place};
+use crayon_train::quantised::{BlockSetup, Extremes};
 
 use crate::block::{BlockReport, PlaceReport};
 use crate::{QuantError, Recipe};

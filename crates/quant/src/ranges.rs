@@ -2,7 +2,8 @@
 
 use crayon_formats::spec::Spec;
 use crayon_kernels::Rounding;
-use crayon_train::quantised::{Extremes, Place};
+use crayon_model::Place;
+use crayon_train::quantised::Extremes;
 
 use crate::RangeKind;
 

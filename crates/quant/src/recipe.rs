@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crayon_formats::spec::Spec;
-use crayon_train::quantised::{BlockRounding, Groups, InputRounding, Place, WeightRounding};
+use crayon_model::Place;
+use crayon_train::quantised::{BlockRounding, Groups, InputRounding, WeightRounding};
 
 use crate::Scheme;
 

@@ -12,6 +12,7 @@ use crayon_train::{Schedule, State, Trainable};
 use sha2::{Digest, Sha256};
 
 use crate::block::{self, BlockReport, bound};
+use crate::fold;
 use crate::kept::Kept;
 use crate::rotate::rotated;
 use crate::{Calibration, Form, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
@@ -133,9 +134,15 @@ pub fn quantise(
         }
         state.setups = decoder.setups;
     }
-    let checkpoint = source.with_tensors(tensors)?.with_roundings(roundings)?;
     let Kept { setups, reports: blocks, .. } = state;
-    Ok(Quantised { checkpoint, blocks, setups, resumed, end_to_end: losses })
+    let mut made = source.with_tensors(tensors)?.with_roundings(roundings)?;
+    // An adapter reads and adds to channels, which a rotation mixes.
+    if recipe.method != Method::Hadamard
+        && let Some(origin) = fold::origin(checkpoint, &setups)
+    {
+        made = made.with_origin(origin);
+    }
+    Ok(Quantised { checkpoint: made, blocks, setups, resumed, end_to_end: losses })
 }
 
 /// Removes what a run kept in `folder`, once its result is written.

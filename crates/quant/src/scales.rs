@@ -1,7 +1,7 @@
 //! Scales per channel in closed form.
 
 use crayon_formats::spec::Spec;
-use crayon_train::quantised::Place;
+use crayon_model::Place;
 
 /// What a place holds before its scales.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crayon_train::quantised::{BlockRounding, BlockSetup, Learns, QuantisedDecode
 use crayon_train::{Adam, Schedule};
 
 use crate::block::{self, bound};
-use crate::{Calibration, Progress, QuantError, Quantised, Recipe, Watch, prepared};
+use crate::{Calibration, Progress, QuantError, Quantised, Recipe, Watch, fold, prepared};
 
 /// Trains all weights of the blocks for `recipe.final_steps` steps at `recipe.final_rate` by the language model's loss, with
 /// quantisers as `recipe` has them and ranges that learn along, starting from `from`, what round-to-nearest gave; without, from the
@@ -81,9 +81,12 @@ pub fn tune(
             })),
         }
     }
-    let checkpoint = source.with_tensors(tensors)?.with_roundings(roundings)?;
+    let mut made = source.with_tensors(tensors)?.with_roundings(roundings)?;
+    if let Some(origin) = fold::origin(checkpoint, &decoder.setups) {
+        made = made.with_origin(origin);
+    }
     Ok(Quantised {
-        checkpoint,
+        checkpoint: made,
         blocks: Vec::new(),
         setups: decoder.setups,
         resumed: 0,

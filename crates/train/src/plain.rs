@@ -10,10 +10,9 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor, Var};
 use crayon_formats::Checkpoint;
 use crayon_formats::spec::{Activation, Norm, Positions, RopeLayout, Spec};
 use crayon_model::rope::{Rotation, Rotations};
-use crayon_model::{ModelError, Projection, Site};
+use crayon_model::{ModelError, Place, Projection, Site};
 
 use crate::TrainError;
-use crate::quantised::Place;
 
 /// Which weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

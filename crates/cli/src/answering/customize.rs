@@ -255,19 +255,18 @@ fn of_adapters(engine: &mut Engine, args: &ModelArgs) -> Result<Customization> {
         return Ok(Customization::default());
     }
     if let Some(demonstrations) = model::demonstrations(args)? {
-        let base = engine.checkpoint().fingerprint();
-        let scope = Scope::read(&args.adapter[0].path, engine.spec(), &base)?;
+        let scope = Scope::read(&args.adapter[0].path, engine.checkpoint())?;
         return Ok(Customization::of_demonstrations(demonstrations, scope));
     }
     let alone = match args.merge {
         true => Some(Engine::open(&model::resolve(&args.model)?, &model::settings(&args.run))?),
         false => None,
     };
-    let base = alone.as_ref().unwrap_or(engine).checkpoint().fingerprint();
+    let checkpoint = alone.as_ref().unwrap_or(engine).checkpoint();
     let (mut weights, mut scopes) = (Vec::new(), Vec::new());
     for adapter in &args.adapter {
         weights.push((adapter.path.display().to_string(), adapter.weight));
-        scopes.extend(Scope::read(&adapter.path, engine.spec(), &base)?);
+        scopes.extend(Scope::read(&adapter.path, checkpoint)?);
     }
     let adapter = engine.adapter().cloned();
     engine.set_adapter(None);

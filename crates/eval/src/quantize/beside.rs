@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crayon_engine::adapters::Lora;
-use crayon_engine::{Engine, KvStorage, Session, Settings};
-use crayon_quant::{Quantised, fold::fold_adapter};
+use crayon_engine::{Engine, EngineError, KvStorage, Session, Settings};
+use crayon_quant::Quantised;
 
 use crate::EvalError;
 
@@ -49,7 +49,7 @@ pub(super) fn open(
     let mut engine = Engine::from_checkpoint(label.to_owned(), made.checkpoint, settings)?;
     if let Some(lora) = adapter {
         let mut own = lora.clone();
-        fold_adapter(engine.spec(), &made.setups, &mut own);
+        own.fit(label, engine.checkpoint(), label).map_err(EngineError::from)?;
         engine.adapt_by(own)?;
     }
     Ok(engine)

@@ -364,7 +364,12 @@ fn made(
             }
             tensors.push(Tensor { format, data: data.into(), ..tensor });
         }
-        made.checkpoint = made.checkpoint.clone().with_tensors(tensors)?;
+        let origin = made.checkpoint.origin().cloned();
+        let rounded = made.checkpoint.clone().with_tensors(tensors)?;
+        made.checkpoint = match origin {
+            Some(origin) => rounded.with_origin(origin),
+            None => rounded,
+        };
     }
     found.map_err(|error| match error.verdict() {
         Verdict::Stopped => EvalError::Engine(EngineError::Cancelled),

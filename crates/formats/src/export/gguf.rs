@@ -40,6 +40,9 @@ pub fn write_gguf(
             "how activations are rounded is left out: GGUF has no word for it".to_owned(),
         ));
     }
+    if let Some(origin) = checkpoint.as_origin() {
+        origin.to_gguf(&mut metadata);
+    }
     let pieces = pieces(spec, |canonical| place(spec, canonical));
     let mut infos = Vec::with_capacity(pieces.len() + extra.len());
     for tensor in &extra {

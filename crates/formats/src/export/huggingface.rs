@@ -15,6 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::huggingface::Naming;
+use crate::origin::{self, Origin};
 use crate::safetensors::Writer;
 use crate::spec::{
     Activation, Family, Norm, Positions, Rope, RopeFrequencies, RopeLayout, RopeScaling, Spec,
@@ -61,10 +62,17 @@ pub fn write_huggingface(
             stamp.insert(crate::rounding::key_of(&piece.name), crate::rounding::to_text(rounding));
         }
     }
+    let origin = checkpoint.as_origin();
+    let scales = origin.as_ref().map(Origin::tensors).unwrap_or_default();
+    table.extend(scales.iter().map(|tensor| (tensor.name.clone(), tensor.format, tensor.shape.clone())));
+    stamp.extend(origin.map(|origin| (origin::KEY.to_owned(), origin.to_text())));
     let mut writer = Writer::create(&folder.join("model.safetensors"), &table, &stamp)?;
     for (number, (piece, (_, format, _))) in pieces.iter().zip(&table).enumerate() {
         writer.tensor(&assemble(checkpoint, piece, *format, RopeLayout::Half)?)?;
         notify(Notice::Written { tensor: piece.name.clone(), done: number + 1, total: pieces.len() });
+    }
+    for tensor in &scales {
+        writer.tensor(&tensor.data)?;
     }
     tokenizer_files(checkpoint, folder, notify)?;
     write_json(&folder.join("generation_config.json"), &generation_config(&checkpoint.generation))?;

@@ -6,6 +6,7 @@ use super::naming::Naming;
 use crate::error::{DAMAGED, Error, Result};
 use crate::locate::Location;
 use crate::note::Note;
+use crate::origin::Origin;
 use crate::safetensors::{Entry, SafeTensors, open_index};
 use crate::spec::{Biases, Spec};
 use crate::tensor::Tensor;
@@ -152,6 +153,7 @@ impl Weights {
     pub(crate) fn is_known(&self, name: &str) -> bool {
         const PICTURES: [&str; 2] = ["vision_tower.", "multi_modal_projector."];
         HEADS.contains(&name)
+            || Origin::is_scales(name)
             || name.ends_with("rotary_emb.inv_freq")
             || PICTURES.iter().any(|part| name.starts_with(part) || name.contains(&format!(".{part}")))
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use candle_core::{Device, Tensor};
 use crayon_formats::Checkpoint;
+use crayon_model::Place;
 
-use super::place::Place;
 use super::setup::BlockSetup;
 use crate::TrainError;
 use crate::plain::{PlainDecoder, PlainPass};

@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Tensor};
 use crayon_formats::Checkpoint;
+use crayon_model::Place;
 
-use super::place::Place;
 use super::setup::BlockSetup;
 use crate::plain::{PlainDecoder, PlainPass, Train, cross_entropy};
 use crate::{TrainError, Trainable, Variable};

@@ -11,10 +11,8 @@
 mod block;
 mod decoder;
 pub mod fake;
-mod place;
 mod setup;
 
 pub use block::{QuantisedBlock, See};
 pub use decoder::QuantisedDecoder;
-pub use place::Place;
 pub use setup::{BlockRounding, BlockSetup, Extremes, Groups, InputRounding, Learns, WeightRounding};

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result as Candle, Tensor, Var};
 use crayon_formats::spec::Spec;
-use crayon_model::{Projection, Site};
+use crayon_model::{Place, Projection, Site};
 
 use super::fake::{by_group, by_range};
-use super::place::Place;
 use crate::plain::{PlainDecoder, PlainPass};
 use crate::{TrainError, Trainable, Variable};
 

@@ -132,9 +132,8 @@ impl Served {
     }
 
     fn adapters(&self, engine: &Engine, output: &Output) -> Result<Vec<OfferedAdapter>> {
-        let base = engine.checkpoint().fingerprint();
         let read = |(name, AdapterRef { path, weight }): &(String, AdapterRef)| {
-            let (name, weight, scope) = (name.clone(), *weight, Scope::read(path, engine.spec(), &base)?);
+            let (name, weight, scope) = (name.clone(), *weight, Scope::read(path, engine.checkpoint())?);
             if let Some(demonstrations) = read_demonstrations(path)? {
                 let what = Offered::Demonstrations(demonstrations);
                 return Ok(OfferedAdapter { name, what, weight, scope });
@@ -187,7 +186,7 @@ fn each(
 
 /// Whether the adapter or the examples in a folder can be used beside a model.
 fn fits(path: &Path, checkpoint: &Checkpoint, name: &str) -> Result<(), AdapterError> {
-    Scope::read(path, &checkpoint.spec, &checkpoint.fingerprint())?;
+    Scope::read(path, checkpoint)?;
     if read_demonstrations(path)?.is_none() {
         read_adapter(checkpoint, name, path)?.attach(&checkpoint.spec)?;
     }
@@ -224,8 +223,7 @@ fn scopes(engine: &Engine, common: &ModelArgs) -> Result<Vec<Scope>> {
     if common.merge {
         return Ok(Vec::new());
     }
-    let base = engine.checkpoint().fingerprint();
-    let read = common.adapter.iter().map(|adapter| Scope::read(&adapter.path, engine.spec(), &base));
+    let read = common.adapter.iter().map(|adapter| Scope::read(&adapter.path, engine.checkpoint()));
     let scopes: Option<Vec<Scope>> = read.collect::<Result<_, _>>()?;
     Ok(scopes.unwrap_or_default())
 }
