@@ -86,6 +86,9 @@ pub struct MemoryRequest {
     pub recent: Option<usize>,
     /// The prompt that asks what matters.
     pub catalyst: Catalyst,
+    /// How often documents are read one after the other, where they are read through a pot: once when `None`. The pot of one reading
+    /// is where the next one begins.
+    pub passes: Option<usize>,
 }
 
 impl MemoryRequest {

@@ -119,6 +119,19 @@ pub fn plan(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan,
 
 /// Plans an answer without regard to the memory it takes.
 fn as_asked(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
+    let plan = read_once(engine, request, limits)?;
+    match (&plan.memory, request.memory.passes) {
+        (Memory::Pot(..), Some(passes @ 2..)) if !request.documents.is_empty() => {
+            let mut again = request.clone();
+            again.documents = vec![request.documents.clone(); passes].concat();
+            read_once(engine, &again, limits)
+        }
+        _ => Ok(plan),
+    }
+}
+
+/// The same, each document read as often as it stands in the request.
+fn read_once(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan, AnswerError> {
     let mut plan = beginning(engine, request, limits, !request.cache)?;
     let context = engine.spec().context;
     let asked = request.memory.size.is_some();

@@ -88,6 +88,13 @@ fn the_built_in_model_needs_no_name() {
     let from_folder = place.json(&["embed", "text", "heart", "-m", &folder]);
     assert_eq!(from_folder["embedding"], unnamed["embedding"]);
     assert_eq!(unnamed["embedding"].as_array().unwrap().len(), unnamed["dim"].as_u64().unwrap() as usize);
+    // What it is can be shown, by name and from its folder.
+    let shown = |name: &str| place.json(&["models", "show", name]);
+    for (key, value) in [("family", "clip".into()), ("dim", unnamed["dim"].clone()), ("image_size", 64.into())] {
+        assert_eq!((&shown("mini-clip")[key], &shown(&folder)[key]), (&value, &value), "{key}");
+    }
+    assert_eq!(shown("mini-clip")["fingerprint"], unnamed["fingerprint"]);
+    assert!(place.text(&["models", "show", "mini-clip"]).contains("64 × 64 pixels in patches of 8 × 8"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use serde_json::Value;
 use support::{Place, check_mistake, stderr};
 
 /// A text of about `sentences` sentences that differ.
@@ -48,6 +49,50 @@ fn a_text_beyond_the_window_is_read_through_a_pot_and_the_numbers_are_told() {
         ])
     };
     assert_eq!(answer("1"), answer("3"));
+}
+
+#[test]
+fn a_document_is_read_as_often_as_asked_where_it_is_distilled() {
+    let place = Place::new();
+    place.write("story.txt", story(200));
+    place.write("note.txt", "Anna gave the key to the old gardener.");
+    let ask = |file: &str, more: &[&str]| {
+        let file = path(&place, file);
+        place.json(
+            &[&["ask", "-c", &file, "--pot", "200", "--max-tokens", "8"], more, &["Who has the key?"]]
+                .concat(),
+        )
+    };
+    let read = |value: &Value| value["tokens"]["read"].as_u64().unwrap();
+    let (once, twice) = (ask("story.txt", &[]), ask("story.txt", &["--passes", "2"]));
+    let frame = read(&ask("note.txt", &[]));
+    assert!(read(&twice) + frame > 2 * read(&once) && read(&twice) < 2 * read(&once) + 8, "{once} {twice}");
+    assert_eq!(once["text"], ask("story.txt", &["--passes", "1"])["text"]);
+    // What fits is in memory whole.
+    assert_eq!(ask("note.txt", &["--passes", "3"])["tokens"], ask("note.txt", &[])["tokens"]);
+    for wrong in ["0", "5", "two"] {
+        place.mistake(&["ask", "-c", "note.txt", "--passes", wrong, "Who?"], "--passes", "--help");
+    }
+}
+
+#[test]
+fn a_conversation_is_read_anew_for_its_last_message() {
+    let place = Place::new();
+    let long = story(60);
+    let lines = format!("{long}\n{long} What is it?\n/reread\n/save talk.json\n");
+    let output =
+        place.crayon(&["chat", "--pot", "256", "--max-tokens", "8"]).write_stdin(lines).output().unwrap();
+    let told = stderr(&output);
+    assert!(output.status.success() && told.matches("/reread reads all of it again").count() == 1, "{told}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3, "{output:?}");
+    let saved: Value = serde_json::from_slice(&std::fs::read(place.path("talk.json")).unwrap()).unwrap();
+    assert_eq!(saved["messages"].as_array().unwrap().len(), 4, "{saved}");
+    for (lines, why) in
+        [("/reread\n", "no message yet"), ("Hello!\n/reread\n", "whole conversation is in memory")]
+    {
+        let output = place.crayon(&["chat", "--max-tokens", "4"]).write_stdin(lines).output().unwrap();
+        assert!(!output.status.success() && stderr(&output).contains(why), "{}", stderr(&output));
+    }
 }
 
 #[test]

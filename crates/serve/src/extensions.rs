@@ -24,6 +24,7 @@ pub(crate) fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal>
         sinks: fields.count("sinks", 0)?,
         recent: fields.count("recent", 0)?,
         catalyst: fields.text("catalyst")?.as_deref().map_or(Catalyst::Usual, Catalyst::from),
+        passes: fields.count("passes", 1)?,
     })
 }
 

@@ -72,6 +72,9 @@ pub(crate) struct PotArgs {
     /// What the text is searched for when the pot is distilled: `question`, `general`, or a prompt of your own
     #[arg(long, value_name = "TEXT")]
     pub(crate) catalyst: Option<String>,
+    /// Read documents that are distilled so often, each time with what was kept before [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub(crate) passes: Option<u8>,
     /// First tokens that always stay [default: 4]
     #[arg(long, value_name = "K")]
     pub(crate) sinks: Option<usize>,
@@ -108,6 +111,7 @@ impl PotArgs {
             sinks: self.sinks,
             recent: self.recent,
             catalyst: self.catalyst.as_deref().map_or(Catalyst::Usual, Catalyst::from),
+            passes: self.passes.map(usize::from),
         }
     }
 }

@@ -23,6 +23,7 @@ mod images;
 mod long_texts;
 mod man;
 mod models;
+mod models_clip;
 mod pool;
 mod pool_shown;
 #[cfg(feature = "train")]

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crayon_engine::{EMBEDDED, EMBEDDED_CLIP, Engine, ModelSource, Settings};
-use crayon_formats::clip::{ClipCheckpoint, stored_tensors};
+use crayon_formats::clip::ClipCheckpoint;
 use crayon_formats::spec::{Norm, Positions, RopeScaling, Spec};
 use crayon_formats::{Bytes, Checkpoint, SourceKind};
 use crayon_hub::{Hub, Reference};
 use serde::Serialize;
 use serde_json::json;
 
-use super::recommended;
+use super::{models_clip, recommended};
 use crate::args::{ModelsAction, ModelsArgs};
 use crate::failure::Result;
 use crate::output::Output;
@@ -88,10 +88,8 @@ fn embedded_clip_row(model: &'static crayon_engine::EmbeddedClip) -> Row {
 fn clip_row(row: Row, checkpoint: crayon_formats::Result<ClipCheckpoint>) -> Row {
     match checkpoint {
         Ok(ClipCheckpoint { spec, .. }) => Row {
-            family: Some(if spec.sigmoid { "siglip" } else { "clip" }.to_owned()),
-            parameters: Some(
-                stored_tensors(&spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
-            ),
+            family: Some(models_clip::family(&spec).to_owned()),
+            parameters: Some(models_clip::parameters(&spec)),
             context: Some(spec.text.context),
             ..row
         },
@@ -167,6 +165,9 @@ fn remove(text: &str, output: &Output) -> Result {
 }
 
 fn describe(text: &str, output: &Output) -> Result {
+    if let Some(clip) = models_clip::opened(text)? {
+        return models_clip::describe(text, &clip, output);
+    }
     let source = model::resolve(text)?;
     let engine = Engine::open(&source, &Settings { threads: Some(1), ..Settings::default() })?;
     let checkpoint = engine.checkpoint();

@@ -21,15 +21,28 @@ pub struct Variant {
     pub name: &'static str,
     policy: &'static str,
     novelty: f32,
-    question: bool,
+    asks: Asks,
+    passes: Option<usize>,
     exact_novelty: bool,
     /// Neighbours, where not the usual number.
     smooth: Option<usize>,
     sinks: bool,
 }
 
+/// What the memory is asked for while the text is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asks {
+    /// What matters in general.
+    General,
+    /// The question.
+    Question,
+    /// Another question about the same text, as in a conversation that goes on.
+    Another,
+}
+
 const fn variant(name: &'static str, policy: &'static str, novelty: f32, question: bool) -> Variant {
-    Variant { name, policy, novelty, exact_novelty: false, question, smooth: None, sinks: true }
+    let asks = if question { Asks::Question } else { Asks::General };
+    Variant { name, policy, novelty, asks, passes: None, exact_novelty: false, smooth: None, sinks: true }
 }
 
 impl Variant {
@@ -42,14 +55,22 @@ impl Variant {
             exact_novelty: self.exact_novelty,
             smooth: self.smooth,
             sinks: if self.sinks { None } else { Some(0) },
-            catalyst: if self.question { Catalyst::Question } else { Catalyst::General },
+            catalyst: match self.asks {
+                Asks::General => Catalyst::General,
+                Asks::Question => Catalyst::Question,
+                Asks::Another => Catalyst::Text(ANOTHER.to_owned()),
+            },
+            passes: self.passes,
             ..MemoryRequest::default()
         }
     }
 }
 
+/// Somebody else's question: no text has its answer.
+const ANOTHER: &str = "Where does the text say that the old lighthouse keeper hid his letters?";
+
 /// Everything that is compared: InfiniPot with its ablations, then the rivals.
-pub const VARIANTS: [Variant; 21] = [
+pub const VARIANTS: [Variant; 24] = [
     variant("infinipot", "infinipot", 0.5, false),
     variant("infinipot (question)", "infinipot", 0.5, true),
     variant("infinipot α=0 (CaP only)", "infinipot", 0.0, false),
@@ -61,6 +82,9 @@ pub const VARIANTS: [Variant; 21] = [
     Variant { smooth: Some(1), ..variant("infinipot not smoothed", "infinipot", 0.5, false) },
     Variant { smooth: Some(1), ..variant("infinipot not smoothed (question)", "infinipot", 0.5, true) },
     Variant { sinks: false, ..variant("infinipot without sinks (question)", "infinipot", 0.5, true) },
+    Variant { passes: Some(2), ..variant("infinipot read twice", "infinipot", 0.5, false) },
+    Variant { passes: Some(2), ..variant("infinipot read twice (question)", "infinipot", 0.5, true) },
+    Variant { asks: Asks::Another, ..variant("infinipot (another question)", "infinipot", 0.5, false) },
     variant("truncate", "truncate", 0.0, false),
     variant("streaming", "streaming", 0.0, false),
     variant("h2o", "h2o", 0.0, false),

@@ -16,6 +16,19 @@ impl Chat<'_> {
         Ok(Step::Next)
     }
 
+    /// Answers the last message again with a memory that was read for it: what an earlier question left out may be what it asks for.
+    pub(super) fn reread(&mut self, output: &Output) -> Result<Step> {
+        let question = self.question("/reread answers the last message again")?;
+        if self.session.pot().distillations() == 0 {
+            return Err(mistake("the whole conversation is in memory", "/retry draws another answer"));
+        }
+        self.anew = true;
+        let answered = self.answer_instead(&question, output);
+        self.anew = false;
+        answered?;
+        Ok(Step::Next)
+    }
+
     /// Answers `text` in place of the last message; without a text, has somebody edit it.
     pub(super) fn edit(&mut self, text: &str, output: &Output) -> Result<Step> {
         let question = self.question("/edit changes the last message")?;

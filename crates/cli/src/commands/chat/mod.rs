@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crayon_answer::{
     AnswerError, Calibrated, Customization, Input, Limits, Memory, NoRoom, Outcome, Plan, Request, Routing,
-    SessionDevice, Task, ask_server, plan_turn, run as answer,
+    SessionDevice, Task, ask_server, plan, plan_turn, run as answer,
 };
 use crayon_engine::{Engine, Finish, Session};
 use serde::Serialize;
@@ -44,6 +44,10 @@ struct Chat<'e> {
     file: Option<PathBuf>,
     /// Whether adapters or examples make the model what it is.
     customized: bool,
+    /// Whether the next answer is to a conversation that is read anew.
+    anew: bool,
+    /// Whether it was said that this can be done.
+    told: bool,
 }
 
 /// What a line of input led to.
@@ -164,6 +168,8 @@ fn converse(
         model: model::lasting_name(&chosen.model)?,
         file: args.session.as_deref().map(sessions::file).transpose()?,
         customized: args.custom.examples.is_some() || !args.model.adapter.is_empty(),
+        anew: false,
+        told: false,
     };
     match so_far {
         Some(conversation) => chat.conversation = conversation,
@@ -283,6 +289,7 @@ impl Chat<'_> {
                 output.aside("the conversation starts anew");
             }
             Slash::Retry => return self.retry(output),
+            Slash::Reread => return self.reread(output),
             Slash::Edit(text) => return self.edit(&text, output),
             Slash::Undo => return self.undo(output),
             Slash::Model(name) => return self.change(name),
@@ -345,7 +352,7 @@ impl Chat<'_> {
         }
         let (plan, scope) = self.custom.plan(self.engine, &request, |request| self.plan(request))?;
         answering::notes(&plan, output);
-        if let Memory::Pot(..) = plan.memory {
+        if self.anew || matches!(plan.memory, Memory::Pot(..)) {
             // Never both at once.
             self.session = self.engine.session(0)?;
             self.session = plan.session(self.engine)?;
@@ -362,6 +369,9 @@ impl Chat<'_> {
         if written.answer.finish == Finish::Cancelled {
             output.aside("stopped; what was said is kept");
         }
+        if self.session.pot().distillations() > 0 && !std::mem::replace(&mut self.told, true) {
+            output.aside("older parts are distilled; /reread reads all of it again for the last message");
+        }
         let times = Times::new(&outcome, self.engine.loading());
         let line = times.line(written.read, written.answer.tokens.len());
         output.detail(&line);
@@ -370,7 +380,11 @@ impl Chat<'_> {
     }
 
     fn plan(&self, request: &Request) -> Result<Plan> {
-        match plan_turn(self.engine, request, &Limits::default(), &self.session) {
+        let planned = match self.anew {
+            true => plan(self.engine, request, &Limits::default()),
+            false => plan_turn(self.engine, request, &Limits::default(), &self.session),
+        };
+        match planned {
             Err(AnswerError::NoRoom(no_room)) => Err(self.full(*no_room)),
             plan => Ok(plan?),
         }

@@ -8,6 +8,7 @@ pub(super) const HELP: &str = "\
 /system TEXT     instructions for the model; without TEXT, shows them
 /reset           forget the conversation, keep the instructions
 /retry           another answer to the last message
+/reread          answer the last message again, after reading the whole conversation anew for it
 /edit TEXT       another message in place of the last one; without TEXT, edit it here
 /undo            take back the last message and its answer
 /model NAME      go on with another model
@@ -24,11 +25,12 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one, and what
 until \"\"\". To begin a message with /, put a blank first.";
 
 /// Their names, for completion.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
     "/help",
     "/system ",
     "/reset",
     "/retry",
+    "/reread",
     "/edit ",
     "/undo",
     "/model ",
@@ -49,6 +51,7 @@ pub(super) enum Slash {
     System(String),
     Reset,
     Retry,
+    Reread,
     Edit(String),
     Undo,
     Model(String),
@@ -75,6 +78,7 @@ impl Slash {
             "/system" => Slash::System(rest.to_owned()),
             "/reset" => Slash::Reset,
             "/retry" => Slash::Retry,
+            "/reread" => Slash::Reread,
             "/edit" => Slash::Edit(rest.to_owned()),
             "/undo" => Slash::Undo,
             "/model" if rest.is_empty() => {
@@ -131,6 +135,7 @@ mod tests {
         check("/system be brief ", Some(Slash::System("be brief".into())));
         check("/system", Some(Slash::System(String::new())));
         check("/save a b.json", Some(Slash::Save("a b.json".into())));
+        check("/reread", Some(Slash::Reread));
         check("/load holiday", Some(Slash::Load("holiday".into())));
         check("/sessions", Some(Slash::Sessions));
         check("/temperature 0.5", Some(Slash::Temperature(0.5)));
