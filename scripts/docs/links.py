@@ -3,7 +3,7 @@
     python3 scripts/docs/links.py
 
 Relative links and pictures must name a file or a folder, and a heading of it where they have an anchor. Anchors are those of GitHub. Addresses of the network
-are not asked. Links inside code are no links.
+are not asked. Links inside code are not links.
 """
 
 import re
@@ -70,7 +70,7 @@ def broken(page, link, known):
     if not anchor:
         return None
     if target.suffix != ".md":
-        return "has an anchor and is no page"
+        return "has an anchor and is not a page"
     if target not in known:
         known[target] = anchors(target)
     return None if unquote(anchor).lower() in known[target] else "has no such heading"

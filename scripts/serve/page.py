@@ -603,7 +603,7 @@ def main():
         (folder / "keys.txt").write_text(KEY + "\n")
         with Server(program, "--api-key-file", folder / "keys.txt") as server:
             passes(keys, browser, server.url)
-        # The browser logs what is refused as errors; what the checks provoke is no fault.
+        # The browser logs what is refused as errors; what the checks provoke is not a fault.
         faults = [one for one in browser.complaints if not any(code in one for code in ("status of 400", "status of 401", "status of 404", "TrustedHTML"))]
         assert not faults, faults
     print("all well")

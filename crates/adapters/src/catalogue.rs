@@ -197,7 +197,7 @@ pub(crate) fn matrix(file: &SafeTensors, name: &str) -> Result<Vec<Vec<f32>>, Ad
     let wrong = |what: &str| AdapterError::tensor(&file.file, name, what, DAMAGED);
     let tensor = file.tensor(name)?.ok_or_else(|| wrong("is missing"))?;
     if tensor.shape.len() != 2 || tensor.cols() == 0 {
-        return Err(wrong("is no matrix"));
+        return Err(wrong("is not a matrix"));
     }
     if tensor.first_non_finite().is_some() {
         return Err(wrong("holds NaN or infinity"));

@@ -97,7 +97,7 @@ impl Example {
     /// # Errors
     /// What is wrong with it, as the end of a sentence that begins with its place.
     pub fn from_value(value: &Value, line: usize) -> Result<Example, String> {
-        let Value::Object(map) = value else { return Err("is no JSON object".to_owned()) };
+        let Value::Object(map) = value else { return Err("is not a JSON object".to_owned()) };
         let task = map.get("task").or_else(|| map.get("category")).and_then(Value::as_str).map(str::to_owned);
         let (prompt, answer) = match map.get("messages").and_then(Value::as_array) {
             Some(messages) => from_messages(messages),
@@ -126,7 +126,7 @@ fn answer(map: &Map<String, Value>) -> Result<Option<String>, String> {
         (Value::Number(number), None) => number.to_string(),
         (Value::Bool(yes), _) => if *yes { "yes" } else { "no" }.to_owned(),
         (Value::Null, _) => return Ok(None),
-        _ => return Err("has an answer that is no text".to_owned()),
+        _ => return Err("has an answer that is not a text".to_owned()),
     };
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
 }
@@ -229,11 +229,11 @@ mod tests {
         let good = r#"{"prompt": "p", "answer": "a"}"#;
         for (bad, expected) in [
             ("{\"prompt\": \"p\"", "not valid JSON"),
-            ("[1]", "no JSON object"),
+            ("[1]", "not a JSON object"),
             ("{\"answer\": \"a\"}", "no prompt"),
             ("{\"prompt\": \" \"}", "no prompt"),
             ("{\"prompt\": \"p\", \"choices\": [\"a\"], \"answer\": 1}", "there are 1 choices"),
-            ("{\"prompt\": \"p\", \"answer\": [1]}", "no text"),
+            ("{\"prompt\": \"p\", \"answer\": [1]}", "not text"),
         ] {
             let error = read(&format!("{good}\n\n{bad}\n{good}\n")).unwrap_err();
             assert!(error.contains("line 3") && error.contains(expected), "{bad}: {error}");

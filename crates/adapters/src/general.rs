@@ -94,7 +94,7 @@ impl General {
         Place { offset, explained, length: squared.max(0.0).sqrt() }
     }
 
-    /// `ln` of how dense `near` lie around `place` against the general texts, or against those that are no everyday questions.
+    /// `ln` of how dense `near` lie around `place` against the general texts, or against those that are not everyday questions.
     pub(crate) fn likeness<'a>(
         &self,
         place: &Place,
@@ -141,7 +141,7 @@ impl General {
 pub(crate) enum Against {
     /// All of them.
     All,
-    /// Those that are no everyday questions.
+    /// Those that are not everyday questions.
     Elsewhere,
 }
 

@@ -66,7 +66,7 @@ impl Scope {
     /// The examples in `most` groups at most, the mean of each.
     ///
     /// # Errors
-    /// When one of them is no number.
+    /// When one of them is not finite.
     pub fn gathered(&self, most: usize) -> Result<Vec<Vec<f32>>, AdapterError> {
         let mut different: Vec<Vec<f32>> = Vec::new();
         for example in &self.examples {

@@ -60,7 +60,7 @@ impl Stack {
     /// The adapter of these weights, one for each member.
     ///
     /// # Errors
-    /// When there are more or fewer weights than members, or one is no number.
+    /// When there are more or fewer weights than members, or one is not a number.
     pub fn weigh(self: &Arc<Stack>, weights: &[f32]) -> Result<Weighted, AdapterError> {
         if weights.len() != self.members || weights.iter().any(|weight| !weight.is_finite()) {
             let what = format!("{} weights do not fit {} adapters", weights.len(), self.members);

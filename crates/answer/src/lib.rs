@@ -42,7 +42,7 @@ pub use device::{Device, DeviceEvent, Distilled, Drawn, Kept, SessionDevice, Wri
 pub use error::AnswerError;
 pub use event::{Event, Note, Sink};
 pub use limits::{Allowed, Limits};
-pub use memory::{Catalyst, MemoryRequest, MemorySize, policy_names};
+pub use memory::{Catalyst, MemoryRequest, MemorySize, PASSES, policy_names};
 pub use plan::{Memory, Plan, plan, plan_turn};
 pub use request::{Input, Request};
 pub use room::{NoRoom, Otherwise};

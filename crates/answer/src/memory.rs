@@ -10,6 +10,9 @@ use crate::AnswerError;
 /// Name of the policy that keeps everything.
 const FULL: &str = "full";
 
+/// The most readings of a document.
+pub const PASSES: usize = 4;
+
 /// How large a memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemorySize {
@@ -23,7 +26,7 @@ impl FromStr for MemorySize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<MemorySize, String> {
-        let wrong = || format!("{text:?} is no size: give entries (4096) or memory (64MiB)");
+        let wrong = || format!("{text:?} is not a size: give entries (4096) or memory (64MiB)");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let number: usize = text[..digits].parse().map_err(|_| wrong())?;
         let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
@@ -86,8 +89,8 @@ pub struct MemoryRequest {
     pub recent: Option<usize>,
     /// The prompt that asks what matters.
     pub catalyst: Catalyst,
-    /// How often documents are read one after the other, where they are read through a pot: once when `None`. The pot of one reading
-    /// is where the next one begins.
+    /// How often documents are read one after the other, where they are read through a pot: once when `None`, [`PASSES`] times at
+    /// most. The pot of one reading is where the next one begins.
     pub passes: Option<usize>,
 }
 

@@ -9,7 +9,7 @@ use crayon_engine::{
 use crayon_text::{Message, Role, Special};
 
 use crate::limits::{Allowed, Limits};
-use crate::memory::{MemoryRequest, MemorySize, pinned};
+use crate::memory::{MemoryRequest, MemorySize, PASSES, pinned};
 use crate::request::{Input, Request};
 use crate::room::{NoRoom, Otherwise, room};
 use crate::{AnswerError, Note};
@@ -123,7 +123,7 @@ fn as_asked(engine: &Engine, request: &Request, limits: &Limits) -> Result<Plan,
     match (&plan.memory, request.memory.passes) {
         (Memory::Pot(..), Some(passes @ 2..)) if !request.documents.is_empty() => {
             let mut again = request.clone();
-            again.documents = vec![request.documents.clone(); passes].concat();
+            again.documents = vec![request.documents.clone(); passes.min(PASSES)].concat();
             read_once(engine, &again, limits)
         }
         _ => Ok(plan),

@@ -33,7 +33,7 @@ pub(crate) fn demonstrations(args: &ModelArgs) -> Result<Option<Vec<Demonstratio
         if args.adapter.len() > 1 || adapter.weight != 1.0 || args.merge {
             let path = adapter.path.display();
             return Err(mistake(
-                format!("{path} holds examples for the prompt, which are no part of a sum"),
+                format!("{path} holds examples for the prompt, which are not part of a sum"),
                 format!("-a {path} alone puts them there"),
             ));
         }

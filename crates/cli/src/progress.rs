@@ -11,7 +11,7 @@ use crate::show;
 
 /// Work shorter than this shows nothing.
 const WORTH_SHOWING: Duration = Duration::from_millis(800);
-/// Time between lines where stderr is no terminal: a log stays short.
+/// Time between lines where stderr is not a terminal: a log stays short.
 const BETWEEN_LINES: Duration = Duration::from_secs(30);
 /// Time between two pictures of a spinner.
 const TICK: Duration = Duration::from_millis(120);

@@ -101,7 +101,7 @@ mod tests {
         let mut found = Vec::new();
         flags(&crate::args::Args::command(), &mut found);
         for &setting in Setting::ALL {
-            assert!(found.contains(&flag(setting).to_owned()), "{setting:?} is no flag");
+            assert!(found.contains(&flag(setting).to_owned()), "{setting:?} is not a flag");
         }
     }
 }

@@ -161,7 +161,7 @@ fn a_conversation_goes_on_with_another_model() {
     assert!(asides.contains("5 messages"), "{asides}");
     let roles: Vec<String> = saved(&place, "talk.json").into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
-    // Neither a name that is unknown nor a file that is no model ends it.
+    // Neither a name that is unknown nor a file that is not a model ends it.
     std::fs::write(place.path("broken.gguf"), "GGUF").unwrap();
     let output = place
         .crayon(&["chat", "--max-tokens", "4"])

@@ -90,7 +90,9 @@ fn the_built_in_model_needs_no_name() {
     assert_eq!(unnamed["embedding"].as_array().unwrap().len(), unnamed["dim"].as_u64().unwrap() as usize);
     // What it is can be shown, by name and from its folder.
     let shown = |name: &str| place.json(&["models", "show", name]);
-    for (key, value) in [("family", "clip".into()), ("dim", unnamed["dim"].clone()), ("image_size", 64.into())] {
+    for (key, value) in
+        [("family", "clip".into()), ("dim", unnamed["dim"].clone()), ("image_size", 64.into())]
+    {
         assert_eq!((&shown("mini-clip")[key], &shown(&folder)[key]), (&value, &value), "{key}");
     }
     assert_eq!(shown("mini-clip")["fingerprint"], unnamed["fingerprint"]);
@@ -120,7 +122,7 @@ fn what_cannot_be_done_is_said() {
     place.mistake(&["images", "search", "index", "heart", "-m", &other], "was made with", "-m");
     place.mistake(&["images", "index", "pictures", "-o", "index", "-m", &other], "was made with", "-m");
     place.write("junk", b"no index");
-    place.mistake(&["images", "search", "junk", "heart"], "no index of pictures", "");
+    place.mistake(&["images", "search", "junk", "heart"], "not an index of pictures", "");
     fs::remove_dir_all(place.path("pictures")).unwrap();
     fs::create_dir(place.path("pictures")).unwrap();
     place.mistake(&["images", "index", "pictures", "-o", "index"], "holds no picture", "disk");

@@ -233,7 +233,7 @@ fn weights_that_are_none_are_refused_at_their_place() {
         ("a (red:-0.5) heart", "below 0"),
         ("a (red:inf) heart", "too large"),
         ("a (red:1e39) heart", "too large"),
-        ("a (red:1.5.2) heart", "no number"),
+        ("a (red:1.5.2) heart", "not a number"),
         ("a [red:0.5] heart", "square brackets"),
         ("a ((red) heart", "never closed"),
         ("a (red] heart", "closes a `(`"),

@@ -83,9 +83,9 @@ fn examples_in_the_prompt_are_written_read_and_shown_where_they_belong() {
     let said = String::from_utf8_lossy(&chat.stdout).into_owned();
     assert_eq!(said.matches("sir").count(), 2, "{said} {}", stderr(&chat));
 
-    // They are no part of a sum, and no adapter.
-    place.mistake(&["ask", "-a", "mine:0.5", "x"], "no part of a sum", "-a mine alone");
-    place.mistake(&["ask", "-a", "mine", "--merge", "x"], "no part of a sum", "-a mine alone");
+    // They are not part of a sum, and no adapter.
+    place.mistake(&["ask", "-a", "mine:0.5", "x"], "not part of a sum", "-a mine alone");
+    place.mistake(&["ask", "-a", "mine", "--merge", "x"], "not part of a sum", "-a mine alone");
     place.mistake(
         &["eval", "perplexity", "-a", "mine", "--text", "story.txt"],
         "no adapter",
@@ -106,7 +106,7 @@ fn examples_in_the_prompt_are_written_read_and_shown_where_they_belong() {
     let named = post(json!({"adapter": "cook"}));
     assert_eq!((said(&named), &named["crayon"]["shown"]), (through["text"].clone(), &json!(8)), "{named}");
     let weighed = post(json!({"adapter": {"cook": 0.5}}));
-    assert!(weighed["error"]["message"].as_str().unwrap().contains("no part of a sum"), "{weighed}");
+    assert!(weighed["error"]["message"].as_str().unwrap().contains("not part of a sum"), "{weighed}");
     let given: Vec<Value> =
         orders().iter().map(|(prompt, answer)| json!({"prompt": prompt, "answer": answer})).collect();
     let (first, again) = (post(json!({"examples": given})), post(json!({"examples": given})));

@@ -176,7 +176,7 @@ fn pots_that_cannot_work_are_refused_with_the_size_that_can() {
     assert!(run(&smallest.to_string()).status.success());
     assert!(!run(&(smallest - 1).to_string()).status.success());
     place.mistake(&["ask", "-c", &story, "--pot", "5000", "--keep", "4999", "Who sang?"], "", "");
-    place.mistake(&["ask", "--pot", "many", "Hi"], "is no size", "--help");
+    place.mistake(&["ask", "--pot", "many", "Hi"], "is not a size", "--help");
     let smooth = ["ask", "-c", &story, "--pot", "96", "--smooth", "0", "Who sang?"];
     place.mistake(&smooth, "over 0 entries", "--smooth is 1 for none");
     place.mistake(

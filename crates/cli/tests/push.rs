@@ -183,7 +183,7 @@ fn the_key_is_sent_and_nothing_is_asked_where_something_is_wrong() {
     std::fs::create_dir(place.path("empty")).unwrap();
     place.mistake(
         &["push", "empty", "--server", server],
-        "no folder with a LoRA adapter",
+        "not a folder with a LoRA adapter",
         "crayon customize",
     );
     place.mistake(

@@ -66,8 +66,8 @@ fn what_cannot_be_done_is_said_and_leaves_nothing() {
         (&["--calibration", "bytes.txt", "-o", "out"], "UTF-8"),
         (&["--calibration", "none.txt", "-o", "out"], "none.txt"),
         (&["--calibration", "book.txt", "-o", "out", "--scheme", "w3a3"], "known are"),
-        (&["--calibration", "book.txt", "-o", "out", "--phases", "3"], "no phase"),
-        (&["--calibration", "book.txt", "-o", "out", "--alpha", "2"], "no share"),
+        (&["--calibration", "book.txt", "-o", "out", "--phases", "3"], "not a phase"),
+        (&["--calibration", "book.txt", "-o", "out", "--alpha", "2"], "not a share"),
     ];
     for (arguments, expected) in cases {
         let run = place.crayon(&[&["quantize", "-m", "mini-gpt2"][..], arguments].concat()).output().unwrap();

@@ -4,7 +4,7 @@ use crate::judge::Judged;
 use crate::tried::Tried;
 
 /// The number of the candidate to take among `tried`, the base first and the simplest before others: the simplest whose loss
-/// is within one standard error of the best one's. What answers fewer examples than the base does is no candidate, nor what answers
+/// is within one standard error of the best one's. What answers fewer examples than the base does is not a candidate, nor what answers
 /// as many and puts fewer answers ahead of those to other examples. What answers none has to put more of them ahead than the base, or
 /// all, and must not find them unlikely besides.
 ///
@@ -132,7 +132,7 @@ mod tests {
         let good = part(&[0.5, 0.4, 0.6, 0.5, 0.0, 0.0], 4);
         assert_eq!((good.of(), good.right()), (4, 2));
         assert_eq!(choose(&[base.clone(), good.clone()]), 1);
-        // A low mean that comes from easy examples alone is no gain.
+        // A low mean that comes from easy examples alone is not a gain.
         assert_eq!(choose(&[base.clone(), part(&[2.1, 2.2, 2.3, 2.1, 0.0, 0.0], 4)]), 0);
         // Two examples are too few.
         assert_eq!(choose(&[base.clone(), part(&[0.5, 0.4, 0.6, 0.5, 0.0, 0.0], 2)]), 0);

@@ -50,7 +50,7 @@ type Candidate = (Rung, Option<Arc<dyn Adapter>>, Option<Vec<f32>>);
 /// Judges the model as it is, what is `offered` and the examples in the prompt, and says which to take.
 ///
 /// # Errors
-/// When the network computes something that is no number, or `watch` stops it.
+/// When the network computes something that is not finite, or `watch` stops it.
 pub fn instant(
     engine: &Engine,
     given: &Given,

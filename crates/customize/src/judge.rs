@@ -64,7 +64,7 @@ impl<'e> Judge<'e> {
     /// One example by its number. What its prompt shares with the one before is not read again.
     ///
     /// # Errors
-    /// When the network computes something that is no number.
+    /// When the network computes something that is not finite.
     pub fn one(&mut self, number: usize) -> Result<Judged, CustomizeError> {
         let case = &self.cases[number];
         self.session.set_text(&case.sample.prompt, &mut |_| ControlFlow::Continue(()))?;
@@ -144,7 +144,7 @@ pub(crate) fn attached(engine: &Engine, lora: Lora) -> Result<Arc<dyn Adapter>, 
     Ok(Arc::new(lora.attach(engine.spec())?))
 }
 
-/// `ln` of the probability of all `targets` together and the likeliest token; `None` when a logit is no number, or there is no
+/// `ln` of the probability of all `targets` together and the likeliest token; `None` when a logit is not finite, or there is no
 /// such token.
 fn look(logits: &[f32], targets: &[u32]) -> Option<(f64, u32)> {
     let own =
@@ -161,7 +161,7 @@ fn look(logits: &[f32], targets: &[u32]) -> Option<(f64, u32)> {
     (sum.is_finite() && value <= 1e-9).then_some((floored(value).min(0.0), best as u32))
 }
 
-/// `ln sum exp`; not finite when a logit is no number.
+/// `ln sum exp`; not finite when a logit is not finite.
 fn log_sum(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     if largest == f64::NEG_INFINITY && logits.iter().all(|logit| !logit.is_nan()) {

@@ -64,7 +64,7 @@ struct Ladder<'a, 'e, 'w> {
 /// Climbs the ladder for examples.
 ///
 /// # Errors
-/// When an adapter does not fit the model, the network computes something that is no number, the disk does not take what is kept, or
+/// When an adapter does not fit the model, the network computes something that is not finite, the disk does not take what is kept, or
 /// `watch` stops it before the model as it is was judged.
 pub fn climb(
     engine: &Engine,

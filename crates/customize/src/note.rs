@@ -4,7 +4,7 @@ use crayon_errors::{Command, Phrase, Setting, count, phrase};
 
 use crate::rung::Rung;
 
-/// Something worth knowing that is no error.
+/// Something worth knowing that is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// So many examples stand there more than once; each counts once.

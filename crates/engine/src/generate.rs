@@ -188,7 +188,7 @@ impl<'e> Generation<'e> {
     /// were guessed. The whole answer, once it has ended.
     ///
     /// # Errors
-    /// When the logits are no numbers.
+    /// When the logits are not finite.
     pub fn next(
         &mut self,
         session: &mut Session<'e>,

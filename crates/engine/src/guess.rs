@@ -123,7 +123,7 @@ mod tests {
         let copied: Vec<u32> = (110..140).collect();
         let text = [&before[..], &[7, 8, 9], &copied, &[5]].concat();
         let guesses = all(&text, before.len(), MOST);
-        assert!(guesses[..5].iter().all(Vec::is_empty), "two tokens are no copy: {guesses:?}");
+        assert!(guesses[..5].iter().all(Vec::is_empty), "two tokens are not a copy: {guesses:?}");
         for (&token, guess) in copied.iter().zip(&guesses[3..]) {
             assert!(guess.iter().copied().eq((token + 1..160).take(guess.len())), "after {token}: {guess:?}");
         }

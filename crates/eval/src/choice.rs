@@ -120,7 +120,7 @@ const SKIPPED_SHOWN: usize = 20;
 ///
 /// # Errors
 /// When a file cannot be read or is damaged, no question fits the context, the framing `chat` is asked of a model
-/// without template and turns, the network computes something that is no number, or `progress` stops it.
+/// without template and turns, the network computes something that is not finite, or `progress` stops it.
 pub fn choice(
     engine: &Engine,
     task: &Path,
@@ -208,7 +208,7 @@ pub(crate) fn asked(
 /// alone.
 ///
 /// # Errors
-/// When prompt and choice do not fit the session, or the network computes something that is no number.
+/// When prompt and choice do not fit the session, or the network computes something that is not finite.
 pub fn log_likelihoods(
     session: &mut Session<'_>,
     prompt: &[u32],

@@ -63,7 +63,7 @@ pub fn perplexity_of_text(
 ///
 /// # Errors
 /// When the window is below 2 or beyond the context, there are fewer than 2 ids, an id is outside the
-/// vocabulary, the network computes something that is no number, or `progress` stops the measurement.
+/// vocabulary, the network computes something that is not finite, or `progress` stops the measurement.
 pub fn perplexity(
     engine: &Engine,
     ids: &[u32],

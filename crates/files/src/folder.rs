@@ -41,7 +41,7 @@ impl OutputFolder {
     /// stay.
     ///
     /// # Errors
-    /// If something that is no file (a link, a device, a pipe) would be replaced or removed, which is found before
+    /// If something that is not a file (a link, a device, a pipe) would be replaced or removed, which is found before
     /// anything changes, or the disk refuses.
     pub fn commit(self, stale: impl Fn(&str) -> bool) -> Result<()> {
         let OutputFolder { target, place, staging, listed: _listed } = self;
@@ -90,7 +90,7 @@ pub fn create_folder(path: &Path) -> Result<()> {
 fn start(path: &Path) -> io::Result<(PathBuf, TempDir)> {
     let target = Target::of(path)?;
     if target.there.is_some() && !target.is_folder() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a folder"));
     }
     // In a folder that is there: what lies beside it may be another disk, or belong to someone else.
     let (around, name) = match target.is_folder() {

@@ -271,7 +271,7 @@ impl Checkpoint {
         Ok(location.finish(canonical, upright))
     }
 
-    /// The same model with some of its tensors replaced, under their canonical names. It is no form of what it was made from any more,
+    /// The same model with some of its tensors replaced, under their canonical names. It is not a form of what it was made from any more,
     /// unless [`with_origin`](Self::with_origin) says so.
     ///
     /// # Errors
@@ -309,7 +309,7 @@ impl Checkpoint {
     pub fn with_roundings(mut self, roundings: BTreeMap<String, Rounding>) -> Result<Checkpoint> {
         for (stem, rounding) in &roundings {
             if self.spec.shape_of(&format!("{stem}.weight")).is_none_or(|shape| shape.len() != 2) {
-                return Err(Error::tensor(&self.source.name, stem, "is no linear layer of this network"));
+                return Err(Error::tensor(&self.source.name, stem, "is not a linear layer of this network"));
             }
             if !rounding.is_valid() {
                 let what = format!("its input cannot be rounded by {rounding:?}");

@@ -114,7 +114,7 @@ impl SafeTensors {
             Some((format, cols.parse::<usize>().ok()?))
         });
         let Some((format, cols)) = parsed else {
-            return Err(bad(format!("is said to be `{}`, which is no quantised format", shown(stored))));
+            return Err(bad(format!("is said to be `{}`, which is not a quantised format", shown(stored))));
         };
         let shape = match (entry.dtype.as_str(), entry.shape.as_slice()) {
             ("U8", &[rows, bytes]) if format.row_bytes(cols) == Some(bytes) => vec![rows, cols],
@@ -190,7 +190,7 @@ pub fn open_index(path: &Path) -> Result<Vec<SafeTensors>> {
 /// Writes tensors of floats or in quantised formats to one file, atomically, in the order given.
 ///
 /// # Errors
-/// If a quantised tensor is no matrix, a name appears twice, or the file cannot be written.
+/// If a quantised tensor is not a matrix, a name appears twice, or the file cannot be written.
 pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<()> {
     let mut writer = Writer::create(path, &infos(tensors), metadata)?;
     for tensor in tensors {
@@ -202,7 +202,7 @@ pub fn write(path: &Path, tensors: &[Tensor], metadata: &BTreeMap<String, String
 /// The same file in memory; `name` is what messages call it.
 ///
 /// # Errors
-/// If a quantised tensor is no matrix or a name appears twice.
+/// If a quantised tensor is not a matrix or a name appears twice.
 pub fn to_bytes(name: &str, tensors: &[Tensor], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let (mut bytes, _) = table(name, &infos(tensors), metadata)?;
     bytes.reserve_exact(tensors.iter().map(|tensor| tensor.data.len()).sum());
@@ -240,7 +240,7 @@ fn table(file: &str, tensors: &[Info], metadata: &BTreeMap<String, String>) -> R
             return Err(Error::tensor(
                 file,
                 name,
-                format!("has shape {shape:?}, which is no matrix ({format})"),
+                format!("has shape {shape:?}, which is not a matrix ({format})"),
             ));
         }
         let size = stored_bytes(*format, shape).ok_or_else(|| {

@@ -44,7 +44,7 @@ pub fn stored_bytes(format: Format, shape: &[usize]) -> Option<usize> {
 pub(crate) fn unfit(format: Format) -> String {
     match format.is_per_channel() {
         true => format!(
-            "is too large or no matrix with rows of at most {} values ({format})",
+            "is too large or not a matrix with rows of at most {} values ({format})",
             Format::LONGEST_ROW
         ),
         false => format!(

@@ -199,7 +199,7 @@ fn blocks_stand_in_a_folder_as_matrices_only() {
     assert_eq!((read.format, &read.shape, &read.data[..]), (Format::Q8_0, &vec![3, 64], &matrix.data[..]));
     for shape in [vec![64], vec![2, 3, 64]] {
         let error = to_bytes("x", &[tensor(shape)], &BTreeMap::new()).unwrap_err().to_string();
-        assert!(error.contains("no matrix"), "{error}");
+        assert!(error.contains("not a matrix"), "{error}");
     }
 }
 
@@ -215,7 +215,7 @@ fn only_matrices_of_bounded_rows_are_per_channel() {
             [vec![70], vec![1, 2, 70], vec![], vec![1, Format::LONGEST_ROW + 1], vec![usize::MAX, 70]]
         {
             let text = tensor(shape.clone(), row).unwrap_err().to_string();
-            assert!(text.contains("no matrix"), "{shape:?}: {text}");
+            assert!(text.contains("not a matrix"), "{shape:?}: {text}");
         }
     }
 }
@@ -227,7 +227,7 @@ fn a_vector_of_that_type_is_refused_when_a_gguf_file_opens() {
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4 + 8;
     bytes[at..at + 4].copy_from_slice(b"w8a8");
     let error = Gguf::from_bytes("x.gguf", bytes.into()).unwrap_err();
-    assert!(error.to_string().contains("no matrix"), "{error}");
+    assert!(error.to_string().contains("not a matrix"), "{error}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn wrong(error: &impl std::fmt::Display) -> GuideError {
     GuideError::Form(error.to_string())
 }
 
-/// A token as forms see it: its bytes, or behind a mark that no text has where it is no text.
+/// A token as forms see it: its bytes, or behind a mark that no text has where it is not text.
 fn word(tokenizer: &Tokenizer, ends: &[u32], id: u32) -> Vec<u8> {
     if tokenizer.is_special(id) || ends.contains(&id) {
         let name = tokenizer.text(id).unwrap_or_else(|| format!("<{id}>"));

@@ -7,7 +7,7 @@ use crate::reference::is_file_name;
 const SUGGESTED: [&str; 4] = ["Q4_K_M", "Q4_K_S", "Q4_0", "Q8_0"];
 /// Number types that are not named like `Q4_K_M` or `IQ4_XS`.
 const TYPES: [&str; 7] = ["F16", "F32", "BF16", "FP16", "FP32", "MXFP4", "NVFP4"];
-/// Beginnings of the names of files that are no language models: towers for pictures, and statistics for quantising.
+/// Beginnings of the names of files that are not language models: towers for pictures, and statistics for quantising.
 const OTHERS: [&str; 2] = ["mmproj", "imatrix"];
 
 /// A GGUF model that a repository has.

@@ -16,7 +16,7 @@ impl Endpoint {
     /// `/chat/completions`. Without a path it is `/v1`, as with most servers.
     ///
     /// # Errors
-    /// [`HybridError::Endpoint`] if it is no http or https address, or holds a name, a password or a query: keys do
+    /// [`HybridError::Endpoint`] if it is not an http or https address, or holds a name, a password or a query: keys do
     /// not belong into addresses, which are shown.
     pub fn parse(text: &str) -> Result<Endpoint, HybridError> {
         let url = address::parse(text).map_err(|what| HybridError::Endpoint { what })?;

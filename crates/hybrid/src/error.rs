@@ -140,7 +140,7 @@ pub enum RemoteError {
         /// What the last try met.
         reason: String,
     },
-    /// What came is no answer.
+    /// What came is not an answer.
     #[error("{host} sends no usable answer: {what}")]
     Answer {
         /// Host and port.

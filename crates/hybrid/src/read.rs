@@ -58,7 +58,7 @@ fn text_of(content: &Value) -> Result<Option<String>, String> {
             let text = |part: &Value| part.as_str().or_else(|| part["text"].as_str()).map(str::to_owned);
             Ok(Some(parts.iter().filter_map(text).collect()))
         }
-        _ => Err("an object's content is no text".to_owned()),
+        _ => Err("an object's content is not a text".to_owned()),
     }
 }
 

@@ -121,7 +121,7 @@ mod tests {
         check("data: a\n\ndata:b\r\n\r\n", &["a", "b"]);
         check(": comment\nevent: x\nid: 1\ndata: a\ndata: b\n\n", &["a\nb"]);
         check("\n\n\u{FEFF}data: a\n\n", &["a"]);
-        // What no empty line ends is no event.
+        // What no empty line ends is not an event.
         check("data: a\n\ndata: cut", &["a"]);
         check("data:  two blanks\n\n", &[" two blanks"]);
     }

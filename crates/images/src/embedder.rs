@@ -42,7 +42,7 @@ pub trait Embedder: Sync {
     /// A file's bytes, decoded, turned upright and resized. Called from many threads.
     ///
     /// # Errors
-    /// In words, if the bytes are no picture, or one that is damaged or too large.
+    /// In words, if the bytes are not picture, or one that is damaged or too large.
     fn prepare(&self, bytes: &[u8]) -> Result<Pixels, String>;
 
     /// `[pictures, dim]` of length 1.

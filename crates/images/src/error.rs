@@ -33,7 +33,7 @@ pub enum ImageError {
         /// Tokens the model has room for.
         most: usize,
     },
-    /// A file that is no picture, or one that cannot be read.
+    /// A file that is not a picture, or one that cannot be read.
     #[error("{file}: {what}")]
     Picture {
         /// The file.
@@ -49,7 +49,7 @@ pub enum ImageError {
         /// What is wrong.
         what: String,
     },
-    /// A file that is no index, or one that is damaged.
+    /// A file that is not an index, or one that is damaged.
     #[error("{file}: {what}")]
     Index {
         /// The index.

@@ -55,7 +55,7 @@ pub struct Report {
     pub unchanged: usize,
     /// Files that are gone.
     pub gone: usize,
-    /// Files that are no pictures, and why not; those from earlier runs that have not changed among them.
+    /// Files that are not pictures, and why not; those from earlier runs that have not changed among them.
     pub broken: Vec<(PathBuf, String)>,
     /// Files and folders that the system did not let us read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
@@ -393,7 +393,7 @@ mod tests {
         let fixture = Fixture::new();
         let png = picture("x.png", [1, 2, 3]);
         fixture.put("empty.png", b"");
-        fixture.put("text.jpg", b"this is no picture at all");
+        fixture.put("text.jpg", b"this is not a picture at all");
         fixture.put("cut.png", &png[..png.len() / 2]);
         fixture.put("misnamed.jpg", &png);
         let report = fixture.run();

@@ -65,13 +65,13 @@ pub fn sample(classes: &[(String, Vec<PathBuf>)], count: usize, seed: u64) -> Ve
     chosen
 }
 
-/// Vectors of files, and those files that are no pictures.
+/// Vectors of files, and those files that are not pictures.
 pub struct Embedded {
     /// `[good files, dim]` of length 1.
     pub vectors: Vec<f32>,
     /// Which of the files they are.
     pub files: Vec<usize>,
-    /// Files that are no pictures, and why not.
+    /// Files that are not pictures, and why not.
     pub broken: Vec<(PathBuf, String)>,
 }
 

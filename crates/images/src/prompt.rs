@@ -11,7 +11,7 @@
 //! | `\(`, `\)`, `\[`, `\]`, `\\`, `\-`, `\:` | the character itself |
 //!
 //! Nested weights multiply. A weight of 1 is no weight at all; 0 hides a word from the rest of the text. Colons with something
-//! behind them that is no number are text.
+//! behind them that is not a number are text.
 
 use std::ops::Range;
 
@@ -67,7 +67,7 @@ struct Open {
 /// Reads `source`, without minus words: a word that begins with `-` is text.
 ///
 /// # Errors
-/// If brackets do not match or hold nothing, or a weight is no number from 0 to [`LARGEST`].
+/// If brackets do not match or hold nothing, or a weight is not a number from 0 to [`LARGEST`].
 pub fn parse(source: &str) -> Result<Prompt, ImageError> {
     Parser { source, ..Parser::default() }.run()
 }
@@ -258,7 +258,7 @@ fn checked(number: &str) -> Result<f64, String> {
             Err(format!("a weight of {number} is too large; {LARGEST} is the most"))
         }
         Ok(weight) => Ok(weight),
-        Err(_) => Err(format!("`{number}` is no number")),
+        Err(_) => Err(format!("`{number}` is not a number")),
     }
 }
 

@@ -70,7 +70,7 @@ impl MadeWith {
         self.must_be_at(model, &file.display().to_string())
     }
 
-    /// The same for an index that may be no file.
+    /// The same for an index that may be not a file.
     pub(crate) fn must_be_at(&self, model: &MadeWith, index: &str) -> Result<(), ImageError> {
         if self.fingerprint == model.fingerprint && self.dim == model.dim {
             return Ok(());
@@ -87,7 +87,7 @@ pub struct Batch {
     pub pictures: Vec<(Hash, Details, Vec<f32>)>,
     /// Files and which picture they hold.
     pub files: Vec<(PathBuf, FileRecord)>,
-    /// Files that are no pictures.
+    /// Files that are not pictures.
     pub broken: Vec<(PathBuf, Broken)>,
     /// Files that are gone.
     pub gone: Vec<PathBuf>,
@@ -126,7 +126,7 @@ impl Store {
     /// Opens an index, or makes a new one for `model`.
     ///
     /// # Errors
-    /// If the file is no index, damaged, of another model or layout, or in use by another process that writes.
+    /// If the file is not an index, damaged, of another model or layout, or in use by another process that writes.
     pub fn open(path: &Path, model: &MadeWith) -> Result<Store, ImageError> {
         let is_new = !path.exists();
         let mut builder = builder();
@@ -371,7 +371,7 @@ impl Reader {
         Ok(self.rows(FILES, "a file", read)?.into_iter().collect())
     }
 
-    /// Every file that was no picture.
+    /// Every file that was not a picture.
     ///
     /// # Errors
     /// If the index is damaged.
@@ -500,7 +500,7 @@ fn builder() -> Builder {
 
 fn read_about(path: &Path, transaction: &ReadTransaction) -> Result<MadeWith, ImageError> {
     let table = transaction.open_table(ABOUT).map_err(|error| match error {
-        TableError::TableDoesNotExist(_) => ImageError::index(path, "this is no index of pictures"),
+        TableError::TableDoesNotExist(_) => ImageError::index(path, "this is not an index of pictures"),
         other => damaged(path, other),
     })?;
     let text = |name: &str| -> Result<String, ImageError> {
@@ -534,7 +534,7 @@ fn database_error(path: &Path, error: DatabaseError) -> ImageError {
             ImageError::io(path, source)
         }
         DatabaseError::Storage(redb::StorageError::Io(_)) => {
-            ImageError::index(path, "this is no index of pictures, or one cut short")
+            ImageError::index(path, "this is not an index of pictures, or one cut short")
         }
         other => damaged(path, other),
     }

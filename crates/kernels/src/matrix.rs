@@ -73,7 +73,7 @@ impl<'a> Matrix<'a> {
     /// A view of `data` as `[rows, cols]`.
     ///
     /// # Errors
-    /// When `cols` is no length of a row in this format or `data` is not exactly the matrix.
+    /// When `cols` is not a valid length of a row in this format or `data` is not exactly the matrix.
     pub fn new(format: Format, rows: usize, cols: usize, data: &'a [u8]) -> Result<Matrix<'a>, MatrixError> {
         let too_long = format.is_per_channel() && cols > Format::LONGEST_ROW;
         if too_long || !cols.is_multiple_of(format.block_len()) {

@@ -122,7 +122,7 @@ impl PackedRows {
     /// Takes the rows `x`, `[m, cols]`.
     ///
     /// # Panics
-    /// When `x` has another size, or `cols` is no multiple of 32.
+    /// When `x` has another size, or `cols` is not a multiple of 32.
     pub fn set(&mut self, pool: &Threads, x: &[f32], m: usize, cols: usize) {
         assert_eq!(Some(x.len()), m.checked_mul(cols), "activations [{m}, {cols}]");
         assert!(cols.is_multiple_of(SMALL), "{cols} columns in blocks of {SMALL}");

@@ -51,7 +51,7 @@ impl Decoder {
     /// the output layer for a few rows at a time, so that memory does not grow with the rows of a pass.
     ///
     /// # Panics
-    /// When there are not as many results as targets, or no such rows, or a target is no token.
+    /// When there are not as many results as targets, or no such rows, or a target is not a token.
     pub fn log_likelihoods(
         &self,
         pool: &Threads,

@@ -31,7 +31,7 @@ impl Linear {
     /// A layer of `weight` `[out, in]` in any format, with `bias` `[out]`.
     ///
     /// # Errors
-    /// When the weight is no matrix, its bytes do not fit its shape, or the bias has another size.
+    /// When the weight is not a matrix, its bytes do not fit its shape, or the bias has another size.
     pub fn new(weight: Tensor, bias: Option<Vec<f32>>) -> Result<Linear, ModelError> {
         let weight = matrix(weight)?;
         match &bias {

@@ -1,4 +1,4 @@
-//! The blocks on their own, as a network that is no decoder uses them.
+//! The blocks on their own, as a network that is not a decoder uses them.
 
 use crayon_formats::Tensor;
 use crayon_formats::spec::{Activation, Norm};

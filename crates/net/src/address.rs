@@ -5,7 +5,7 @@ use url::{Host, Url};
 /// The address that a person gives, without slashes at its end.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence: it is no http or https address, its path is not written as it
+/// What is wrong with it, as the end of a sentence: it is not an http or https address, its path is not written as it
 /// would be sent, or it holds a name, a password or a query. Keys do not belong into addresses, which are shown.
 pub fn parse(text: &str) -> Result<Url, &'static str> {
     let (_, rest) = text
@@ -59,14 +59,14 @@ pub fn shown(url: &Url) -> String {
 /// The address that a redirect leads to (RFC 9110, 10.2.2).
 ///
 /// # Errors
-/// What is wrong with it: it is no http or https address, or would be readable on its way where `from` is not.
+/// What is wrong with it: it is not an http or https address, or would be readable on its way where `from` is not.
 pub fn redirected(from: &Url, location: Option<&str>) -> Result<Url, &'static str> {
     let location = location.ok_or("redirects without saying where")?;
     let to = from
         .join(location)
         .ok()
         .filter(|to| matches!(to.scheme(), "http" | "https") && !has_credentials(to))
-        .ok_or("redirects to something that is no address")?;
+        .ok_or("redirects to something that is not an address")?;
     match (from.scheme(), to.scheme()) {
         ("https", "http") => Err("redirects from https to http"),
         _ => Ok(to),
@@ -145,7 +145,7 @@ mod tests {
         check(Some("c"), Ok("https://hub.example/a/c"));
         check(Some("http://cdn.example/x"), Err("redirects from https to http"));
         for location in ["file:///etc/passwd", "ftp://cdn.example", "https://", "https://u:p@cdn.example"] {
-            check(Some(location), Err("redirects to something that is no address"));
+            check(Some(location), Err("redirects to something that is not an address"));
         }
         check(None, Err("redirects without saying where"));
         let open = Url::parse("http://hub.example/a").unwrap();

@@ -170,7 +170,7 @@ impl Response {
     }
 }
 
-/// A status that is no success, in words.
+/// A status that is not a success, in words.
 pub fn status_words(status: u16) -> String {
     match status {
         429 => "too many requests".to_owned(),

@@ -62,7 +62,7 @@ pub enum PotError {
         /// The fewest that work.
         least: usize,
     },
-    /// The share of novelty is no share.
+    /// The share of novelty is not a share.
     #[error("the share kept for novelty must be between 0 and 1, not {found}")]
     Novelty {
         /// What was given.
@@ -80,7 +80,7 @@ pub enum PotError {
     /// The text is longer than places are counted.
     #[error("a text of more than {} tokens", u32::MAX)]
     TextTooLong,
-    /// A pass gave something that is no number.
+    /// A pass gave something that is not finite.
     #[error("the network computed something that is not a number")]
     NotFinite,
     /// The network refused.

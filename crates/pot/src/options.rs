@@ -153,7 +153,7 @@ impl PotOptions {
     }
 }
 
-/// The most entries that fit, the model's window at most. Layers that slide take less than others, so what fits is no quotient.
+/// The most entries that fit, the model's window at most. Layers that slide take less than others, so what fits is not a quotient.
 pub(crate) fn most_entries(spec: &Spec, fits: impl Fn(usize) -> bool) -> usize {
     let (mut least, mut most) = (0, spec.context + 1);
     while least + 1 < most {

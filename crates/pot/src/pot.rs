@@ -334,7 +334,7 @@ impl Pot {
     /// them is distilled first.
     ///
     /// # Errors
-    /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
+    /// When a pot without policy is full, a token is unknown, or the network computes something that is not finite.
     pub fn likelihood(
         &mut self,
         network: &mut Network<'_>,

@@ -106,7 +106,7 @@ impl Pot {
     /// is read in several calls, [`expect`](Self::expect) is to be told the length before each.
     ///
     /// # Errors
-    /// When a pot without policy is full, a token is unknown, or the network computes something that is no number.
+    /// When a pot without policy is full, a token is unknown, or the network computes something that is not finite.
     pub fn read(
         &mut self,
         network: &mut Network<'_>,
@@ -166,7 +166,7 @@ impl Pot {
     /// the last token read, and empty where the pass made none; with a guess those after the token in front of it and after each guessed one.
     ///
     /// # Errors
-    /// When the network computes something that is no number.
+    /// When the network computes something that is not finite.
     pub fn absorb(
         &mut self,
         reading: &mut Reading,

@@ -29,7 +29,7 @@ pub struct Slab {
     /// `ln w` of the entry's token, same shape as the store's slots; empty where all weights are 1.
     log_weights: Vec<f32>,
     weights: KeyWeights,
-    /// Tokens from here on are no part of the text: prompts of a policy, which have no weights.
+    /// Tokens from here on are not part of the text: prompts of a policy, which have no weights.
     text_end: u32,
     /// Slots of each layer.
     capacity: Vec<usize>,

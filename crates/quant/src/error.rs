@@ -54,8 +54,8 @@ pub enum QuantError {
         /// What is in the way.
         why: &'static str,
     },
-    /// The loss is no number.
-    #[error("the loss of {part} is no number any more at step {step}")]
+    /// The loss is not finite.
+    #[error("the loss of {part} is not finite any more at step {step}")]
     NotFinite {
         /// Which block, or all together.
         part: String,

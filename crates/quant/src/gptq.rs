@@ -32,7 +32,7 @@ pub fn hessian(x: &[f32], width: usize, most: usize) -> Vec<f64> {
     out
 }
 
-/// The upper triangle U with `H⁻¹ = Uᵀ U`, of a damped H. `None` when H is no sum of squares.
+/// The upper triangle U with `H⁻¹ = Uᵀ U`, of a damped H. `None` when H is not a sum of squares.
 fn factor(mut h: Vec<f64>, width: usize) -> Option<Vec<f64>> {
     let mean = (0..width).map(|i| h[i * width + i]).sum::<f64>() / width as f64;
     for i in 0..width {

@@ -49,7 +49,7 @@ pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 /// with the same inputs goes on from it.
 ///
 /// # Errors
-/// When the model is quantised already, a place does not fold, a loss is no number, the disk refuses, or `watch` stops.
+/// When the model is quantised already, a place does not fold, a loss is not finite, the disk refuses, or `watch` stops.
 pub fn quantise(
     checkpoint: &Checkpoint,
     recipe: &Recipe,

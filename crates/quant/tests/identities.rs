@@ -189,7 +189,7 @@ fn integers_agree_with_the_rounded_floats() {
                 assert!(difference < 1e-4, "{family} {recipe:?}: {difference}");
                 continue;
             }
-            // The embeddings are no part of it.
+            // The embeddings are not part of it.
             let embeddings = ["token_embd.weight", "output.weight"].into_iter();
             let same = embeddings.filter(|name| floats.has(name)).map(|name| floats.tensor(name).unwrap());
             integers = integers.with_tensors(same.collect()).unwrap();

@@ -1,6 +1,6 @@
 //! The fields that go beyond OpenAI's: memory, adapters, examples, route.
 
-use crayon_answer::{Catalyst, MemoryRequest, MemorySize, policy_names};
+use crayon_answer::{Catalyst, MemoryRequest, MemorySize, PASSES, policy_names};
 use crayon_engine::adapters::Example;
 use crayon_hybrid::Route;
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ pub(crate) fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal>
     if policy.as_deref().is_some_and(|name| !policy_names().contains(&name)) {
         return Err(wrong("policy", &format!("one of {}", policy_names().join(", "))));
     }
+    let passes = fields.count("passes", 1)?;
+    if passes.is_some_and(|passes| passes > PASSES) {
+        return Err(wrong("passes", &format!("1 to {PASSES}")));
+    }
     Ok(MemoryRequest {
         size: read_size(fields)?,
         policy,
@@ -24,7 +28,7 @@ pub(crate) fn read_memory(fields: &mut Fields) -> Result<MemoryRequest, Refusal>
         sinks: fields.count("sinks", 0)?,
         recent: fields.count("recent", 0)?,
         catalyst: fields.text("catalyst")?.as_deref().map_or(Catalyst::Usual, Catalyst::from),
-        passes: fields.count("passes", 1)?,
+        passes,
     })
 }
 

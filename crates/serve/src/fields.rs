@@ -13,7 +13,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// # Errors
-    /// When `body` is no JSON object.
+    /// When `body` is not a JSON object.
     pub(crate) fn parse(body: &[u8]) -> Result<Fields, Refusal> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(left)) => Ok(Fields { left, ignored: Vec::new() }),

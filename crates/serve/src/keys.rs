@@ -31,7 +31,7 @@ impl Keys {
         let mut keys = Vec::new();
         for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
             if !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(wrong(format!("line {} is no key", number + 1)));
+                return Err(wrong(format!("line {} is not a key", number + 1)));
             }
             keys.push(line.to_owned());
         }

@@ -151,7 +151,7 @@ impl Default for ServeOptions {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The host is no address of this device.
+    /// The host is not an address of this device.
     #[error("cannot listen on {host}: {reason}")]
     Host {
         /// As given.

@@ -84,7 +84,7 @@ fn read_message(message: &Value, name: &str) -> Result<Message, Refusal> {
     Ok(Message { calls, answers: answers.map(str::to_owned), ..Message::new(role, text) })
 }
 
-/// A call that the model made earlier; arguments that are no JSON stay text.
+/// A call that the model made earlier; arguments that are not JSON stay text.
 fn function_call(name: &str, arguments: &str, id: Option<&str>) -> FunctionCall {
     let arguments = serde_json::from_str(arguments).unwrap_or(json!(arguments));
     FunctionCall { name: name.to_owned(), arguments, id: id.map(str::to_owned) }

@@ -61,7 +61,7 @@ impl fmt::Debug for Model {
 pub(crate) fn check(models: &[Model]) -> Result<(), ServeError> {
     for (at, model) in models.iter().enumerate() {
         let problem = match &model.name {
-            name if name.is_empty() => "is no name",
+            name if name.is_empty() => "is not a name",
             name if models[..at].iter().any(|other| other.name == *name) => "is given twice",
             _ => continue,
         };

@@ -240,7 +240,7 @@ impl Registry {
         if let Some((at, demonstrations)) = shown {
             if wanted.len() > 1 || weights[at] != 1.0 {
                 let message = format!(
-                    "{:?} is examples for the prompt, which are no part of a sum",
+                    "{:?} is examples for the prompt, which are not part of a sum",
                     self.adapters[at].name
                 );
                 return Err(Refusal::invalid(message).at("adapter"));
@@ -289,7 +289,7 @@ fn distinct<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Res
     let mut seen = Vec::new();
     for name in names {
         let problem = match name {
-            name if !is_name(name) => "is no name",
+            name if !is_name(name) => "is not a name",
             name if seen.contains(&name) => "is given twice",
             _ => {
                 seen.push(name);
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(check(&["a", "B-2", "c_d.e"]), Ok(()));
         assert!(check(&["a", "a"]).unwrap_err().contains("twice"));
         for wrong in ["", "a/b", "..", "a b", "ä"] {
-            assert!(check(&[wrong]).unwrap_err().contains("is no name"), "{wrong}");
+            assert!(check(&[wrong]).unwrap_err().contains("is not a name"), "{wrong}");
         }
     }
 }

@@ -398,7 +398,7 @@ mod tests {
         assert_eq!((sampling.presence_penalty, asked.user.as_str()), (Some(1.0), "u"));
         let asked = chat(
             r#","documents":["a","b"],"pinned":["c"],"policy":"snapkv","keep":9,"novelty":0.25,"novelty_exact":true,"smooth":3,"sinks":0,
-               "recent":2,"catalyst":"question","cache":true"#,
+               "recent":2,"catalyst":"question","passes":3,"cache":true"#,
         )
         .unwrap();
         assert_eq!((asked.request.documents.len(), asked.request.pinned.len()), (2, 1));
@@ -412,7 +412,9 @@ mod tests {
             sinks: Some(0),
             recent: Some(2),
             catalyst: Catalyst::Question,
+            passes: Some(3),
         };
+        assert_eq!(blamed(r#","passes":5"#), "passes");
         assert!(asked.request.memory == memory && asked.request.cache);
         let asked = chat(r#","adapter":{"a":0.5,"b":-1},"route":"device""#).unwrap();
         assert_eq!(asked.adapter, [("a".to_owned(), 0.5), ("b".to_owned(), -1.0)]);

@@ -132,7 +132,7 @@ impl Tools {
     }
 }
 
-/// How much of an answer is no call whatever follows: bytes from its beginning.
+/// How much of an answer is not a call whatever follows: bytes from its beginning.
 pub(crate) fn no_call(text: &str) -> usize {
     if text.trim_start().is_empty() || text.trim_start().starts_with(['{', '[']) {
         return 0;

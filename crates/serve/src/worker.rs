@@ -193,7 +193,7 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
     }
 }
 
-/// Begins a request, or does it at once where it is no answer.
+/// Begins a request, or does it at once where it is not an answer.
 fn admit<'e>(
     engine: &'e Engine,
     job: Job,

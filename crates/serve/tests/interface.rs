@@ -216,7 +216,7 @@ fn an_answers_beginning_is_gone_on_with() {
     });
     let value = server.post("/v1/chat/completions", &body.to_string()).json();
     let text = texts(&value).remove(0);
-    assert!(rest.starts_with(&text) && text.len() > 4, "{text:?} is no part of {rest:?}");
+    assert!(rest.starts_with(&text) && text.len() > 4, "{text:?} is not part of {rest:?}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Added {
         let mut tokens = Vec::with_capacity(map.len());
         for (id, token) in map {
             let mut token = Added::deserialize(token).map_err(|e| bad(format!("token {id:?}: {e}")))?;
-            token.id = id.parse().map_err(|_| bad(format!("{id:?} is no token id")))?;
+            token.id = id.parse().map_err(|_| bad(format!("{id:?} is not a token id")))?;
             if token.content.is_empty() {
                 return Err(bad(format!("token {id} is empty")));
             }

@@ -45,7 +45,7 @@ impl Charsmap {
         }
         let (len, start) = best?;
         let replacement = self.replacements.get(start..)?.split(|&byte| byte == 0).next()?;
-        // A damaged file could cut a character: such a rule is no rule.
+        // A damaged file could cut a character: such a rule is not a rule.
         (text.is_char_boundary(len)).then_some(())?;
         Some((len, std::str::from_utf8(replacement).ok()?))
     }

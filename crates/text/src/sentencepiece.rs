@@ -165,7 +165,7 @@ impl<'a> File<'a> {
             }
         }
         if file.pieces.is_empty() {
-            return Err(bad("no pieces: this is no SentencePiece model"));
+            return Err(bad("no pieces: this is not a SentencePiece model"));
         }
         Ok(file)
     }
@@ -201,7 +201,7 @@ impl<'a> File<'a> {
 
     fn piece(&self, field: Field<'a>) -> Result<(&'a str, f32, i64)> {
         let id = self.pieces.len();
-        let message = field.bytes().ok_or_else(|| bad(format!("piece {id} is no message")))?;
+        let message = field.bytes().ok_or_else(|| bad(format!("piece {id} is not a message")))?;
         let (mut piece, mut score, mut kind) = ("", 0.0, 1);
         for field in Fields::new(FORMAT, message) {
             let (number, field) = field?;
@@ -209,9 +209,12 @@ impl<'a> File<'a> {
                 1 => piece = field.text().ok_or_else(|| bad(format!("piece {id} is not UTF-8")))?,
                 2 => {
                     score =
-                        field.float().ok_or_else(|| bad(format!("the score of piece {id} is no float")))?
+                        field.float().ok_or_else(|| bad(format!("the score of piece {id} is not a float")))?
                 }
-                3 => kind = field.int().ok_or_else(|| bad(format!("the type of piece {id} is no number")))?,
+                3 => {
+                    kind =
+                        field.int().ok_or_else(|| bad(format!("the type of piece {id} is not a number")))?
+                }
                 _ => {}
             }
         }
@@ -225,7 +228,7 @@ impl<'a> File<'a> {
     }
 
     fn trainer(&mut self, field: Field<'a>) -> Result<()> {
-        for field in Fields::new(FORMAT, field.bytes().ok_or_else(|| bad("trainer_spec is no message"))?) {
+        for field in Fields::new(FORMAT, field.bytes().ok_or_else(|| bad("trainer_spec is not a message"))?) {
             let (number, field) = field?;
             match number {
                 3 => self.model_type = field.int().unwrap_or(UNIGRAM),
@@ -242,7 +245,9 @@ impl<'a> File<'a> {
     }
 
     fn normalizer(&mut self, field: Field<'a>) -> Result<()> {
-        for field in Fields::new(FORMAT, field.bytes().ok_or_else(|| bad("normalizer_spec is no message"))?) {
+        for field in
+            Fields::new(FORMAT, field.bytes().ok_or_else(|| bad("normalizer_spec is not a message"))?)
+        {
             let (number, field) = field?;
             match number {
                 2 => self.rules = field.bytes().unwrap_or(&[]),

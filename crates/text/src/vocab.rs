@@ -85,7 +85,7 @@ impl Vocab {
             Alphabet::SentencePiece if kind == Kind::Byte => match parse_byte_entry(entry) {
                 Some(byte) => self.bytes.push(byte),
                 None => {
-                    return Err(TextError::malformed("vocabulary", format!("{entry:?} is no byte token")));
+                    return Err(TextError::malformed("vocabulary", format!("{entry:?} is not a byte token")));
                 }
             },
             Alphabet::SentencePiece if !literal => push_unescaped(entry, &mut self.bytes),

@@ -43,7 +43,7 @@ fn gguf() {
     refused(with(&|m| drop(m.insert("tokenizer.ggml.merges", merges("he x")))), &["merge 2", "hex"]);
     refused(with(&|m| drop(m.insert("tokenizer.ggml.merges", merges("hex")))), &["merge 2", "hex"]);
     refused(with(&|m| drop(m.insert("tokenizer.ggml.merges", merges("")))), &["merge 2"]);
-    // The same tokens without scores, with too few, with one that is no number.
+    // The same tokens without scores, with too few, with one that is not finite.
     let pieces = |m: &mut Metadata| drop(m.insert("tokenizer.ggml.model", "llama"));
     refused(with(&|m| pieces(m)), &["tokenizer.ggml.scores is missing"]);
     refused(

@@ -62,6 +62,6 @@ fn tokenizer_json_like_llama3() {
 #[test]
 fn tokenizer_json_like_llama2() {
     let tokenizer = Tokenizer::from_json(&read("spaces_bpe.json")).unwrap();
-    // Bytes that are no character: the library writes one U+FFFD for each, here one for each broken sequence.
+    // Bytes that are not character: the library writes one U+FFFD for each, here one for each broken sequence.
     check(&tokenizer, "spaces_bpe", |decoded| !decoded.contains('\u{fffd}'));
 }

@@ -162,7 +162,7 @@ fn bad_lists_of_added_tokens_are_refused_by_key() {
     let source = gpt2_source();
     for (decoder, part) in [
         (json!([1]), "should be an object"),
-        (json!({"x": {"content": "a"}}), "\"x\" is no token id"),
+        (json!({"x": {"content": "a"}}), "\"x\" is not a token id"),
         (json!({"300": {"special": true}}), "content"),
         (json!({"300": {"content": ""}}), "is empty"),
         (json!({"4000000000": {"content": "<far>"}}), "ids up to 4000000000"),

@@ -47,7 +47,7 @@ pub enum TrainError {
         answer: usize,
     },
     /// The training went astray.
-    #[error("the loss is no number any more at step {step}")]
+    #[error("the loss is not finite any more at step {step}")]
     NotFinite {
         /// Step, from 1.
         step: usize,

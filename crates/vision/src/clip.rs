@@ -224,7 +224,7 @@ impl Clip {
     /// The tower's pixels of a picture file.
     ///
     /// # Errors
-    /// When the file is no picture, is damaged or too large.
+    /// When the file is not a picture, is damaged or too large.
     pub fn preprocess(&self, file: &[u8]) -> Result<Pixels, VisionError> {
         let edge = match self.preprocess.fit {
             Fit::Crop { edge } => edge,

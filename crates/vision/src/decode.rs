@@ -112,7 +112,7 @@ fn scaled_jpeg(file: &[u8], edge: usize) -> Option<RgbImage> {
 /// Width and height of a picture file as they are stored, before it is turned upright; those of a HEIC file are upright. Reads no pixels.
 ///
 /// # Errors
-/// When the file is no picture.
+/// When the file is not a picture.
 pub fn dimensions(file: &[u8]) -> Result<(u32, u32), VisionError> {
     #[cfg(feature = "heic")]
     if heic::is(file) {

@@ -55,7 +55,7 @@ pub(super) struct Module {
 }
 
 impl Module {
-    /// The module called `name`, such as `model.layers.3.self_attn.q_proj`; `None` when it is no linear layer of a block
+    /// The module called `name`, such as `model.layers.3.self_attn.q_proj`; `None` when it is not a linear layer of a block
     /// of the language model. Other parts of a model have layers of the same names (`vision_tower.encoder.layers.0`), so
     /// that the whole path counts.
     pub(super) fn parse(name: &str) -> Option<Module> {

@@ -11,7 +11,7 @@ use super::model::ModelArgs;
 #[command(after_help = "\
 An example is a line {\"prompt\": \"…\", \"answer\": \"…\"}. Candidates are judged by how well they give the answers: the model as it
 is (base), the pool's blend and its nearest adapter (which see the words of prompts and answers), the pool's adapters under fitted weights, the
-examples in the prompt, and an adapter trained on the examples. Taken is the simplest that is about as good as the best; where nothing
+examples in the prompt, and an adapter trained on the examples. The simplest that is about as good as the best is taken; where nothing
 is better than the base, nothing is written. Ctrl-C takes the best so far, and the same command goes on. Without answers the blend is taken if the examples are near to what the pool learned. With a pool in a folder
 nothing leaves this device; a server's pool is told one similarity score for each of its keys, and nothing else.
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as Group;
-use crayon_answer::{Catalyst, MemoryRequest, MemorySize, policy_names};
+use crayon_answer::{Catalyst, MemoryRequest, MemorySize, PASSES, policy_names};
 use crayon_engine::SamplingOverrides;
 
 use super::custom::CustomArgs;
@@ -73,7 +73,7 @@ pub(crate) struct PotArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) catalyst: Option<String>,
     /// Read documents that are distilled so often, each time with what was kept before [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=PASSES as i64))]
     pub(crate) passes: Option<u8>,
     /// First tokens that always stay [default: 4]
     #[arg(long, value_name = "K")]

@@ -159,7 +159,7 @@ fn thousands(text: &str) -> Result<usize, String> {
     let number = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
     number
         .filter(|number| (1..=100_000_000).contains(number))
-        .ok_or_else(|| format!("{text:?} is no number of pictures (like 500 or 100k)"))
+        .ok_or_else(|| format!("{text:?} is not a number of pictures (like 500 or 100k)"))
 }
 
 #[derive(Debug, Group)]

@@ -272,7 +272,7 @@ impl FromStr for WordWeight {
 
     fn from_str(text: &str) -> Result<WordWeight, String> {
         let (word, weight) = text.rsplit_once('=').ok_or("write it as word=1.5")?;
-        let weight = weight.trim().parse().map_err(|_| format!("{weight:?} is no number"))?;
+        let weight = weight.trim().parse().map_err(|_| format!("{weight:?} is not a number"))?;
         Ok(WordWeight { word: word.trim().to_owned(), weight })
     }
 }
@@ -284,7 +284,7 @@ fn date(text: &str) -> Result<String, String> {
         None => Ok(()),
         Some(part) => match part.parse::<u32>() {
             Ok(number) if part.len() == len && (1..=most).contains(&number) => Ok(()),
-            _ => Err(format!("{text:?} is no date such as 2021, 2021-07 or 2021-07-14")),
+            _ => Err(format!("{text:?} is not a date such as 2021, 2021-07 or 2021-07-14")),
         },
     };
     part(parts.next(), 4, 9999)?;
@@ -292,7 +292,7 @@ fn date(text: &str) -> Result<String, String> {
     part(parts.next(), 2, 31)?;
     match parts.next() {
         None => Ok(text.to_owned()),
-        Some(_) => Err(format!("{text:?} is no date such as 2021, 2021-07 or 2021-07-14")),
+        Some(_) => Err(format!("{text:?} is not a date such as 2021, 2021-07 or 2021-07-14")),
     }
 }
 

@@ -227,7 +227,7 @@ fn tokens(text: &str) -> Result<usize, String> {
     let number: Option<usize> = digits.parse().ok().and_then(|number: usize| number.checked_mul(factor));
     number
         .filter(|number| *number > 0)
-        .ok_or_else(|| format!("{text:?} is no number of tokens (like 500 or 16k)"))
+        .ok_or_else(|| format!("{text:?} is not a number of tokens (like 500 or 16k)"))
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CustomizeArgs, output: &Output) -> Result {
         return Err(mistake(format!("--temperature must be above 0, not {temperature}"), "0.1 is usual"));
     }
     let Some(form) = Form::from_name(&args.form) else {
-        return Err(mistake(format!("{} is no form", args.form), "known are exact, svd and factor"));
+        return Err(mistake(format!("{} is not a form", args.form), "known are exact, svd and factor"));
     };
     let (effort, budget) = (taken::effort(&args.effort)?, taken::budget(args.budget)?);
     let engine = model::open_to_ask(&args.model, output)?;

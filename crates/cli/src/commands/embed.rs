@@ -105,7 +105,7 @@ fn weigh(text: &str, pieces: &[Piece], given: &str, weights: &mut [f32]) -> Resu
     let Some((word, weight)) =
         parsed.filter(|(_, weight): &(&str, f32)| weight.is_finite() && *weight >= 0.0)
     else {
-        return Err(mistake(format!("{given:?} is no weight of a word"), hint));
+        return Err(mistake(format!("{given:?} is not a weight of a word"), hint));
     };
     let mut found = false;
     for word_index in 0..=pieces.iter().map(|piece| piece.word).max().unwrap_or(0) {

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &EvalCustomizeArgs, output: &Output) -> Result {
     let named = args.methods.iter().map(|name| {
         Method::from_name(name).ok_or_else(|| {
             let known = Method::ALL.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
-            mistake(format!("{name:?} is no method"), format!("known are {known}"))
+            mistake(format!("{name:?} is not a method"), format!("known are {known}"))
         })
     });
     let methods = named.collect::<Result<Vec<Method>>>()?;

@@ -58,7 +58,7 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
             ("tensor", _) => Groups::Tensor,
             (_, Ok(size)) if size > 0 => Groups::Of(size),
             _ => {
-                let what = format!("{:?} is no group of weights", args.groups);
+                let what = format!("{:?} is not a group of weights", args.groups);
                 return Err(mistake(what, "known are channel, tensor, and numbers such as 32"));
             }
         },

@@ -142,7 +142,7 @@ fn targets(names: &[String]) -> Result<Vec<Projection>> {
         let known = TARGETS.iter().find(|(known, _)| known == name);
         let Some((_, projection)) = known else {
             return Err(mistake(
-                format!("{name:?} is no layer"),
+                format!("{name:?} is not a layer"),
                 "known are q, k, v, o, gate, up, down and all",
             ));
         };

@@ -115,7 +115,7 @@ fn check(folder: &Path) -> Result {
     match lora && folder.join("adapter_model.safetensors").is_file() {
         true => Ok(()),
         false => Err(mistake(
-            format!("{} is no folder with a LoRA adapter", folder.display()),
+            format!("{} is not a folder with a LoRA adapter", folder.display()),
             "`crayon customize … -o FOLDER` writes one where learning from the examples is best, or their blend",
         )),
     }

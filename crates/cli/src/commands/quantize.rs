@@ -195,7 +195,7 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
         recipe.weights = choice!(WeightKind, "way to round weights", weights);
     }
     if !(0.0..=1.0).contains(&args.alpha) {
-        return Err(mistake(format!("--alpha {} is no share", args.alpha), "take a number from 0 to 1"));
+        return Err(mistake(format!("--alpha {} is not a share", args.alpha), "take a number from 0 to 1"));
     }
     for (flag, rate) in [("--rate", args.rate), ("--final-rate", args.final_rate)] {
         if !(rate > 0.0 && rate < 1.0) {
@@ -207,7 +207,7 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
         match phase.as_str() {
             "1" => recipe.by_block = true,
             "2" => recipe.end_to_end = true,
-            other => return Err(mistake(format!("{other:?} is no phase"), "phases are 1, 2, or 1,2")),
+            other => return Err(mistake(format!("{other:?} is not a phase"), "phases are 1, 2, or 1,2")),
         }
     }
     if method != Method::Quadapter && recipe.range == RangeKind::Learned {

@@ -55,7 +55,7 @@ pub(super) struct Found {
 
 /// The effort of this name.
 pub(super) fn effort(name: &str) -> Result<Effort> {
-    let unknown = || mistake(format!("{name} is no effort"), "known are instant, fit, train and auto");
+    let unknown = || mistake(format!("{name} is not an effort"), "known are instant, fit, train and auto");
     Effort::from_name(name).ok_or_else(unknown)
 }
 

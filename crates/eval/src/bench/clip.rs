@@ -173,7 +173,7 @@ impl Drop for MadeUpClip {
 /// Measures a model.
 ///
 /// # Errors
-/// When its towers cannot be made, a file is no picture, or `progress` stops it.
+/// When its towers cannot be made, a file is not a picture, or `progress` stops it.
 pub fn clip(
     checkpoint: &ClipCheckpoint,
     options: &ClipBenchOptions,

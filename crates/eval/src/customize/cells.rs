@@ -114,6 +114,6 @@ mod tests {
         assert_eq!(Cells::open(Some(&path)).unwrap().find("b"), Some(cell));
         std::fs::write(&path, "{}\n").unwrap();
         let error = Cells::open(Some(&path)).err().unwrap().to_string();
-        assert!(error.contains("line 1: is no cell"), "{error}");
+        assert!(error.contains("line 1: is not a cell"), "{error}");
     }
 }

@@ -42,7 +42,7 @@ fn task(file: &str, line: usize, stem: &str, text: &str) -> Result<LongTask, Eva
     let wrong = |what: String| Err(EvalError::content(file, line, what));
     if !text.trim_start().starts_with('{') {
         // A list would be taken for an entry's fields in order.
-        return wrong("is no JSON object".to_owned());
+        return wrong("is not a JSON object".to_owned());
     }
     let entry: Entry = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
@@ -177,7 +177,7 @@ mod tests {
             (r#"{"input": "i", "context": "c", "answers": []}"#, "there are no answers"),
             (r#"{"input": "i", "context": " ", "answers": ["a"]}"#, "the context is empty"),
             (r#"{"input": "i", "context": "c", "answers": "a"}"#, "JSON, column"),
-            (r#"["i", "c", ["a"], "qasper", null]"#, "is no JSON object"),
+            (r#"["i", "c", ["a"], "qasper", null]"#, "is not a JSON object"),
         ] {
             let error = parse("t", "qasper", &format!("{good}\n{bad}\n")).unwrap_err().to_string();
             assert!(error.starts_with("t, line 2: ") && error.contains(expected), "{error}");

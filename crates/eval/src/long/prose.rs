@@ -127,7 +127,7 @@ fn split(text: &str) -> Vec<Piece> {
             last.gap = "\n\n";
         }
     }
-    // Rows of stars and page numbers are no sentences.
+    // Rows of stars and page numbers are not sentences.
     pieces.retain(|piece| piece.text.contains(char::is_alphabetic));
     pieces
 }
@@ -151,7 +151,7 @@ fn sentence_end(text: &str) -> Option<usize> {
         let after = text[at + 1..].trim_start_matches(CLOSING);
         let next = after.strip_prefix(' ')?.chars().next()?;
         let word = text[..at].rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        // An initial is no sentence's end either; the pronoun is the only likely word of one capital letter.
+        // An initial is not a sentence's end either; the pronoun is the only likely word of one capital letter.
         let is_initial = word.len() == 1 && word != "I" && word.chars().all(char::is_uppercase);
         let is_shortened = mark == "." && (is_initial || SHORTENED.contains(&word));
         (!next.is_lowercase() && !is_shortened).then_some(text.len() - after.len())

@@ -275,7 +275,7 @@ mod tests {
                 let question = made(task, seed, 1200);
                 assert_eq!(looked_up(&question.context, &question.question), question.answers[0]);
                 for choice in &question.choices {
-                    assert!(question.context.contains(choice), "{choice} is no rival");
+                    assert!(question.context.contains(choice), "{choice} is not a rival");
                 }
             }
         }

@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(get(&mut kept, &["a", "b"]), "b! 4");
         std::fs::write(&path, "{}\n").unwrap();
         let error = Kept::open(Some(&path)).err().unwrap().to_string();
-        assert!(error.contains("line 1: is no answer"), "{error}");
+        assert!(error.contains("line 1: is not an answer"), "{error}");
     }
 }

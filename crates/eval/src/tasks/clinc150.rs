@@ -67,7 +67,9 @@ impl Clinc150 {
         let map: serde_json::Map<String, serde_json::Value> = parse(domains_file, domains)?;
         let domains = map.into_iter().map(|(name, intents)| match serde_json::from_value(intents) {
             Ok(intents) => Ok(Domain { name, intents }),
-            Err(_) => Err(EvalError::content(domains_file, None, format!("{name:?} is no list of intents"))),
+            Err(_) => {
+                Err(EvalError::content(domains_file, None, format!("{name:?} is not a list of intents")))
+            }
         });
         let domains = domains.collect::<Result<Vec<Domain>, EvalError>>()?;
         Ok(Clinc150 { file: file.to_owned(), domains, splits })

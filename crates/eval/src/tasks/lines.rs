@@ -81,7 +81,7 @@ pub(crate) fn objects<'a, T: Deserialize<'a> + 'a>(
 pub(super) fn json<'a, T: Deserialize<'a>>(file: &str, line: usize, text: &'a str) -> Result<T, EvalError> {
     // A list would be taken for a struct's fields in order.
     if !text.trim_start().starts_with('{') {
-        return Err(EvalError::content(file, line, "is no JSON object"));
+        return Err(EvalError::content(file, line, "is not a JSON object"));
     }
     serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();

@@ -173,7 +173,7 @@ fn detect(file: &str, text: &str) -> Result<Source, EvalError> {
     let first_line = start.lines().next().unwrap_or_default();
     if start.starts_with('{') {
         let Ok(value) = serde_json::from_str::<serde_json::Value>(first_line) else {
-            // An object over several lines is no JSON-lines file; of the known forms only one looks like this.
+            // An object over several lines is not a JSON-lines file; of the known forms only one looks like this.
             let is_whole = first_line.trim() == "{" || first_line.contains("\"oos_");
             return Ok(if is_whole { Source::Clinc150 } else { Source::Lines });
         };
@@ -189,7 +189,7 @@ fn detect(file: &str, text: &str) -> Result<Source, EvalError> {
     if is_csv || mmlu::is_header(first_line) {
         return Ok(Source::Mmlu);
     }
-    Err(EvalError::content(file, 1, "is no task file").with_hint(FORMS))
+    Err(EvalError::content(file, 1, "is not a task file").with_hint(FORMS))
 }
 
 /// What to give as a task.
@@ -238,7 +238,7 @@ mod tests {
         let mmlu = "question,choice0,choice1,choice2,choice3,answer\nq,a,b,c,d,2\n";
         assert_eq!(opened("t", mmlu).unwrap().source, Source::Mmlu);
         assert_eq!(opened("t.csv", "q,a,b,c,d,B\n").unwrap().questions[0].answer, 1);
-        assert!(opened("t.txt", "some prose").unwrap_err().contains("is no task file"));
+        assert!(opened("t.txt", "some prose").unwrap_err().contains("is not a task file"));
         assert!(opened("t.jsonl", " \n").unwrap_err().contains("is empty"));
     }
 

@@ -90,7 +90,7 @@ impl ClipCheckpoint {
             "pt" | "pth" | "bin" | "ckpt" => {
                 Err(Error::file(&name, "is a file of PyTorch").with_hint(PICKLES))
             }
-            _ => Err(Error::file(&name, "is no model of texts and pictures this program knows")
+            _ => Err(Error::file(&name, "is not a model of texts and pictures this program knows")
                 .with_hint("give a folder with config.json and safetensors, or a .safetensors file of OpenAI's or OpenCLIP's")),
         }
     }
@@ -164,7 +164,7 @@ impl ClipCheckpoint {
         let shape =
             self.spec.tensors().into_iter().find(|(name, _)| name == canonical).map(|(_, shape)| shape);
         let shape =
-            shape.ok_or_else(|| Error::tensor(&self.name, canonical, "is no tensor of these towers"))?;
+            shape.ok_or_else(|| Error::tensor(&self.name, canonical, "is not a tensor of these towers"))?;
         self.shaped(canonical, &shape)
     }
 
@@ -267,7 +267,7 @@ impl ClipCheckpoint {
         }
         for file in &self.files {
             for name in file.names().filter(|name| !used.contains(*name) && !Layout::is_buffer(name)) {
-                self.notes.push(Note::new(&file.file, name, "is no part of these towers and is not read"));
+                self.notes.push(Note::new(&file.file, name, "is not part of these towers and is not read"));
             }
         }
         Ok(self)

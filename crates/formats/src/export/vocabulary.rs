@@ -267,7 +267,7 @@ fn from_json(
         let id = id
             .as_u64()
             .and_then(|id| usize::try_from(id).ok())
-            .ok_or_else(|| bad("has an id that is no number"))?;
+            .ok_or_else(|| bad("has an id that is not a number"))?;
         let kind = match text.as_str() {
             text if Some(text) == unknown => UNKNOWN,
             text if byte_fallback && is_byte(text) => BYTE,

@@ -105,7 +105,7 @@ fn stop(own: Object<'_>) -> Result<Vec<String>> {
 
 fn bans(own: Object<'_>, eos: &[u32]) -> Result<Bans> {
     let mut sequences = own.id_lists("bad_words_ids")?.unwrap_or_default();
-    // As in transformers: a word that is nothing but the end of an answer is no bad word.
+    // As in transformers: a word that is nothing but the end of an answer is not a bad word.
     sequences
         .retain(|sequence| !sequence.is_empty() && !matches!(sequence.as_slice(), [id] if eos.contains(id)));
     Ok(Bans {

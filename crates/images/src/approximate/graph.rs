@@ -119,12 +119,12 @@ impl Graph {
     /// Opens a file.
     ///
     /// # Errors
-    /// If it is no graph, or cut short.
+    /// If it is not a graph, or cut short.
     pub(super) fn open(path: &Path) -> Result<Graph, ImageError> {
         let broken = |why: String| ImageError::index(path, why);
         let bytes = Bytes::map(path).map_err(|error| broken(error.to_string()))?;
         Graph::from_bytes(bytes)
-            .ok_or_else(|| broken("this is no graph of an index, or one cut short".to_owned()))
+            .ok_or_else(|| broken("this is not a graph of an index, or one cut short".to_owned()))
     }
 
     /// Writes it, in place of what is there only when it is whole.

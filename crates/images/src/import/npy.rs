@@ -41,7 +41,7 @@ impl Npy {
             reader.read_exact(&mut bytes).map(|()| bytes)
         };
         let start = read(8).ok().filter(|start| start.starts_with(MAGIC));
-        let version = start.ok_or_else(|| fail("this is no .npy file"))?[6];
+        let version = start.ok_or_else(|| fail("this is not a .npy file"))?[6];
         let digits = match version {
             1 => 2,
             2 | 3 => 4,
@@ -53,8 +53,8 @@ impl Npy {
         if size > LONGEST_HEADER {
             return Err(fail("its header is too long"));
         }
-        let header =
-            String::from_utf8(read(size).map_err(|_| cut())?).map_err(|_| fail("its header is no text"))?;
+        let header = String::from_utf8(read(size).map_err(|_| cut())?)
+            .map_err(|_| fail("its header is not a text"))?;
         let (width, rows, dim) = described(&header).map_err(|what| fail(&what))?;
         let begins = 8 + digits + size;
         let wanted =

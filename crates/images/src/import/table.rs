@@ -38,7 +38,7 @@ impl Table {
     /// Opens a file and reads its end, where its description is.
     ///
     /// # Errors
-    /// If it is no Parquet file, or damaged.
+    /// If it is not a Parquet file, or damaged.
     pub(super) fn open(path: &Path) -> Result<Table, ImageError> {
         let file = File::open(path).map_err(|error| ImageError::io(path, error))?;
         let reader = caught(|| SerializedFileReader::new(file));
@@ -81,7 +81,7 @@ impl Table {
 }
 
 fn damaged(path: &Path, what: &str) -> ImageError {
-    ImageError::import(path, format!("it is no Parquet file, or a damaged one ({what})"))
+    ImageError::import(path, format!("it is not a Parquet file, or a damaged one ({what})"))
 }
 
 fn record(row: Row) -> Record {

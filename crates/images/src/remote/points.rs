@@ -34,7 +34,7 @@ pub(super) fn id(source: &str, hash: &Hash) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// What is known of a picture, as its point holds it. Paths that are no Unicode are spelled with replacement characters.
+/// What is known of a picture, as its point holds it. Paths that are not Unicode are spelled with replacement characters.
 pub(super) fn payload(source: &str, known: &Known) -> HashMap<String, Value> {
     let paths: Vec<String> = known.files.iter().map(|path| path.display().to_string()).collect();
     let mut folders: Vec<String> = known

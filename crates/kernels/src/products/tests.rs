@@ -52,7 +52,7 @@ pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// Columns that are no multiple of anything where the format allows it.
+/// Columns that are not a multiple of anything where the format allows it.
 fn odd_cols(format: Format, blocks: usize) -> usize {
     if format.block_len() == 1 { blocks * 67 + 3 } else { blocks * format.block_len() }
 }

@@ -143,7 +143,7 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut [f32]) {
 
 /// The values of a matrix, `[rows, cols]`.
 ///
-/// Panics when `bytes` is not exactly that or `cols` is no length of a row in this format.
+/// Panics when `bytes` is not exactly that or `cols` is not a valid length of a row in this format.
 pub fn dequantize_rows(format: Format, cols: usize, bytes: &[u8], out: &mut [f32]) {
     if !format.is_per_channel() {
         return dequantize(format, bytes, out);
@@ -181,7 +181,7 @@ fn quantize_large<B: LargeBlock>(values: &[f32], out: &mut Vec<u8>) {
 /// Panics when `values` is not a whole number of blocks.
 pub fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
     let bytes = format.row_bytes(values.len());
-    let bytes = bytes.unwrap_or_else(|| panic!("{} values are no whole {format} blocks", values.len()));
+    let bytes = bytes.unwrap_or_else(|| panic!("{} values are not whole {format} blocks", values.len()));
     out.reserve(bytes);
     match format {
         Format::F32 => floats::write_f32(values, out),
@@ -201,7 +201,7 @@ pub fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
 
 /// Appends a matrix, `[rows, cols]`.
 ///
-/// Panics when `values` are not whole rows or `cols` is no length of a row in this format.
+/// Panics when `values` are not whole rows or `cols` is not a valid length of a row in this format.
 pub fn quantize_rows(format: Format, cols: usize, values: &[f32], out: &mut Vec<u8>) {
     if !format.is_per_channel() {
         return quantize(format, values, out);

@@ -13,7 +13,7 @@ pub(super) fn largest(values: &[f32]) -> f32 {
     }
 }
 
-/// `1 / value`, or 0 where that is no finite number.
+/// `1 / value`, or 0 where that is not a finite number.
 pub(super) fn inverse(value: f32) -> f32 {
     let inverse = 1.0 / value;
     if inverse.is_finite() { inverse } else { 0.0 }

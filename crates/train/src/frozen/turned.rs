@@ -12,7 +12,7 @@ use super::linear::transpose;
 /// there in floats.
 const STRIPE: usize = 256;
 
-/// `weight` in 8-bit blocks, unless it has a format whose products are as fast, or rows that are no whole blocks.
+/// `weight` in 8-bit blocks, unless it has a format whose products are as fast, or rows that are not whole blocks.
 pub(super) fn stored_in_blocks(weight: Tensor, threads: &Threads) -> Tensor {
     let slower = weight.format.is_float() || matches!(weight.format, Format::Q4K | Format::Q5K | Format::Q6K);
     if !slower || Format::Q8_0.row_bytes(weight.cols()).is_none() {
@@ -29,7 +29,7 @@ pub(super) fn stored_in_blocks(weight: Tensor, threads: &Threads) -> Tensor {
     Tensor { format: Format::Q8_0, data: data.into(), ..weight }
 }
 
-/// `weight` `[out, in]` as `[in, out]` in 8-bit blocks; `None` where rows of `out` values are no whole blocks.
+/// `weight` `[out, in]` as `[in, out]` in 8-bit blocks; `None` where rows of `out` values are not whole blocks.
 pub(super) fn turned(weight: &Tensor, threads: &Threads) -> Option<Tensor> {
     let (output, input) = (weight.shape[0], weight.cols());
     let bytes = |values: usize| Format::Q8_0.row_bytes(values);

@@ -202,7 +202,7 @@ mod tests {
         assert!((20..90).contains(&strange.len()), "half of a quarter: {}", strange.len());
         assert!(strange.iter().all(|drawn| drawn.sample.prompt == [0] && drawn.sample.answer[0] >= 200));
         assert!(drawn.iter().filter(|drawn| drawn.taught).all(|drawn| drawn.sample.answer == [100]));
-        // Answers that are all different are no labels.
+        // Answers that are all different are not labels.
         assert!((0..100).all(|_| episodes.draw_or_exchange(30, &mut random).taught));
         let silent = drawn.iter().filter(|drawn| drawn.query.answer.is_none()).count();
         assert!((20..90).contains(&silent), "one in eight: {silent}");

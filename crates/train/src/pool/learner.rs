@@ -102,7 +102,7 @@ impl<'a, L: Learning> Learner<'a, L> {
     /// One step more. Returns the loss before it, in nats a token of the answers read.
     ///
     /// # Errors
-    /// When a sample cannot be read, or the loss is no number.
+    /// When a sample cannot be read, or the loss is not finite.
     pub fn step(&mut self) -> Result<f64, TrainError> {
         let batch = self.batch(self.state.step);
         let loss = pass(self.decoder, &mut self.learned, &batch, true, self.threads)?.mean();

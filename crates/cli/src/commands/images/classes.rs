@@ -51,7 +51,7 @@ fn descriptions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     })
 }
 
-/// Embeds files with a bar; names those that are no pictures.
+/// Embeds files with a bar; names those that are not pictures.
 pub(super) fn embedded(clip: &Clip, files: &[PathBuf], output: &Output) -> Result<Embedded> {
     interrupt::watch();
     let mut bar = Counting::new("embedding", "pictures", output);

@@ -138,7 +138,7 @@ pub(super) fn summary(report: &Report) -> String {
 
 /// What could not be read, on stderr.
 pub(super) fn tell(report: &Report, output: &Output) {
-    for (some, what) in [(&report.broken, "no picture"), (&report.unreadable, "not readable")] {
+    for (some, what) in [(&report.broken, "not a picture"), (&report.unreadable, "not readable")] {
         for (path, why) in some.iter().take(NAMED) {
             output.note(&format!("{} is {what}: {why}", printable(path)));
         }

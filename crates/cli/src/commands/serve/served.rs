@@ -193,7 +193,7 @@ fn fits(path: &Path, checkpoint: &Checkpoint, name: &str) -> Result<(), AdapterE
     Ok(())
 }
 
-/// The name and what stands behind it in `NAME=FOLDER`; a path that has an equals sign of its own is no name.
+/// The name and what stands behind it in `NAME=FOLDER`; a path that has an equals sign of its own is not a name.
 fn pair(text: &str) -> Option<(&str, &str)> {
     text.split_once('=').filter(|(name, _)| !name.contains(['/', '\\']) && !Path::new(text).exists())
 }

@@ -49,7 +49,7 @@ impl Program {
     /// shell reads it.
     ///
     /// # Errors
-    /// When the line is no command, or has no `{port}`.
+    /// When the line is not a command, or has no `{port}`.
     pub fn rival(line: &str, model: &str) -> Result<Program, EvalError> {
         let wrong = |what: &str| EvalError::Rival { line: line.to_owned(), what: what.to_owned() };
         let words = words(line).ok_or_else(|| wrong("has a quote that does not end"))?;
