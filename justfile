@@ -107,6 +107,14 @@ pack:
 deb: pack
     cargo deb -p crayon --no-build
 
+# The wheel for this machine, in target/wheels, built and tested.
+wheel:
+    python3 scripts/release/wheel.py
+
+# The version everywhere it stands, as in `just version 0.2.0`.
+version VERSION:
+    python3 scripts/release/version.py {{ VERSION }}
+
 # A container of `crayon serve`. Needs podman; docker takes the same words.
 container:
     podman build -t crayon .
