@@ -211,7 +211,7 @@ impl Customized {
             Some(_) => None,
             None => Some(engine.read_adapter(folder)?),
         };
-        let scope = Scope::read(folder, engine.spec(), &engine.checkpoint().fingerprint())?;
+        let scope = Scope::read(folder, engine.checkpoint())?;
         let left_out = lora.iter().flat_map(|lora| &lora.left_out);
         let notes =
             left_out.map(|module| format!("{module} is for another part of the model, and is left out"));

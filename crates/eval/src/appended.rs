@@ -18,7 +18,7 @@ pub(crate) struct Appended {
 
 impl Appended {
     /// Opens or makes the file and gives each of its lines to `line`. A last line that was cut short is taken away; other damage is
-    /// an error, by which a line is no `kind`.
+    /// an error, by which a line is not `kind`.
     pub(crate) fn open<T: DeserializeOwned>(
         path: &Path,
         kind: &str,
@@ -32,7 +32,7 @@ impl Appended {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for (at, own) in text[..whole].lines().enumerate() {
             line(serde_json::from_str(own).map_err(|error| {
-                EvalError::content(&path.display().to_string(), at + 1, format!("is no {kind}: {error}"))
+                EvalError::content(&path.display().to_string(), at + 1, format!("is not {kind}: {error}"))
                     .with_hint(phrase!["give another file for ", Setting::Cells])
             })?);
         }

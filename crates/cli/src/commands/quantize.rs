@@ -167,7 +167,7 @@ pub(super) fn named<T>(
     all: impl Iterator<Item = &'static str>,
 ) -> Result<T> {
     let known = || format!("known are {}", all.collect::<Vec<_>>().join(", "));
-    found.ok_or_else(|| mistake(format!("{text:?} is no {what}"), known()))
+    found.ok_or_else(|| mistake(format!("{text:?} is not a known {what}"), known()))
 }
 
 fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {

@@ -63,7 +63,7 @@ impl Cells {
     pub(super) fn open(path: Option<&Path>) -> Result<Cells, EvalError> {
         let mut found = HashMap::new();
         let mut add = |line: Line| drop(found.insert(line.key, line.cell));
-        let file = path.map(|path| Appended::open(path, "cell", &mut add)).transpose()?;
+        let file = path.map(|path| Appended::open(path, "a cell", &mut add)).transpose()?;
         Ok(Cells { found, file })
     }
 

@@ -157,7 +157,8 @@ pub fn quantize(
     let jobs = jobs(options);
     let mut found: HashMap<String, QuantizeRow> = HashMap::new();
     let mut add = |line: Line| drop(found.insert(line.key, line.row));
-    let mut file = options.cells.as_deref().map(|path| Appended::open(path, "row", &mut add)).transpose()?;
+    let mut file =
+        options.cells.as_deref().map(|path| Appended::open(path, "a row", &mut add)).transpose()?;
     let mut fingerprint = checkpoint.fingerprint();
     if let Some(adapter) = engine.adapter() {
         fingerprint = format!("{fingerprint} through {}", adapter.fingerprint());

@@ -31,7 +31,7 @@ impl Kept {
     pub(super) fn open(path: Option<&Path>) -> Result<Kept, EvalError> {
         let mut found = HashMap::new();
         let mut add = |line: Line| drop(found.insert(line.asked, line.answer));
-        let file = path.map(|path| Appended::open(path, "answer that was kept", &mut add)).transpose()?;
+        let file = path.map(|path| Appended::open(path, "an answer that was kept", &mut add)).transpose()?;
         Ok(Kept { found, file })
     }
 
