@@ -233,7 +233,7 @@ mod tests {
             ("{\"answer\": \"a\"}", "no prompt"),
             ("{\"prompt\": \" \"}", "no prompt"),
             ("{\"prompt\": \"p\", \"choices\": [\"a\"], \"answer\": 1}", "there are 1 choices"),
-            ("{\"prompt\": \"p\", \"answer\": [1]}", "not text"),
+            ("{\"prompt\": \"p\", \"answer\": [1]}", "not a text"),
         ] {
             let error = read(&format!("{good}\n\n{bad}\n{good}\n")).unwrap_err();
             assert!(error.contains("line 3") && error.contains(expected), "{bad}: {error}");
