@@ -136,7 +136,7 @@ fn sentencepiece() {
     refuse(&file(&[piece(b"\xff", 0.0, 1)], &[]), &["piece 0", "UTF-8"]);
     refuse(&file(&[piece(b"", 0.0, 1)], &[]), &["piece 0 is empty"]);
     refuse(&file(&[piece(b"a", 0.0, 9)], &[]), &["piece 0", "type 9"]);
-    refuse(&file(&[piece(b"xx", 0.0, 6)], &[]), &["no byte token"]);
+    refuse(&file(&[piece(b"xx", 0.0, 6)], &[]), &["not a byte token"]);
     // trainer_spec (2) with model_type (3) = WORD; normalizer_spec (3) with rules (2) shorter than they state.
     refuse(&file(std::slice::from_ref(&unknown), &[0x12, 2, 0x18, 3]), &["model_type 3"]);
     refuse(&file(&[unknown], &[0x1a, 6, 0x12, 4, 255, 255, 0, 0]), &["normalisation rules", "shorter"]);
