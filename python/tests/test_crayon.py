@@ -89,7 +89,7 @@ class Errors(unittest.TestCase):
             model.ask("What?", temperature=-1)
         with self.assertRaisesRegex(crayon.Mistake, "a pot of 3 entries is too small"):
             crayon.Model("mini", pot=3).ask("What?", documents=[SECRET])
-        with self.assertRaisesRegex(crayon.Mistake, "is no size"):
+        with self.assertRaisesRegex(crayon.Mistake, "is not a size"):
             crayon.Model("mini", pot="much")
         with self.assertRaisesRegex(crayon.Mistake, "the prompt is empty"):
             model.ask("")
@@ -304,8 +304,8 @@ class Company(unittest.TestCase):
         pairs = [(f"say {word}", word) for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
         session = model.session(pot=256)
         for work in (
-            lambda: model.ask("What is this?", documents=SECRET * 50),
-            lambda: session.feed(SECRET * 50),
+            lambda: model.ask("What is this?", documents=SECRET * 1000),
+            lambda: session.feed(SECRET * 1000),
             lambda: model.customize(pairs * 20, effort="train"),
         ):
             timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
