@@ -14,23 +14,18 @@ impl Lora {
     /// # Errors
     /// When it was made for another model, or scales do not fit the network.
     pub fn fit(&mut self, what: &str, checkpoint: &Checkpoint, name: &str) -> Result<(), AdapterError> {
-        let own = || checkpoint.fingerprint();
-        let made_for =
-            |base: &String| checkpoint.origin().is_some_and(|origin| origin.fingerprints.contains(base));
         match (&self.base, checkpoint.origin()) {
             (None, None) => Ok(()),
-            (Some(base), Some(_)) if made_for(base) && *base != own() => self.take(checkpoint),
-            (None, Some(_)) => self.take(checkpoint),
-            (Some(_), _) => self.check_base(what, &own(), name),
+            (Some(base), Some(origin)) if !origin.fingerprints.contains(base) => {
+                self.check_base(what, &checkpoint.fingerprint(), name)
+            }
+            (Some(_), None) => self.check_base(what, &checkpoint.fingerprint(), name),
+            (_, Some(origin)) => {
+                self.take_scales(&checkpoint.spec, origin, &checkpoint.source.name)?;
+                self.base = Some(checkpoint.fingerprint());
+                Ok(())
+            }
         }
-    }
-
-    fn take(&mut self, checkpoint: &Checkpoint) -> Result<(), AdapterError> {
-        if let Some(origin) = checkpoint.origin() {
-            self.take_scales(&checkpoint.spec, origin, &checkpoint.source.name)?;
-        }
-        self.base = Some(checkpoint.fingerprint());
-        Ok(())
     }
 
     /// Folds the scales of `origin` in: A reads inputs that are so many times larger, and what B adds to v and up has to be.

@@ -228,6 +228,24 @@ fn adapters_and_pools_of_a_model_serve_its_other_forms() {
         ];
         assert!(!place.text(&blended).trim().is_empty(), "{model}");
     }
+
+    // What was made beside a folded model knows its scales already, and must not take them again.
+    place.json(&[
+        "customize",
+        "-m",
+        "./second",
+        "--examples",
+        "mine.jsonl",
+        "--pool",
+        pool,
+        "--force",
+        "-o",
+        "late",
+    ]);
+    assert!(
+        !place.text(&["ask", "-m", "./second", "-a", "late", "--max-tokens", "4", "Say 3"]).trim().is_empty()
+    );
+    place.mistake(&["ask", "-m", "./third.gguf", "-a", "late", "Say 3"], "made for another model", "-m");
 }
 
 #[test]

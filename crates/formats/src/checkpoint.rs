@@ -332,10 +332,11 @@ impl Checkpoint {
     }
 
     /// The origin of this model in another number type, or of one that scales are folded into: this model and what it comes from.
-    /// `None` where tensors were replaced without a word of how.
+    /// A model that has scales folded in is left out, because what was made beside it must not take them. `None` where tensors were
+    /// replaced without a word of how.
     pub fn as_origin(&self) -> Option<Origin> {
         let mut origin = self.origin.as_deref().cloned().unwrap_or_else(|| Origin::from_text(""));
-        if self.replaced.is_empty() {
+        if self.replaced.is_empty() && origin.scales.is_empty() {
             origin.fingerprints.push(self.fingerprint());
         }
         (!origin.fingerprints.is_empty()).then_some(origin)

@@ -70,7 +70,7 @@ impl MadeWith {
         self.must_be_at(model, &file.display().to_string())
     }
 
-    /// The same for an index that may be not a file.
+    /// The same for an index that may not be a file.
     pub(crate) fn must_be_at(&self, model: &MadeWith, index: &str) -> Result<(), ImageError> {
         if self.fingerprint == model.fingerprint && self.dim == model.dim {
             return Ok(());

@@ -90,16 +90,18 @@ pub fn fold(
     Ok(())
 }
 
-/// What the folded model says of where it comes from: `checkpoint`, and the scales that were folded into it.
+/// What the folded model says of where it comes from: `checkpoint`, and the scales that were folded into it, on top of those that were
+/// in it already.
 pub fn origin(checkpoint: &Checkpoint, setups: &[BlockSetup]) -> Option<Origin> {
-    let mut scales = BTreeMap::new();
+    let mut origin = checkpoint.as_origin()?;
     for setup in setups {
         for (place, logs) in &setup.scales {
-            let values = logs.values.iter().map(|log| log.exp()).collect();
-            scales.insert(format!("blk.{}.{}", setup.layer, place.name()), values);
+            let name = format!("blk.{}.{place}", setup.layer);
+            let scales = origin.scales.entry(name).or_insert_with(|| vec![1.0; logs.values.len()]);
+            scales.iter_mut().zip(&logs.values).for_each(|(scale, log)| *scale *= log.exp());
         }
     }
-    Some(Origin { scales, ..checkpoint.as_origin()? })
+    Some(origin)
 }
 
 /// The same model with outliers: a few channels of the paper's places `factor` times larger, and the weights behind them as much
