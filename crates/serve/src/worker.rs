@@ -170,26 +170,30 @@ pub(crate) fn work(hosted: &Hosted, mut scratch: Held, metrics: &Metrics, bounds
         let Ok(passed) = passed else {
             // What the buffers hold after a panic nobody knows.
             batch = Batch::new(engine);
-            active.drain(..).for_each(|one| one.job.refuse(AnswerError::Crashed));
+            pace.active.store(0, Ordering::Relaxed);
+            active.drain(..).for_each(|one| one.end(Err(AnswerError::Crashed), pace));
             continue;
         };
         scratch.set(batch.scratch_bytes().max(reserved));
         hosted.scratch.store(scratch.bytes(), Ordering::Relaxed);
         // Drawing a token of a large vocabulary takes a good part of a pass, so that the threads share it.
         let mut steps: Vec<_> =
-            active.iter_mut().zip(passed).map(|(one, passed)| (one, Some(passed), true)).collect();
+            active.iter_mut().zip(passed).map(|(one, passed)| (one, Some(passed), None)).collect();
         engine.threads().for_each_chunk(&mut steps, 1, |_, steps| {
-            for (one, passed, stays) in steps {
+            for (one, passed, ended) in steps {
                 let passed = passed.take().unwrap_or(Ok(()));
-                *stays = match one.go_on(passed, pace, kept, metrics, bounds.time) {
-                    Ok(None) => true,
-                    Ok(Some(written)) => one.end(Ok(Done::Answer(Box::new(written))), pace),
-                    Err(error) => one.end(Err(error), pace),
-                };
+                *ended = one.go_on(passed, pace, kept, metrics, bounds.time).transpose();
             }
         });
-        let mut stays = steps.into_iter().map(|(_, _, stays)| stays).collect::<Vec<_>>().into_iter();
-        active.retain(|_| stays.next().unwrap_or(false));
+        let ended: Vec<_> = steps.into_iter().map(|(_, _, ended)| ended).collect();
+        let mut over = Vec::new();
+        for (at, ended) in ended.into_iter().enumerate().rev() {
+            over.extend(ended.map(|ended| (active.remove(at), ended)));
+        }
+        pace.active.store(active.len(), Ordering::Relaxed);
+        for (one, ended) in over {
+            one.end(ended.map(|written| Done::Answer(Box::new(written))), pace);
+        }
     }
 }
 
@@ -216,13 +220,18 @@ fn admit<'e>(
                 Ok((session, writing)) => {
                     active.push(Active { job, plan, session, _held: held, writing, started, last: None })
                 }
-                Err(error) => job.refuse(error),
+                Err(error) => {
+                    drop(held);
+                    pace.active.store(active.len(), Ordering::Relaxed);
+                    job.refuse(error);
+                }
             }
         }
         Work::Judge(ref judging) => {
             let found =
                 catch_unwind(AssertUnwindSafe(|| judge(engine, &job, judging, started, bounds.time, pace)));
             let found = found.unwrap_or(Err(AnswerError::Crashed)).map(|found| Done::Judge(Box::new(found)));
+            pace.active.store(active.len(), Ordering::Relaxed);
             // Whoever asked may have gone.
             let _ = job.tell.send(WorkerEvent::Ended(Box::new(found)));
         }
@@ -274,12 +283,13 @@ impl Active<'_> {
         }
     }
 
-    /// Tells what came of it; it does not stay.
-    fn end(&self, done: Result<Done, AnswerError>, pace: &Pace) -> bool {
-        pace.last.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    /// Gives back what it held, then tells what came of it: whoever is told finds the room free.
+    fn end(self, done: Result<Done, AnswerError>, pace: &Pace) {
+        let Active { job, plan, session, _held: held, writing, started, last: _ } = self;
+        drop((plan, writing, session, held));
+        pace.last.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
         // Whoever asked may have gone.
-        let _ = self.job.tell.send(WorkerEvent::Ended(Box::new(done)));
-        false
+        let _ = job.tell.send(WorkerEvent::Ended(Box::new(done)));
     }
 }
 
