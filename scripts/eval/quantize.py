@@ -29,10 +29,16 @@ FOUR = ["exact", "rtn", "smoothquant", "quadapter", "gptq", "smoothquant-gptq", 
 STARTS = ["exact", "quadapter-one", "quadapter"]
 FEW = ["exact", "rtn", "smoothquant", "quadapter"]
 GEMMA = dict(sequences=8, windows=4, steps=16)
+STATIC = dict(sequences=8, windows=8, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
-                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "quadapter-ranges", "quadapter-paper"], **GEMMA)),
+                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter", "quadapter-ranges"],
+                          alphas=["0.3", "0.5", "0.7"], seeds=3, **STATIC)),
+    "gemma-more": ("Gemma 3 270M, w8a8, static: more text to calibrate by", "gemma",
+                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], **(STATIC | dict(sequences=["8", "32", "128"])))),
+    "gemma-swapped": ("Gemma 3 270M, w8a8, static, calibrated on a book", "gemma",
+                      dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], swapped=True, **STATIC)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
                     dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
@@ -42,7 +48,7 @@ PARTS = {
     "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",
                       dict(variants=FEW, schemes="w8a6", activations="token", **GEMMA)),
     "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
-                dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], schemes="w8a6", **GEMMA)),
+                dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], schemes="w8a6", **STATIC)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
                 dict(variants=PLANTED, plant=60, **SMALL)),
     "mini": ("mini, w8a8, static", "mini", dict(variants=ALL, alphas=["0.3", "0.5", "0.7"], **SMALL)),

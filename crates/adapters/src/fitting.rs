@@ -19,6 +19,12 @@ impl Lora {
             (Some(base), Some(origin)) if !origin.fingerprints.contains(base) => {
                 self.check_base(what, &checkpoint.fingerprint(), name)
             }
+            (None, Some(origin)) if origin.rotated => Err(AdapterError::unusable(
+                format!(
+                    "{what} does not say which model it was made for, and the channels of {name} were mixed"
+                ),
+                "use it with the model before the rotation, or make one beside this model",
+            )),
             (Some(_), None) => self.check_base(what, &checkpoint.fingerprint(), name),
             (_, Some(origin)) => {
                 self.take_scales(&checkpoint.spec, origin, &checkpoint.source.name)?;

@@ -156,6 +156,11 @@ fn ways_are_compared_beside_an_adapter_and_in_a_pot() {
     let pot = compared(&["-a", "mine", "--pot", "64", "--kv", "i8"]);
     assert!(alone != adapted && adapted != pot, "{alone} {adapted} {pot}");
 
+    // Of rates of training the one that held-out text speaks for: one that moves nothing, or one that spoils everything.
+    let tuned = [&base[..], &["--variants", "exact,finetune", "--final-steps", "2"]].concat();
+    let rows = place.json(&[&tuned[..], &["--tune-rates", "10,1e-9"]].concat());
+    assert_eq!(rows["rows"][1]["rate"], 1e-9, "{rows}");
+
     let rotated = [&base[..], &["--variants", "hadamard", "-a", "mine"]].concat();
     place.mistake(&rotated, "does not turn", "leave the one or the other out");
 }

@@ -147,6 +147,13 @@ mod tests {
         assert!(!svg.contains("NaN"));
     }
 
+    #[test]
+    fn a_long_number_below_has_room_beside_rows_without_names() {
+        let svg = bars(vec![row("", &[Some(-49_022.0), Some(-7_003.0)])]);
+        check(&svg);
+        assert!(labels(&svg).contains(&"−50,000".to_owned()), "{:?}", labels(&svg));
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::test_runner::Config::with_cases(64))]
         #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) y_name: String,
     /// Width of the labels to the left of the plot.
     pub(crate) labels: f64,
-    /// How far the last label below the plot reaches beyond it.
+    /// How far the outer labels below the plot reach beyond it.
     pub(crate) beyond: f64,
     /// Width and height of the plot.
     pub(crate) size: [f64; 2],
@@ -65,7 +65,7 @@ impl Layout<'_> {
         let [plot_width, plot_height] = [self.size[0], self.size[1].max(key_height)];
 
         let upward = wrap(&self.y_name, plot_height.max(LEAST_UPWARD), SMALL, false);
-        let left = GAP + LINE * upward.len() as f64 + self.labels + GAP;
+        let left = (GAP + LINE * upward.len() as f64 + self.labels).max(self.beyond) + GAP;
         let full = (left + plot_width + key_width.max(self.beyond) + GAP).max(320.0);
         let title = wrap(self.title, full - 2.0 * GAP, LARGE, true);
         let subtitle = wrap(self.subtitle, full - 2.0 * GAP, SMALL, false);

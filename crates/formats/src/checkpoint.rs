@@ -339,7 +339,7 @@ impl Checkpoint {
         if self.replaced.is_empty() && origin.scales.is_empty() {
             origin.fingerprints.push(self.fingerprint());
         }
-        (!origin.fingerprints.is_empty()).then_some(origin)
+        (origin.rotated || !origin.fingerprints.is_empty()).then_some(origin)
     }
 
     /// Whether the network has a tensor called `canonical`.

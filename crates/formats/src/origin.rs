@@ -11,6 +11,8 @@ use crate::tensor::Tensor;
 pub(crate) const KEY: &str = "crayon.origin";
 /// What stands before the names of scales, which are tensors of a safetensors file and arrays among GGUF's keys.
 const SCALES: &str = "crayon.origin.scales.";
+/// The word beside the fingerprints that says that channels were mixed.
+const ROTATED: &str = "rotated";
 
 /// The model that another one computes as, but for rounding.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Origin {
     /// Scales of channels that were folded into its parameters, by block and place (`blk.0.qkv`); none where numbers were stored in
     /// another type and nothing else.
     pub scales: BTreeMap<String, Vec<f32>>,
+    /// Whether channels were mixed before the first of these forms: then nothing fits that was made beside a model before.
+    pub rotated: bool,
 }
 
 impl Origin {
@@ -68,14 +72,26 @@ impl Origin {
         Ok(())
     }
 
+    /// The origin of a model whose channels were mixed: nothing that was made beside a model before fits it.
+    pub fn mixed() -> Origin {
+        Origin { rotated: true, ..Origin::from_text("") }
+    }
+
     /// The origin whose fingerprints stand in `text`, without scales.
     pub(crate) fn from_text(text: &str) -> Origin {
-        Origin { fingerprints: text.split_whitespace().map(str::to_owned).collect(), scales: BTreeMap::new() }
+        let words = text.split_whitespace();
+        Origin {
+            fingerprints: words.clone().filter(|word| *word != ROTATED).map(str::to_owned).collect(),
+            scales: BTreeMap::new(),
+            rotated: words.clone().any(|word| word == ROTATED),
+        }
     }
 
     /// The fingerprints as [`from_text`](Self::from_text) reads them.
     pub(crate) fn to_text(&self) -> String {
-        self.fingerprints.join(" ")
+        let mark = self.rotated.then_some(ROTATED);
+        let words: Vec<&str> = mark.into_iter().chain(self.fingerprints.iter().map(String::as_str)).collect();
+        words.join(" ")
     }
 
     /// The scales as tensors of a safetensors file.

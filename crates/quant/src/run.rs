@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crayon_adapters::Random;
-use crayon_formats::Checkpoint;
+use crayon_formats::{Checkpoint, Origin};
 use crayon_train::plain::PlainDecoder;
 use crayon_train::quantised::{BlockSetup, Learns, QuantisedDecoder};
 use crayon_train::{Schedule, State, Trainable};
@@ -136,10 +136,12 @@ pub fn quantise(
     }
     let Kept { setups, reports: blocks, .. } = state;
     let mut made = source.with_tensors(tensors)?.with_roundings(roundings)?;
-    // An adapter reads and adds to channels, which a rotation mixes.
-    if recipe.method != Method::Hadamard
-        && let Some(origin) = fold::origin(checkpoint, &setups)
-    {
+    let origin = match recipe.method {
+        // An adapter reads and adds to channels, which a rotation mixes.
+        Method::Hadamard => Some(Origin::mixed()),
+        _ => fold::origin(checkpoint, &setups),
+    };
+    if let Some(origin) = origin {
         made = made.with_origin(origin);
     }
     Ok(Quantised { checkpoint: made, blocks, setups, resumed, end_to_end: losses })

@@ -5,9 +5,11 @@ mod common;
 mod support;
 
 use common::{cases, named, relative_difference};
+use crayon_adapters::Lora;
 use crayon_formats::Checkpoint;
+use crayon_formats::export::write_huggingface;
 use crayon_formats::spec::Norm;
-use crayon_kernels::Mode;
+use crayon_kernels::{Format, Mode};
 use crayon_quant::{
     Activations, Method, Places, QuantError, Recipe, Scheme, fold, prepared, quantise, rotate,
 };
@@ -57,8 +59,33 @@ fn what_stands_out_is_spread_by_a_rotation() {
     // What is written opens again, with an output layer of its own.
     let folder = tempfile::tempdir().unwrap();
     let made = rotated.checkpoint;
-    crayon_formats::export::write_huggingface(&made, folder.path(), Scheme::W8A8.rows(), &mut |_| {})
-        .unwrap();
+    write_huggingface(&made, folder.path(), Scheme::W8A8.rows(), &mut |_| {}).unwrap();
     let read = Checkpoint::open(folder.path()).unwrap();
     assert!(!read.spec.tied && read.has("output.weight"));
+}
+
+#[test]
+fn an_adapter_of_unknown_origin_does_not_fit_what_was_rotated() {
+    let case = named("llama");
+    let calibration = calibration(&case.tokens, case.checkpoint.spec.vocab);
+    let recipe = Recipe::new(Scheme::W8A8, Method::Hadamard);
+    let go = &mut |_: crayon_quant::Progress| std::ops::ControlFlow::Continue(());
+    let made = quantise(&case.checkpoint, &recipe, &calibration, None, go).unwrap().checkpoint;
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    write_huggingface(&made, &first, Scheme::W8A8.rows(), &mut |_| {}).unwrap();
+    let first = Checkpoint::open(&first).unwrap();
+    write_huggingface(&first, &second, Format::F32, &mut |_| {}).unwrap();
+    let second = Checkpoint::open(&second).unwrap();
+    let mut nobodys = Lora::default();
+    for (model, name) in [(&first, "first"), (&second, "second")] {
+        let error = nobodys.fit("the adapter", model, name).unwrap_err();
+        assert!(error.to_string().contains("were mixed") && error.to_string().contains(name), "{error}");
+    }
+    // What was made beside the rotated model fits it and its other forms, and nothing from before does.
+    let beside = |checkpoint: &Checkpoint| Lora { base: Some(checkpoint.fingerprint()), ..Lora::default() };
+    for model in [&first, &second] {
+        beside(&first).fit("the adapter", model, "model").unwrap();
+        assert!(beside(&case.checkpoint).fit("the adapter", model, "model").is_err());
+    }
 }

@@ -145,9 +145,9 @@ pub(crate) struct EvalQuantizeArgs {
     /// Steps of phase 2, and of training all weights
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub(crate) final_steps: usize,
-    /// Learning rate of training all weights
-    #[arg(long, value_name = "R", default_value_t = 1e-4)]
-    pub(crate) tune_rate: f64,
+    /// Learning rates of training all weights, chosen on held-out sequences of the calibration text
+    #[arg(long, value_name = "R,…", value_delimiter = ',', default_value = "1e-4")]
+    pub(crate) tune_rates: Vec<f64>,
     /// Exponents of SmoothQuant, chosen on held-out sequences of the calibration text
     #[arg(long, value_name = "A,…", value_delimiter = ',', default_value = "0.5")]
     pub(crate) alphas: Vec<f32>,

@@ -71,7 +71,7 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
         windows: args.windows.max(1),
         steps: args.steps,
         final_steps: args.final_steps,
-        tune_rate: args.tune_rate,
+        tune_rates: args.tune_rates.clone(),
         alphas: args.alphas.clone(),
         cells: args.cells.clone(),
         plant: args.plant,

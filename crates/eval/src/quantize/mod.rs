@@ -59,8 +59,8 @@ pub struct QuantizeOptions {
     pub steps: usize,
     /// Steps of phase 2, and of training all weights.
     pub final_steps: usize,
-    /// Rate of training all weights.
-    pub tune_rate: f64,
+    /// Rates of training all weights to choose from on held-out text.
+    pub tune_rates: Vec<f64>,
     /// Exponents of SmoothQuant to choose from on held-out text.
     pub alphas: Vec<f32>,
     /// File of finished rows.
@@ -94,6 +94,9 @@ pub struct QuantizeRow {
     pub seed: u64,
     /// SmoothQuant's exponent that was taken.
     pub alpha: Option<f32>,
+    /// The rate of training all weights that was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Each text's name, perplexity, and divergence from the exact path in nats.
     pub texts: Vec<TextRow>,
     /// For quantising.
@@ -219,8 +222,8 @@ fn jobs(options: &QuantizeOptions) -> Vec<Job> {
                         recipe.seed = seed;
                         recipe.steps = options.steps;
                         recipe.final_steps = options.final_steps;
-                        if matches!(variant.kind(), Kind::Tuned { .. }) {
-                            recipe.final_rate = options.tune_rate;
+                        if let (Kind::Tuned { .. }, &[rate]) = (variant.kind(), &options.tune_rates[..]) {
+                            recipe.final_rate = rate;
                         }
                         let exact = variant.kind() == Kind::Exact;
                         if exact && jobs.iter().any(|job| job.variant == variant) {
@@ -239,8 +242,13 @@ fn jobs(options: &QuantizeOptions) -> Vec<Job> {
 fn text_key(options: &QuantizeOptions) -> String {
     let names: Vec<&str> = options.texts.iter().map(|(name, _)| name.as_str()).collect();
     let bytes: usize = options.texts.iter().map(|(_, text)| text.len()).sum();
+    let rates = match options.tune_rates[..] {
+        // The one is part of the recipe.
+        [_] => String::new(),
+        _ => format!(" {:?}", options.tune_rates),
+    };
     format!(
-        "{} {} {names:?} {bytes} {} {} {:?} {:?}",
+        "{} {} {names:?} {bytes} {} {} {:?} {:?}{rates}",
         options.calibrated,
         options.calibration.len(),
         options.window,
@@ -276,6 +284,7 @@ fn one(
         sequences: *sequences,
         seed: recipe.seed,
         alpha: None,
+        rate: None,
         texts: Vec::new(),
         seconds: 0.0,
         peak_mb: None,
@@ -290,24 +299,29 @@ fn one(
         return Ok(row);
     }
     let calibration = calibration(engine, options, *sequences, recipe.seed)?;
-    let mut recipe = recipe.clone();
-    if let Kind::Recipe(choices) = variant.kind()
-        && choices.swept
-        && options.alphas.len() > 1
-    {
-        recipe.alpha = swept(engine, &recipe, &calibration, options, tick)?;
-    }
-    if recipe.method == Method::SmoothQuant {
-        row.alpha = Some(recipe.alpha);
-    }
-    let made = made(engine, variant.kind(), &recipe, &calibration, tick)?;
-    row.seconds = started.elapsed().as_secs_f64();
-    row.peak_mb = peak_mb();
+    let candidates: Vec<Recipe> = match variant.kind() {
+        Kind::Recipe(choices) if choices.swept => {
+            options.alphas.iter().map(|&alpha| Recipe { alpha, ..recipe.clone() }).collect()
+        }
+        Kind::Tuned { .. } => {
+            options.tune_rates.iter().map(|&final_rate| Recipe { final_rate, ..recipe.clone() }).collect()
+        }
+        Kind::Exact | Kind::Recipe(_) => Vec::new(),
+    };
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
         Kind::Tuned { aware: false } => options.beside.settings(true),
         _ => options.beside.settings(false),
     };
+    let (recipe, made) = match &candidates[..] {
+        [] => (recipe.clone(), made(engine, variant.kind(), recipe, &calibration, tick)?),
+        [recipe] => (recipe.clone(), made(engine, variant.kind(), recipe, &calibration, tick)?),
+        [first, rest @ ..] => best(engine, variant.kind(), (first, rest), &calibration, &settings, tick)?,
+    };
+    row.alpha = (recipe.method == Method::SmoothQuant).then_some(recipe.alpha);
+    row.rate = matches!(variant.kind(), Kind::Tuned { .. }).then_some(recipe.final_rate);
+    row.seconds = started.elapsed().as_secs_f64();
+    row.peak_mb = peak_mb();
     let own = beside::open(&options.label, made, &settings, adapter)?;
     for (text, (_, exact)) in texts.iter().zip(references) {
         row.texts.push(named((text, measure(&own, &options.beside, text, Some(exact), None, tick)?)));
@@ -378,28 +392,32 @@ fn made(
     })
 }
 
-/// The exponent with the least loss on held-out sequences of the calibration text.
-fn swept(
+/// Of recipes the one with the least loss on held-out sequences of the calibration text, and what it makes.
+fn best(
     engine: &Engine,
-    recipe: &Recipe,
+    kind: Kind,
+    (first, rest): (&Recipe, &[Recipe]),
     calibration: &Calibration,
-    options: &QuantizeOptions,
+    settings: &Settings,
     tick: &mut dyn FnMut() -> Result<(), EvalError>,
-) -> Result<f32, EvalError> {
+) -> Result<(Recipe, Quantised), EvalError> {
     let held = Windows {
         name: String::new(),
         windows: calibration.held_out.chunks(calibration.window).map(<[u32]>::to_vec).collect(),
     };
-    let mut best = (f64::INFINITY, recipe.alpha);
-    for &alpha in &options.alphas {
-        let recipe = Recipe { alpha, ..recipe.clone() };
-        let kind = Kind::Exact;
-        let found = made(engine, kind, &recipe, calibration, tick)?;
-        let own = Engine::from_checkpoint(options.label.clone(), found.checkpoint, &Settings::default())?;
-        let (nll, _) = measure(&own, &Beside::default(), &held, None, None, tick)?;
-        if nll < best.0 {
-            best = (nll, alpha);
+    let mut attempt = |recipe: &Recipe| {
+        let made = made(engine, kind, recipe, calibration, tick)?;
+        let name = engine.name().to_owned();
+        let own = Engine::from_checkpoint(name, made.checkpoint.clone(), settings)?;
+        let (loss, _) = measure(&own, &Beside::default(), &held, None, None, tick)?;
+        Ok::<_, EvalError>((loss, recipe.clone(), made))
+    };
+    let mut best = attempt(first)?;
+    for recipe in rest {
+        let found = attempt(recipe)?;
+        if found.0 < best.0 {
+            best = found;
         }
     }
-    Ok(best.1)
+    Ok((best.1, best.2))
 }
