@@ -116,7 +116,7 @@ impl Wanted {
         force: bool,
     ) -> Result<Wanted> {
         let effort = Effort::from_name(effort).ok_or_else(|| {
-            Failure::mistake(format!("{effort:?} is no effort"), "known are instant, fit, train and auto")
+            Failure::mistake(format!("{effort:?} is not an effort"), "known are instant, fit, train and auto")
         })?;
         let budget = Duration::try_from_secs_f64(budget).map_err(|_| {
             Failure::mistake(format!("`budget` must be 0 or more, not {budget}"), "60 is usual")

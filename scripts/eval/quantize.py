@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,12 +34,14 @@ STATIC = dict(sequences=8, windows=8, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
-                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter", "quadapter-ranges"],
+                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter-half", "quadapter", "quadapter-ranges"],
                           alphas=["0.3", "0.5", "0.7"], seeds=3, **STATIC)),
     "gemma-more": ("Gemma 3 270M, w8a8, static: more text to calibrate by", "gemma",
-                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], **(STATIC | dict(sequences=["8", "32", "128"])))),
+                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], **(STATIC | dict(sequences=["8", "32", "128"])))),
+    "gemma-all-weights": ("Gemma 3 270M, w8a8, static: all weights trained, with quantisers and without", "gemma",
+                          dict(variants=["exact", "qat", "finetune"], **STATIC, **{"tune-rates": ["1e-5", "1e-4"], "final-steps": 16})),
     "gemma-swapped": ("Gemma 3 270M, w8a8, static, calibrated on a book", "gemma",
-                      dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], swapped=True, **STATIC)),
+                      dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], swapped=True, **STATIC)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
                     dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
@@ -48,7 +51,7 @@ PARTS = {
     "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",
                       dict(variants=FEW, schemes="w8a6", activations="token", **GEMMA)),
     "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
-                dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], schemes="w8a6", **STATIC)),
+                dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], schemes="w8a6", **STATIC)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
                 dict(variants=PLANTED, plant=60, **SMALL)),
     "mini": ("mini, w8a8, static", "mini", dict(variants=ALL, alphas=["0.3", "0.5", "0.7"], **SMALL)),
@@ -176,11 +179,12 @@ def speed(binary, model, name, calibration, text):
           f"start token.\n\n{table(['file', 'read, tokens/s', 'write, tokens/s', 'weights, MB', 'memory, MB', 'perplexity'], rows)}\n")
 
 
-def outliers(binary, model, name, calibration):
-    """A table of what stands out at every place, without scales and with."""
+def outliers(binary, model, name, calibration, picture):
+    """A table and a picture of what stands out at every place, without scales and with."""
     with tempfile.TemporaryDirectory() as folder:
-        report = crayon(binary, "quantize", "-m", model, "--calibration", calibration, "--method", "smoothquant", "--sequences", 4,
-                        "--activations", "static", "--range", "minmax", "-o", Path(folder) / "model")
+        report = crayon(binary, "quantize", "-m", model, "--calibration", calibration, "--sequences", 8, "--steps", 16, "--activations", "static", "-o",
+                        Path(folder) / "model")
+    names = [place["place"] for place in report["blocks"][0]["places"]]
     rows = []
     for number, block in enumerate(report["blocks"]):
         row = [str(number)]
@@ -188,9 +192,17 @@ def outliers(binary, model, name, calibration):
             (before, after), (flat, flatter) = place["outliers"], place["kurtosis"]
             row.append(f"{before:.1f} → {after:.1f} ({flat:.0f} → {flatter:.0f})")
         rows.append(row)
-    names = [place["place"] for place in report["blocks"][0]["places"]]
-    print(f"## Outliers of {name}, place by place\n\nLargest magnitude of the channels over their median, in brackets kurtosis; without scales → with SmoothQuant's, "
-          f"which learning starts from.\n\n{table(['block', *names], rows)}\n")
+    print(f"## Outliers of {name}, place by place\n\nLargest magnitude of the channels over their median, in brackets kurtosis; without scales → with those that were "
+          f"learned.\n\n{table(['block', *names], rows)}\n")
+    lines = []
+    for colour, place in enumerate(names):
+        for when, dashed in [("without scales", True), ("with scales", False)]:
+            points = [[number, block["places"][colour]["outliers"][0 if dashed else 1]] for number, block in enumerate(report["blocks"])]
+            lines.append({"name": f"{place}, {when}", "points": points, "colour": colour, "dashed": dashed})
+    curves = {"title": f"Outliers of {name}", "x": {"name": "block"}, "y": {"name": "largest over median channel", "from": 0}, "lines": lines}
+    drawn = subprocess.run(["cargo", "run", "--release", "-q", "-p", "crayon-draw"], input=json.dumps({"curves": curves}), capture_output=True, text=True, cwd=ROOT, check=True)
+    Path(picture).write_text(drawn.stdout)
+    print(f"![Outliers of {name}]({Path(picture).name})\n")
 
 
 def main():
@@ -200,7 +212,7 @@ def main():
     parser.add_argument("--gemma", help="Gemma 3 270M as GGUF; without it its parts are left out")
     parser.add_argument("--cells", default="quantize-cells.jsonl")
     parser.add_argument("--parts", nargs="*", default=list(PARTS))
-    parser.add_argument("--outliers", action="store_true", help="show what stands out at every place of Gemma")
+    parser.add_argument("--outliers", metavar="SVG", help="show what stands out at every place of Gemma, and draw it")
     parser.add_argument("--speed", action="store_true", help="measure speed as well: on a machine that does nothing else")
     parser.add_argument("--seeds", type=int, help="draws of sequences, instead of each part's own number")
     args = parser.parse_args()
@@ -245,7 +257,7 @@ def main():
             print(f"## {title}\n\n{note}.\n\n{shown(rows)}\n")
             sys.stdout.flush()
         if args.outliers and args.gemma:
-            outliers(args.binary, args.gemma, "Gemma 3 270M", wiki["valid"])
+            outliers(args.binary, args.gemma, "Gemma 3 270M", wiki["valid"], args.outliers)
         if args.speed:
             some = folder / "some.txt"
             some.write_bytes(wiki["test"].read_bytes()[:20_000].rsplit(b"\n", 1)[0])

@@ -260,18 +260,19 @@ impl<L: Learning> Course<'_, '_, '_, '_, L> {
         judged
     }
 
-    /// The look at which most was right, with the least loss; of equals the first.
+    /// The look at which most was right: of equals the last one, because more rounds make more of other questions right than the few
+    /// kept aside can tell. Where nothing was right, the look with the least loss.
     fn best_look(&self) -> usize {
         let merit = |look: &usize| {
             let judged: Vec<Judged> = self.judged(*look).into_iter().flatten().collect();
             merit(&judged)
         };
-        let better = |a: &usize, b: &usize| {
-            let (a, b) = (merit(a), merit(b));
-            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+        let better = |a: &usize, b: &usize| match (merit(a), merit(b)) {
+            ((0, one), (0, other)) => other.total_cmp(&one),
+            // `max_by` keeps the last of equals.
+            ((one, _), (other, _)) => one.cmp(&other),
         };
-        // `max_by` keeps the last.
-        (0..self.looks()).rev().max_by(better).unwrap_or(0)
+        (0..self.looks()).max_by(better).unwrap_or(0)
     }
 
     /// Whether what was judged so far is no better than the best candidate there is: answers no more and finds answers no likelier.

@@ -41,7 +41,7 @@ const PLAIN: Choices = Choices {
     places: Places::All,
     range: RangeKind::MinMax,
     weights: None,
-    start: Start::Smooth,
+    start: Start::Best,
     phases: [true, false],
     swept: false,
 };
@@ -54,7 +54,7 @@ macro_rules! variant {
 
 impl Variant {
     /// All of them, in the order of tables.
-    pub const ALL: [Variant; 23] = [
+    pub const ALL: [Variant; 24] = [
         variant!("exact", "full precision", Kind::Exact),
         variant!("rtn", "round-to-nearest", Kind::Recipe(PLAIN)),
         variant!(
@@ -95,6 +95,7 @@ impl Variant {
                 method: Method::Quadapter,
                 places: Places::NoDown,
                 weights: Some(WeightKind::Learned),
+                start: Start::Smooth,
                 ..PLAIN
             })
         ),
@@ -107,6 +108,11 @@ impl Variant {
             "quadapter-one",
             "Quadapter phase 1, all places, started at 1",
             Kind::Recipe(Choices { method: Method::Quadapter, start: Start::One, ..PLAIN })
+        ),
+        variant!(
+            "quadapter-half",
+            "Quadapter phase 1, all places, started at SmoothQuant's with an exponent of 0.5",
+            Kind::Recipe(Choices { method: Method::Quadapter, start: Start::Smooth, ..PLAIN })
         ),
         variant!(
             "quadapter",
