@@ -34,7 +34,7 @@ STATIC = dict(sequences=8, windows=8, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
-                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter-half", "quadapter", "quadapter-ranges"],
+                     dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter", "quadapter-ranges"],
                           alphas=["0.3", "0.5", "0.7"], seeds=3, **STATIC)),
     "gemma-more": ("Gemma 3 270M, w8a8, static: more text to calibrate by", "gemma",
                    dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], **(STATIC | dict(sequences=["8", "32", "128"])))),

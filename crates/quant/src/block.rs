@@ -17,9 +17,6 @@ use crate::scales::Magnitudes;
 use crate::weights::{best_shares, finished, steps};
 use crate::{Form, Method, QuantError, RangeKind, Recipe, Start, WeightKind, fold, gptq};
 
-/// SmoothQuant's exponents that are tried where learned scales start.
-const EXPONENTS: [f32; 4] = [0.3, 0.5, 0.7, 0.85];
-
 /// What became of a block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockReport {
@@ -77,40 +74,23 @@ pub(crate) fn find(
     for (place, seen) in &seen {
         block.setup.extremes.insert(*place, seen.extremes(place.width(spec)));
     }
-    let mut magnitudes = BTreeMap::new();
     for place in recipe.scaled(spec) {
         let extremes = &block.setup.extremes[&place];
         let readers = readers(spec, layer, place, &parameters);
         let readers: Vec<&[f32]> = readers.iter().map(Vec::as_slice).collect();
-        let own = Magnitudes::new(spec, place, &extremes.low, &extremes.high, &readers);
+        let magnitudes = Magnitudes::new(spec, place, &extremes.low, &extremes.high, &readers);
         let logs = match (recipe.method, recipe.start) {
             (Method::Quadapter, Start::One) => vec![0.0; place.scales(spec)],
             (Method::Equalise, _) => {
-                own.equal(&fold::largest_before(layer, place, place.scales(spec), &parameters))
+                magnitudes.equal(&fold::largest_before(layer, place, place.scales(spec), &parameters))
             }
-            _ => own.smooth(recipe.alpha),
+            _ => magnitudes.smooth(recipe.alpha),
         };
         block.setup.scales.insert(place, Variable::new(logs));
-        magnitudes.insert(place, own);
     }
-    settle(&mut block.setup, checkpoint, recipe, &seen, parameters.clone())?;
+    settle(&mut block.setup, checkpoint, recipe, &seen, parameters)?;
 
-    let mut loss_before = judge(&mut block, hidden, &target, rows)?;
-    if recipe.method == Method::Quadapter && recipe.start == Start::Best {
-        for (place, magnitudes) in &magnitudes {
-            for exponent in EXPONENTS.into_iter().filter(|exponent| *exponent != recipe.alpha) {
-                let before = block.setup.clone();
-                block.setup.scales.insert(*place, Variable::new(magnitudes.smooth(exponent)));
-                settle(&mut block.setup, checkpoint, recipe, &seen, parameters.clone())?;
-                let loss = judge(&mut block, hidden, &target, rows)?;
-                match loss < loss_before {
-                    true => loss_before = loss,
-                    false => block.setup = before,
-                }
-                tick(0)?;
-            }
-        }
-    }
+    let loss_before = judge(&mut block, hidden, &target, rows)?;
     let mut loss = loss_before;
     if recipe.learns_by_block() {
         loss = learn(&mut block, hidden, &target, rows, recipe, loss_before, tick)?;

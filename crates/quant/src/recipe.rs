@@ -115,8 +115,6 @@ choices! {
 choices! {
     /// Where learned scales start.
     Start {
-        /// At SmoothQuant's closed form, with the exponent at each place of a block by which the block loses least.
-        Best = "best",
         /// At SmoothQuant's closed form.
         Smooth = "smooth",
         /// At 1.
@@ -192,7 +190,7 @@ impl Recipe {
             groups: Groups::Channel,
             symmetric: true,
             alpha: 0.5,
-            start: Start::Best,
+            start: Start::Smooth,
             by_block: true,
             end_to_end: false,
             steps: 24,

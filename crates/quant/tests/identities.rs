@@ -321,11 +321,7 @@ fn learning_lessens_the_loss_of_a_block_with_outliers_and_is_deterministic() {
     };
     let sum = |made: &crayon_quant::Quantised| made.blocks.iter().map(|block| block.loss).sum::<f32>();
     let (rtn, smooth) = (run(Method::Rtn, Start::Smooth), run(Method::SmoothQuant, Start::Smooth));
-    let (learned, again) = (run(Method::Quadapter, Start::Best), run(Method::Quadapter, Start::Best));
-    // Where they start is the closed form by which each block loses least, the plain one among them.
-    let starts = |start| run(Method::Quadapter, start).blocks.iter().map(|block| block.loss_before).sum::<f32>();
-    let (half, best) = (starts(Start::Smooth), starts(Start::Best));
-    assert!(best < half, "{best} {half}");
+    let (learned, again) = (run(Method::Quadapter, Start::Smooth), run(Method::Quadapter, Start::Smooth));
     assert!(sum(&smooth) < 0.2 * sum(&rtn), "{} {}", sum(&smooth), sum(&rtn));
     assert!(sum(&learned) <= sum(&smooth), "{} {}", sum(&learned), sum(&smooth));
     assert_eq!(learned.blocks, again.blocks);

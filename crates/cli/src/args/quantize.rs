@@ -64,8 +64,8 @@ pub(crate) struct QuantizeArgs {
     /// SmoothQuant's exponent, 0 to 1; learned scales start there
     #[arg(long, value_name = "A", default_value_t = 0.5)]
     pub(crate) alpha: f32,
-    /// Where learned scales start: best (at SmoothQuant's, with the exponent at each place that loses least), smooth (at SmoothQuant's), one (at 1)
-    #[arg(long, value_name = "WHERE", default_value = "best")]
+    /// Where learned scales start: smooth (at SmoothQuant's), one (at 1)
+    #[arg(long, value_name = "WHERE", default_value = "smooth")]
     pub(crate) start: String,
     /// Steps of each block in phase 1
     #[arg(long, value_name = "N", default_value_t = 24)]

@@ -17,7 +17,8 @@ use crayon_formats::export::{embedding_format, fitting};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::quantize_rows;
 use crayon_quant::{
-    Activations, Calibration, Groups, Method, Quantised, Recipe, Scheme, fold::planted, quantise, tune,
+    Activations, Calibration, Groups, Method, Quantised, RangeKind, Recipe, Scheme, Start, fold::planted,
+    quantise, tune,
 };
 use serde::{Deserialize, Serialize};
 
@@ -299,26 +300,39 @@ fn one(
         return Ok(row);
     }
     let calibration = calibration(engine, options, *sequences, recipe.seed)?;
-    let candidates: Vec<Recipe> = match variant.kind() {
-        Kind::Recipe(choices) if choices.swept => {
-            options.alphas.iter().map(|&alpha| Recipe { alpha, ..recipe.clone() }).collect()
-        }
-        Kind::Tuned { .. } => {
-            options.tune_rates.iter().map(|&final_rate| Recipe { final_rate, ..recipe.clone() }).collect()
-        }
-        Kind::Exact | Kind::Recipe(_) => Vec::new(),
-    };
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
         Kind::Tuned { aware: false } => options.beside.settings(true),
         _ => options.beside.settings(false),
     };
-    let (recipe, made) = match &candidates[..] {
-        [] => (recipe.clone(), made(engine, variant.kind(), recipe, &calibration, tick)?),
-        [recipe] => (recipe.clone(), made(engine, variant.kind(), recipe, &calibration, tick)?),
-        [first, rest @ ..] => best(engine, variant.kind(), (first, rest), &calibration, &settings, tick)?,
+    let kind = variant.kind();
+    let (recipe, made) = match (kind, &options.alphas[..], &options.tune_rates[..]) {
+        (Kind::Recipe(choices), [first, rest @ ..], _) if choices.swept && !rest.is_empty() => {
+            // In closed form alone: what is learned starts there.
+            let closed = Recipe {
+                method: Method::SmoothQuant,
+                range: RangeKind::MinMax,
+                by_block: false,
+                ..recipe.clone()
+            };
+            let at = |alpha: &f32| Recipe { alpha: *alpha, ..closed.clone() };
+            let (found, smoothed) =
+                best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?;
+            let recipe = Recipe { alpha: found.alpha, ..recipe.clone() };
+            match recipe.method {
+                Method::SmoothQuant => (recipe, smoothed),
+                _ => (recipe.clone(), made(engine, kind, &recipe, &calibration, tick)?),
+            }
+        }
+        (Kind::Tuned { .. }, _, [first, rest @ ..]) if !rest.is_empty() => {
+            let at = |rate: &f64| Recipe { final_rate: *rate, ..recipe.clone() };
+            best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?
+        }
+        _ => (recipe.clone(), made(engine, kind, recipe, &calibration, tick)?),
     };
-    row.alpha = (recipe.method == Method::SmoothQuant).then_some(recipe.alpha);
+    let smooth =
+        matches!(recipe.method, Method::SmoothQuant | Method::Quadapter) && recipe.start == Start::Smooth;
+    row.alpha = smooth.then_some(recipe.alpha);
     row.rate = matches!(variant.kind(), Kind::Tuned { .. }).then_some(recipe.final_rate);
     row.seconds = started.elapsed().as_secs_f64();
     row.peak_mb = peak_mb();
@@ -392,11 +406,13 @@ fn made(
     })
 }
 
-/// Of recipes the one with the least loss on held-out sequences of the calibration text, and what it makes.
+/// Of recipes the one with the least loss on held-out sequences of the calibration text, and what
+/// it makes.
 fn best(
     engine: &Engine,
     kind: Kind,
-    (first, rest): (&Recipe, &[Recipe]),
+    first: Recipe,
+    rest: impl Iterator<Item = Recipe>,
     calibration: &Calibration,
     settings: &Settings,
     tick: &mut dyn FnMut() -> Result<(), EvalError>,
@@ -405,12 +421,12 @@ fn best(
         name: String::new(),
         windows: calibration.held_out.chunks(calibration.window).map(<[u32]>::to_vec).collect(),
     };
-    let mut attempt = |recipe: &Recipe| {
-        let made = made(engine, kind, recipe, calibration, tick)?;
+    let mut attempt = |recipe: Recipe| {
+        let made = made(engine, kind, &recipe, calibration, tick)?;
         let name = engine.name().to_owned();
         let own = Engine::from_checkpoint(name, made.checkpoint.clone(), settings)?;
         let (loss, _) = measure(&own, &Beside::default(), &held, None, None, tick)?;
-        Ok::<_, EvalError>((loss, recipe.clone(), made))
+        Ok::<_, EvalError>((loss, recipe, made))
     };
     let mut best = attempt(first)?;
     for recipe in rest {

@@ -32,7 +32,7 @@ pub(super) struct Choices {
     weights: Option<WeightKind>,
     start: Start,
     phases: [bool; 2],
-    /// SmoothQuant's exponent is chosen on held-out text.
+    /// SmoothQuant's exponent is chosen on held-out text; learned scales start at what it gives.
     pub(super) swept: bool,
 }
 
@@ -41,7 +41,7 @@ const PLAIN: Choices = Choices {
     places: Places::All,
     range: RangeKind::MinMax,
     weights: None,
-    start: Start::Best,
+    start: Start::Smooth,
     phases: [true, false],
     swept: false,
 };
@@ -54,7 +54,7 @@ macro_rules! variant {
 
 impl Variant {
     /// All of them, in the order of tables.
-    pub const ALL: [Variant; 24] = [
+    pub const ALL: [Variant; 23] = [
         variant!("exact", "full precision", Kind::Exact),
         variant!("rtn", "round-to-nearest", Kind::Recipe(PLAIN)),
         variant!(
@@ -95,14 +95,13 @@ impl Variant {
                 method: Method::Quadapter,
                 places: Places::NoDown,
                 weights: Some(WeightKind::Learned),
-                start: Start::Smooth,
                 ..PLAIN
             })
         ),
         variant!(
             "quadapter-paper",
             "Quadapter phase 1, the paper's two places",
-            Kind::Recipe(Choices { method: Method::Quadapter, places: Places::Paper, ..PLAIN })
+            Kind::Recipe(Choices { method: Method::Quadapter, places: Places::Paper, swept: true, ..PLAIN })
         ),
         variant!(
             "quadapter-one",
@@ -110,19 +109,19 @@ impl Variant {
             Kind::Recipe(Choices { method: Method::Quadapter, start: Start::One, ..PLAIN })
         ),
         variant!(
-            "quadapter-half",
-            "Quadapter phase 1, all places, started at SmoothQuant's with an exponent of 0.5",
-            Kind::Recipe(Choices { method: Method::Quadapter, start: Start::Smooth, ..PLAIN })
-        ),
-        variant!(
             "quadapter",
             "Quadapter phase 1, all places (ours)",
-            Kind::Recipe(Choices { method: Method::Quadapter, ..PLAIN })
+            Kind::Recipe(Choices { method: Method::Quadapter, swept: true, ..PLAIN })
         ),
         variant!(
             "quadapter-ranges",
             "the same, ranges learned too (ours)",
-            Kind::Recipe(Choices { method: Method::Quadapter, range: RangeKind::Learned, ..PLAIN })
+            Kind::Recipe(Choices {
+                method: Method::Quadapter,
+                range: RangeKind::Learned,
+                swept: true,
+                ..PLAIN
+            })
         ),
         variant!(
             "quadapter-2",
