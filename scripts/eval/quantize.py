@@ -35,9 +35,11 @@ SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
     "gemma-static": ("Gemma 3 270M, w8a8, static ranges for whole tensors", "gemma",
                      dict(variants=["exact", "rtn", "smoothquant-paper", "smoothquant", "omniquant", "quadapter-paper", "quadapter", "quadapter-ranges"],
-                          alphas=["0.3", "0.5", "0.7"], seeds=3, **STATIC)),
+                          alphas=["0.3", "0.5", "0.7"], **STATIC)),
+    "gemma-seeds": ("Gemma 3 270M, w8a8, static: three draws of sequences", "gemma",
+                    dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], seeds=3, **STATIC)),
     "gemma-more": ("Gemma 3 270M, w8a8, static: more text to calibrate by", "gemma",
-                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], **(STATIC | dict(sequences=["8", "32", "128"])))),
+                   dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], **(STATIC | dict(sequences=["8", "32"])))),
     "gemma-all-weights": ("Gemma 3 270M, w8a8, static: all weights trained, with quantisers and without", "gemma",
                           dict(variants=["exact", "qat", "finetune"], **STATIC, **{"tune-rates": ["1e-5", "1e-4"], "final-steps": 16})),
     "gemma-swapped": ("Gemma 3 270M, w8a8, static, calibrated on a book", "gemma",
@@ -56,6 +58,11 @@ PARTS = {
                 dict(variants=PLANTED, plant=60, **SMALL)),
     "mini": ("mini, w8a8, static", "mini", dict(variants=ALL, alphas=["0.3", "0.5", "0.7"], **SMALL)),
     "mini-start": ("mini, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini", dict(variants=STARTS, **SMALL)),
+    "mini-more": ("mini, w8a8, static: more text to calibrate by, and to train by", "mini",
+                  dict(variants=["exact", "rtn", "quadapter-ranges", "qat", "finetune"], **(SMALL | {"sequences": ["16", "32", "128", "1024"], "tune-rates": ["1e-5", "1e-4"]}))),
+    "planted-more": ("mini-gpt2 with planted outliers, w8a8, static: more text", "mini-gpt2",
+                     dict(variants=["exact", "rtn", "quadapter-ranges", "qat", "finetune"], plant=60,
+                          **(SMALL | {"sequences": ["16", "32", "128", "1024"], "tune-rates": ["1e-5", "1e-4"]}))),
     "planted-start": ("mini-gpt2 with planted outliers, w8a8, static: scales that start at 1, and at SmoothQuant's", "mini-gpt2",
                       dict(variants=STARTS, plant=60, seeds=2, **SMALL)),
     "mini-swapped": ("mini, w8a8, static, calibrated on a book", "mini",
@@ -107,13 +114,19 @@ def shown(rows):
     exact = {text["text"]: text["perplexity"] for row in rows if row["variant"] == "exact" for text in row["texts"]}
     names = [text["text"] for text in rows[0]["texts"]]
     out, order = [], []
+    several = len({row["sequences"] for row in rows if row["variant"] != "exact"}) > 1
+    kind = lambda row: (row["variant"], row["sequences"])
     for row in rows:
-        if row["variant"] not in order:
-            order.append(row["variant"])
-    for variant in order:
-        own = [row for row in rows if row["variant"] == variant]
+        if kind(row) not in order:
+            order.append(kind(row))
+    for variant, sequences in order:
+        own = [row for row in rows if kind(row) == (variant, sequences)]
         alphas = sorted({f"{row['alpha']:.2g}" for row in own if row["alpha"] is not None})
-        line = [variant + (f" (α {', '.join(alphas)})" if alphas else "")]
+        rates = sorted({f"{row['rate']:g}" for row in own if row.get("rate") is not None})
+        chosen = [f"{sequences} sequences"] if several and variant != "exact" else []
+        chosen += [f"α {', '.join(alphas)}"] if alphas else []
+        chosen += [f"rate {', '.join(rates)}"] if rates else []
+        line = [variant + (f" ({'; '.join(chosen)})" if chosen else "")]
         losses = []
         for at, name in enumerate(names):
             values = [row["texts"][at]["perplexity"] for row in own]
@@ -251,7 +264,9 @@ def main():
             if options.pop("adapter", False):
                 options["adapter"] = task[0]
             rows = rows_of(args.binary, model, calibration, own, args.cells, options)
-            note = f"{options['sequences']} sequences of 256 tokens, {options['windows']} windows of each text, {options['steps']} steps a block"
+            sequences = options["sequences"]
+            sequences = ", ".join(sequences) if isinstance(sequences, list) else sequences
+            note = f"{sequences} sequences of 256 tokens, {options['windows']} windows of each text, {options['steps']} steps a block"
             if options.get("seeds", 1) > 1:
                 note += f"; means over {options['seeds']} draws of sequences with their standard errors"
             print(f"## {title}\n\n{note}.\n\n{shown(rows)}\n")
