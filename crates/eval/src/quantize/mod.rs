@@ -17,8 +17,7 @@ use crayon_formats::export::{embedding_format, fitting};
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::quantize_rows;
 use crayon_quant::{
-    Activations, Calibration, Groups, Method, Quantised, RangeKind, Recipe, Scheme, Start, fold::planted,
-    quantise, tune,
+    Activations, Calibration, Groups, Method, Quantised, Recipe, Scheme, Start, fold::planted, quantise, tune,
 };
 use serde::{Deserialize, Serialize};
 
@@ -223,6 +222,9 @@ fn jobs(options: &QuantizeOptions) -> Vec<Job> {
                         recipe.seed = seed;
                         recipe.steps = options.steps;
                         recipe.final_steps = options.final_steps;
+                        if let &[alpha] = &options.alphas[..] {
+                            recipe.alpha = alpha;
+                        }
                         if let (Kind::Tuned { .. }, &[rate]) = (variant.kind(), &options.tune_rates[..]) {
                             recipe.final_rate = rate;
                         }
@@ -308,21 +310,8 @@ fn one(
     let kind = variant.kind();
     let (recipe, made) = match (kind, &options.alphas[..], &options.tune_rates[..]) {
         (Kind::Recipe(choices), [first, rest @ ..], _) if choices.swept && !rest.is_empty() => {
-            // In closed form alone: what is learned starts there.
-            let closed = Recipe {
-                method: Method::SmoothQuant,
-                range: RangeKind::MinMax,
-                by_block: false,
-                ..recipe.clone()
-            };
-            let at = |alpha: &f32| Recipe { alpha: *alpha, ..closed.clone() };
-            let (found, smoothed) =
-                best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?;
-            let recipe = Recipe { alpha: found.alpha, ..recipe.clone() };
-            match recipe.method {
-                Method::SmoothQuant => (recipe, smoothed),
-                _ => (recipe.clone(), made(engine, kind, &recipe, &calibration, tick)?),
-            }
+            let at = |alpha: &f32| Recipe { alpha: *alpha, ..recipe.clone() };
+            best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?
         }
         (Kind::Tuned { .. }, _, [first, rest @ ..]) if !rest.is_empty() => {
             let at = |rate: &f64| Recipe { final_rate: *rate, ..recipe.clone() };

@@ -32,7 +32,7 @@ pub(super) struct Choices {
     weights: Option<WeightKind>,
     start: Start,
     phases: [bool; 2],
-    /// SmoothQuant's exponent is chosen on held-out text; learned scales start at what it gives.
+    /// SmoothQuant's exponent is chosen on held-out text.
     pub(super) swept: bool,
 }
 
@@ -101,7 +101,7 @@ impl Variant {
         variant!(
             "quadapter-paper",
             "Quadapter phase 1, the paper's two places",
-            Kind::Recipe(Choices { method: Method::Quadapter, places: Places::Paper, swept: true, ..PLAIN })
+            Kind::Recipe(Choices { method: Method::Quadapter, places: Places::Paper, ..PLAIN })
         ),
         variant!(
             "quadapter-one",
@@ -111,17 +111,12 @@ impl Variant {
         variant!(
             "quadapter",
             "Quadapter phase 1, all places (ours)",
-            Kind::Recipe(Choices { method: Method::Quadapter, swept: true, ..PLAIN })
+            Kind::Recipe(Choices { method: Method::Quadapter, ..PLAIN })
         ),
         variant!(
             "quadapter-ranges",
             "the same, ranges learned too (ours)",
-            Kind::Recipe(Choices {
-                method: Method::Quadapter,
-                range: RangeKind::Learned,
-                swept: true,
-                ..PLAIN
-            })
+            Kind::Recipe(Choices { method: Method::Quadapter, range: RangeKind::Learned, ..PLAIN })
         ),
         variant!(
             "quadapter-2",

@@ -81,8 +81,9 @@ impl QuantisedBlock {
     }
 
     /// Distance of the rounded block's output from `target`, what the exact one makes of the same rows, as a share of what the block
-    /// changes: `sum (rounded - target)² / sum (target - hidden)²`. The first row of a sequence does not count: models let
-    /// enormous values gather there. With `learn`, gradients go to the setup.
+    /// changes, row by row: the mean of `|rounded - target|² / |target - hidden|²`. Taken over all rows at once, a few with enormous
+    /// values would decide alone. The first row of a sequence does not count: models let such values gather there. With `learn`,
+    /// gradients go to the setup.
     ///
     /// # Errors
     /// When the tensor library fails, or a static range was not observed.
@@ -93,13 +94,18 @@ impl QuantisedBlock {
         rows: usize,
         learn: bool,
     ) -> Result<f32, TrainError> {
+        /// Of the mean change, what is added to every row's.
+        const LEAST: f32 = 1e-3;
         let (hidden, target) = (self.tensor(hidden, rows)?, self.tensor(target, rows)?);
         let graph = self.setup.graph(&self.network, learn)?;
         let out = self.setup.run(&self.network, &graph, hidden.clone())?;
         let (from, count) = if rows > 1 { (1, rows - 1) } else { (0, 1) };
         let counted = |x: &Tensor| x.narrow(1, from, count);
-        let change = (counted(&target)? - counted(&hidden)?)?.sqr()?.sum_all()?;
-        let loss = ((counted(&out)? - counted(&target)?)?.sqr()?.sum_all()? / (change + 1e-12)?)?;
+        let squares = |a: &Tensor, b: &Tensor| (counted(a)? - counted(b)?)?.sqr()?.sum(2);
+        let change = squares(&target, &hidden)?;
+        // A row that changes next to nothing is no measure.
+        let least = (change.mean_all()?.to_scalar::<f32>()? * LEAST).max(f32::MIN_POSITIVE);
+        let loss = (squares(&out, &target)? / (change + f64::from(least))?)?.mean_all()?;
         let value = loss.to_scalar::<f32>()?;
         if learn && value.is_finite() {
             let gradients = loss.backward()?;
