@@ -37,7 +37,7 @@ pub enum Format {
     /// One f32 scale for a row (an output channel) and a signed byte for each value; activations are quantised to 8
     /// bits with one scale for a row (a token).
     W8A8,
-    /// The same with a nibble for each value.
+    /// The same with a nibble for each value, and a step and a low end in whole multiples of that scale for each 32.
     W4A8,
 }
 

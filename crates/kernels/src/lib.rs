@@ -32,6 +32,7 @@ pub use format::Format;
 pub use matrix::{Matrix, MatrixError};
 pub use packed::{Packed, PackedProduct, PackedRows, matmul_packed};
 pub use products::{Mode, Product, matmul};
-pub use quants::{dequantize, dequantize_rows, quantize, quantize_channels, quantize_rows};
+pub use quants::nibbles::{self, NibbleGrid};
+pub use quants::{dequantize, dequantize_rows, quantize, quantize_bytes, quantize_nibbles, quantize_rows};
 pub use rounding::Rounding;
 pub use threads::Threads;

@@ -7,14 +7,12 @@ use crayon_formats::spec::Spec;
 use crayon_formats::{Checkpoint, Tensor};
 use crayon_kernels::Rounding;
 use crayon_model::{Place, Projection, Site};
-use crayon_train::quantised::{
-    BlockRounding, BlockSetup, InputRounding, Learns, QuantisedBlock, WeightRounding,
-};
+use crayon_train::quantised::{BlockRounding, BlockSetup, InputRounding, Learns, QuantisedBlock};
 use crayon_train::{Adam, Schedule, Trainable, Variable};
 
 use crate::ranges::{Seen, shares};
 use crate::scales::Magnitudes;
-use crate::weights::{best_shares, finished, steps};
+use crate::weights::finished;
 use crate::{Form, Method, QuantError, RangeKind, Recipe, Start, WeightKind, fold, gptq};
 
 /// What became of a block.
@@ -140,9 +138,8 @@ fn settle(
         for (projection, variable) in &mut setup.shares {
             let name = format!("{}.weight", Site { layer: setup.layer, projection: *projection });
             let Some(tensor) = parameters.get(&name) else { continue };
-            let WeightRounding { bits, symmetric, groups } = rounding;
-            let group = groups.size(tensor.shape[0], tensor.shape[1]);
-            *variable = Variable::new(best_shares(&tensor.to_f32(), group, bits, symmetric));
+            let cut = rounding.cut(tensor.shape[0], tensor.shape[1]);
+            *variable = Variable::new(rounding.best_shares(&tensor.to_f32(), cut));
         }
     }
     Ok(())
@@ -157,7 +154,7 @@ fn make_up(
     /// Rows of inputs looked at.
     const ROWS: usize = 16_384;
     let spec = &checkpoint.spec;
-    let Some(WeightRounding { bits, groups, .. }) = setup.rounding.weights else { return Ok(()) };
+    let Some(rounding) = setup.rounding.weights else { return Ok(()) };
     let mut parameters = fold::parameters(checkpoint, setup.layer)?;
     for (place, scales) in &setup.scales {
         fold::fold(spec, setup.layer, *place, &scales.values, &mut parameters)?;
@@ -175,24 +172,14 @@ fn make_up(
         let hessian = gptq::hessian(&inputs, width, ROWS);
         for projection in place.readers(spec) {
             let name = format!("{}.weight", Site { layer: setup.layer, projection });
-            let (Some(tensor), Some(shares)) = (parameters.get_mut(&name), setup.shares.get_mut(&projection))
-            else {
-                continue;
-            };
+            let Some(tensor) = parameters.get_mut(&name) else { continue };
             let mut values = tensor.to_f32();
-            let group = groups.size(tensor.shape[0], width);
+            let cut = rounding.cut(tensor.shape[0], width);
             // Scales may have learned since ranges were found.
-            shares.values = best_shares(&values, group, bits, true);
-            let within = group.min(width);
-            let steps: Vec<f32> = steps(&values, group, bits, &shares.values)
-                .into_iter()
-                .flat_map(|step| std::iter::repeat_n(step, group / within))
-                .collect();
-            if gptq::round(&mut values, width, hessian.clone(), bits, within, &steps) {
-                // The same steps from what the largest magnitudes are now.
-                let own = self::steps(&values, group, bits, &vec![1.0; shares.values.len()]);
-                let before = steps.iter().step_by(group / within);
-                shares.values = before.zip(own).map(|(step, own)| step / own).collect();
+            let shares = rounding.best_shares(&values, cut);
+            let grids = rounding.grids(&values, cut, &shares);
+            if gptq::round(&mut values, width, hessian.clone(), cut, &grids) {
+                setup.grids.insert(projection, grids);
                 *tensor = Tensor::from_f32(&name, tensor.shape.clone(), &values);
             }
         }
@@ -299,7 +286,12 @@ pub(crate) fn finish(
         for (projection, shares) in &setup.shares {
             let name = format!("{}.weight", Site { layer: setup.layer, projection: *projection });
             let Some(tensor) = parameters.get_mut(&name) else { continue };
-            *tensor = finished(tensor, rounding, &shares.values, recipe.form, recipe.scheme.blocks());
+            let found = || {
+                let cut = rounding.cut(tensor.shape[0], tensor.shape[1]);
+                rounding.grids(&tensor.to_f32(), cut, &shares.values)
+            };
+            let grids = setup.grids.get(projection).cloned().unwrap_or_else(found);
+            *tensor = finished(tensor, rounding, &grids, recipe.form, recipe.scheme.blocks());
         }
     }
     let mut roundings = BTreeMap::new();
@@ -330,6 +322,7 @@ pub(crate) fn pass_on(
     own.rounding = BlockRounding { weights: None, ..setup.rounding };
     own.weights.clear();
     own.shares.clear();
+    own.grids.clear();
     // The scales are in the parameters now; the extremes are those of scaled activations.
     for (place, extremes) in &mut own.extremes {
         let Some(logs) = setup.scales.get(place) else { continue };

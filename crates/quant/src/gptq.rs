@@ -1,6 +1,8 @@
 //! GPTQ (arXiv 2210.17323): weights are rounded one column after the other, and the columns that are left make up for the error,
 //! as far as the layer's inputs tell that they can.
 
+use crayon_train::quantised::{Cut, Grid};
+
 /// Rows that are gone through together, so that the large matrix beside them is read once for all of them.
 const TOGETHER: usize = 16;
 
@@ -74,26 +76,18 @@ fn factor(mut h: Vec<f64>, width: usize) -> Option<Vec<f64>> {
     Some(u)
 }
 
-/// Rounds `weights` `[rows, width]` to symmetric codes of `bits` bits with the step of each group of `group` neighbours in a row,
-/// `steps` `[rows, width / group]`. Says whether it could; without, nothing changes.
-pub fn round(
-    weights: &mut [f32],
-    width: usize,
-    hessian: Vec<f64>,
-    bits: u8,
-    group: usize,
-    steps: &[f32],
-) -> bool {
+/// Rounds `weights` `[rows, width]` to the grids of the groups that `cut` makes of them. Says whether it could; without, nothing
+/// changes.
+pub fn round(weights: &mut [f32], width: usize, hessian: Vec<f64>, cut: Cut, grids: &[Grid]) -> bool {
     let Some(upper) = factor(hessian, width) else { return false };
     let upper: Vec<f32> = upper.into_iter().map(|value| value as f32).collect();
-    let half = (1u32 << (bits - 1)) as f32;
-    let groups = width / group;
-    for (rows, steps) in weights.chunks_mut(TOGETHER * width).zip(steps.chunks(TOGETHER * groups)) {
+    for (part, rows) in weights.chunks_mut(TOGETHER * width).enumerate() {
+        let first = part * TOGETHER * width;
         for column in 0..width {
             let own = &upper[column * width..(column + 1) * width];
-            for (weights, steps) in rows.chunks_exact_mut(width).zip(steps.chunks_exact(groups)) {
-                let step = steps[column / group];
-                let rounded = step * (weights[column] / step).round_ties_even().max(-half).min(half - 1.0);
+            for (row, weights) in rows.chunks_exact_mut(width).enumerate() {
+                let grid = grids[cut.group_of(first + row * width + column)];
+                let rounded = grid.round(weights[column], 1.0 / grid.scale()).0;
                 let error = (weights[column] - rounded) / own[column];
                 weights[column] = rounded;
                 weights[column + 1..].iter_mut().zip(&own[column + 1..]).for_each(|(w, u)| *w -= error * u);
@@ -147,7 +141,7 @@ mod tests {
             })
             .collect();
         let weights = numbers(rows * width, 7);
-        let steps = vec![1.0 / 3.0; rows];
+        let grids = vec![Grid::symmetric(4, 7.0 / 3.0); rows];
         let error = |rounded: &[f32]| -> f64 {
             let mut sum = 0.0;
             for x in x.chunks(width) {
@@ -161,7 +155,7 @@ mod tests {
         let nearest: Vec<f32> =
             weights.iter().map(|w| (w * 3.0).round_ties_even().clamp(-8.0, 7.0) / 3.0).collect();
         let mut made_up = weights.clone();
-        assert!(round(&mut made_up, width, hessian(&x, width, 1000), 4, width, &steps));
+        assert!(round(&mut made_up, width, hessian(&x, width, 1000), Cut::whole(width), &grids));
         assert!(error(&made_up) < 0.3 * error(&nearest), "{} {}", error(&made_up), error(&nearest));
         assert!(made_up.iter().all(|w| ((w * 3.0) - (w * 3.0).round()).abs() < 1e-4));
     }

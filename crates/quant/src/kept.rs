@@ -8,7 +8,7 @@ use crayon_formats::{Error as FormatError, Tensor};
 use crayon_model::Place;
 use crayon_model::Projection;
 use crayon_train::Variable;
-use crayon_train::quantised::{BlockSetup, Extremes};
+use crayon_train::quantised::{BlockSetup, Extremes, Grid};
 
 use crate::block::{BlockReport, PlaceReport};
 use crate::{QuantError, Recipe};
@@ -38,6 +38,10 @@ impl Kept {
             }
             for (projection, values) in &setup.shares {
                 tensors.push(vector(&format!("{layer}.shares.{}", projection.stem()), &values.values));
+            }
+            for (projection, grids) in &setup.grids {
+                let numbers: Vec<f32> = grids.iter().flat_map(|grid| numbers(*grid)).collect();
+                tensors.push(vector(&format!("{layer}.grids.{}", projection.stem()), &numbers));
             }
             for (place, extremes) in &setup.extremes {
                 tensors.push(vector(&format!("{layer}.low.{place}"), &extremes.low));
@@ -98,6 +102,9 @@ impl Kept {
                 if let Some(values) = read(format!("{layer}.shares.{}", projection.stem())) {
                     setup.shares.insert(projection, Variable::new(values));
                 }
+                if let Some(values) = read(format!("{layer}.grids.{}", projection.stem())) {
+                    setup.grids.insert(projection, values.as_chunks().0.iter().copied().map(grid).collect());
+                }
             }
             let prefix = format!("weights.blk.{layer}.");
             let own: Vec<String> =
@@ -118,6 +125,15 @@ impl Kept {
         let _ = std::fs::remove_file(path(folder));
         let _ = std::fs::remove_dir(folder);
     }
+}
+
+fn numbers(grid: Grid) -> [f32; 5] {
+    let Grid { unit, step, zero, codes: [least, most] } = grid;
+    [unit, step, zero, least, most]
+}
+
+fn grid([unit, step, zero, least, most]: [f32; 5]) -> Grid {
+    Grid { unit, step, zero, codes: [least, most] }
 }
 
 fn vector(name: &str, values: &[f32]) -> Tensor {

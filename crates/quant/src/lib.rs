@@ -25,7 +25,7 @@ pub mod weights;
 pub use block::{BlockReport, PlaceReport};
 pub use calibration::Calibration;
 pub use crayon_model::Place;
-pub use crayon_train::quantised::Groups;
+pub use crayon_train::quantised::{GridKind, Groups};
 pub use error::QuantError;
 pub use prepare::prepared;
 pub use recipe::{Activations, Form, Method, Places, RangeKind, Recipe, Start, WeightKind};

@@ -1,9 +1,8 @@
 //! Static ranges of activations from what was seen.
 
 use crayon_formats::spec::Spec;
-use crayon_kernels::Rounding;
 use crayon_model::Place;
-use crayon_train::quantised::Extremes;
+use crayon_train::quantised::{Extremes, Grid};
 
 use crate::RangeKind;
 
@@ -74,19 +73,10 @@ pub fn shares(
             let mut best = (f64::INFINITY, 1.0f32);
             for candidate in 0..40 {
                 let share = 1.08f32.powi(-candidate);
-                let Rounding::Fixed { scale, zero, .. } = Rounding::fixed(bits, low * share, high * share)
-                else {
-                    continue;
-                };
-                let half = (1u32 << (bits - 1)) as f32;
-                let zero = f32::from(zero);
-                let error: f64 = values
-                    .iter()
-                    .map(|value| {
-                        let code = (crate::weights::nearest(value / scale) + zero).max(-half).min(half - 1.0);
-                        f64::from(scale * (code - zero) - value).powi(2)
-                    })
-                    .sum();
+                let grid = Grid::asymmetric(bits, low * share, high * share);
+                let inverse = 1.0 / grid.scale();
+                let error =
+                    values.iter().map(|value| f64::from(grid.round(*value, inverse).0 - value).powi(2)).sum();
                 if error < best.0 {
                     best = (error, share);
                 }

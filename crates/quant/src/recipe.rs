@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crayon_formats::spec::Spec;
+use crayon_kernels::nibbles;
 use crayon_model::Place;
-use crayon_train::quantised::{BlockRounding, Groups, InputRounding, WeightRounding};
+use crayon_train::quantised::{BlockRounding, GridKind, Groups, InputRounding, WeightRounding};
 
 use crate::Scheme;
 
@@ -125,7 +126,7 @@ choices! {
 choices! {
     /// What becomes of the weights.
     Form {
-        /// Rows of integers with a scale each, which this program's kernels multiply.
+        /// Rows of integers, which this program's kernels multiply.
         Rows = "rows",
         /// GGUF's blocks of 32, for other programs.
         Blocks = "blocks",
@@ -151,8 +152,8 @@ pub struct Recipe {
     pub weights: WeightKind,
     /// Who shares a range of weights.
     pub groups: Groups,
-    /// Whether ranges of weights have their zero in the middle.
-    pub symmetric: bool,
+    /// What grids of weights look like.
+    pub grid: GridKind,
     /// SmoothQuant's exponent: the share of the difficulty that goes from activations to weights.
     pub alpha: f32,
     /// Where learned scales start.
@@ -187,8 +188,8 @@ impl Recipe {
             activations: Activations::Token,
             range: RangeKind::MinMax,
             weights: if scheme.weight_bits() < 8 { WeightKind::Mse } else { WeightKind::Max },
-            groups: Groups::Channel,
-            symmetric: true,
+            groups: if scheme.weight_bits() < 8 { Groups::Of(nibbles::SHARED) } else { Groups::Channel },
+            grid: if scheme.weight_bits() < 8 { GridKind::Nibbles } else { GridKind::Symmetric },
             alpha: 0.5,
             start: Start::Smooth,
             by_block: true,
@@ -222,7 +223,7 @@ impl Recipe {
             (Some(bits), Activations::Static) => InputRounding::Fixed { bits },
         };
         let bits = self.scheme.weight_bits();
-        let weights = WeightRounding { bits, symmetric: self.symmetric, groups: self.groups };
+        let weights = WeightRounding { bits, kind: self.grid, groups: self.groups };
         BlockRounding { weights: Some(weights), inputs }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crayon_adapters::Random;
 use crayon_formats::{Checkpoint, Origin};
+use crayon_kernels::nibbles;
 use crayon_train::plain::PlainDecoder;
 use crayon_train::quantised::{BlockSetup, Learns, QuantisedDecoder};
 use crayon_train::{Schedule, State, Trainable};
@@ -15,7 +16,9 @@ use crate::block::{self, BlockReport, bound};
 use crate::fold;
 use crate::kept::Kept;
 use crate::rotate::rotated;
-use crate::{Calibration, Form, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared};
+use crate::{
+    Calibration, Form, GridKind, Groups, Method, QuantError, RangeKind, Recipe, WeightKind, prepared,
+};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,17 +60,20 @@ pub fn quantise(
     folder: Option<&Path>,
     watch: &mut Watch<'_>,
 ) -> Result<Quantised, QuantError> {
-    if recipe.weights == WeightKind::Gptq
-        && (recipe.form == Form::Blocks || !recipe.symmetric || recipe.end_to_end)
-    {
+    if recipe.weights == WeightKind::Gptq && (recipe.form == Form::Blocks || recipe.end_to_end) {
         return Err(QuantError::unusable(
-            "gptq rounds rows and groups with the zero in the middle, as the last step",
+            "gptq rounds rows and groups, as the last step",
             "leave it out beside blocks and phase 2",
         ));
     }
-    if recipe.form == Form::Rows && (!recipe.symmetric || matches!(recipe.groups, Groups::Of(_))) {
+    let fits = match (recipe.scheme.weight_bits(), recipe.grid, recipe.groups) {
+        (4, GridKind::Nibbles, Groups::Of(size)) => size == nibbles::SHARED,
+        (8, GridKind::Symmetric, Groups::Channel | Groups::Tensor) => true,
+        _ => false,
+    };
+    if recipe.form == Form::Rows && !fits {
         return Err(QuantError::unusable(
-            "rows of integers have one scale each, and the zero in the middle",
+            "rows of bytes have one scale each and the zero in the middle, rows of nibbles a grid for each 32",
             "keep other weights as floats",
         ));
     }

@@ -56,7 +56,7 @@ impl Scheme {
         }
     }
 
-    /// The per-channel format of its weights.
+    /// The format of its weights that this program's kernels multiply.
     pub const fn rows(self) -> Format {
         match self.weight_bits() {
             4 => Format::W4A8,

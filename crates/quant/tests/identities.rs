@@ -18,8 +18,8 @@ use crayon_quant::{
     fold, prepared, quantise,
 };
 use crayon_train::quantised::{
-    BlockRounding, BlockSetup, Groups as Who, InputRounding, Learns, QuantisedBlock, QuantisedDecoder,
-    WeightRounding,
+    BlockRounding, BlockSetup, GridKind, Groups as Who, InputRounding, Learns, QuantisedBlock,
+    QuantisedDecoder, WeightRounding,
 };
 use crayon_train::{Trainable, Variable};
 use support::{calibration, logits, numbers, places};
@@ -112,10 +112,15 @@ fn gptq_loses_less_than_rounding_alone_on_a_whole_model() {
     for family in ["gpt2", "llama", "gemma3"] {
         let case = named(family);
         let calibration = calibration(&case.tokens, case.checkpoint.spec.vocab);
-        for groups in [Groups::Channel, Groups::Of(8)] {
+        let own = Recipe::new(Scheme::W4A8, Method::Rtn);
+        for (groups, grid, form) in [
+            (Groups::Channel, GridKind::Symmetric, Form::Floats),
+            (Groups::Of(8), GridKind::Asymmetric, Form::Floats),
+            (own.groups, own.grid, own.form),
+        ] {
             let run = |method, weights| {
-                let form = Form::Floats;
-                let recipe = Recipe { groups, form, weights, steps: 6, ..Recipe::new(Scheme::W4A8, method) };
+                let plain = Recipe::new(Scheme::W4A8, method);
+                let recipe = Recipe { groups, grid, form, weights, steps: 6, ..plain };
                 let go = &mut |_: crayon_quant::Progress| std::ops::ControlFlow::Continue(());
                 let made = quantise(&case.checkpoint, &recipe, &calibration, None, go).unwrap();
                 made.blocks.iter().map(|block| block.loss).sum::<f32>()
@@ -168,6 +173,8 @@ fn recipes() -> Vec<Recipe> {
             [(Activations::Token, Groups::Channel), (Activations::Static, Groups::Tensor)]
         {
             let plain = Recipe::new(scheme, Method::SmoothQuant);
+            // Nibbles have groups of their own.
+            let groups = if scheme.weight_bits() == 8 { groups } else { plain.groups };
             out.push(Recipe { activations, groups, ..plain });
         }
     }
@@ -232,7 +239,7 @@ fn scales_of_one_are_round_to_nearest() {
 }
 
 fn learning(source: &Checkpoint, layer: usize, learns: Learns) -> BlockSetup {
-    let weights = WeightRounding { bits: 8, symmetric: true, groups: Who::Channel };
+    let weights = WeightRounding { bits: 8, kind: GridKind::Symmetric, groups: Who::Channel };
     let rounding = BlockRounding { weights: Some(weights), inputs: InputRounding::Fixed { bits: 8 } };
     let spec = &source.spec;
     let mut setup = BlockSetup::new(layer, rounding, spec);

@@ -124,9 +124,9 @@ pub(crate) struct EvalQuantizeArgs {
     /// Ranges of activations: static, token
     #[arg(long, value_name = "WHEN,…", value_delimiter = ',', default_value = "static")]
     pub(crate) activations: Vec<String>,
-    /// Who shares a range of weights: channel, tensor, or a number of neighbours in a row
-    #[arg(long, value_name = "WHO", default_value = "channel")]
-    pub(crate) groups: String,
+    /// Who shares a range of weights: channel, tensor, or a number of neighbours in a row [default: as the integers have it]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) groups: Option<String>,
     /// Sequences to calibrate by
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16")]
     pub(crate) sequences: Vec<usize>,

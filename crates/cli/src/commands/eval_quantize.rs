@@ -53,12 +53,13 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
         variants: if variants.is_empty() { Variant::ALL.to_vec() } else { variants },
         schemes: schemes.collect::<Result<_>>()?,
         activations: activations.collect::<Result<_>>()?,
-        groups: match (args.groups.as_str(), args.groups.parse::<usize>()) {
-            ("channel", _) => Groups::Channel,
-            ("tensor", _) => Groups::Tensor,
-            (_, Ok(size)) if size > 0 => Groups::Of(size),
-            _ => {
-                let what = format!("{:?} is not a group of weights", args.groups);
+        groups: match args.groups.as_deref().map(|text| (text, text.parse::<usize>())) {
+            None => None,
+            Some(("channel", _)) => Some(Groups::Channel),
+            Some(("tensor", _)) => Some(Groups::Tensor),
+            Some((_, Ok(size))) if size > 0 => Some(Groups::Of(size)),
+            Some((text, _)) => {
+                let what = format!("{text:?} is not a group of weights");
                 return Err(mistake(what, "known are channel, tensor, and numbers such as 32"));
             }
         },

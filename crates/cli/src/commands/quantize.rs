@@ -10,8 +10,8 @@ use crayon_errors::Explain as _;
 use crayon_formats::export::{ExportOptions, Notice};
 use crayon_formats::{Bytes, Checkpoint};
 use crayon_quant::{
-    Activations, Calibration, Form, Method, Places, QuantError, Quantised, RangeKind, Recipe, Scheme, Start,
-    WeightKind, forget, quantise,
+    Activations, Calibration, Form, GridKind, Method, Places, QuantError, Quantised, RangeKind, Recipe,
+    Scheme, Start, WeightKind, forget, quantise,
 };
 use crayon_text::Special;
 use serde::Serialize;
@@ -217,6 +217,10 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
     recipe.end_to_end &= method == Method::Quadapter;
     if format == FileFormat::Gguf {
         recipe.form = Form::Blocks;
+        if scheme.weight_bits() < 8 {
+            // As q4_0 has them.
+            recipe.grid = GridKind::Symmetric;
+        }
     }
     Ok(recipe)
 }

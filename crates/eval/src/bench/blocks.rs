@@ -24,10 +24,20 @@ pub(super) fn fill(format: Format, cols: usize, random: &mut Random, out: &mut [
             *value = (u16::from_le_bytes(*value) & 0x807F | 121 << 7).to_le_bytes();
         }),
         Format::W8A8 | Format::W4A8 => {
-            // Codes from -128 to 127, and from -8 to 7.
-            let scale: f32 = if format == Format::W8A8 { 0.02 / 74.0 } else { 0.02 / 4.6 };
+            // Codes from -128 to 127, and from -60 to 60 in steps of 8.
+            let scale: f32 = if format == Format::W8A8 { 0.02 / 74.0 } else { 0.02 / 36.9 };
             let row = format.row_bytes(cols).unwrap_or(out.len()).max(1);
-            out.chunks_exact_mut(row).for_each(|row| row[..4].copy_from_slice(&scale.to_le_bytes()));
+            for row in out.chunks_exact_mut(row) {
+                let (own, codes) = row.split_at_mut(4);
+                own.copy_from_slice(&scale.to_le_bytes());
+                if format == Format::W4A8 {
+                    // 32 bytes behind the steps and the low ends of a group's halves.
+                    for group in codes.chunks_mut(36) {
+                        let head = [8, 8, (-60i8).cast_unsigned(), (-60i8).cast_unsigned()];
+                        group.iter_mut().zip(head).for_each(|(byte, head)| *byte = head);
+                    }
+                }
+            }
         }
         _ => {
             for block in out.chunks_exact_mut(format.block_bytes()) {

@@ -39,8 +39,8 @@ pub struct QuantizeOptions {
     pub schemes: Vec<Scheme>,
     /// When ranges of activations are known.
     pub activations: Vec<Activations>,
-    /// Who shares a range of weights.
-    pub groups: Groups,
+    /// Who shares a range of weights; `None` for each scheme's own.
+    pub groups: Option<Groups>,
     /// Names of texts and their contents; the first is of the kind that the calibration is of.
     pub texts: Vec<(String, String)>,
     /// Text to calibrate by.

@@ -1,6 +1,8 @@
 //! The ways to quantise that are compared.
 
-use crayon_quant::{Activations, Form, Groups, Method, Places, RangeKind, Recipe, Scheme, Start, WeightKind};
+use crayon_quant::{
+    Activations, Form, GridKind, Groups, Method, Places, RangeKind, Recipe, Scheme, Start, WeightKind,
+};
 
 /// A row of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,13 +183,18 @@ impl Variant {
         matches!(self.kind, Kind::Recipe(Choices { method: Method::Hadamard, .. }))
     }
 
-    /// The recipe under a scheme.
-    pub(super) fn recipe(self, scheme: Scheme, activations: Activations, groups: Groups) -> Recipe {
+    /// The recipe under a scheme. Groups other than its own are kept as floats where integers have no such form.
+    pub(super) fn recipe(self, scheme: Scheme, activations: Activations, groups: Option<Groups>) -> Recipe {
         let choices = match self.kind {
             Kind::Recipe(choices) => choices,
             Kind::Exact | Kind::Tuned { .. } => PLAIN,
         };
-        let plain = Recipe::new(scheme, choices.method);
+        let mut plain = Recipe::new(scheme, choices.method);
+        if let Some(groups) = groups.filter(|groups| *groups != plain.groups) {
+            let rows = scheme.weight_bits() == 8 && !matches!(groups, Groups::Of(_));
+            (plain.groups, plain.grid) = (groups, GridKind::Symmetric);
+            plain.form = if rows { Form::Rows } else { Form::Floats };
+        }
         Recipe {
             places: choices.places,
             range: choices.range,
@@ -196,8 +203,6 @@ impl Variant {
             by_block: choices.phases[0],
             end_to_end: choices.phases[1],
             activations,
-            groups,
-            form: if matches!(groups, Groups::Of(_)) { Form::Floats } else { Form::Rows },
             ..plain
         }
     }

@@ -6,7 +6,9 @@
 use crayon_kernels::Format;
 
 const W8A8: u32 = u32::from_le_bytes(*b"w8a8");
-const W4A8: u32 = u32::from_le_bytes(*b"w4a8");
+const W4A8: u32 = u32::from_le_bytes(*b"w4g8");
+/// W4A8 as it was before its rows had groups.
+const W4A8_ROWS: u32 = u32::from_le_bytes(*b"w4a8");
 
 /// Every type number in use, with its name; the readable ones carry a format.
 const TYPES: &[(u32, &str, Option<Format>)] = &[
@@ -44,6 +46,7 @@ const TYPES: &[(u32, &str, Option<Format>)] = &[
     (39, "MXFP4", None),
     (W8A8, "W8A8", Some(Format::W8A8)),
     (W4A8, "W4A8", Some(Format::W4A8)),
+    (W4A8_ROWS, "W4A8 of an earlier version, to be made anew", None),
 ];
 
 /// The format of a type number, if it is one this project computes with.

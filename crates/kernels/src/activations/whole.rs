@@ -7,7 +7,7 @@ use super::{Panels, TILE, TILE_ROWS, grow};
 use crate::quants::channel::GROUP;
 use crate::threads::Disjoint;
 use crate::variant::Variant;
-use crate::{Format, Rounding, Threads};
+use crate::{Rounding, Threads};
 
 /// Rows side by side in the panel that tile registers read.
 pub(crate) const DEEP: usize = TILE_ROWS;
@@ -26,9 +26,7 @@ pub(crate) struct Whole {
     pub(crate) scales: Vec<f32>,
     /// Sums of codes, `[m]`.
     pub(crate) sums: Vec<i32>,
-    /// For nibbles: a word is four columns of bytes.
-    pub(crate) bytes: Panel<TILE>,
-    /// For bytes: a word is two columns of 16-bit numbers.
+    /// A word is two columns of 16-bit numbers.
     pub(crate) wide: Panel<TILE>,
     /// For tile registers: a word is four columns of bytes.
     pub(crate) deep: Panel<DEEP>,
@@ -89,30 +87,21 @@ pub(crate) fn quantize_row(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
 impl Whole {
     pub(super) fn forget(&mut self) {
         self.rounding = None;
-        (self.ready, self.bytes.ready, self.wide.ready, self.deep.ready) = (false, false, false, false);
+        (self.ready, self.wide.ready, self.deep.ready) = (false, false, false);
     }
 
-    /// Whether products with this format can read the form, laid out as `panels` says.
-    pub(super) fn ready(&self, format: Format, panels: Panels) -> bool {
+    /// Whether products can read the form, laid out as `panels` says.
+    pub(super) fn ready(&self, panels: Panels) -> bool {
         self.ready
             && match panels {
                 Panels::None => true,
-                Panels::Narrow if format == Format::W4A8 => self.bytes.ready,
                 Panels::Narrow => self.wide.ready,
                 Panels::Sixteen => self.deep.ready,
             }
     }
 
-    /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel for `format`.
-    pub(super) fn prepare(
-        &mut self,
-        variant: &Variant,
-        pool: &Threads,
-        x: &[f32],
-        m: usize,
-        format: Format,
-        panels: Panels,
-    ) {
+    /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel.
+    pub(super) fn prepare(&mut self, variant: &Variant, pool: &Threads, x: &[f32], m: usize, panels: Panels) {
         let cols = x.len().checked_div(m).unwrap_or(0);
         if !std::mem::replace(&mut self.ready, true) {
             self.quantize(variant, pool, x, m, cols);
@@ -121,9 +110,6 @@ impl Whole {
         let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
         match panels {
             Panels::None => {}
-            Panels::Narrow if format == Format::W4A8 => {
-                self.bytes.fill(pool, &self.codes, m, self.stride, bytes);
-            }
             Panels::Narrow => self.wide.fill(pool, &self.codes, m, self.stride, wide),
             Panels::Sixteen => self.deep.fill(pool, &self.codes, m, self.stride, bytes),
         }
@@ -193,7 +179,7 @@ impl<const SIDE: usize> Panel<SIDE> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activations, Mode, variant};
+    use crate::{Activations, Format, Mode, variant};
 
     #[test]
     fn one_scale_a_row_and_padding() {
@@ -219,23 +205,15 @@ mod tests {
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Threads::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);
-        let tiles = m.div_ceil(TILE);
-        for (panel, step) in [(&form.wide, 2), (&form.bytes, 4)] {
-            let words = form.stride / step;
-            for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (7, 600), (9, 3)] {
-                let first = column / step / CHUNK * CHUNK;
-                let here = CHUNK.min(words - first);
-                let at = first * tiles + i / TILE * here + column / step - first;
-                let word = panel.words[at][i % TILE];
-                let code = match step {
-                    2 => (word >> (16 * (column % 2))) as i16,
-                    _ => i16::from((word >> (8 * (column % 4))) as i8),
-                };
-                let expected = if i < m { form.codes[i * form.stride + column] } else { 0 };
-                assert_eq!(code, i16::from(expected), "row {i}, column {column}, {step} a word");
-            }
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Panels::Narrow);
+        let (tiles, words) = (m.div_ceil(TILE), form.stride / 2);
+        for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (7, 600), (9, 3)] {
+            let first = column / 2 / CHUNK * CHUNK;
+            let here = CHUNK.min(words - first);
+            let word = form.wide.words[first * tiles + i / TILE * here + column / 2 - first][i % TILE];
+            let code = (word >> (16 * (column % 2))) as i16;
+            let expected = if i < m { form.codes[i * form.stride + column] } else { 0 };
+            assert_eq!(code, i16::from(expected), "row {i}, column {column}");
         }
     }
 

@@ -59,19 +59,40 @@ proptest! {
 #[test]
 fn the_longest_row_does_not_overflow() {
     let cols = Format::LONGEST_ROW;
-    for (format, code, value) in
-        [(Format::W8A8, 0x80u8, -128i64), (Format::W4A8, 0xff, 7), (Format::W4A8, 0, -8)]
-    {
-        let mut bytes = vec![code; format.row_bytes(cols).unwrap()];
+    for format in FORMATS {
+        // As nibbles: a step of 128 from -128, and its multiples by 0 and 8, which wrap around to 0.
+        let mut bytes = vec![0x80; format.row_bytes(cols).unwrap()];
         bytes[..4].copy_from_slice(&1f32.to_le_bytes());
         let weight = Matrix::new(format, 1, cols, &bytes).unwrap();
-        let sum = value * 127 * cols as i64;
+        let sum = -128 * 127 * cols as i64;
         // All codes 127 with a scale of 1.
         let x = vec![127.0; 9 * cols];
         for variant in variants() {
             for m in [1, 5, 9] {
                 let out = product(variant, 1, &x[..m * cols], m, weight, Mode::Fast);
-                assert_eq!(bits(&out), bits(&vec![sum as f32; m]), "{} {format} {code:#x}", variant.name);
+                assert_eq!(bits(&out), bits(&vec![sum as f32; m]), "{} {format}", variant.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_codes_mean_the_same_to_all() {
+    // Steps and low ends that no writer makes.
+    let (rows, cols, m) = (37, 200, 9);
+    for format in FORMATS {
+        let row = format.row_bytes(cols).unwrap();
+        let mut bytes: Vec<u8> = (0..rows * row).map(|i| ((i * 7919 + i / 13) % 256) as u8).collect();
+        for row in bytes.chunks_exact_mut(row) {
+            row[..4].copy_from_slice(&0.5f32.to_le_bytes());
+        }
+        let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
+        let x = noise(6, m * cols);
+        for m in [1, m] {
+            let wanted = product(&variant::PORTABLE, 1, &x[..m * cols], m, weight, Mode::Fast);
+            for variant in variants() {
+                let out = product(variant, 2, &x[..m * cols], m, weight, Mode::Fast);
+                assert_eq!(bits(&out), bits(&wanted), "{} {format} {m}", variant.name);
             }
         }
     }

@@ -2,27 +2,38 @@
 //! `scale * code`.
 //!
 //! - [`Format::W8A8`]: a signed byte for each value.
-//! - [`Format::W4A8`]: codes from -8 to 7, stored 8 higher, in groups of 64: byte `i` of a group holds value `i` in its
-//!   low and value `i + 32` in its high nibble. The last group of a row may be shorter: of `n` values it has the first
-//!   `min(n, 32)` bytes, and a nibble without a value is 8.
+//! - [`Format::W4A8`]: a nibble for each value. 32 neighbours share a step and a low end, bytes both, and nibble `n` of them
+//!   stands for the code `low + step * n`. Products so see signed bytes in both formats, and no float appears before the end of
+//!   a row (as in QServe, arXiv 2405.04532). Two times 32 values are a group: both steps, both low ends, then 32 bytes, of which
+//!   byte `i` holds value `i` in its low and value `i + 32` in its high nibble. The last group of a row may be shorter: of `n`
+//!   values it has the first `min(n, 32)` bytes, and a nibble without a value is 0.
 //!
 //! The scale is little-endian and stands before the codes, so that a row can be read by itself, rows can be reordered
 //! and matrices stacked without touching a second table. Nothing is aligned.
 
+use super::nibbles::{self, NibbleGrid};
 use super::search;
 use crate::Format;
 
 /// Bytes of the scale, and the place of the first code.
 pub(crate) const SCALE_BYTES: usize = 4;
-/// Values in a group of nibbles.
+/// Values in a group.
 pub(crate) const GROUP: usize = 64;
+/// Bytes of a group's steps and low ends.
+pub(crate) const HEAD: usize = 4;
+/// Bytes of a group of nibbles.
+pub(crate) const NIBBLES: usize = HEAD + GROUP / 2;
 
 /// Bytes of a row.
 pub(crate) const fn row_bytes(format: Format, cols: usize) -> usize {
     let codes = match format {
         Format::W4A8 => {
-            let last = cols % GROUP;
-            cols / GROUP * (GROUP / 2) + if last < GROUP / 2 { last } else { GROUP / 2 }
+            let last = match cols % GROUP {
+                0 => 0,
+                some if some < GROUP / 2 => HEAD + some,
+                _ => NIBBLES,
+            };
+            cols / GROUP * NIBBLES + last
         }
         _ => cols,
     };
@@ -42,14 +53,15 @@ pub(crate) fn codes(format: Format, row: &[u8], first: usize, out: &mut [i8]) {
     let row = &row[SCALE_BYTES..];
     match format {
         Format::W4A8 => {
-            let groups = row[first / 2..].chunks(GROUP / 2).zip(out.chunks_mut(GROUP));
-            for (bytes, codes) in groups {
+            let groups = row[first / GROUP * NIBBLES..].chunks(NIBBLES).zip(out.chunks_mut(GROUP));
+            for (group, codes) in groups {
+                let (head, bytes) = group.split_at(HEAD);
                 let (low, high) = codes.split_at_mut(codes.len().min(GROUP / 2));
                 for (code, byte) in low.iter_mut().zip(bytes) {
-                    *code = (byte & 15).cast_signed() - 8;
+                    *code = nibbles::code(head[0], head[2], byte & 15);
                 }
                 for (code, byte) in high.iter_mut().zip(bytes) {
-                    *code = (byte >> 4).cast_signed() - 8;
+                    *code = nibbles::code(head[1], head[3], byte >> 4);
                 }
             }
         }
@@ -76,75 +88,34 @@ pub(crate) fn dequantize(format: Format, row: &[u8], first: usize, out: &mut [f3
 
 /// Appends the row that stands for `values`. One NaN or infinity makes it NaN as a whole.
 pub(super) fn quantize(format: Format, values: &[f32], out: &mut Vec<u8>) {
-    let largest = search::largest(values);
-    let scale = match format {
-        Format::W4A8 => nibble_scale(values, largest),
-        // Bytes are fine enough that the largest value may fix the scale.
-        _ => largest / 127.0,
-    };
-    quantize_by(format, scale, values, out);
-}
-
-/// Appends the row of `values` with this scale; values beyond the codes are clipped.
-pub(super) fn quantize_by(format: Format, scale: f32, values: &[f32], out: &mut Vec<u8>) {
-    out.extend(scale.to_le_bytes());
-    let inverse = search::inverse(scale);
     match format {
         Format::W4A8 => {
-            let code = |v: &f32| (search::code(v * inverse, -8, 7) + 8).cast_unsigned();
-            for group in values.chunks(GROUP) {
-                let (low, high) = group.split_at(group.len().min(GROUP / 2));
-                let high = high.iter().map(code).chain(std::iter::repeat(8));
-                out.extend(low.iter().map(code).zip(high).map(|(low, high)| low | high << 4));
-            }
+            let unit = nibbles::unit(values);
+            let grids: Vec<NibbleGrid> =
+                values.chunks(nibbles::SHARED).map(|values| NibbleGrid::closest(values, unit)).collect();
+            quantize_nibbles(unit, &grids, values, out);
         }
-        _ => out.extend(values.iter().map(|v| search::code(v * inverse, -128, 127).cast_unsigned())),
+        // Bytes are fine enough that the largest value may fix the scale.
+        _ => quantize_bytes(search::largest(values) / 127.0, values, out),
     }
 }
 
-/// The scale with which codes from -8 to 7 lose least, by squared error. A few thousand values share it and the
-/// largest of them lies far outside the rest, so clipping it pays: scales from the largest value over 7 down to a third
-/// of that are tried, each made the best one for the codes it leads to.
-fn nibble_scale(values: &[f32], largest: f32) -> f32 {
-    const CANDIDATES: i32 = 20;
-    // In units of the largest value, so that squares neither overflow nor vanish.
-    let unit = search::inverse(largest);
-    if unit == 0.0 {
-        // All zero (or too small to divide by), or not finite.
-        return largest * 0.0;
-    }
-    let (mut best, mut best_gain) = (0.0, -1.0);
-    for candidate in 0..CANDIDATES {
-        let steps = 7.0 * 1.06f32.powi(candidate);
-        let (cross, square) = cross_and_square(values, unit, steps);
-        // With the best scale cross / square, the error is a constant less this gain.
-        let gain = if square > 0.0 { cross * cross / square } else { 0.0 };
-        if gain > best_gain {
-            (best, best_gain) = (if square > 0.0 { cross / square } else { 0.0 }, gain);
-        }
-    }
-    best * largest
+/// Appends the row of bytes of `values` with this scale; values beyond the codes are clipped.
+pub(super) fn quantize_bytes(scale: f32, values: &[f32], out: &mut Vec<u8>) {
+    out.extend(scale.to_le_bytes());
+    let inverse = search::inverse(scale);
+    out.extend(values.iter().map(|v| search::code(v * inverse, -128, 127).cast_unsigned()));
 }
 
-/// Sums of value times code and of squared codes, where `steps` is the code of the largest value before clipping.
-fn cross_and_square(values: &[f32], unit: f32, steps: f32) -> (f32, f32) {
-    /// Adding and taking it away again rounds numbers of this size to integers, ties to even, without a branch.
-    const ROUND: f32 = 12_582_912.0;
-    let (mut cross, mut square) = ([0.0f32; 8], [0.0f32; 8]);
-    let mut add = |lane: usize, value: f32| {
-        let value = value * unit;
-        let code = (value * steps + ROUND - ROUND).clamp(-8.0, 7.0);
-        cross[lane] += value * code;
-        square[lane] += code * code;
-    };
-    let (eights, tail) = values.as_chunks::<8>();
-    for eight in eights {
-        for (lane, value) in eight.iter().enumerate() {
-            add(lane, *value);
-        }
+/// Appends the row of nibbles of `values` with this scale and a grid for each 32 of them; values beyond the codes are clipped.
+pub(super) fn quantize_nibbles(scale: f32, grids: &[NibbleGrid], values: &[f32], out: &mut Vec<u8>) {
+    const NONE: NibbleGrid = NibbleGrid::EMPTY;
+    out.extend(scale.to_le_bytes());
+    for (group, grids) in values.chunks(GROUP).zip(grids.chunks(2)) {
+        let (low, high) = group.split_at(group.len().min(GROUP / 2));
+        let [first, second] = [grids[0], grids.get(1).copied().unwrap_or(NONE)];
+        out.extend([first.step, second.step, first.low().cast_unsigned(), second.low().cast_unsigned()]);
+        let high = high.iter().map(|v| second.nibble(*v, scale)).chain(std::iter::repeat(0));
+        out.extend(low.iter().map(|v| first.nibble(*v, scale)).zip(high).map(|(low, high)| low | high << 4));
     }
-    for (lane, value) in tail.iter().enumerate() {
-        add(lane, *value);
-    }
-    (cross.iter().sum(), square.iter().sum())
 }

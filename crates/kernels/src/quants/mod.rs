@@ -6,6 +6,7 @@
 pub(crate) mod channel;
 pub(crate) mod floats;
 mod k_scales;
+pub mod nibbles;
 pub(crate) mod q4_0;
 pub(crate) mod q4_1;
 pub(crate) mod q4_k;
@@ -210,14 +211,32 @@ pub fn quantize_rows(format: Format, cols: usize, values: &[f32], out: &mut Vec<
     values.chunks_exact(cols).for_each(|row| quantize(format, row, out));
 }
 
-/// Appends a matrix, `[rows, cols]`, in a per-channel format, every row with the scale given for it; what lies beyond the codes is
+/// Appends a matrix, `[rows, cols]`, in [`Format::W8A8`], every row with the scale given for it; what lies beyond the codes is
 /// clipped.
 ///
-/// Panics when the format is not per-channel, or `values` are not a row for each of `scales`.
-pub fn quantize_channels(format: Format, cols: usize, values: &[f32], scales: &[f32], out: &mut Vec<u8>) {
-    assert!(format.is_per_channel(), "{format} has no scale for a row");
+/// Panics when `values` are not a row for each of `scales`.
+pub fn quantize_bytes(cols: usize, values: &[f32], scales: &[f32], out: &mut Vec<u8>) {
     assert_eq!(values.len(), scales.len() * cols, "rows of {cols} values");
     for (row, scale) in values.chunks_exact(cols).zip(scales) {
-        channel::quantize_by(format, *scale, row, out);
+        channel::quantize_bytes(*scale, row, out);
+    }
+}
+
+/// Appends a matrix, `[rows, cols]`, in [`Format::W4A8`], every row with the scale given for it and every [`nibbles::SHARED`]
+/// neighbours with their grid, `[rows, ceil(cols / SHARED)]`; what lies beyond the codes is clipped.
+///
+/// Panics when there are not so many values or grids.
+pub fn quantize_nibbles(
+    cols: usize,
+    values: &[f32],
+    scales: &[f32],
+    grids: &[nibbles::NibbleGrid],
+    out: &mut Vec<u8>,
+) {
+    let each = cols.div_ceil(nibbles::SHARED);
+    assert_eq!(values.len(), scales.len() * cols, "rows of {cols} values");
+    assert_eq!(grids.len(), scales.len() * each, "grids of rows of {cols} values");
+    for ((row, grids), scale) in values.chunks_exact(cols).zip(grids.chunks_exact(each)).zip(scales) {
+        channel::quantize_nibbles(*scale, grids, row, out);
     }
 }

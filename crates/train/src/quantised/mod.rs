@@ -11,8 +11,10 @@
 mod block;
 mod decoder;
 pub mod fake;
+mod grid;
 mod setup;
 
 pub use block::{QuantisedBlock, See};
 pub use decoder::QuantisedDecoder;
-pub use setup::{BlockRounding, BlockSetup, Extremes, Groups, InputRounding, Learns, WeightRounding};
+pub use grid::{Cut, Grid, GridKind, Groups, WeightRounding};
+pub use setup::{BlockRounding, BlockSetup, Extremes, InputRounding, Learns};

@@ -7,41 +7,9 @@ use crayon_formats::spec::Spec;
 use crayon_model::{Place, Projection, Site};
 
 use super::fake::{by_group, by_range};
+use super::grid::{Cut, Grid, GridKind, Groups, WeightRounding};
 use crate::plain::{PlainDecoder, PlainPass};
 use crate::{TrainError, Trainable, Variable};
-
-/// Which values of a weight `[out, in]` share a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Groups {
-    /// All of them.
-    Tensor,
-    /// Those of an output channel.
-    Channel,
-    /// So many neighbours in an output channel.
-    Of(usize),
-}
-
-impl Groups {
-    /// Values in a group of a weight `[rows, cols]`.
-    pub fn size(self, rows: usize, cols: usize) -> usize {
-        match self {
-            Groups::Tensor => rows * cols,
-            Groups::Channel => cols,
-            Groups::Of(size) => size,
-        }
-    }
-}
-
-/// How the weights of linear layers are rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WeightRounding {
-    /// 2 to 8.
-    pub bits: u8,
-    /// Whether the zero point lies in the middle.
-    pub symmetric: bool,
-    /// Who shares a range.
-    pub groups: Groups,
-}
 
 /// How the inputs of linear layers are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +79,8 @@ pub struct BlockSetup {
     pub ranges: BTreeMap<Place, Variable>,
     /// Share that weights keep of their range, `[groups]`.
     pub shares: BTreeMap<Projection, Variable>,
+    /// The grids of weights that lie on them already, one for each group; the other weights' follow from their shares.
+    pub grids: BTreeMap<Projection, Vec<Grid>>,
     /// Parameters of the block that learn, under their canonical names; others are the network's.
     pub weights: BTreeMap<String, Variable>,
     /// What learns.
@@ -134,13 +104,14 @@ impl BlockSetup {
             extremes: BTreeMap::new(),
             ranges: BTreeMap::new(),
             shares: BTreeMap::new(),
+            grids: BTreeMap::new(),
             weights: BTreeMap::new(),
             learns: Learns::default(),
         };
-        if let Some(WeightRounding { groups, .. }) = rounding.weights {
+        if let Some(rounding) = rounding.weights {
             for projection in Projection::ALL.into_iter().filter(|projection| projection.exists(spec)) {
                 let (cols, rows) = projection.size(spec);
-                let count = rows * cols / groups.size(rows, cols);
+                let count = rounding.cut(rows, cols).count(rows * cols);
                 setup.shares.insert(projection, Variable::new(vec![1.0; count]));
             }
         }
@@ -219,12 +190,12 @@ impl BlockSetup {
         for (place, scales) in &scales {
             fold(spec, self.layer, *place, scales, &mut parameters)?;
         }
-        if let Some(WeightRounding { bits, symmetric, groups }) = self.rounding.weights {
-            for (projection, shares) in &shares {
+        if let Some(rounding) = self.rounding.weights {
+            for (projection, shares) in shares.iter().filter(|(key, _)| !self.grids.contains_key(key)) {
                 let name = format!("{}.weight", Site { layer: self.layer, projection: *projection });
                 let Some(weight) = parameters.get_mut(&name) else { continue };
                 let (rows, cols) = weight.dims2()?;
-                *weight = by_group(weight, shares, bits, groups.size(rows, cols), symmetric)?;
+                *weight = by_group(weight, shares, rounding, rounding.cut(rows, cols))?;
             }
         }
         graph.parameters = parameters;
@@ -277,7 +248,8 @@ impl BlockSetup {
             InputRounding::Row { bits } => {
                 let width = x.dim(candle_core::D::Minus1)?;
                 let shares = Tensor::ones(x.elem_count() / width, DType::F32, x.device())?;
-                by_group(x, &shares, bits, width, true)
+                let rounding = WeightRounding { bits, kind: GridKind::Symmetric, groups: Groups::Channel };
+                by_group(x, &shares, rounding, Cut::whole(width))
             }
         }
     }

@@ -10,22 +10,20 @@ use super::{dots, lanes};
 use crate::Matrix;
 use crate::hints::fetch;
 use crate::products::Tile;
-use crate::quants::channel::{self, SCALE_BYTES};
-
-/// Bytes of codes taken at a time from each.
-const BYTES: usize = 32;
+use crate::quants::channel::{self, GROUP, SCALE_BYTES};
+use crate::quants::nibbles::MULTIPLES;
 
 /// A per-channel format.
 pub(super) trait Codes {
-    /// Columns in 32 bytes.
+    /// Bytes of codes taken at a time from each row.
+    const BYTES: usize;
+    /// Columns in them.
     const COLS: usize;
-    /// Codes are this much too high.
-    const OFFSET: i32;
 
-    /// Products of 32 bytes of codes with as many columns of `x`, added up in eight lanes.
+    /// Products of so many bytes of codes with as many columns of `x`, added up in eight lanes.
     ///
     /// # Safety
-    /// 32 bytes can be read at `w` and `COLS` at `x`; the processor has AVX2.
+    /// `BYTES` can be read at `w` and `COLS` at `x`; the processor has AVX2.
     unsafe fn dot(w: *const u8, x: *const i8) -> __m256i;
 }
 
@@ -33,8 +31,8 @@ pub(in crate::products) struct W8A8;
 pub(in crate::products) struct W4A8;
 
 impl Codes for W8A8 {
+    const BYTES: usize = 32;
     const COLS: usize = 32;
-    const OFFSET: i32 = 0;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -46,20 +44,40 @@ impl Codes for W8A8 {
 }
 
 impl Codes for W4A8 {
+    const BYTES: usize = channel::NIBBLES;
     const COLS: usize = channel::GROUP;
-    const OFFSET: i32 = 8;
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
-        let mask = _mm256_set1_epi8(15);
         // SAFETY: the caller's promise.
-        let (w, low, high) = unsafe {
-            (_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(32).cast()))
+        let ([low, high], x, y) =
+            unsafe { (signed_codes(w), _mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(32).cast())) };
+        _mm256_add_epi32(dots::signed(low, x), dots::signed(high, y))
+    }
+}
+
+/// The codes of a group of nibbles, in order: multiples of a step are looked up, and the low end is added.
+///
+/// # Safety
+/// A group can be read at `group`; the processor has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::products) unsafe fn signed_codes(group: *const u8) -> [__m256i; 2] {
+    let mask = _mm256_set1_epi8(15);
+    // SAFETY: the caller's promise, and sixteen bytes of a table for each step.
+    unsafe {
+        let head: [u8; channel::HEAD] = group.cast::<[u8; channel::HEAD]>().read();
+        let bytes = _mm256_loadu_si256(group.add(channel::HEAD).cast());
+        let table = |step: u8| {
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(MULTIPLES[usize::from(step)].as_ptr().cast()))
         };
-        let low = _mm256_maddubs_epi16(_mm256_and_si256(w, mask), low);
-        let high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(w), mask), high);
-        _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1))
+        let low = _mm256_shuffle_epi8(table(head[0]), _mm256_and_si256(bytes, mask));
+        let high = _mm256_shuffle_epi8(table(head[1]), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask));
+        [
+            _mm256_add_epi8(low, _mm256_set1_epi8(head[2].cast_signed())),
+            _mm256_add_epi8(high, _mm256_set1_epi8(head[3].cast_signed())),
+        ]
     }
 }
 
@@ -105,20 +123,20 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     let whole = weight.cols / K::COLS;
     for first in (0..weight.rows).step_by(SIDE) {
         let rows = pointers(weight, first);
-        let tails: Option<[[u8; BYTES]; SIDE]> =
-            (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * BYTES));
+        let tails: Option<[[u8; GROUP]; SIDE]> =
+            (!weight.cols.is_multiple_of(K::COLS)).then(|| tails(weight, first, whole * K::BYTES));
         let mut ahead = tile.ahead(first + SIDE);
         for i in 0..tile.x.m() {
             let x = form.codes[i * form.stride..][..form.stride].as_ptr();
             let mut sums = [_mm256_setzero_si256(); SIDE];
-            // SAFETY: each row has `whole` times 32 bytes of codes behind its scale, a tail is 32 bytes, and activations
-            // are padded to whole groups.
+            // SAFETY: each row has `whole` times so many bytes of codes behind its scale, a tail has room for them, and
+            // activations are padded to whole groups.
             unsafe {
                 for j in 0..whole {
                     if i == 0 {
-                        ahead = fetch(ahead, SIDE * BYTES);
+                        ahead = fetch(ahead, SIDE * K::BYTES);
                     }
-                    let at = SCALE_BYTES + j * BYTES;
+                    let at = SCALE_BYTES + j * K::BYTES;
                     for (row, sum) in rows.iter().zip(&mut sums) {
                         *sum = _mm256_add_epi32(*sum, K::dot(row.add(at), x.add(j * K::COLS)));
                     }
@@ -129,10 +147,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                     }
                 }
             }
-            let mut sums = lanes::sums(&sums);
-            if K::OFFSET != 0 {
-                sums = _mm256_sub_epi32(sums, _mm256_set1_epi32(K::OFFSET * form.sums[i]));
-            }
+            let sums = lanes::sums(&sums);
             // SAFETY: each row begins with its scale.
             let scales = _mm256_mul_ps(unsafe { row_scales(&rows) }, _mm256_set1_ps(form.scales[i]));
             store(tile, i, first, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));

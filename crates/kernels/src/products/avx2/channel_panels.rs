@@ -5,25 +5,24 @@
 //! between chunks they wait as integers, and floats appear once, at the end.
 //!
 //! Bytes are multiplied as 16-bit numbers: two full bytes' products do not fit the 16 bits in which `maddubs` adds them,
-//! and every exact way around that costs as many instructions. Nibbles go through `maddubs`, and eight of its results
-//! are added in 16 bits before they are widened.
+//! and every exact way around that costs as many instructions. Nibbles become bytes first.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::by_rows;
-use super::channel::{scales, tails};
+use super::channel::{scales, signed_codes, tails};
 use super::lanes;
 use crate::activations::TILE;
-use crate::activations::whole::{CHUNK, Panel, Whole};
+use crate::activations::whole::CHUNK;
 use crate::hints::in_order;
 use crate::products::Tile;
-use crate::quants::channel::{GROUP, SCALE_BYTES};
+use crate::quants::channel::{GROUP, NIBBLES, SCALE_BYTES};
 
 /// Weight rows of a panel, in two vectors of eight.
 const WIDE: usize = 16;
 const SIDE: usize = 8;
-/// Words multiplied in one go; a group of columns is a whole number of them in both formats.
+/// Words multiplied in one go; a group of columns is a whole number of them.
 const GO: usize = 8;
 
 /// Words of a panel: neighbouring columns of two times eight weight rows.
@@ -40,29 +39,19 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { panel: Vec::new(), sums: Vec::new() }) };
 }
 
+/// Words of a group of columns.
+const WORDS: usize = GROUP / 2;
+
 /// A per-channel format.
 pub(super) trait Codes {
     /// Bytes of a group of [`GROUP`] columns.
     const BYTES: usize;
-    /// Words of such a group.
-    const WORDS: usize;
-    /// Codes are this much too high.
-    const OFFSET: i32;
-
-    /// The activations in the same form.
-    fn panel(form: &Whole) -> &Panel<TILE>;
 
     /// One group of eight rows, transposed, becomes half `HALF` of its words.
     ///
     /// # Safety
     /// Each row has a group; the processor has AVX2.
     unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]);
-
-    /// Adds the products of some words of the tile's first `N` rows.
-    ///
-    /// # Safety
-    /// The processor has AVX2.
-    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]);
 }
 
 pub(super) struct W8A8;
@@ -70,12 +59,6 @@ pub(super) struct W4A8;
 
 impl Codes for W8A8 {
     const BYTES: usize = GROUP;
-    const WORDS: usize = GROUP / 2;
-    const OFFSET: i32 = 0;
-
-    fn panel(form: &Whole) -> &Panel<TILE> {
-        &form.wide
-    }
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -89,59 +72,31 @@ impl Codes for W8A8 {
             }
         }
     }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]) {
-        for (w, x) in w.iter().zip(x) {
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = _mm256_set1_epi32(*x);
-                sums[0] = in_order(_mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)));
-                sums[1] = in_order(_mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)));
-            }
-        }
-    }
 }
 
 impl Codes for W4A8 {
-    const BYTES: usize = GROUP / 2;
-    const WORDS: usize = GROUP / 4;
-    const OFFSET: i32 = 8;
-
-    fn panel(form: &Whole) -> &Panel<TILE> {
-        &form.bytes
-    }
+    const BYTES: usize = NIBBLES;
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn unpack<const HALF: usize>(rows: [*const u8; SIDE], to: &mut [Pair]) {
-        let mask = _mm256_set1_epi8(15);
-        // SAFETY: 32 bytes.
-        let bytes = rows.map(|row| unsafe { _mm256_loadu_si256(row.cast()) });
-        let low = lanes::transpose(bytes.map(|b| _mm256_and_si256(b, mask)));
-        let high = lanes::transpose(bytes.map(|b| _mm256_and_si256(_mm256_srli_epi16::<4>(b), mask)));
-        let (first, second) = to.split_at_mut(SIDE);
-        for k in 0..SIDE {
-            first[k][HALF] = low[k];
-            second[k][HALF] = high[k];
+        // SAFETY: each row has a group, and two vectors are its bytes.
+        unsafe {
+            let codes = rows.map(|row| signed_codes(row));
+            W8A8::unpack::<HALF>(std::array::from_fn(|r| (&raw const codes[r]).cast()), to);
         }
     }
+}
 
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]) {
-        // Eight sums of two products of at most 15 and 127 fit 16 bits.
-        let mut own = [[_mm256_setzero_si256(); 2]; N];
-        for (w, x) in w.iter().zip(x) {
-            for (own, x) in own.iter_mut().zip(x) {
-                let x = _mm256_set1_epi32(*x);
-                own[0] = in_order(_mm256_add_epi16(own[0], _mm256_maddubs_epi16(w[0], x)));
-                own[1] = in_order(_mm256_add_epi16(own[1], _mm256_maddubs_epi16(w[1], x)));
-            }
-        }
-        let one = _mm256_set1_epi16(1);
-        for (sum, own) in sums.as_flattened_mut().iter_mut().zip(own.as_flattened()) {
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*own, one));
+/// Adds the products of some words of a tile's first `N` rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn multiply<const N: usize>(w: &[Pair; GO], x: &[[i32; TILE]; GO], sums: &mut [Pair; N]) {
+    for (w, x) in w.iter().zip(x) {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = _mm256_set1_epi32(*x);
+            sums[0] = in_order(_mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)));
+            sums[1] = in_order(_mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)));
         }
     }
 }
@@ -151,8 +106,8 @@ impl Codes for W4A8 {
 pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.whole);
     let (m, tiles) = (tile.x.m(), tile.x.m().div_ceil(TILE));
-    let words = form.stride / GROUP * K::WORDS;
-    let inputs = &K::panel(form).words;
+    let words = form.stride / GROUP * WORDS;
+    let inputs = &form.wide.words;
     let zero = _mm256_setzero_si256();
     SCRATCH.with_borrow_mut(|Scratch { panel, sums }| {
         panel.resize(CHUNK, [zero; 2]);
@@ -162,12 +117,12 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
             let source = Rows::<K>::new(tile, row);
             for first in (0..words).step_by(CHUNK) {
                 let here = CHUNK.min(words - first);
-                source.pack(first / K::WORDS, &mut panel[..here]);
+                source.pack(first / WORDS, &mut panel[..here]);
                 let panel = panel[..here].as_chunks::<GO>().0;
                 let inputs = inputs[first * tiles..][..here * tiles].chunks_exact(here);
                 for (t, (sums, x)) in sums.iter_mut().zip(inputs).enumerate() {
                     let x = x.as_chunks::<GO>().0;
-                    by_rows!(m - t * TILE, N => add::<K, N>(panel, x, sums));
+                    by_rows!(m - t * TILE, N => add::<N>(panel, x, sums));
                 }
             }
             let w_scales: [f32; WIDE] = scales(weight, row);
@@ -175,11 +130,12 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
             let w_scales: [__m256; 2] = unsafe { std::mem::transmute(w_scales) };
             for i in 0..m {
                 let codes = sums[i / TILE][i % TILE];
-                let high = _mm256_set1_epi32(K::OFFSET * form.sums[i]);
                 let scale = _mm256_set1_ps(form.scales[i]);
                 let values: [_; 2] = std::array::from_fn(|half| {
-                    let code = _mm256_cvtepi32_ps(_mm256_sub_epi32(codes[half], high));
-                    lanes::array(_mm256_mul_ps(code, _mm256_mul_ps(w_scales[half], scale)))
+                    lanes::array(_mm256_mul_ps(
+                        _mm256_cvtepi32_ps(codes[half]),
+                        _mm256_mul_ps(w_scales[half], scale),
+                    ))
                 });
                 tile.store_some(i, row, &values.as_flattened()[..WIDE.min(weight.rows - row)]);
             }
@@ -190,12 +146,11 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
 /// Adds a chunk's products of a tile's first `N` rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add<K: Codes, const N: usize>(panel: &[[Pair; GO]], x: &[[[i32; TILE]; GO]], sums: &mut Sums) {
+fn add<const N: usize>(panel: &[[Pair; GO]], x: &[[[i32; TILE]; GO]], sums: &mut Sums) {
     let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
     let mut own = *sums;
     for (w, x) in panel.iter().zip(x) {
-        // SAFETY: this function runs where there is AVX2.
-        unsafe { K::multiply(w, x, &mut own) };
+        multiply(w, x, &mut own);
     }
     *sums = own;
 }
@@ -227,7 +182,7 @@ impl<K: Codes> Rows<K> {
     /// Fills a panel from group `first` on.
     #[target_feature(enable = "avx2")]
     fn pack(&self, first: usize, panel: &mut [Pair]) {
-        for (group, to) in panel.chunks_exact_mut(K::WORDS).enumerate() {
+        for (group, to) in panel.chunks_exact_mut(WORDS).enumerate() {
             let group = first + group;
             let row = |r: usize| match group < self.whole {
                 true => self.codes[r].wrapping_add(group * K::BYTES),

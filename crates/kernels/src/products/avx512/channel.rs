@@ -10,8 +10,8 @@ use crate::Matrix;
 use crate::hints::Streams;
 use crate::products::Tile;
 pub(in crate::products) use crate::products::avx2::channel::{W4A8, W8A8};
-use crate::products::avx2::channel::{scales, tails};
-use crate::quants::channel::{GROUP, SCALE_BYTES};
+use crate::products::avx2::channel::{scales, signed_codes, tails};
+use crate::quants::channel::{GROUP, NIBBLES, SCALE_BYTES};
 
 /// Weight rows walked side by side.
 const SIDE: usize = 8;
@@ -26,7 +26,7 @@ pub(in crate::products) trait Codes {
     /// The unsigned codes of a group, in order.
     ///
     /// # Safety
-    /// `w` points at a whole group; the processor has AVX-512 F and BW.
+    /// `w` points at a whole group; the processor has AVX-512 F and BW, and AVX2.
     unsafe fn group(w: *const u8) -> __m512i;
 }
 
@@ -43,18 +43,16 @@ impl Codes for W8A8 {
 }
 
 impl Codes for W4A8 {
-    const BYTES: usize = GROUP / 2;
-    const TOO_HIGH: i32 = 8;
+    const BYTES: usize = NIBBLES;
+    const TOO_HIGH: i32 = 128;
 
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx2")]
     unsafe fn group(w: *const u8) -> __m512i {
-        /// Four in each 16-bit lane of a quarter of a half.
-        const FOURS: i64 = 0x0004_0004_0004_0004;
-        // SAFETY: 32 bytes.
-        let twice = _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(w.cast()) });
-        let shifts = _mm512_set_epi64(FOURS, FOURS, FOURS, FOURS, 0, 0, 0, 0);
-        _mm512_and_si512(_mm512_srlv_epi16(twice, shifts), _mm512_set1_epi8(15))
+        // SAFETY: a group.
+        let [low, high] = unsafe { signed_codes(w) };
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+        _mm512_xor_si512(both, _mm512_set1_epi8(i8::MIN))
     }
 }
 
@@ -83,7 +81,7 @@ impl<const N: usize, K: Codes> Rows<N, K> {
     /// Group `group` of row `r`, unsigned.
     ///
     /// # Safety
-    /// The group begins inside the row; the processor has AVX-512 F and BW.
+    /// The group begins inside the row; the processor has AVX-512 F and BW, and AVX2.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(in crate::products) unsafe fn group(&self, r: usize, group: usize) -> __m512i {

@@ -5,14 +5,15 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::blocks::{lowered, nibbles};
+use super::blocks::nibbles;
 use super::lanes;
 use super::multiply::{Multiply, sdot};
 use super::panels::{self, EIGHT, Outputs, Panel, STEP, Scratch, over_panels, steps};
 use super::rows::{SIDE, pointers, store};
 use crate::Matrix;
 use crate::products::Tile;
-use crate::quants::channel::{self, GROUP, SCALE_BYTES};
+use crate::quants::channel::{self, GROUP, HEAD, NIBBLES, SCALE_BYTES};
+use crate::quants::nibbles::MULTIPLES;
 
 /// A per-channel format.
 pub(super) trait Codes {
@@ -41,14 +42,21 @@ impl Codes for W8A8 {
 }
 
 impl Codes for W4A8 {
-    const BYTES: usize = GROUP / 2;
+    const BYTES: usize = NIBBLES;
 
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn group(w: *const u8) -> [int8x16_t; 4] {
-        // SAFETY: 32 bytes.
-        let [[a, c], [b, d]] = [0, 16].map(|at| unsafe { nibbles(w.add(at)) });
-        lowered([a, b, c, d], 8)
+        // SAFETY: a group, and sixteen bytes of a table for each step.
+        unsafe {
+            let head: [u8; HEAD] = w.cast::<[u8; HEAD]>().read();
+            let [[a, c], [b, d]] = [HEAD, HEAD + 16].map(|at| nibbles(w.add(at)));
+            let code = |half: usize, nibble| {
+                let multiples = vld1q_u8(MULTIPLES[usize::from(head[half])].as_ptr());
+                vreinterpretq_s8_u8(vaddq_u8(vqtbl1q_u8(multiples, nibble), vdupq_n_u8(head[2 + half])))
+            };
+            [code(0, a), code(0, b), code(1, c), code(1, d)]
+        }
     }
 }
 
