@@ -306,7 +306,7 @@ impl Activations {
                     // SAFETY: as in `rows`, which would borrow the forms too.
                     let x: &[f32] =
                         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.m * self.cols) };
-                    self.whole.prepare(variant, pool, x, self.m, panels);
+                    self.whole.prepare(variant, pool, x, self.m, format, panels);
                 }
                 SMALL => {
                     self.quantize::<SMALL>(variant, pool);
@@ -342,7 +342,7 @@ impl Activations {
         let form = match format.block_len() {
             SMALL => &self.small,
             LARGE => &self.large,
-            _ if format.is_per_channel() => return self.whole.ready(panels),
+            _ if format.is_per_channel() => return self.whole.ready(format, panels),
             _ => return true,
         };
         form.ready

@@ -75,24 +75,57 @@ impl Rounding {
         let (scale, inverse, zero) = match self {
             Rounding::Fixed { scale, zero, .. } => (scale, 1.0 / scale, f32::from(zero)),
             Rounding::Row { .. } => {
-                let largest = row.iter().fold(0.0f32, |most, v| if v.abs() > most { v.abs() } else { most });
+                let largest = largest(row);
                 let inverse = highest as f32 / largest;
                 (largest / highest as f32, if inverse.is_finite() { inverse } else { 0.0 }, 0.0)
             }
         };
         let (lowest, highest) = (lowest as f32, highest as f32);
         let (codes, padding) = codes.split_at_mut(row.len());
-        let (mut sum, mut poison) = (0i32, 0.0f32);
-        for (code, value) in codes.iter_mut().zip(row) {
-            let rounded = ((value * inverse).round_ties_even() + zero).max(lowest).min(highest);
+        // In lanes, which vectors hold: one sum of floats after the other would wait for itself.
+        let (mut sum, mut poison) = (0i32, [0.0f32; LANES]);
+        let mut round = |lane: usize, value: f32, code: &mut i8| {
+            let rounded = (value * inverse).round_ties_even() + zero;
+            // In this form a NaN becomes the least code.
+            let rounded = if rounded > lowest { rounded } else { lowest };
+            let rounded = if rounded < highest { rounded } else { highest };
             *code = rounded as i32 as i8;
             sum += i32::from(*code);
             // Stays zero for finite values, else becomes NaN.
-            poison += value * 0.0;
+            poison[lane] += value * 0.0;
+        };
+        let ((rows, tail), (to, to_tail)) = (row.as_chunks::<LANES>(), codes.as_chunks_mut::<LANES>());
+        for (values, codes) in rows.iter().zip(to) {
+            for (lane, (value, code)) in values.iter().zip(codes).enumerate() {
+                round(lane, *value, code);
+            }
         }
+        for (lane, (value, code)) in tail.iter().zip(to_tail).enumerate() {
+            round(lane, *value, code);
+        }
+        let poison: f32 = poison.iter().sum();
         padding.fill(0);
         (scale + poison, sum)
     }
+}
+
+/// Values that are looked at side by side.
+const LANES: usize = 16;
+
+/// The largest magnitude; a NaN is passed over.
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let mut see = |lane: usize, value: f32| {
+        let size = value.abs();
+        lanes[lane] = if size > lanes[lane] { size } else { lanes[lane] };
+    };
+    let (rows, tail) = row.as_chunks::<LANES>();
+    for values in rows {
+        values.iter().enumerate().for_each(|(lane, value)| see(lane, *value));
+    }
+    tail.iter().enumerate().for_each(|(lane, value)| see(lane, *value));
+    lanes.iter().fold(0.0f32, |most, size| if *size > most { *size } else { most })
 }
 
 /// The least and the greatest code.

@@ -5,9 +5,10 @@
 
 use super::{Panels, TILE, TILE_ROWS, grow};
 use crate::quants::channel::GROUP;
+use crate::quants::nibbles::SHARED;
 use crate::threads::Disjoint;
 use crate::variant::Variant;
-use crate::{Rounding, Threads};
+use crate::{Format, Rounding, Threads};
 
 /// Rows side by side in the panel that tile registers read.
 pub(crate) const DEEP: usize = TILE_ROWS;
@@ -26,7 +27,9 @@ pub(crate) struct Whole {
     pub(crate) scales: Vec<f32>,
     /// Sums of codes, `[m]`.
     pub(crate) sums: Vec<i32>,
-    /// A word is two columns of 16-bit numbers.
+    /// For nibbles: eight words of four columns of bytes, then a word with the 16 bits of their sum.
+    pub(crate) nibbles: Panel<TILE>,
+    /// For bytes: a word is two columns of 16-bit numbers.
     pub(crate) wide: Panel<TILE>,
     /// For tile registers: a word is four columns of bytes.
     pub(crate) deep: Panel<DEEP>,
@@ -48,6 +51,10 @@ impl<const SIDE: usize> Default for Panel<SIDE> {
 
 /// Words of a row in a chunk: sixteen rows of weights in the same form take 16 KB.
 pub(crate) const CHUNK: usize = 256;
+
+/// Words that 32 columns become for nibbles, and words of a chunk of them.
+pub(crate) const NIBBLE_WORDS: usize = SHARED / 4 + 1;
+pub(crate) const NIBBLE_CHUNK: usize = 28 * NIBBLE_WORDS;
 
 /// Quantises a row; its scale and the sum of its codes. `codes` is padded with zeros.
 #[inline(always)]
@@ -87,31 +94,51 @@ pub(crate) fn quantize_row(row: &[f32], codes: &mut [i8]) -> (f32, i32) {
 impl Whole {
     pub(super) fn forget(&mut self) {
         self.rounding = None;
-        (self.ready, self.wide.ready, self.deep.ready) = (false, false, false);
+        (self.ready, self.nibbles.ready, self.wide.ready, self.deep.ready) = (false, false, false, false);
     }
 
-    /// Whether products can read the form, laid out as `panels` says.
-    pub(super) fn ready(&self, panels: Panels) -> bool {
+    /// Whether products with this format can read the form, laid out as `panels` says.
+    pub(super) fn ready(&self, format: Format, panels: Panels) -> bool {
         self.ready
             && match panels {
                 Panels::None => true,
+                Panels::Narrow if format == Format::W4A8 => self.nibbles.ready,
                 Panels::Narrow => self.wide.ready,
                 Panels::Sixteen => self.deep.ready,
             }
     }
 
-    /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel.
-    pub(super) fn prepare(&mut self, variant: &Variant, pool: &Threads, x: &[f32], m: usize, panels: Panels) {
+    /// Quantises rows `x`, `[m, cols]`, if that was not done yet, and makes the panel for `format`.
+    pub(super) fn prepare(
+        &mut self,
+        variant: &Variant,
+        pool: &Threads,
+        x: &[f32],
+        m: usize,
+        format: Format,
+        panels: Panels,
+    ) {
         let cols = x.len().checked_div(m).unwrap_or(0);
         if !std::mem::replace(&mut self.ready, true) {
             self.quantize(variant, pool, x, m, cols);
         }
-        let bytes = |codes: &[i8; 4]| i32::from_le_bytes(codes.map(i8::cast_unsigned));
-        let wide = |&[low, high]: &[i8; 2]| i32::from(high) << 16 | i32::from(low) & 0xffff;
+        let bytes = |codes: &[i8; 4]| [i32::from_le_bytes(codes.map(i8::cast_unsigned))];
+        let wide = |&[low, high]: &[i8; 2]| [i32::from(high) << 16 | i32::from(low) & 0xffff];
+        let nibbles = |codes: &[i8; SHARED]| {
+            let mut words = [0; NIBBLE_WORDS];
+            for (word, codes) in words.iter_mut().zip(codes.as_chunks().0) {
+                *word = i32::from_le_bytes(codes.map(i8::cast_unsigned));
+            }
+            words[NIBBLE_WORDS - 1] = codes.iter().map(|code| i32::from(*code)).sum::<i32>() & 0xffff;
+            words
+        };
         match panels {
             Panels::None => {}
-            Panels::Narrow => self.wide.fill(pool, &self.codes, m, self.stride, wide),
-            Panels::Sixteen => self.deep.fill(pool, &self.codes, m, self.stride, bytes),
+            Panels::Narrow if format == Format::W4A8 => {
+                self.nibbles.fill(pool, &self.codes, m, self.stride, NIBBLE_CHUNK, nibbles);
+            }
+            Panels::Narrow => self.wide.fill(pool, &self.codes, m, self.stride, CHUNK, wide),
+            Panels::Sixteen => self.deep.fill(pool, &self.codes, m, self.stride, CHUNK, bytes),
         }
     }
 
@@ -140,26 +167,27 @@ impl Whole {
 }
 
 impl<const SIDE: usize> Panel<SIDE> {
-    /// Of codes `[m, stride]`; `word` joins neighbouring columns, the first in the lowest bits.
-    fn fill<const STEP: usize>(
+    /// Of codes `[m, stride]`; `join` makes words of neighbouring columns. A chunk has so many words of a row, which `join`'s divide.
+    fn fill<const STEP: usize, const MADE: usize>(
         &mut self,
         pool: &Threads,
         codes: &[i8],
         m: usize,
         stride: usize,
-        word: fn(&[i8; STEP]) -> i32,
+        chunk: usize,
+        join: fn(&[i8; STEP]) -> [i32; MADE],
     ) {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
-        let (tiles, words) = (m.div_ceil(SIDE), stride / STEP);
+        let (tiles, words) = (m.div_ceil(SIDE), stride / STEP * MADE);
         if self.words.len() < tiles * words {
             self.words.resize(tiles * words, [0; SIDE]);
         }
         let all = Disjoint::new(&mut self.words);
         pool.run(tiles, |tile| {
-            for first in (0..words).step_by(CHUNK) {
-                let here = CHUNK.min(words - first);
+            for first in (0..words).step_by(chunk) {
+                let here = chunk.min(words - first);
                 // SAFETY: a tile's part of a chunk belongs to one task.
                 let to = unsafe { all.slice(first * tiles + tile * here, here) };
                 for row in 0..SIDE {
@@ -168,8 +196,11 @@ impl<const SIDE: usize> Panel<SIDE> {
                         to.iter_mut().for_each(|to| to[row] = 0);
                         continue;
                     }
-                    let from = codes[i * stride + first * STEP..][..here * STEP].as_chunks::<STEP>().0;
-                    to.iter_mut().zip(from).for_each(|(to, from)| to[row] = word(from));
+                    let from = &codes[i * stride + first / MADE * STEP..][..here / MADE * STEP];
+                    for (to, from) in to.as_chunks_mut::<MADE>().0.iter_mut().zip(from.as_chunks::<STEP>().0)
+                    {
+                        to.iter_mut().zip(join(from)).for_each(|(to, word)| to[row] = word);
+                    }
                 }
             }
         });
@@ -179,7 +210,7 @@ impl<const SIDE: usize> Panel<SIDE> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activations, Format, Mode, variant};
+    use crate::{Activations, Mode, variant};
 
     #[test]
     fn one_scale_a_row_and_padding() {
@@ -205,7 +236,8 @@ mod tests {
         let values: Vec<f32> = (0..m * cols).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
         let pool = Threads::new(2);
         let mut form = Whole::default();
-        form.prepare(&variant::PORTABLE, &pool, &values, m, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W8A8, Panels::Narrow);
+        form.prepare(&variant::PORTABLE, &pool, &values, m, Format::W4A8, Panels::Narrow);
         let (tiles, words) = (m.div_ceil(TILE), form.stride / 2);
         for (i, column) in [(0, 0), (1, 7), (3, 513), (4, 1099), (4, 1100), (7, 600), (9, 3)] {
             let first = column / 2 / CHUNK * CHUNK;
@@ -214,6 +246,21 @@ mod tests {
             let code = (word >> (16 * (column % 2))) as i16;
             let expected = if i < m { form.codes[i * form.stride + column] } else { 0 };
             assert_eq!(code, i16::from(expected), "row {i}, column {column}");
+        }
+        let words = form.stride / SHARED * NIBBLE_WORDS;
+        for (i, group) in [(0, 0), (3, 5), (1, 27), (7, 28), (2, 34), (9, 3)] {
+            let first = group * NIBBLE_WORDS / NIBBLE_CHUNK * NIBBLE_CHUNK;
+            let here = NIBBLE_CHUNK.min(words - first);
+            let at = first * tiles + i / TILE * here + group * NIBBLE_WORDS - first;
+            let found: Vec<i32> =
+                form.nibbles.words[at..at + NIBBLE_WORDS].iter().map(|w| w[i % TILE]).collect();
+            let codes: Vec<i8> = (0..SHARED)
+                .map(|k| if i < m { form.codes[i * form.stride + group * SHARED + k] } else { 0 })
+                .collect();
+            let bytes: Vec<i8> =
+                found[..8].iter().flat_map(|word| word.to_le_bytes().map(u8::cast_signed)).collect();
+            assert_eq!(bytes, codes, "row {i}, group {group}");
+            assert_eq!(found[8] as i16, codes.iter().map(|c| i16::from(*c)).sum::<i16>());
         }
     }
 

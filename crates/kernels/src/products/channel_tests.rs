@@ -60,9 +60,15 @@ proptest! {
 fn the_longest_row_does_not_overflow() {
     let cols = Format::LONGEST_ROW;
     for format in FORMATS {
-        // As nibbles: a step of 128 from -128, and its multiples by 0 and 8, which wrap around to 0.
         let mut bytes = vec![0x80; format.row_bytes(cols).unwrap()];
         bytes[..4].copy_from_slice(&1f32.to_le_bytes());
+        if format == Format::W4A8 {
+            // Steps of 1 from -128, and their multiples by 0.
+            bytes[4..].chunks_mut(36).for_each(|group| {
+                group[..2].fill(1);
+                group[4..].fill(0);
+            });
+        }
         let weight = Matrix::new(format, 1, cols, &bytes).unwrap();
         let sum = -128 * 127 * cols as i64;
         // All codes 127 with a scale of 1.
@@ -78,13 +84,19 @@ fn the_longest_row_does_not_overflow() {
 
 #[test]
 fn any_codes_mean_the_same_to_all() {
-    // Steps and low ends that no writer makes.
     let (rows, cols, m) = (37, 200, 9);
     for format in FORMATS {
         let row = format.row_bytes(cols).unwrap();
         let mut bytes: Vec<u8> = (0..rows * row).map(|i| ((i * 7919 + i / 13) % 256) as u8).collect();
-        for row in bytes.chunks_exact_mut(row) {
+        for (r, row) in bytes.chunks_exact_mut(row).enumerate() {
             row[..4].copy_from_slice(&0.5f32.to_le_bytes());
+            if format == Format::W4A8 {
+                // The widest steps and ends that signed bytes hold, and some between.
+                for (g, group) in row[4..].chunks_mut(36).enumerate() {
+                    let head = [[17, 8, 0x80, 7], [1, 16, 112, 0x88], [0, 5, 0xff, 0xd3]][(r + g) % 3];
+                    group[..4].copy_from_slice(&head);
+                }
+            }
         }
         let weight = Matrix::new(format, rows, cols, &bytes).unwrap();
         let x = noise(6, m * cols);

@@ -11,7 +11,8 @@ const MOST: u8 = 15;
 /// The greatest step whose sixteen values fit a signed byte.
 const WIDEST: f32 = 17.0;
 
-/// What a nibble stands for, in units of the row's scale; bytes of a damaged file wrap around.
+/// What a nibble stands for, in units of the row's scale. Writers keep to grids whose codes fit a byte; what codes beyond that mean
+/// differs between products.
 #[inline(always)]
 pub(crate) const fn code(step: u8, low: u8, nibble: u8) -> i8 {
     low.wrapping_add(step.wrapping_mul(nibble)).cast_signed()

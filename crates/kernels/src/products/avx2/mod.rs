@@ -93,7 +93,8 @@ fn describe(format: Format) -> &'static str {
     match format {
         Format::F32 | Format::F16 | Format::BF16 => "AVX2 fma, eight lanes",
         Format::Q8_0 => "AVX2 maddubs by rows, 16-bit madd in panels of 16",
-        Format::W8A8 | Format::W4A8 => "AVX2 maddubs by rows, 16-bit madd in panels of 16, one sum a row",
+        Format::W8A8 => "AVX2 maddubs by rows, 16-bit madd in panels of 16, one sum a row",
+        Format::W4A8 => "AVX2 maddubs by rows and in panels of 16, one sum a row",
         _ => "AVX2 maddubs by rows and in panels of 16",
     }
 }
