@@ -46,7 +46,8 @@ pub(crate) struct QuantizeArgs {
     /// How static ranges are found: minmax, percentile, mse, running, learned
     #[arg(long, value_name = "RANGE", default_value = "learned")]
     pub(crate) range: String,
-    /// How weights are rounded within their range: max, mse, learned, gptq [default: max for 8 bits, mse for 4]
+    /// How weights are rounded within their range: max, mse, learned, gptq [default: max for 8 bits, gptq for 4, but mse
+    /// beside rtn, GGUF and phase 2]
     #[arg(long, value_name = "HOW")]
     pub(crate) weights: Option<String>,
     /// File (GGUF) or folder (safetensors) to write

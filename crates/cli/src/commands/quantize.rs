@@ -222,6 +222,15 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
             recipe.grid = GridKind::Symmetric;
         }
     }
+    if args.weights.is_none()
+        && scheme.weight_bits() < 8
+        && method != Method::Rtn
+        && recipe.form == Form::Rows
+        && !recipe.end_to_end
+    {
+        // Measured: better than the nearest code on every text, behind scales too.
+        recipe.weights = WeightKind::Gptq;
+    }
     Ok(recipe)
 }
 

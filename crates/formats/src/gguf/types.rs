@@ -93,5 +93,7 @@ mod tests {
         assert_eq!(format_of(10), None);
         assert_eq!(type_name(10), Some("Q2_K"));
         assert_eq!(type_name(4), None);
+        assert_eq!(format_of(W4A8_ROWS), None);
+        assert!(type_name(W4A8_ROWS).is_some_and(|name| name.contains("to be made anew")));
     }
 }

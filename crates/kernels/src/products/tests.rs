@@ -185,6 +185,12 @@ fn any_bytes_are_weights() {
             for block in bytes.chunks_exact_mut(unit) {
                 if per_channel {
                     block[..4].copy_from_slice(&0.07f32.to_le_bytes());
+                    if format == Format::W4A8 {
+                        // Grids that signed bytes hold.
+                        block[4..]
+                            .chunks_mut(36)
+                            .for_each(|group| group[..4].copy_from_slice(&[17, fill % 17, 0x80, 0x88]));
+                    }
                     continue;
                 }
                 // A finite scale, wherever the format keeps it.

@@ -99,15 +99,17 @@ impl Codes for W8A8 {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn add<const N: usize>(panel: &[Pair], x: &[[i32; TILE]], sums: &mut [Pair; N]) {
+        let mut own = *sums;
         for (w, x) in panel.as_chunks::<GO>().0.iter().zip(x.as_chunks::<GO>().0) {
             for (w, x) in w.iter().zip(x) {
-                for (sums, x) in sums.iter_mut().zip(x) {
+                for (sums, x) in own.iter_mut().zip(x) {
                     let x = _mm256_set1_epi32(*x);
                     sums[0] = in_order(_mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)));
                     sums[1] = in_order(_mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)));
                 }
             }
         }
+        *sums = own;
     }
 }
 
@@ -226,10 +228,8 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
 #[target_feature(enable = "avx2")]
 fn add<K: Codes, const N: usize>(panel: &[Pair], x: &[[i32; TILE]], sums: &mut Sums) {
     let (sums, _) = sums.split_first_chunk_mut::<N>().expect("a tile has so many rows");
-    let mut own = *sums;
     // SAFETY: this function runs where there is AVX2.
-    unsafe { K::add(panel, x, &mut own) };
-    *sums = own;
+    unsafe { K::add(panel, x, sums) };
 }
 
 /// Sixteen weight rows; beyond the last, the last again.
