@@ -9,10 +9,10 @@ use super::tokens;
 
 #[derive(Debug, Group)]
 #[command(after_help = "\
-A scheme has the bits of weights and of activations: w8a8, w4a8, w8a6; w8 and w4 leave activations out of account. Weights of
-8 bits have a scale for each output channel, those of 4 bits a grid for each 32. OUT is a folder that this program opens as MODEL; with --format gguf, a file with the scales folded in
-and blocks of 32 (q8_0, q4_0) that llama.cpp opens too. The text decides what the model keeps best: take some that is like what it
-will read. Stopped by Ctrl-C or otherwise, the same command goes on where it was.
+A scheme has the bits of weights and of activations: w8a8, w4a8, w8a6; w8 and w4 leave activations out of account. Weights of 8 bits
+have a scale for each output channel, those of 4 bits a grid for each 32. OUT is a folder that this program opens as MODEL; with
+--format gguf, a file with the scales folded in and blocks of 32 (q8_0, q4_0) that llama.cpp opens too. The text decides what the
+model keeps best: take some that is like what it will read. Stopped by Ctrl-C or otherwise, the same command goes on where it was.
 
 Examples:
   crayon quantize -m gemma.gguf --calibration book.txt --scheme w8a8 -o gemma-w8a8
