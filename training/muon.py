@@ -29,7 +29,7 @@ def orthogonal(m):
 
 class Muon(torch.optim.Optimizer):
     def __init__(self, params, lr=0.01, momentum=0.95, weight_decay=0.01, half=None):
-        """`half` is the number type of the iteration; bfloat16 on a GPU and f32 elsewhere by default."""
+        """`half` is the number type of the iteration; f32 by default."""
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
         self.half = half
 
@@ -45,7 +45,6 @@ class Muon(torch.optim.Optimizer):
                 gradients, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
                 stacked = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))  # Nesterov
-                half = self.half or (torch.bfloat16 if stacked.is_cuda else torch.float32)
-                steps = orthogonal(stacked.to(half)).to(stacked.dtype)
+                steps = orthogonal(stacked.to(self.half or stacked.dtype)).to(stacked.dtype)
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(params, list(steps), alpha=-group["lr"] * max(1.0, rows / cols) ** 0.5)

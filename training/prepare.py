@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import choices
+import everyday
 import patterns
 import prose
 import recall
@@ -32,6 +33,7 @@ RECALL = {
 }
 MANY = ("copies", "many", "long")  # more questions about each passage
 ECHOES, PATTERNS = 6000, 4000
+EVERYDAY = {"sums": 40000, "slips": 20000, "letters": 10000, "labels": 8000}
 CHUNK = 1000  # documents that one seed makes
 
 
@@ -93,9 +95,12 @@ def main():
     groups["choices"] = choices.load(args.data, rng)
     groups["storytasks"] = storytasks.load(stories, rng)
     groups["smalltalk"] = smalltalk.load(rng)
+    groups |= everyday.load(random.Random(args.seed), groups["storytasks"])
     make = {"echoes": choices.Echoes([d for name in text for d in text[name][0]]), "patterns": patterns.Patterns(args.data)}
+    forbidden = everyday.held_out()
+    make |= {"sums": everyday.Sums(forbidden), "slips": everyday.notes, "letters": everyday.Letters(forbidden), "labels": everyday.Labels(forbidden)}
     make |= {name: functools.partial(recall.of_size, sizes[:2], filler, name in MANY) for name, sizes in RECALL.items()}
-    counts = {"echoes": ECHOES, "patterns": PATTERNS} | {name: sizes[2] for name, sizes in RECALL.items()}
+    counts = {"echoes": ECHOES, "patterns": PATTERNS} | EVERYDAY | {name: sizes[2] for name, sizes in RECALL.items()}
 
     path = args.out / "tokenizer.json"
     if path.exists():

@@ -30,6 +30,12 @@ REFINING = {
     "stories": 9, "tales": 5, "books": 4, "storytasks": 5, "intents": 7, "questions": 3, "reading": 4, "choices": 6, "echoes": 8, "patterns": 6,
     "words": 2, "smalltalk": 5, "many": 12, "long": 24,
 }
+# What people ask on their first day, beside what was learned before.
+EVERYDAY = {
+    "everyday": 15, "turns": 5, "systems": 2, "named": 7, "sums": 11, "slips": 9, "letters": 3, "labels": 6, "smalltalk": 2, "stories": 3, "books": 2,
+    "tales": 2, "intents": 5, "questions": 2, "reading": 4, "choices": 4, "echoes": 4, "patterns": 5, "words": 3, "recall256": 3, "many": 3,
+}
+EVERYDAY_LONG = EVERYDAY | {"recall256": 1, "recall1024": 3, "many": 4, "long": 8}
 
 
 @dataclass
@@ -59,6 +65,10 @@ RECIPES = {
     "mini": Recipe(Llama, LlamaConfig(), 200_000_000, PHASES),
     "mini-refined": Recipe(
         Llama, LlamaConfig(dropout=0.0, rope_theta=50000.0), 2_000_000, [Phase(1.0, 1024, 4096, REFINING, True)], 0.005, 0.001, 0.1, "mini", 0.6
+    ),
+    "mini-everyday": Recipe(
+        Llama, LlamaConfig(dropout=0.0, rope_theta=50000.0), 60_000_000,
+        [Phase(0.7, 256, 4096, EVERYDAY, True), Phase(1.0, 1024, 4096, EVERYDAY_LONG, True)], 0.008, 0.002, 0.1, "mini-refined"
     ),
     "small": Recipe(Llama, LlamaConfig(dim=512, layers=8, hidden=1280, dropout=0.1), 140_000_000, PHASES),
     "mini-gpt2": Recipe(GPT2, GPT2Config(), 100_000_000, PHASES),

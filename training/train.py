@@ -2,6 +2,7 @@
 
     python train.py mini                      # on the CPU, f32
     python train.py mini --processes 2        # one thread each; on a busy machine faster than two threads
+    python train.py mini-everyday --processes 2 --precision bfloat16 --compile   # where the CPU multiplies bfloat16
     python train.py mini --tokens 2e8 --device cuda --batch-scale 8 --compile
 """
 
@@ -99,6 +100,7 @@ def main():
     parser.add_argument("--micro-tokens", type=int, default=65536, help="tokens that go through the network at once")
     parser.add_argument("--no-pointing", action="store_true", help="leave the copying heads to themselves")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of products; usually bfloat16 on a GPU and float32 on a CPU")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stop-at", type=float, default=1e30, help="leave after so many tokens, for trials")
@@ -132,13 +134,14 @@ def train(rank, args):
     torch.set_float32_matmul_precision("high")
 
     cuda = args.device.startswith("cuda")
+    narrow = args.precision == "bfloat16" if args.precision else cuda
     model = recipe.build(recipe.config).to(args.device)
     muon, adam = peaks(recipe, args.batch_scale)
     matrices = model.hidden_matrices()
     inside = set(map(id, matrices))
     rest = [p for p in model.parameters() if id(p) not in inside]
     optimizers = [
-        Muon(matrices, lr=muon),
+        Muon(matrices, lr=muon, half=torch.bfloat16 if narrow else None),
         torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.97), weight_decay=0.0, fused=cuda),
     ]
     packer = Packer(args.out / "tokens", args.seed)
@@ -194,7 +197,7 @@ def train(rank, args):
         mine = slice(rank * count // args.processes, (rank + 1) * count // args.processes)
         parts = max(1, batch[0].numel() // args.processes // args.micro_tokens)
         for part in zip(*(x[mine].chunk(parts) for x in batch)):
-            with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=cuda):
+            with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=narrow):
                 loss, hint, miss = run(model, *part, phase.pointing and not args.no_pointing)
             loss, share = loss * (part[2].sum() / total_weight), len(part[0]) / count
             (loss + hint * share).backward()
