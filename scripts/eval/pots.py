@@ -10,6 +10,7 @@ Writes docs/results/pot.md and docs/results/pot-*.svg, or with `--name` pot-NAME
 
 import argparse
 import subprocess
+import time
 from pathlib import Path
 
 from program import crayon, table
@@ -33,14 +34,14 @@ def percent(value, error):
 
 
 def policies(args, title="Policies at equal memory", only=None):
-    call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", 3, "--tasks", args.tasks]
+    call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", args.seeds, "--tasks", args.tasks]
     if only or args.only:
         call += ["--only", only or args.only]
     found = ask(args, *call)
     rows = found["rows"]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     tasks.remove("mean")
-    parts = [f"## {title}\n\n{shown(call)}: texts of {found['length']} tokens, three seeds, standard errors over seeds."]
+    parts = [f"## {title}\n\n{shown(call)}: texts of {found['length']} tokens, {args.seeds} seeds, standard errors over seeds."]
     for asked, value, error in (("said", "accuracy", "standard_error"), ("chosen among four", "choice_accuracy", "choice_standard_error")):
         full = [row for row in rows if row["pot"] is None]
         for pot in args.pots:
@@ -57,6 +58,10 @@ def again(args):
     return policies(args, "Read twice, or for another question", "infinipot (,infinipot read twice,infinipot exact,full")
 
 
+def beside(args):
+    return policies(args, "Novelty beside a question", "infinipot (question),infinipot α=0 (question)")
+
+
 def needles(args):
     parts = ["## Needle in a haystack\n"]
     for policy, extra in (("infinipot", ["--catalyst", "question"]), ("streaming", []), ("snapkv", [])):
@@ -68,14 +73,25 @@ def needles(args):
             f"{shown(call)}: {100 * found['accuracy']:.1f} % said, {100 * found['choice_accuracy']:.1f} % chosen among {found['choices']}; "
             f"{memory} at every length.\n\n![needle, {policy}]({picture.name})"
         )
-    call = ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", args.far, "--depths", "0.5", "--samples", 1]
-    found = ask(args, *call)
-    cells = [[f"{cell['length']:,}", f"{cell['depth']:.0%}", percent(cell["accuracy"], None), percent(cell["choice_accuracy"], None)] for cell in found["grid"]]
-    parts.append(
-        f"{shown(call)}: one question a cell, peak memory of the process {found['peak_rss_mb']:.1f} MB.\n\n"
-        + table(["tokens", "depth", "said %", "chosen %"], cells)
-    )
     return parts
+
+
+def far(args):
+    rows = []
+    for length in args.far.split(","):
+        began = time.monotonic()
+        found = ask(args, *far_call(args, length))
+        seconds, cell = time.monotonic() - began, found["grid"][0]
+        rows.append([f"{cell['length']:,}", percent(cell["accuracy"], None), percent(cell["choice_accuracy"], None), f"{seconds:,.0f} s",
+                     f"{cell['length'] / seconds:,.0f}", f"{found['peak_rss_mb']:.0f} MB"])
+    return [
+        f"## A million tokens\n\n{shown(far_call(args, 'N'))}: one question in the middle of a text, a process for each length. Seconds are those of the whole command, beside "
+        "whatever else the machine did.\n\n" + table(["tokens", "said %", "chosen %", "time", "tokens a second", "peak memory"], rows)
+    ]
+
+
+def far_call(args, length):
+    return ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", length, "--depths", "0.5", "--samples", 1]
 
 
 def streams(args):
@@ -135,7 +151,7 @@ COSTS = {
     "mini": ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"],
     "other": ["--pot 1024 --tokens 8k --runs 1 --decode 32", "--shape qwen2.5-0.5b --pot 1024 --tokens 2k --runs 1 --decode 32"],
 }
-PARTS = {"policies": policies, "again": again, "novelty": novelty, "needles": needles, "streams": streams, "storages": storages, "cost": cost}
+PARTS = {"policies": policies, "again": again, "beside": beside, "novelty": novelty, "needles": needles, "far": far, "streams": streams, "storages": storages, "cost": cost}
 
 
 def sections(text):
@@ -151,10 +167,11 @@ def main():
     parser.add_argument("--pots", type=int, nargs="*", default=[128, 256, 512])
     parser.add_argument("--length", type=int, default=860, help="tokens of a text; within mini's window, so that the full cache can be asked too")
     parser.add_argument("--questions", type=int, default=8, help="of each task and seed")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="needle,multikey,multivalue,distractors", help="those that mini can do at all with a full cache")
     parser.add_argument("--needle-pot", type=int, default=256)
     parser.add_argument("--lengths", default="1k,4k,16k")
-    parser.add_argument("--far", default="100k,1m", help="lengths of the last grid, one question a cell")
+    parser.add_argument("--far", default="100k,1m", help="lengths of the farthest texts")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--characters", type=int, default=100_000)
     parser.add_argument("--scratch", default="/tmp")

@@ -68,6 +68,10 @@ impl From<&str> for Catalyst {
     }
 }
 
+/// Share kept for novelty where the catalyst is a question or a person's own words. What they attend to is what is wanted then; and
+/// surprising tokens beside it help nowhere and cost time (`eval policies`, docs/long-texts.md).
+const SOUGHT: f32 = 0.0;
+
 /// What is asked of the memory. `None` is the usual.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemoryRequest {
@@ -77,7 +81,7 @@ pub struct MemoryRequest {
     pub policy: Option<String>,
     /// Entries kept by a distillation.
     pub keep: Option<usize>,
-    /// Share of them kept for novelty, 0 to 1.
+    /// Share of them kept for novelty, 0 to 1. None is kept so where the catalyst is a question or a person's own words.
     pub novelty: Option<f32>,
     /// Whether novelty is computed with the whole vocabulary, which takes longer.
     pub exact_novelty: bool,
@@ -134,9 +138,9 @@ impl MemoryRequest {
         options.keep = self.keep;
         options.sinks = self.sinks.unwrap_or(options.sinks);
         options.recent = self.recent.unwrap_or(options.recent);
-        options.novelty = self.novelty.unwrap_or(options.novelty);
         options.exact_novelty = self.exact_novelty;
         options.smooth = self.smooth.unwrap_or(options.smooth);
+        let general = options.catalyst.clone();
         match (&self.catalyst, question) {
             (Catalyst::Question, Some(question)) => options.catalyst = engine.catalyst(question)?,
             (Catalyst::Question, None) => return Err(AnswerError::NoQuestion),
@@ -147,6 +151,8 @@ impl MemoryRequest {
             }
             (Catalyst::Usual | Catalyst::General, _) => {}
         }
+        let usual = if options.catalyst == general { options.novelty } else { SOUGHT };
+        options.novelty = self.novelty.unwrap_or(usual);
         Ok(options)
     }
 }
@@ -164,7 +170,27 @@ pub fn policy_names() -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use crayon_engine::{ModelSource, Settings};
+
     use super::*;
+
+    #[test]
+    fn novelty_is_for_texts_of_which_nothing_is_asked_yet() {
+        let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
+        let novelty = |catalyst: Catalyst, novelty: Option<f32>, question: Option<&str>| {
+            let request = MemoryRequest { catalyst, novelty, ..MemoryRequest::default() };
+            request.options(&engine, question, true, &[]).unwrap().novelty
+        };
+        let (question, words) = (Some("Who sang?"), Catalyst::Text("names of birds".to_owned()));
+        assert_eq!(novelty(Catalyst::Usual, None, question), SOUGHT);
+        assert_eq!(novelty(Catalyst::Question, None, question), SOUGHT);
+        assert_eq!(novelty(words, None, None), SOUGHT);
+        let unknown = PotOptions::new(256, Vec::new()).novelty;
+        assert!(unknown > SOUGHT);
+        assert_eq!(novelty(Catalyst::Usual, None, None), unknown);
+        assert_eq!(novelty(Catalyst::General, None, question), unknown);
+        assert_eq!(novelty(Catalyst::Usual, Some(0.25), question), 0.25);
+    }
 
     #[test]
     fn sizes_are_entries_or_memory() {
