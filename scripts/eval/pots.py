@@ -59,7 +59,7 @@ def again(args):
 
 
 def beside(args):
-    return policies(args, "Novelty beside a question", "infinipot (question),infinipot α=0 (question)")
+    return policies(args, "Novelty beside a question", "infinipot (question),infinipot α=0 (question),infinipot α=0.25 (question)")
 
 
 def needles(args):
@@ -91,7 +91,7 @@ def far(args):
 
 
 def far_call(args, length):
-    return ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--lengths", length, "--depths", "0.5", "--samples", 1]
+    return ["eval", "needle", "--pot", args.needle_pot, "--catalyst", "question", "--novelty", 0, "--lengths", length, "--depths", "0.5", "--samples", 1]
 
 
 def streams(args):

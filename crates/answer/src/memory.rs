@@ -68,9 +68,9 @@ impl From<&str> for Catalyst {
     }
 }
 
-/// Share kept for novelty where the catalyst is a question or a person's own words. What they attend to is what is wanted then; and
-/// surprising tokens beside it help nowhere and cost time (`eval policies`, docs/long-texts.md).
-const SOUGHT: f32 = 0.0;
+/// Share kept for novelty where the catalyst is a question or a person's own words: less than where nothing is asked yet, because what
+/// they attend to is what is wanted. Chosen by `eval policies` (docs/long-texts.md).
+const SOUGHT: f32 = 0.25;
 
 /// What is asked of the memory. `None` is the usual.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,7 +81,7 @@ pub struct MemoryRequest {
     pub policy: Option<String>,
     /// Entries kept by a distillation.
     pub keep: Option<usize>,
-    /// Share of them kept for novelty, 0 to 1. None is kept so where the catalyst is a question or a person's own words.
+    /// Share of them kept for novelty, 0 to 1. Less is kept so where the catalyst is a question or a person's own words.
     pub novelty: Option<f32>,
     /// Whether novelty is computed with the whole vocabulary, which takes longer.
     pub exact_novelty: bool,
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn novelty_is_for_texts_of_which_nothing_is_asked_yet() {
+    fn less_is_kept_for_novelty_where_it_is_known_what_is_searched_for() {
         let engine = Engine::open(&ModelSource::embedded("mini").unwrap(), &Settings::default()).unwrap();
         let novelty = |catalyst: Catalyst, novelty: Option<f32>, question: Option<&str>| {
             let request = MemoryRequest { catalyst, novelty, ..MemoryRequest::default() };
@@ -189,7 +189,7 @@ mod tests {
         assert!(unknown > SOUGHT);
         assert_eq!(novelty(Catalyst::Usual, None, None), unknown);
         assert_eq!(novelty(Catalyst::General, None, question), unknown);
-        assert_eq!(novelty(Catalyst::Usual, Some(0.25), question), 0.25);
+        assert_eq!(novelty(Catalyst::Usual, Some(0.75), question), 0.75);
     }
 
     #[test]

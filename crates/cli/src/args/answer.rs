@@ -60,7 +60,7 @@ pub(crate) struct PotArgs {
     /// Entries that stay when the pot is distilled [default: half the pot]
     #[arg(long, value_name = "C")]
     pub(crate) keep: Option<usize>,
-    /// Share of them that InfiniPot chooses because the past did not predict them, 0 to 1 [default: 0.5, beside a question 0]
+    /// Share of them that InfiniPot chooses because the past did not predict them, 0 to 1 [default: 0.5, beside a question 0.25]
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(crate) novelty: Option<f32>,
     /// Compute how surprising a token is with the whole vocabulary instead of its frequent part: slower, keeps nearly the same

@@ -70,12 +70,13 @@ impl Variant {
 const ANOTHER: &str = "Where does the text say that the old lighthouse keeper hid his letters?";
 
 /// Everything that is compared: InfiniPot with its ablations, then the rivals.
-pub const VARIANTS: [Variant; 24] = [
+pub const VARIANTS: [Variant; 25] = [
     variant("infinipot", "infinipot", 0.5, false),
     variant("infinipot (question)", "infinipot", 0.5, true),
     variant("infinipot α=0 (CaP only)", "infinipot", 0.0, false),
     variant("infinipot α=0 (question)", "infinipot", 0.0, true),
     variant("infinipot α=0.25", "infinipot", 0.25, false),
+    variant("infinipot α=0.25 (question)", "infinipot", 0.25, true),
     variant("infinipot α=0.75", "infinipot", 0.75, false),
     Variant { exact_novelty: true, ..variant("infinipot exact novelty", "infinipot", 0.5, false) },
     variant("infinipot α=1 (NuC only)", "infinipot", 1.0, false),
