@@ -119,8 +119,10 @@ def stage(name, out):
 
 
 def card(name, out, model):
-    # Runs that were not made have no part in what ships.
-    runs = [run for run in (name, f"{name}-refined", f"{name}-everyday") if run in RECIPES and (out / run / "loss.csv").is_file()]
+    runs = [run for run in (name, f"{name}-refined") if run in RECIPES]
+    everyday = f"{name}-everyday"
+    if (out / everyday / "loss.csv").is_file():  # a run that was not made has no part in what ships
+        runs.append(everyday)
     shipped = RECIPES[runs[-1]]
     config = ", ".join(f"{k} {v}" for k, v in shipped.config.__dict__.items() if k != "dropout")
     stages = "\n".join(stage(run, out) for run in runs)
@@ -138,7 +140,7 @@ Licence: MIT OR Apache-2.0, like the project; the data is credited below. Instru
 
 Train splits only; the last 2 % of every text is validation.
 
-{DATA}{EVERYDAY_DATA if any("everyday" in run for run in runs) else ""}
+{DATA}{EVERYDAY_DATA if everyday in runs else ""}
 Held out for customization: five CLINC150 domains, ten bAbI tasks, and the word tasks that `training/tasks.py` does not name.
 
 ## Held-out figures

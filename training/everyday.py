@@ -9,7 +9,8 @@ import random
 import re
 from pathlib import Path
 
-import listing
+import patterns
+import recall
 import smalltalk
 from chat import dialogue
 from words import ANIMALS, COLOURS, DAYS, FOODS, JOBS, NAMES, SPOTS, THINGS
@@ -34,12 +35,12 @@ def held_out():
     """Keys of the questions that are asked of the finished model."""
     files = [ROOT / "examples/newcomer/questions.jsonl", *sorted((ROOT / "examples/users").glob("*/*.jsonl"))]
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {key(row.get("prompt") or row["question"]) for row in rows}
+    return {key(row["prompt"]) for row in rows}
 
 
 def pairs(name, forbidden):
     lines = (HERE / f"{name}.tsv").read_text(encoding="utf-8").splitlines()
-    found = [[part.replace("\\n", "\n").strip() for part in line.split("\t")] for line in lines if line.count("\t") == 1]
+    found = [[part.replace("\\n", "\n").strip() for part in line.split("\t")] for line in lines]
     return [(question, answer) for question, answer in found if key(question) not in forbidden]
 
 
@@ -111,7 +112,7 @@ def price(rng):
     what, money = rng.choice(BUYS), rng.choice(["euros", "dollars", "pounds", "coins"])
     a, b = rng.randint(2, 10), rng.randint(2, 10)
     one = what.rstrip("s")
-    return None, [f"One {one} costs {a} {money}. What do {b} {what} cost?", f"A {one} costs {a} {money}. How much are {b} {what}?", f"I buy {b} {what} for {a} {money} each. What do I pay?"], f"{a * b} {money}"
+    return None, [f"One {one} costs {a} {money}. What do {b} {what} cost?", f"{recall.a(one).capitalize()} costs {a} {money}. How much are {b} {what}?", f"I buy {b} {what} for {a} {money} each. What do I pay?"], f"{a * b} {money}"
 
 
 def rows_of(rng):
@@ -226,8 +227,8 @@ def costs(rng):
 
 def works(rng):
     name, job, town = rng.choice(NAMES), rng.choice(JOBS), rng.choice(TOWNS)
-    said = rng.choice([f"{name} is a {job} and lives in {town}.", f"{name} works as a {job} in {town}."])
-    return said, [(f"What is {name}'s job?", f"a {job}", job), (f"Who lives in {town}?", name, name), (f"Where does {name} live?", f"in {town}", town), (f"Who is the {job}?", name, name)]
+    said = rng.choice([f"{name} is {recall.a(job)} and lives in {town}.", f"{name} works as {recall.a(job)} in {town}."])
+    return said, [(f"What is {name}'s job?", recall.a(job), job), (f"Who lives in {town}?", name, name), (f"Where does {name} live?", f"in {town}", town), (f"Who is the {job}?", name, name)]
 
 
 def buys(rng):
@@ -273,7 +274,6 @@ class Letters:
 
     def one(self, rng):
         word = rng.choice(self.words)
-        two = sorted(rng.sample(self.words, 3))
         phrase = " ".join(rng.sample(self.words, rng.choice([1, 2, 2, 3])))
         asked = rng.choice([
             (["Spell the word '{}' backwards.", "Write {} backwards.", "What is {} spelled backwards?"], word, word[::-1]),
@@ -286,8 +286,8 @@ class Letters:
             (["Repeat: {}", "Say this again: {}", "Write this: {}"], phrase, phrase),
         ])
         if rng.random() < 0.1:
-            mixed = rng.sample(two, 3)
-            asked = (["Put these words in alphabetical order: {}", "Sort: {}"], ", ".join(mixed), ", ".join(two))
+            mixed = rng.sample(self.words, 3)
+            asked = (["Put these words in alphabetical order: {}", "Sort: {}"], ", ".join(mixed), ", ".join(sorted(mixed)))
         question = rng.choice(asked[0]).format(asked[1])
         return (question, asked[2], (None, asked[2])) if asked[2] in question else (question, asked[2])
 
@@ -338,8 +338,7 @@ class Labels:
         if rng.random() < 0.5:
             return dialogue([*shown, last], asked=0)
         form, border = rng.choice([("Input: {}\nOutput:", "\n"), ("{} ->", "\n"), ("Text: {}\nLabel:", "\n"), ("{}:", "\n")])
-        lines = [f"{form.format(text)} {label}" for text, label in shown]
-        return dialogue([(border.join([*lines, form.format(last[0])]), last[1])], asked=1, answered=20)
+        return patterns.in_lines(form, border, shown, last)
 
 
 # System texts that say how to answer.
@@ -357,7 +356,7 @@ def commanded(rng, question, answer):
         return rng.choice([f"End every answer with {word}.", f"Always end with the word {word}."]), question, f"{answer} {word}."
     if form < 0.65:
         return "Write in small letters only.", question, answer.lower()
-    who = rng.choice([f"{name}, a {job}", f"{name}, a friendly {animal}", f"{name}"])
+    who = rng.choice([f"{name}, {recall.a(job)}", f"{name}, a friendly {animal}", f"{name}"])
     asked, said = rng.choice([("Who are you?", f"I am {who}."), ("What is your name?", f"My name is {name}."), ("Introduce yourself.", f"Hello, I am {who}.")])
     return rng.choice([f"You are {who}.", f"Your name is {name}. You are {who}."]), asked, said
 

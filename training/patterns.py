@@ -13,6 +13,12 @@ STATEMENTS = [recall.secret_number, recall.lost, recall.hidden, recall.best_thin
 FORMS = [("Input: {}\nOutput:", "\n"), ("Input: {}\nOutput:", "\n\n"), ("{} ->", "\n"), ("Text: {}\nLabel:", "\n"), ("{}\nIntent:", "\n\n"), ("{}:", "\n")]
 
 
+def in_lines(form, border, shown, last):
+    """Examples and one more input in a single turn; `last` is that input with its label, the answer."""
+    lines = [f"{form.format(text)} {label}" for text, label in shown]
+    return dialogue([(border.join([*lines, form.format(last[0])]), last[1])], asked=1, answered=20)
+
+
 class Patterns:
     def __init__(self, data):
         intents = {}
@@ -47,5 +53,4 @@ class Patterns:
         form, border = rng.choice(FORMS)
         if rng.random() < 0.3:  # as turns of a conversation
             return dialogue([*((form.format(text), label) for text, label in shown), (form.format(kinds[asked][-1]), asked)], asked=0)
-        lines = [f"{form.format(text)} {label}" for text, label in shown]
-        return dialogue([(border.join([*lines, form.format(kinds[asked][-1])]), asked)], asked=1, answered=20)
+        return in_lines(form, border, shown, (kinds[asked][-1], asked))

@@ -81,7 +81,7 @@ pub struct MemoryRequest {
     pub policy: Option<String>,
     /// Entries kept by a distillation.
     pub keep: Option<usize>,
-    /// Share of them kept for novelty, 0 to 1. Less is kept so where the catalyst is a question or a person's own words.
+    /// Share of them kept for novelty, 0 to 1; when `None` a half, or a quarter where the catalyst is a question or a person's own words.
     pub novelty: Option<f32>,
     /// Whether novelty is computed with the whole vocabulary, which takes longer.
     pub exact_novelty: bool,
