@@ -56,6 +56,8 @@ PARTS = {
                       dict(variants=FEW, schemes="w8a6", activations="token", **GEMMA)),
     "gemma-6-token-more": ("Gemma 3 270M, w8a6, a range for each token: 32 sequences", "gemma",
                            dict(variants=FEW, schemes="w8a6", activations="token", **(GEMMA | dict(sequences=32)))),
+    "gemma-6-token-long": ("Gemma 3 270M, w8a6, a range for each token: 32 sequences, 64 steps a block", "gemma",
+                           dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
                 dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], schemes="w8a6", **STATIC)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
@@ -170,30 +172,34 @@ def blended(binary, task, folder):
     return adapter, text
 
 
-def speed(binary, model, name, calibration, text):
-    """A table of files of one model: tokens a second, memory, perplexity."""
+def speed(binary, model, name, calibration, text, folder, rounds):
+    """A table of files of one model: tokens a second, memory, perplexity. Files that `folder` has are not made again."""
+    wanted = [(kind, ["convert", model, "--type", kind], ".gguf") for kind in ("q8_0", "q4_0")]
+    for title, options in [("w8a8, a range for each token", ["--scheme", "w8a8"]),
+                           ("w8a8, static", ["--scheme", "w8a8", "--activations", "static", "--range", "minmax"]),
+                           ("w4a8, a range for each token", ["--scheme", "w4a8"]),
+                           ("w4a8, embeddings q5_0", ["--scheme", "w4a8", "--embeddings", "q5_0"]),
+                           ("w4a8, embeddings q4_0", ["--scheme", "w4a8", "--embeddings", "q4_0"])]:
+        wanted.append((title, ["quantize", "-m", model, "--calibration", calibration, "--method", "smoothquant", "--sequences", 4, *options], ""))
+    files, perplexities = {}, {}
+    for title, call, ending in wanted:
+        path = Path(folder) / (f"{name} {title}".replace(",", "").replace(" ", "-").lower() + ending)
+        if not path.exists():
+            crayon(binary, *call, "-o", path)
+        files[title] = path
+        perplexities[title] = crayon(binary, "eval", "perplexity", "-m", path, "--text", text, "--window", 256)["perplexity"]
+    # In turns: what else a machine does slows all files alike.
+    runs = {title: [] for title in files}
+    for _ in range(rounds):
+        for title, path in files.items():
+            runs[title].append(crayon(binary, "bench", "generate", "-m", path, "--prompt", 512, "--tokens", 64))
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        made = []
-        for kind in ["q8_0", "q4_0"]:
-            path = Path(folder) / f"{kind}.gguf"
-            crayon(binary, "convert", model, "-o", path, "--type", kind)
-            made.append((kind, path))
-        for title, options in [("w8a8, a range for each token", ["--scheme", "w8a8"]),
-                               ("w8a8, static", ["--scheme", "w8a8", "--activations", "static", "--range", "minmax"]),
-                               ("w4a8, a range for each token", ["--scheme", "w4a8"])]:
-            path = Path(folder) / title.replace(", ", "-").replace(" ", "-")
-            crayon(binary, "quantize", "-m", model, "--calibration", calibration, "--method", "smoothquant", "--sequences", 4, "-o", path,
-                   *options)
-            made.append((title, path))
-        for title, path in made:
-            runs = [crayon(binary, "bench", "generate", "-m", path, "--prompt", 512, "--tokens", 64) for _ in range(3)]
-            best = {key: max(run[key] for run in runs) for key in ["prefill_tok_s", "decode_tok_s"]}
-            measured = crayon(binary, "eval", "perplexity", "-m", path, "--text", text, "--window", 256)
-            rows.append([title, f"{best['prefill_tok_s']:.0f}", f"{best['decode_tok_s']:.1f}", f"{runs[0]['weight_bytes'] / 1e6:.1f}",
-                         f"{min(run['peak_rss_mb'] for run in runs):.0f}", f"{measured['perplexity']:.2f}"])
-    print(f"## Speed, {name}\n\n512 tokens read, 64 written after them, the best of three runs; perplexity of the first 20 kB of WikiText-2's test text, without a "
-          f"start token.\n\n{table(['file', 'read, tokens/s', 'write, tokens/s', 'weights, MB', 'memory, MB', 'perplexity'], rows)}\n")
+    for title in files:
+        best = {key: max(run[key] for run in runs[title]) for key in ["prefill_tok_s", "decode_tok_s"]}
+        rows.append([title, f"{best['prefill_tok_s']:.0f}", f"{best['decode_tok_s']:.1f}", f"{runs[title][0]['weight_bytes'] / 1e6:.1f}",
+                     f"{min(run['peak_rss_mb'] for run in runs[title]):.0f}", f"{perplexities[title]:.2f}"])
+    print(f"## Speed, {name}\n\n512 tokens read, 64 written after them, the best of {rounds} runs in turns; perplexity of the first 20 kB of WikiText-2's test text, "
+          f"without a start token.\n\n{table(['file', 'read, tokens/s', 'write, tokens/s', 'weights, MB', 'memory, MB', 'perplexity'], rows)}\n")
 
 
 def outliers(binary, model, name, calibration, picture):
@@ -230,6 +236,8 @@ def main():
     parser.add_argument("--cells", default="quantize-cells.jsonl")
     parser.add_argument("--parts", nargs="*", default=list(PARTS))
     parser.add_argument("--outliers", metavar="SVG", help="show what stands out at every place of Gemma, and draw it")
+    parser.add_argument("--made", type=Path, help="with --speed: where the files are kept [default: nowhere]")
+    parser.add_argument("--rounds", type=int, default=5, help="with --speed: of measurements")
     parser.add_argument("--speed", action="store_true", help="measure speed as well: on a machine that does nothing else")
     parser.add_argument("--seeds", type=int, help="draws of sequences, instead of each part's own number")
     args = parser.parse_args()
@@ -282,7 +290,7 @@ def main():
             some.write_bytes(wiki["test"].read_bytes()[:20_000].rsplit(b"\n", 1)[0])
             for name, model in [("mini", "mini"), ("Gemma 3 270M", args.gemma)]:
                 if model:
-                    speed(args.binary, model, name, wiki["valid"], some)
+                    speed(args.binary, model, name, wiki["valid"], some, args.made or folder, args.rounds)
 
 
 if __name__ == "__main__":

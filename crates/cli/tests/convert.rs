@@ -64,6 +64,29 @@ fn scales_of_output_channels_are_the_same_in_a_file_and_in_a_folder() {
 }
 
 #[test]
+fn the_embedding_may_have_a_type_of_its_own() {
+    let place = Place::new();
+    let mut sizes = Vec::new();
+    for (number, embeddings) in ["f32", "q8_0", "q5_0", "q4_0"].into_iter().enumerate() {
+        let (file, folder) = (format!("{number}.gguf"), format!("./{number}"));
+        place.text(&["convert", "mini", "-o", &file, "--type", "w4a8", "--embeddings", embeddings]);
+        place.text(&["convert", "mini", "-o", &folder, "--type", "w4a8", "--embeddings", embeddings]);
+        for model in [&file, &folder] {
+            let shown = place.text(&["models", "show", model]);
+            assert!(shown.contains("w4a8") && shown.contains(embeddings), "{shown}");
+        }
+        sizes.push(std::fs::metadata(place.path(&file)).unwrap().len());
+    }
+    assert!(sizes.is_sorted_by(|a, b| a > b), "{sizes:?}");
+    // Beside floats, too: a folder keeps its matrices as floats.
+    place.text(&["convert", "mini", "-o", "floats", "--type", "f16", "--embeddings", "q8_0"]);
+    let shown = place.text(&["models", "show", "./floats"]);
+    assert!(shown.contains("f16") && shown.contains("q8_0"), "{shown}");
+    place.text(&["ask", "-m", "./floats", "--max-tokens", "4", "Hi"]);
+    place.mistake(&["convert", "mini", "-o", "x", "--embeddings", "q9"], "\"q9\"", "q8_0");
+}
+
+#[test]
 fn tensors_that_stay_at_another_type_are_named() {
     let place = Place::new();
     let report = place.json(&["convert", "mini-gpt2", "-o", "k.gguf", "--type", "q4_k"]);

@@ -207,7 +207,7 @@ fn generation_settings_are_taken_or_named() {
     // What is written out again reads the same.
     let again = tempfile::tempdir().unwrap();
     let again = again.path().join("again");
-    crayon_formats::export::write_huggingface(&checkpoint, &again, Format::F32, &mut |_| {}).unwrap();
+    crayon_formats::export::write_huggingface(&checkpoint, &again, Format::F32, None, &mut |_| {}).unwrap();
     assert_eq!(&Checkpoint::open(&again).unwrap().generation, generation);
     // Without a file of its own they stand in config.json.
     std::fs::remove_file(folder.path().join("generation_config.json")).unwrap();

@@ -56,7 +56,7 @@ fn gguf_in_f32_and_back_to_a_folder_is_the_same_network() {
             assert_eq!(rope.layout == RopeLayout::Interleaved, is_llama, "{name}");
         }
         let back = tempfile::tempdir().unwrap();
-        write_huggingface(&gguf, back.path(), Format::F32, &mut |_| ())
+        write_huggingface(&gguf, back.path(), Format::F32, None, &mut |_| ())
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let back = Checkpoint::open(back.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(comparable(back.spec.clone()), comparable(original.spec.clone()), "{name}");
@@ -150,21 +150,21 @@ fn half_precision_folders() {
     let original = open("phi3");
     for format in [Format::F16, Format::BF16] {
         let folder = tempfile::tempdir().unwrap();
-        write_huggingface(&original, folder.path(), format, &mut |_| ()).unwrap();
+        write_huggingface(&original, folder.path(), format, None, &mut |_| ()).unwrap();
         let read = Checkpoint::open(folder.path()).unwrap();
         assert_eq!(read.spec, original.spec);
         assert_eq!(read.bytes() * 2, original.bytes());
         same_tensors(&original, &read, 0.02);
     }
     let folder = tempfile::tempdir().unwrap();
-    let error = write_huggingface(&original, folder.path(), Format::Q8_0, &mut |_| ()).unwrap_err();
+    let error = write_huggingface(&original, folder.path(), Format::Q8_0, None, &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("q8_0"), "{error}");
 }
 
 #[test]
 fn written_safetensors_satisfy_the_reference_reader() {
     let folder = tempfile::tempdir().unwrap();
-    write_huggingface(&open("gpt2"), folder.path(), Format::F32, &mut |_| ()).unwrap();
+    write_huggingface(&open("gpt2"), folder.path(), Format::F32, None, &mut |_| ()).unwrap();
     let bytes = std::fs::read(folder.path().join("model.safetensors")).unwrap();
     let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let original = std::fs::read(fixture("gpt2/model.safetensors")).unwrap();
@@ -205,7 +205,7 @@ fn a_llama2c_checkpoint_becomes_gguf_and_a_folder() {
     assert_eq!(gguf.generation, original.generation);
     let folder = tempfile::tempdir().unwrap();
     let mut warnings = 0;
-    write_huggingface(&original, folder.path(), Format::F32, &mut |notice| {
+    write_huggingface(&original, folder.path(), Format::F32, None, &mut |notice| {
         warnings += usize::from(matches!(notice, Notice::Warning(_)));
     })
     .unwrap();
@@ -373,7 +373,7 @@ fn tokenizer_rules_are_kept_or_told() {
             // A folder made of it has the file again.
             assert_eq!(serde_json::from_str::<Value>(kept).unwrap(), json);
             let back = tempfile::tempdir().unwrap();
-            write_huggingface(&gguf, back.path(), Format::F32, &mut |_| {}).unwrap();
+            write_huggingface(&gguf, back.path(), Format::F32, None, &mut |_| {}).unwrap();
             let again = std::fs::read(back.path().join("tokenizer.json")).unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&again).unwrap(), json);
         }

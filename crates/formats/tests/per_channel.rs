@@ -70,7 +70,7 @@ fn gguf_files_and_folders_hold_every_family() {
         for format in FORMATS {
             let place = tempfile::tempdir().unwrap();
             let folder = place.path().join("folder");
-            write_huggingface(&original, &folder, format, &mut |_| ()).unwrap();
+            write_huggingface(&original, &folder, format, None, &mut |_| ()).unwrap();
             let read = Checkpoint::open(&folder).unwrap();
             check(&original, &read, format);
             // The same rows in both, wherever the file puts them: codes are copied, not made again.
@@ -95,7 +95,7 @@ fn rows_of_rotated_heads_keep_their_scales() {
     for format in FORMATS {
         let gguf = gguf_of(&original, &place.path().join("m.gguf"), Some(format));
         let folder = place.path().join(format.name());
-        write_huggingface(&gguf, &folder, format, &mut |_| ()).unwrap();
+        write_huggingface(&gguf, &folder, format, None, &mut |_| ()).unwrap();
         let back = Checkpoint::open(&folder).unwrap();
         let name = "blk.0.attn_q.weight";
         assert!(relative_error(&original.tensor(name).unwrap(), &back.tensor(name).unwrap()) < bound(format));
@@ -107,7 +107,7 @@ fn a_mapped_matrix_is_not_copied() {
     let place = tempfile::tempdir().unwrap();
     let original = open("qwen2");
     let gguf = gguf_of(&original, &place.path().join("m.gguf"), Some(Format::W4A8));
-    write_huggingface(&original, &place.path().join("f"), Format::W4A8, &mut |_| ()).unwrap();
+    write_huggingface(&original, &place.path().join("f"), Format::W4A8, None, &mut |_| ()).unwrap();
     for checkpoint in [gguf, Checkpoint::open(&place.path().join("f")).unwrap()] {
         assert!(checkpoint.tensor("blk.0.ffn_up.weight").unwrap().data.is_mapped());
         assert!(checkpoint.tensor("token_embd.weight").unwrap().data.is_mapped());
@@ -119,7 +119,7 @@ fn other_programs_can_tell_that_they_cannot_read_it() {
     let place = tempfile::tempdir().unwrap();
     let original = open("llama");
     let folder = place.path().join("f");
-    write_huggingface(&original, &folder, Format::W4A8, &mut |_| ()).unwrap();
+    write_huggingface(&original, &folder, Format::W4A8, None, &mut |_| ()).unwrap();
     // A safetensors reader accepts the file and finds bytes of another shape than the network's.
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let reference = safetensors::SafeTensors::deserialize(&bytes).unwrap();

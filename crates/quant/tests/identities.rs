@@ -402,8 +402,14 @@ fn files_keep_how_activations_are_rounded() {
         let go = &mut |_: crayon_quant::Progress| std::ops::ControlFlow::Continue(());
         let made = quantise(&case.checkpoint, &recipe, &calibration, None, go).unwrap().checkpoint;
         let folder = tempfile::tempdir().unwrap();
-        crayon_formats::export::write_huggingface(&made, folder.path(), recipe.scheme.rows(), &mut |_| {})
-            .unwrap();
+        crayon_formats::export::write_huggingface(
+            &made,
+            folder.path(),
+            recipe.scheme.rows(),
+            None,
+            &mut |_| {},
+        )
+        .unwrap();
         let read = Checkpoint::open(folder.path()).unwrap();
         assert_eq!(read.roundings(), made.roundings());
         assert!(!read.roundings().is_empty());

@@ -59,7 +59,7 @@ fn what_stands_out_is_spread_by_a_rotation() {
     // What is written opens again, with an output layer of its own.
     let folder = tempfile::tempdir().unwrap();
     let made = rotated.checkpoint;
-    write_huggingface(&made, folder.path(), Scheme::W8A8.rows(), &mut |_| {}).unwrap();
+    write_huggingface(&made, folder.path(), Scheme::W8A8.rows(), None, &mut |_| {}).unwrap();
     let read = Checkpoint::open(folder.path()).unwrap();
     assert!(!read.spec.tied && read.has("output.weight"));
 }
@@ -73,9 +73,9 @@ fn an_adapter_of_unknown_origin_does_not_fit_what_was_rotated() {
     let made = quantise(&case.checkpoint, &recipe, &calibration, None, go).unwrap().checkpoint;
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
-    write_huggingface(&made, &first, Scheme::W8A8.rows(), &mut |_| {}).unwrap();
+    write_huggingface(&made, &first, Scheme::W8A8.rows(), None, &mut |_| {}).unwrap();
     let first = Checkpoint::open(&first).unwrap();
-    write_huggingface(&first, &second, Format::F32, &mut |_| {}).unwrap();
+    write_huggingface(&first, &second, Format::F32, None, &mut |_| {}).unwrap();
     let second = Checkpoint::open(&second).unwrap();
     let mut nobodys = Lora::default();
     for (model, name) in [(&first, "first"), (&second, "second")] {

@@ -75,6 +75,9 @@ pub(crate) struct ConvertArgs {
     /// Number type of the large tensors [default: as they are]
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
+    /// Number type of token embedding and output layer [default: as --type says, but q8_0 beside w8a8 and w4a8]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) embeddings: Option<String>,
     /// Replace what is there
     #[arg(long)]
     pub(crate) force: bool,

@@ -50,6 +50,9 @@ pub(crate) struct QuantizeArgs {
     /// beside rtn, GGUF and phase 2]
     #[arg(long, value_name = "HOW")]
     pub(crate) weights: Option<String>,
+    /// Number type of token embedding and output layer, which scales do not reach: q8_0, or q5_0 and q4_0 for fewer bytes at some loss
+    #[arg(long, value_name = "TYPE", default_value = "q8_0")]
+    pub(crate) embeddings: String,
     /// File (GGUF) or folder (safetensors) to write
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,

@@ -47,6 +47,7 @@ struct Fallback {
 pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
     let started = Instant::now();
     let kind = args.kind.as_deref().map(number_type).transpose()?;
+    let embeddings = args.embeddings.as_deref().map(number_type).transpose()?;
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let checkpoint = match model::resolve(&args.source)? {
         ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
@@ -75,10 +76,12 @@ pub(crate) fn run(args: &ConvertArgs, output: &Output) -> Result {
         }
     };
     let written = match format {
-        FileFormat::Gguf => write_gguf(&checkpoint, &args.output, kind, &mut notify),
+        FileFormat::Gguf => {
+            write_gguf(&checkpoint, &args.output, ExportOptions { weights: kind, embeddings }, &mut notify)
+        }
         FileFormat::Safetensors => {
             let kind = kind.unwrap_or_else(|| storable_of(&checkpoint));
-            write_folder(&checkpoint, &args.output, kind, &mut notify)
+            write_folder(&checkpoint, &args.output, kind, embeddings, &mut notify)
         }
     };
     bar.finish();
@@ -144,8 +147,13 @@ fn convert_clip(clip: &ClipCheckpoint, kind: Option<Format>, args: &ConvertArgs,
 }
 
 /// A file that appears whole; its size in bytes.
-fn write_gguf(checkpoint: &Checkpoint, path: &Path, kind: Option<Format>, notify: Notify<'_>) -> Result<u64> {
-    export::write_gguf(checkpoint, path, ExportOptions { weights: kind, embeddings: None }, notify)?;
+fn write_gguf(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    options: ExportOptions,
+    notify: Notify<'_>,
+) -> Result<u64> {
+    export::write_gguf(checkpoint, path, options, notify)?;
     Ok(fs::metadata(path)?.len())
 }
 
@@ -154,10 +162,11 @@ pub(super) fn write_folder(
     checkpoint: &Checkpoint,
     path: &Path,
     kind: Format,
+    embeddings: Option<Format>,
     notify: Notify<'_>,
 ) -> Result<u64> {
     let folder = OutputFolder::create(path)?;
-    export::write_huggingface(checkpoint, folder.path(), kind, notify)?;
+    export::write_huggingface(checkpoint, folder.path(), kind, embeddings, notify)?;
     let bytes = size(folder.path())?;
     folder.commit(is_weights)?;
     Ok(bytes)
@@ -168,7 +177,7 @@ fn is_weights(name: &str) -> bool {
     name.ends_with(".safetensors") || name == "model.safetensors.index.json"
 }
 
-fn number_type(name: &str) -> Result<Format> {
+pub(super) fn number_type(name: &str) -> Result<Format> {
     Format::from_name(name).ok_or_else(|| {
         let names = Format::ALL.map(Format::name).join(", ");
         mistake(format!("there is no number type {name:?}"), format!("types are {names}"))

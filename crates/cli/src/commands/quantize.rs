@@ -8,7 +8,7 @@ use std::time::Instant;
 use crayon_engine::{Engine, ModelSource, Settings};
 use crayon_errors::Explain as _;
 use crayon_formats::export::{ExportOptions, Notice};
-use crayon_formats::{Bytes, Checkpoint};
+use crayon_formats::{Bytes, Checkpoint, Format};
 use crayon_quant::{
     Activations, Calibration, Form, GridKind, Method, Places, QuantError, Quantised, RangeKind, Recipe,
     Scheme, Start, WeightKind, forget, quantise,
@@ -16,7 +16,7 @@ use crayon_quant::{
 use crayon_text::Special;
 use serde::Serialize;
 
-use super::convert::{format_of, name_of, refuse_to_overwrite, write_folder};
+use super::convert::{format_of, name_of, number_type, refuse_to_overwrite, write_folder};
 use crate::args::{FileFormat, QuantizeArgs};
 use crate::failure::{Result, mistake};
 use crate::output::Output;
@@ -71,6 +71,7 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
     let started = Instant::now();
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
     let recipe = recipe(args, format)?;
+    let embeddings = number_type(&args.embeddings)?;
     let source = model::resolve(&args.model)?;
     let checkpoint = match source {
         ModelSource::Embedded(model) => Checkpoint::from_gguf(model.name, Bytes::from_static(model.bytes))?,
@@ -116,7 +117,7 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
     };
     let found = found.inspect_err(|_| goes_on())?;
     let before = measured(&engine, &calibration)?;
-    write(&found.checkpoint, &recipe, &args.output, format, output).inspect_err(|_| goes_on())?;
+    write(&found.checkpoint, &recipe, embeddings, &args.output, format, output).inspect_err(|_| goes_on())?;
     let written = Engine::open(&ModelSource::path(&args.output)?, &Settings::default())?;
     let after = measured(&written, &calibration)?;
     forget(&folder);
@@ -275,6 +276,7 @@ fn measured(engine: &Engine, calibration: &Calibration) -> Result<f64> {
 fn write(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
+    embeddings: Format,
     path: &Path,
     format: FileFormat,
     output: &Output,
@@ -295,13 +297,11 @@ fn write(
     match format {
         FileFormat::Gguf => {
             let weights = Some(recipe.scheme.blocks());
-            // Every token meets its own row: sixteen codes are too few for it.
-            let embeddings = Some(crayon_formats::Format::Q8_0);
-            let options = ExportOptions { weights, embeddings };
+            let options = ExportOptions { weights, embeddings: Some(embeddings) };
             crayon_formats::export::write_gguf(checkpoint, path, options, &mut notify)?;
         }
         FileFormat::Safetensors => {
-            write_folder(checkpoint, path, recipe.scheme.rows(), &mut notify)?;
+            write_folder(checkpoint, path, recipe.scheme.rows(), Some(embeddings), &mut notify)?;
         }
     }
     bar.finish();

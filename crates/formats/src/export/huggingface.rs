@@ -24,7 +24,8 @@ use crate::tokenizer_source::TokenizerSource;
 
 /// Writes `checkpoint` into `folder` (made if needed) as `config.json`, `model.safetensors`,
 /// `generation_config.json` and the tokenizer files the checkpoint came with, all weights in `format`. In a per-channel
-/// format that is the matrices, token embedding and output layer as [`embedding_format`] says; the rest is f32.
+/// format that is the matrices, and the rest is f32. Token embedding and output layer are in `embeddings`, by default as
+/// [`embedding_format`] says.
 ///
 /// A byte-level BPE vocabulary of a GGUF file becomes a `tokenizer.json`, a SentencePiece one a `tokenizer.model`; other vocabularies of GGUF and llama2.c files
 /// have no counterpart here, which is told as a [`Notice::Warning`].
@@ -35,6 +36,7 @@ pub fn write_huggingface(
     checkpoint: &Checkpoint,
     folder: &Path,
     format: Format,
+    embeddings: Option<Format>,
     notify: Notify<'_>,
 ) -> Result<()> {
     let name = folder.display().to_string();
@@ -50,7 +52,7 @@ pub fn write_huggingface(
     let mut pieces = pieces(spec, |canonical| naming.locate(spec, canonical));
     let mut table = Vec::with_capacity(pieces.len());
     for piece in &mut pieces {
-        let format = format_of(piece, format, notify);
+        let format = format_of(piece, format, embeddings, notify);
         // Scales belong to output channels, so these stand upright in every family.
         piece.transposed &= format.is_float();
         table.push((piece.name.clone(), format, piece.stored_shape()));
@@ -82,15 +84,18 @@ pub fn write_huggingface(
 }
 
 /// The format of one tensor in a folder whose weights are in `format`.
-fn format_of(piece: &Piece, format: Format, notify: Notify<'_>) -> Format {
-    if !format.is_per_channel() {
-        return format;
+fn format_of(piece: &Piece, format: Format, embeddings: Option<Format>, notify: Notify<'_>) -> Format {
+    let wanted = match piece.is_embedding() {
+        true => embeddings.unwrap_or(embedding_format(format)),
+        false => format,
+    };
+    if wanted.is_float() && !format.is_per_channel() {
+        return wanted;
     }
     let [_, cols] = piece.shape[..] else { return Format::F32 };
     if piece.parts.iter().any(|part| part == "position_embd.weight") {
         return Format::F32;
     }
-    let wanted = if piece.is_embedding() { embedding_format(format) } else { format };
     let used = fitting(wanted, cols);
     if used != wanted {
         notify(Notice::Fallback { tensor: piece.name.clone(), cols, wanted, used });

@@ -19,12 +19,18 @@ pub(super) trait Codes {
     const BYTES: usize;
     /// Columns in them.
     const COLS: usize;
+    /// So many columns of an activation row, made ready once for eight weight rows.
+    type Columns: Copy;
 
-    /// Products of so many bytes of codes with as many columns of `x`, added up in eight lanes.
+    /// # Safety
+    /// `COLS` can be read at `x`; the processor has AVX2.
+    unsafe fn columns(x: *const i8) -> Self::Columns;
+
+    /// Products of so many bytes of codes with as many columns, added up in eight lanes.
     ///
     /// # Safety
-    /// `BYTES` can be read at `w` and `COLS` at `x`; the processor has AVX2.
-    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i;
+    /// `BYTES` can be read at `w`; the processor has AVX2.
+    unsafe fn dot(w: *const u8, x: Self::Columns) -> __m256i;
 }
 
 pub(in crate::products) struct W8A8;
@@ -33,27 +39,64 @@ pub(in crate::products) struct W4A8;
 impl Codes for W8A8 {
     const BYTES: usize = 32;
     const COLS: usize = 32;
+    type Columns = __m256i;
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
+    unsafe fn columns(x: *const i8) -> __m256i {
         // SAFETY: the caller's promise.
-        let (w, x) = unsafe { (_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(x.cast())) };
-        dots::signed(w, x)
+        unsafe { _mm256_loadu_si256(x.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dot(w: *const u8, x: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        dots::signed(unsafe { _mm256_loadu_si256(w.cast()) }, x)
     }
 }
 
 impl Codes for W4A8 {
     const BYTES: usize = channel::NIBBLES;
     const COLS: usize = channel::GROUP;
+    /// The codes of 32 columns, and the sum of each four in the upper half of a lane; twice.
+    type Columns = [[__m256i; 2]; 2];
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn dot(w: *const u8, x: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        let ([low, high], x, y) =
-            unsafe { (signed_codes(w), _mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(32).cast())) };
-        _mm256_add_epi32(dots::signed(low, x), dots::signed(high, y))
+    unsafe fn columns(x: *const i8) -> Self::Columns {
+        [0, 32].map(|at| {
+            // SAFETY: the caller's promise.
+            let codes = unsafe { _mm256_loadu_si256(x.add(at).cast()) };
+            let twos = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+            [codes, _mm256_slli_epi32::<16>(_mm256_madd_epi16(twos, _mm256_set1_epi16(1)))]
+        })
+    }
+
+    /// A code is `low + step * nibble`, so four columns give `step * (nibbles . x) + low * (sum of x)`: the codes themselves never
+    /// appear, and one product of two pairs of 16 bits does both.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dot(w: *const u8, [first, second]: Self::Columns) -> __m256i {
+        const UPPER_HALVES: i32 = 0xaa;
+        let mask = _mm256_set1_epi8(15);
+        // SAFETY: a group's head is four bytes, and 32 bytes of nibbles follow.
+        let (head, bytes) = unsafe {
+            let head = w.cast::<i32>().read_unaligned();
+            (_mm256_set1_epi32(head), _mm256_loadu_si256(w.add(channel::HEAD).cast()))
+        };
+        // `places` puts a step and a low end into the upper bytes of two 16-bit numbers.
+        let term = |nibbles: __m256i, [codes, fours]: [__m256i; 2], places: u32| {
+            let grid = _mm256_shuffle_epi8(head, _mm256_set1_epi32(places.cast_signed()));
+            let twos = _mm256_maddubs_epi16(nibbles, codes);
+            // At most 4 * 15 * 128 in magnitude: the lower half of a lane has room.
+            let products = _mm256_madd_epi16(twos, _mm256_set1_epi16(1));
+            let pairs = _mm256_blend_epi16::<UPPER_HALVES>(products, fours);
+            _mm256_madd_epi16(pairs, _mm256_srai_epi16::<8>(grid))
+        };
+        let low = term(_mm256_and_si256(bytes, mask), first, 0x0280_0080);
+        let high = term(_mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask), second, 0x0380_0180);
+        _mm256_add_epi32(low, high)
     }
 }
 
@@ -106,7 +149,7 @@ pub(in crate::products) fn tails<const N: usize, const LEN: usize>(
 /// Each row has one.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn row_scales(rows: &[*const u8; SIDE]) -> __m256 {
+pub(in crate::products) unsafe fn row_scales(rows: &[*const u8; SIDE]) -> __m256 {
     let mut scales = [0f32; SIDE];
     for (scale, row) in scales.iter_mut().zip(rows) {
         // SAFETY: the caller's promise; it stands first and little-endian, as this processor reads.
@@ -136,14 +179,15 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                     if i == 0 {
                         ahead = fetch(ahead, SIDE * K::BYTES);
                     }
-                    let at = SCALE_BYTES + j * K::BYTES;
+                    let (at, x) = (SCALE_BYTES + j * K::BYTES, K::columns(x.add(j * K::COLS)));
                     for (row, sum) in rows.iter().zip(&mut sums) {
-                        *sum = _mm256_add_epi32(*sum, K::dot(row.add(at), x.add(j * K::COLS)));
+                        *sum = _mm256_add_epi32(*sum, K::dot(row.add(at), x));
                     }
                 }
                 if let Some(tails) = &tails {
+                    let x = K::columns(x.add(whole * K::COLS));
                     for (tail, sum) in tails.iter().zip(&mut sums) {
-                        *sum = _mm256_add_epi32(*sum, K::dot(tail.as_ptr(), x.add(whole * K::COLS)));
+                        *sum = _mm256_add_epi32(*sum, K::dot(tail.as_ptr(), x));
                     }
                 }
             }

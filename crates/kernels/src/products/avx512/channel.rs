@@ -6,12 +6,13 @@
 use std::arch::x86_64::*;
 
 use super::lanes;
+use super::rows::pointers;
 use crate::Matrix;
 use crate::hints::Streams;
 use crate::products::Tile;
 pub(in crate::products) use crate::products::avx2::channel::{W4A8, W8A8};
-use crate::products::avx2::channel::{scales, signed_codes, tails};
-use crate::quants::channel::{GROUP, NIBBLES, SCALE_BYTES};
+use crate::products::avx2::channel::{row_scales, signed_codes, tails};
+use crate::quants::channel::{GROUP, HEAD, NIBBLES, SCALE_BYTES};
 
 /// Weight rows walked side by side.
 const SIDE: usize = 8;
@@ -28,6 +29,30 @@ pub(in crate::products) trait Codes {
     /// # Safety
     /// `w` points at a whole group; the processor has AVX-512 F and BW, and AVX2.
     unsafe fn group(w: *const u8) -> __m512i;
+
+    /// Adds the products of a group's unsigned codes with 64 columns of `x`. Each four columns give one lane's worth, in some lane.
+    ///
+    /// # Safety
+    /// `w` points at a whole group; the processor has AVX-512 F, BW and VNNI.
+    unsafe fn add(sums: __m512i, w: *const u8, x: &Columns) -> __m512i;
+}
+
+/// 64 columns of an activation row.
+pub(in crate::products) struct Columns {
+    codes: __m512i,
+    /// The sum of each four columns, in the upper half of a lane.
+    fours: __m512i,
+}
+
+impl Columns {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn new(codes: &[i8; GROUP]) -> Columns {
+        // SAFETY: 64 codes.
+        let codes = unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) };
+        let fours = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), codes);
+        Columns { codes, fours: _mm512_slli_epi32::<16>(fours) }
+    }
 }
 
 impl Codes for W8A8 {
@@ -39,6 +64,13 @@ impl Codes for W8A8 {
     unsafe fn group(w: *const u8) -> __m512i {
         // SAFETY: 64 bytes.
         _mm512_xor_si512(unsafe { _mm512_loadu_si512(w.cast()) }, _mm512_set1_epi8(i8::MIN))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add(sums: __m512i, w: *const u8, x: &Columns) -> __m512i {
+        // SAFETY: the caller's promise.
+        _mm512_dpbusd_epi32(sums, unsafe { Self::group(w) }, x.codes)
     }
 }
 
@@ -53,6 +85,28 @@ impl Codes for W4A8 {
         let [low, high] = unsafe { signed_codes(w) };
         let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
         _mm512_xor_si512(both, _mm512_set1_epi8(i8::MIN))
+    }
+
+    /// A code is `low + step * nibble`, so four columns give `step * (nibbles . x) + low * (sum of x)`: the codes themselves never
+    /// appear, and one product of two pairs of 16 bits does both. The low end becomes unsigned as codes do, by 128.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn add(sums: __m512i, w: *const u8, x: &Columns) -> __m512i {
+        const UPPER_HALVES: u32 = 0xaaaa_aaaa;
+        // The low 256 bits take the first step and low end, the high ones the second; a byte 0x80 gives zero.
+        let first = _mm512_set1_epi32(0x8002_8000u32.cast_signed());
+        let places = _mm512_mask_set1_epi32(first, 0xff00, 0x8003_8001u32.cast_signed());
+        let shifts = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(4));
+        // SAFETY: a group's head is four bytes, and 32 bytes of nibbles follow.
+        let (head, bytes) =
+            unsafe { (w.cast::<i32>().read_unaligned(), _mm256_loadu_si256(w.add(HEAD).cast())) };
+        let both = _mm512_broadcast_i64x4(bytes);
+        let nibbles = _mm512_and_si512(_mm512_srlv_epi16(both, shifts), _mm512_set1_epi8(15));
+        // At most 4 * 15 * 128 in magnitude: the lower half of a lane has room.
+        let products = _mm512_dpbusd_epi32(_mm512_setzero_si512(), nibbles, x.codes);
+        let pairs = _mm512_mask_blend_epi16(UPPER_HALVES, products, x.fours);
+        let grid = _mm512_shuffle_epi8(_mm512_set1_epi32(head), places);
+        _mm512_dpwssd_epi32(sums, pairs, _mm512_xor_si512(grid, _mm512_set1_epi32(128 << 16)))
     }
 }
 
@@ -85,10 +139,9 @@ impl<const N: usize, K: Codes> Rows<N, K> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(in crate::products) unsafe fn group(&self, r: usize, group: usize) -> __m512i {
-        let from = if group < self.whole {
-            self.starts[r].wrapping_add(group * K::BYTES)
-        } else {
-            self.tails[r].as_ptr()
+        let from = match group < self.whole {
+            true => self.starts[r].wrapping_add(group * K::BYTES),
+            false => self.tails[r].as_ptr(),
         };
         // SAFETY: whole groups lie in the rows, and a tail has room for one.
         unsafe { K::group(from) }
@@ -99,31 +152,41 @@ impl<const N: usize, K: Codes> Rows<N, K> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
     let (weight, form) = (&tile.weight, &tile.x.whole);
+    let whole = weight.cols / GROUP;
     for first in (0..weight.rows).step_by(SIDE) {
-        let rows = Rows::<SIDE, K>::new(weight, first);
-        let w_scales: [f32; SIDE] = scales(weight, first);
+        let rows = pointers::<SIDE>(weight, first);
+        // SAFETY: each row begins with its scale.
+        let w_scales = unsafe { row_scales(&rows) };
+        let tails: Option<[[u8; GROUP]; SIDE]> =
+            (!weight.cols.is_multiple_of(GROUP)).then(|| tails(weight, first, whole * K::BYTES));
         let mut ahead = Streams::new(tile, first, SIDE);
         for i in 0..tile.x.m() {
             let x = form.codes[i * form.stride..][..form.stride].as_chunks::<GROUP>().0;
             let mut sums = [_mm512_setzero_si512(); SIDE];
-            for (group, x) in x.iter().enumerate() {
+            for (group, x) in x[..whole].iter().enumerate() {
                 if i == 0 {
                     ahead.fetch(SIDE * K::BYTES);
                 }
-                // SAFETY: 64 codes, padded as the weights are.
-                let x = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: activations have as many groups as the rows.
-                    *sum = _mm512_dpbusd_epi32(*sum, unsafe { rows.group(r, group) }, x);
+                let x = Columns::new(x);
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    // SAFETY: each row has `whole` groups behind its scale.
+                    *sum = unsafe { K::add(*sum, row.add(SCALE_BYTES + group * K::BYTES), &x) };
+                }
+            }
+            if let Some(tails) = &tails {
+                let x = Columns::new(&x[whole]);
+                for (tail, sum) in tails.iter().zip(&mut sums) {
+                    // SAFETY: a tail has room for a group, and activations are padded to one.
+                    *sum = unsafe { K::add(*sum, tail.as_ptr(), &x) };
                 }
             }
             let high = _mm256_set1_epi32(K::TOO_HIGH.wrapping_mul(form.sums[i]));
             let codes = _mm256_cvtepi32_ps(_mm256_sub_epi32(lanes::sums(&sums), high));
-            // SAFETY: eight floats.
-            let w_scales = unsafe { _mm256_loadu_ps(w_scales.as_ptr()) };
             let scales = _mm256_mul_ps(w_scales, _mm256_set1_ps(form.scales[i]));
-            let values = crate::products::avx2::lanes::array(_mm256_mul_ps(codes, scales));
-            tile.store_some(i, first, &values[..SIDE.min(weight.rows - first)]);
+            let (to, left) = tile.place(i, first);
+            let mask = ((1u32 << left.min(SIDE)) - 1) as __mmask8;
+            // SAFETY: the tile's outputs from there on, as many as are left of them.
+            unsafe { _mm256_mask_storeu_ps(to, mask, _mm256_mul_ps(codes, scales)) };
         }
     }
 }

@@ -21,7 +21,7 @@ const NIBBLES_SIDE: usize = 16;
 
 /// Pointers to some rows; beyond the last row, the last row again.
 #[inline]
-fn pointers<const N: usize>(weight: &Matrix<'_>, first: usize) -> [*const u8; N] {
+pub(super) fn pointers<const N: usize>(weight: &Matrix<'_>, first: usize) -> [*const u8; N] {
     let row = weight.row_bytes();
     // One check for all: the last row lies inside.
     assert!(first < weight.rows && weight.data.len() == weight.rows * row);
