@@ -149,6 +149,8 @@ def main():
             runs[name] = json.loads(subprocess.run(command + plot + model, stdout=subprocess.PIPE, check=True, text=True).stdout)
             print(f"{name}: {runs[name]['seconds']:.0f} s", file=sys.stderr)
     first = next(iter(runs.values()))
+    learned = "" if Path(first["model"]).name != "mini-clip" else (
+        "\nmini-clip has learned from captions with weighted words, with weights from 1/8 to 8 (`training/README.md`), but not from the other ways to stress one.\n")
     print(f"""# Do word weights steer a search?
 
 Model: {Path(first['model']).name}. Captions name two attributes; one of its words is stressed, each in turn. AP is the average precision, in %, of
@@ -156,7 +158,7 @@ all test pictures with the stressed attribute, with the other one, and with both
 correlation of the strength with the share of stressed pictures among the first ten, of the means and as the mean over captions.
 "gain at −5": how much AP the stressed attribute gains where the other has lost 5 points, by straight lines between strengths. The last column
 is how far that stays behind word weights in all layers, with its standard error over captions; below 0 it is ahead.
-
+{learned}
     python3 scripts/eval/images.py --data DATA""")
     for name, run in runs.items():
         if args.plots:

@@ -50,6 +50,8 @@ PARTS = {
                 dict(variants=FOUR, schemes="w4a8", activations="token", **GEMMA)),
     "gemma-4-more": ("Gemma 3 270M, w4a8 as above: more text to calibrate by", "gemma",
                      dict(variants=["exact", "rtn", "gptq", "quadapter-gptq"], schemes="w4a8", activations="token", **(GEMMA | dict(sequences=["8", "32"])))),
+    "gemma-4-long": ("Gemma 3 270M, w4a8 as above: 32 sequences, 64 steps a block", "gemma",
+                     dict(variants=["exact", "quadapter", "quadapter-gptq"], schemes="w4a8", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-4-swapped": ("Gemma 3 270M, w4a8 as above, calibrated on a book", "gemma",
                         dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", swapped=True, **GEMMA)),
     "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",

@@ -1,6 +1,6 @@
 """Batches for training: pictures mixed from all sets, moved a little, and captions with their truth for every picture.
 
-A batch depends on (seed, step) alone, so that a run that was stopped goes on as if it had not been.
+Some captions are said a second time with a weight on one of their words (`stress.py`). A batch depends on (seed, step) alone, so that a run that was stopped goes on as if it had not been.
 """
 
 import random
@@ -10,11 +10,13 @@ import torch
 
 from captions import COLOURS, Emoji, Scene, describe, plural
 from pictures import SIDE, draw, normalised, resampling
+from stress import stressed
 
 # Pictures a step.
 SHARES = {"cifar10": 208, "icon_scenes": 60, "composed": 24, "fluent_emoji": 28, "noto_emoji": 18, "avatars": 14, "nlvr_boxes": 12, "grocery": 10, "clothing": 10}
 CAPTIONS = {}  # a step and picture, where more than one
 CLASS_TEXTS = 2  # of each CIFAR-10 class
+STRESSED = 0.7  # of the captions that have a word which can be stressed
 
 
 class Batches:
@@ -77,7 +79,8 @@ class Batches:
         return put, background, scene
 
     def batch(self, step):
-        """(pixels `[n, 3, 64, 64]`, texts, truth `[n, texts]`, the number of CIFAR pictures, which come first)."""
+        """(pixels `[n, 3, 64, 64]`, texts, the stressed word of each or None, truth `[n, texts]` of 0 to 1, the number of CIFAR
+        pictures, which come first)."""
         rng = random.Random(f"{self.seed} {step}")
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         uniform = lambda n, low, high: torch.rand(n, generator=chance) * (high - low) + low
@@ -156,9 +159,18 @@ class Batches:
             union = x | y
             if any(union <= f for f in facts):
                 say(f"{a}. {b}", union)
-        names, wanted = list(texts), list(texts.values())
-        truth = torch.tensor([[claim <= fact for claim in wanted] for fact in facts])
-        return normalised(torch.cat(pictures)), names, truth, SHARES["cifar10"]
+        said = [(text, None, [claims]) for text, claims in texts.items()]
+        for text, claims in texts.items():
+            if rng.random() < STRESSED and (stress := stressed(text, claims, rng)):
+                said.append((text, stress, [claims, stress.enough]))
+        truth = torch.zeros(len(facts), len(said))
+        for column, (_, stress, wanted) in enumerate(said):
+            for row, fact in enumerate(facts):
+                if wanted[0] <= fact:
+                    truth[row, column] = 1
+                elif stress and stress.enough <= fact:
+                    truth[row, column] = stress.worth
+        return normalised(torch.cat(pictures)), [text for text, _, _ in said], [stress for _, stress, _ in said], truth, SHARES["cifar10"]
 
 
 def keep(pixels, patch, kept, chance, cifar):

@@ -67,3 +67,10 @@ def write(vocabulary, merges, folder):
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
     return tokenizer
+
+
+def read(folder):
+    """(vocabulary, merges) of a folder that has tokenizer.json alone."""
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+    return model["vocab"], merges

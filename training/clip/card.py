@@ -1,6 +1,8 @@
 """Writes models/MODEL_CARD-mini-clip.md from a run and from what `evaluate.py --json` measured.
 
-    python card.py ../../runs/mini-clip figures.json > ../../models/MODEL_CARD-mini-clip.md
+    python card.py ../../runs/mini-clip figures.json [BEFORE] > ../../models/MODEL_CARD-mini-clip.md
+
+BEFORE: a sentence on the weights that the run began with (`train.py --start`).
 
 Needs torch from PyPI.
 """
@@ -35,6 +37,8 @@ def main():
     arguments, config = state["arguments"], state["config"]
     parameters = sum(v.numel() for v in state["model"].values())
     vision, text = config["vision_config"], config["text_config"]
+    before = f" {sys.argv[3]}" if len(sys.argv) > 3 else ""
+    alone = " of the text tower alone" if arguments["texts_only"] == "True" else ""
     print(f"""# mini-clip
 
 The model of texts and pictures that `crayon` carries inside, made from nothing by this project: it finds emoji, drawings and simple photographs. Real
@@ -46,8 +50,10 @@ Licence: MIT OR Apache-2.0, like the project; the data is credited below. How to
 
 ## Training
 
-{state['step']:,} steps of 400 pictures and about 400 captions, {arguments['precision']} on CPU cores, seed {arguments['seed']}; {arguments['kept']} of 64 patches until the last minutes. Muon at {arguments['rate']} for the
-matrices, AdamW elsewhere. This is a short run: the recipe goes on to gain with more steps.
+{state['step']:,} steps{alone} of 400 pictures and about 480 captions, {arguments['precision']} on CPU cores, seed {arguments['seed']}.{before} {arguments['kept']} of 64
+patches are seen until the last minutes. Muon at {arguments['rate']} for the matrices, AdamW elsewhere. Some captions carry a weight on a word, and their truth
+follows from it; logits of the text tower's attention are held below {arguments['bound']}, so that weights count (`training/README.md`). This is a short run: the recipe
+goes on to gain with more steps.
 
 {DATA}
 

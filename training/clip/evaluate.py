@@ -17,9 +17,18 @@ import torch.nn.functional as F
 TEMPLATES = ["a photo of {}", "a picture of {}", "{}", "a blurry photo of {}", "a close-up of {}", "an image of {}"]
 
 
-def encode(model, tokenizer, texts, dtype=torch.float32, groups=3):
-    """Unit vectors of `texts`, short ones computed together."""
-    ids = [tokens[:76] + tokens[-1:] if len(tokens) > 77 else tokens for tokens in tokenizer(texts)["input_ids"]]
+def weights_of(offsets, stress):
+    """A weight for each token: the stressed word's tokens have its own, all others 1."""
+    return [stress.weight if start < stress.end and end > stress.start else 1.0 for start, end in offsets]
+
+
+def encode(model, tokenizer, texts, dtype=torch.float32, groups=3, stresses=None):
+    """Unit vectors of `texts`, short ones computed together. `stresses`: of each text a stressed word or None (`stress.py`)."""
+    read = tokenizer(texts, return_offsets_mapping=stresses is not None)
+    ids = [tokens[:76] + tokens[-1:] if len(tokens) > 77 else tokens for tokens in read["input_ids"]]
+    weights = None
+    if stresses is not None:
+        weights = [weights_of(offsets, stress) if stress else [1.0] * len(offsets) for offsets, stress in zip(read["offset_mapping"], stresses)]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     size, out = -(-len(order) // groups), []
     for start in range(0, len(order), size):
@@ -27,7 +36,10 @@ def encode(model, tokenizer, texts, dtype=torch.float32, groups=3):
         ends = torch.tensor([len(tokens) - 1 for tokens in some])
         longest = int(ends.max()) + 1
         padded = torch.tensor([tokens + [tokens[-1]] * (longest - len(tokens)) for tokens in some])
-        out.append(model.texts(padded, ends, dtype))
+        heavy = None
+        if weights is not None:
+            heavy = torch.tensor([(weights[i] + [1.0] * longest)[:longest] for i in order[start : start + size]])
+        out.append(model.texts(padded, ends, dtype, heavy))
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(order))
     return torch.cat(out)[back]

@@ -33,6 +33,7 @@ class Layer(nn.Module):
     def __init__(self, width, heads, inner):
         super().__init__()
         self.heads = heads
+        self.bound = self.largest = None
         self.layer_norm1, self.layer_norm2 = Norm(width), Norm(width)
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = [Linear(width, width) for _ in range(4)]
         self.fc1, self.fc2 = Linear(width, inner), Linear(inner, width)
@@ -55,6 +56,9 @@ class Layer(nn.Module):
             if bias is not None:
                 bias = bias[only][:, None, None] if bias.ndim == 2 else bias[rows, 0, only][:, None, None]
         logits = (q * (width // self.heads) ** -0.5) @ k.mT
+        if self.bound:
+            largest = logits.detach().abs().amax((0, 2, 3)).float()
+            self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)
         if bias is not None:
             logits = logits + bias.to(logits.dtype)
         x = x + self.out_proj((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
@@ -62,6 +66,19 @@ class Layer(nn.Module):
         h = F.silu(self.fc1(self.layer_norm2(x), 1.702, 1.702))
         x = x + self.fc2(h, 1 / 1.702)
         return x if only is None else x[:, 0]
+
+    @torch.no_grad()
+    def bounded(self):
+        """Makes queries and keys of a head smaller whose logits went beyond `bound` since the last call (QK-clip, arXiv 2507.20534).
+
+        Muon lets logits grow until attention is as good as hard. What a weight of a word adds to a logit then changes nothing, and a
+        softmax that far out passes on no gradient that would change this.
+        """
+        scale = (self.bound / self.largest).clamp(max=1).sqrt().repeat_interleave(self.q_proj.weight.shape[0] // self.heads)
+        for projection in (self.q_proj, self.k_proj):
+            projection.weight *= scale[:, None]
+            projection.bias *= scale
+        self.largest = None
 
 
 class Vision(nn.Module):

@@ -45,10 +45,15 @@ def vocabulary(records, data, folder, size):
 
 
 def loss(model, images, texts, truth):
-    """Cross-entropy both ways against all true pairs; each picture and each caption counts the same."""
+    """Cross-entropy both ways against all true pairs; each picture and each caption counts the same.
+
+    Pairs that are true in part (of captions with a weighted word) are the caption's matter alone: for the picture such a caption
+    is neither right nor wrong.
+    """
     logits = model.logit_scale.clamp(max=4.6).exp() * images @ texts.T
-    truth = truth.float()
-    by_picture = -(logits.log_softmax(1) * truth).sum(1) / truth.sum(1).clamp(min=1)
+    whole, partly = truth == 1, (truth > 0) & (truth < 1)
+    chosen = logits.masked_fill(partly, float("-inf")).log_softmax(1).masked_fill(~whole, 0)
+    by_picture = -chosen.sum(1) / whole.sum(1).clamp(min=1)
     by_text = -(logits.log_softmax(0) * truth).sum(0) / truth.sum(0).clamp(min=1)
     return by_picture.mean(), by_text.mean(), logits
 
@@ -58,6 +63,7 @@ def main():
     p.add_argument("--data", type=Path, default=Path("../../../shared/data"))
     p.add_argument("--run", type=Path, default=Path("../../runs/mini-clip"))
     p.add_argument("--pixels", type=Path, default=None)
+    p.add_argument("--start", type=Path, help="weights to go on from, with a new schedule: a folder in f16 or f32, as export.py writes it")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--steps", type=int, default=10**9)
     p.add_argument("--warmup", type=int, default=60)
@@ -74,6 +80,8 @@ def main():
     p.add_argument("--minutes", type=float, default=4, help="between checkpoints")
     p.add_argument("--chunk", type=int, default=192, help="pictures that go through the tower together")
     p.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16", help="of products; float32 on processors without AVX-512 BF16 or AMX")
+    p.add_argument("--bound", type=float, default=4, help="of the logits of the text tower's attention, so that weights of words count; 0 for none")
+    p.add_argument("--texts-only", action="store_true", help="the tower of pictures stays as it is")
     p.add_argument("--plain", action="store_true", help="without the convolution-like start")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -82,6 +90,8 @@ def main():
     folder = a.pixels or a.run.parent / "pixels"
     pictures.decode(a.data, folder, extra=["caltech101"])
     pixels, cifar, records = pictures.load(folder)
+    if a.start and not (a.run / "tokenizer").exists():
+        bpe.write(*bpe.read(a.start), a.run / "tokenizer")
     tokenizer = vocabulary(records, a.data, a.run / "tokenizer", a.vocabulary)
     data = Batches(pixels, cifar, records, a.seed)
     validation = [r for r in records if r["split"] == "validation"]
@@ -89,11 +99,20 @@ def main():
     config = towers.config(len(tokenizer), tokenizer.eos_token_id, tokenizer.bos_token_id)
     model = towers.Clip(config)
     first = data.batch(0)[0]
-    towers.initialise(model, model.vision.patches(first).flatten(0, 1), local=() if a.plain else (1, 1, 1, 2))
+    if a.start:
+        model.load_state_dict(towers.from_transformers(a.start).state_dict())
+    else:
+        towers.initialise(model, model.vision.patches(first).flatten(0, 1), local=() if a.plain else (1, 1, 1, 2))
+    for layer in model.text.layers:
+        layer.bound = a.bound
+    if a.texts_only:
+        model.vision.requires_grad_(False)
+        model.visual_projection.requires_grad_(False)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
     tables = [p for n, p in model.named_parameters() if "embedding" in n]
+    matrices, tables = [[p for p in some if p.requires_grad] for some in (matrices, tables)]
     chosen = {id(p) for p in (*matrices, *tables)}
-    others = [p for p in model.parameters() if id(p) not in chosen]
+    others = [p for p in model.parameters() if id(p) not in chosen and p.requires_grad]
     muon = Muon(matrices, lr=a.rate, weight_decay=0.02, half=precision)
     adam = torch.optim.AdamW([{"params": tables, "lr": a.rate * 0.15}, {"params": others, "lr": a.rate * 0.1}], betas=(0.9, 0.98), weight_decay=0.0)
     for group in (*muon.param_groups, *adam.param_groups):
@@ -132,25 +151,28 @@ def main():
         rate = min(1, left / a.decay_minutes, (step + 1) / a.warmup, max(0.0, (events["decay_from"] + events["decay"] - step) / events["decay"]))
         for group in (*muon.param_groups, *adam.param_groups):
             group["lr"] = group["full"] * rate
-        batch, texts, truth, n_cifar = data.batch(step)
+        batch, texts, stresses, truth, n_cifar = data.batch(step)
         chance = torch.Generator().manual_seed(a.seed * 7_000_003 + step)
         kept = None if step >= events["full_from"] else keep(batch, model.vision.patch, a.kept, chance, n_cifar)
-        images = torch.cat([
-            model.images(batch[i : i + a.chunk], None if kept is None else kept[i : i + a.chunk], precision)
-            for i in range(0, len(batch), a.chunk)
-        ])
-        by_picture, by_text, logits = loss(model, images, encode(model, tokenizer, texts, precision), truth)
+        with torch.set_grad_enabled(not a.texts_only):
+            images = torch.cat([
+                model.images(batch[i : i + a.chunk], None if kept is None else kept[i : i + a.chunk], precision)
+                for i in range(0, len(batch), a.chunk)
+            ])
+        by_picture, by_text, logits = loss(model, images, encode(model, tokenizer, texts, precision, stresses=stresses), truth)
         (by_picture + by_text).backward()
         muon.step()
         adam.step()
         muon.zero_grad()
         adam.zero_grad()
+        for layer in model.text.layers if a.bound else ():
+            layer.bounded()
         step += 1
         with torch.no_grad():
             # The average's memory grows with the run, and shrinks with the rate's decay, which averages by itself.
             decay = min(0.998, step / (step + 20)) if rate == 1 or step < a.warmup else 0.99
             torch._foreach_lerp_(list(average.values()), [p for _, p in model.named_parameters()], 1 - decay)
-            hit = truth.gather(1, logits.argmax(1)[:, None]).float().squeeze(1)
+            hit = (truth == 1).gather(1, logits.argmax(1)[:, None]).float().squeeze(1)
             sums.append((by_picture.item(), by_text.item(), hit[:n_cifar].mean().item(), hit[n_cifar:].mean().item(), len(texts)))
         if step % 20 == 0:
             mean = [sum(s) / len(sums) for s in zip(*sums)]

@@ -100,6 +100,24 @@ fn the_built_in_model_needs_no_name() {
 }
 
 #[test]
+fn weights_move_the_built_in_model() {
+    let place = Place::new();
+    let vector = |arguments: &[&str]| -> Vec<f64> {
+        let found = place.json(&[&["embed", "text"][..], arguments].concat());
+        found["embedding"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (plain, heart, red) = (vector(&["a red heart"]), vector(&["a heart"]), vector(&["something red"]));
+    // Attention that is as good as hard would leave all of them where the plain text is.
+    let stressed =
+        |word: &str, weight: f64| vector(&["a red heart", "--weight", &format!("{word}={weight}")]);
+    assert!(near(&stressed("red", 5.0), &red) > near(&plain, &red) + 0.1);
+    assert!(near(&stressed("heart", 5.0), &heart) > near(&plain, &heart) + 0.1);
+    assert!(near(&stressed("red", 0.1), &heart) > near(&plain, &heart) + 0.1);
+    assert!(near(&stressed("heart", 0.1), &red) > near(&plain, &red) + 0.1);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let place = with_pictures();
     place.mistake(&["ask", "-m", "mini-clip", "hello"], "writes nothing", "crayon images");

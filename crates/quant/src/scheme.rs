@@ -56,6 +56,15 @@ impl Scheme {
         }
     }
 
+    /// Steps a block that serve in phase 1. Coarse activations leave more to learn: with 64 instead of 16 steps Gemma 3 270M loses a
+    /// third less in w8a6. Coarse weights do not: in w4a8 it loses more on texts unlike the calibration's.
+    pub const fn steps(self) -> usize {
+        match self.input_bits() {
+            Some(6) => 64,
+            _ => 24,
+        }
+    }
+
     /// The format of its weights that this program's kernels multiply.
     pub const fn rows(self) -> Format {
         match self.weight_bits() {

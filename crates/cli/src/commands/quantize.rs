@@ -185,7 +185,7 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
         range: choice!(RangeKind, "way to find ranges", &args.range),
         start: choice!(Start, "start of scales", &args.start),
         alpha: args.alpha,
-        steps: args.steps,
+        steps: args.steps.unwrap_or(scheme.steps()),
         final_steps: args.final_steps,
         rate: args.rate,
         final_rate: args.final_rate,

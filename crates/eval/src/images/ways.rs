@@ -28,7 +28,7 @@ impl Way {
     /// Strengths that are tried, weakest first.
     pub fn strengths(self) -> &'static [f64] {
         match self {
-            Way::Weights { .. } => &[0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0],
+            Way::Weights { .. } => &[0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0],
             Way::Repeated => &[1.0, 2.0, 3.0, 4.0, 5.0],
             Way::Mixed => &[-0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0],
             Way::Difference => &[-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0],
