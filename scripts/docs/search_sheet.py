@@ -30,11 +30,12 @@ def heart(x, y):
     return (x * x + y * y - 0.6) ** 3 - x * x * y**3 < 0
 
 
-def star(x, y, points=5, inner=0.42):
-    angle = (math.atan2(x, -y) / (2 * math.pi) * points) % 1
-    share = abs(angle - 0.5) * 2
-    far = 0.92 * inner / (share * inner + (1 - share))
-    return math.hypot(x, y) < 0.92 * (share + (1 - share) * inner) if points > 5 else math.hypot(x, y) < far + (0.92 - far) * share**1.6
+def star(x, y):
+    """Within a tip's two edges: the angle is folded to half a tip, and the edge from (0.92, tip) to (0.37, valley) bounds the radius."""
+    half = math.pi / 5
+    angle = abs((math.atan2(x, -y) + half) % (2 * half) - half)
+    far, near = 0.92, 0.37
+    return math.hypot(x, y) * (near * math.sin(half - angle) + far * math.sin(angle)) < far * near * math.sin(half)
 
 
 def triangle(x, y):
