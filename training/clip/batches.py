@@ -159,14 +159,14 @@ class Batches:
             union = x | y
             if any(union <= f for f in facts):
                 say(f"{a}. {b}", union)
-        said = [(text, None, [claims]) for text, claims in texts.items()]
+        said = [(text, None, claims) for text, claims in texts.items()]
         for text, claims in texts.items():
             if rng.random() < STRESSED and (stress := stressed(text, claims, rng)):
-                said.append((text, stress, [claims, stress.enough]))
+                said.append((text, stress, claims))
         truth = torch.zeros(len(facts), len(said))
-        for column, (_, stress, wanted) in enumerate(said):
+        for column, (_, stress, claims) in enumerate(said):
             for row, fact in enumerate(facts):
-                if wanted[0] <= fact:
+                if claims <= fact:
                     truth[row, column] = 1
                 elif stress and stress.enough <= fact:
                     truth[row, column] = stress.worth

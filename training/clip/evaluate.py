@@ -18,8 +18,8 @@ TEMPLATES = ["a photo of {}", "a picture of {}", "{}", "a blurry photo of {}", "
 
 
 def weights_of(offsets, stress):
-    """A weight for each token: the stressed word's tokens have its own, all others 1."""
-    return [stress.weight if start < stress.end and end > stress.start else 1.0 for start, end in offsets]
+    """A weight for each token: the tokens of a stressed word have its own, all others 1."""
+    return [stress.weight if stress and start < stress.end and end > stress.start else 1.0 for start, end in offsets]
 
 
 def encode(model, tokenizer, texts, dtype=torch.float32, groups=3, stresses=None):
@@ -28,7 +28,7 @@ def encode(model, tokenizer, texts, dtype=torch.float32, groups=3, stresses=None
     ids = [tokens[:76] + tokens[-1:] if len(tokens) > 77 else tokens for tokens in read["input_ids"]]
     weights = None
     if stresses is not None:
-        weights = [weights_of(offsets, stress) if stress else [1.0] * len(offsets) for offsets, stress in zip(read["offset_mapping"], stresses)]
+        weights = [weights_of(*pair) for pair in zip(read["offset_mapping"], stresses)]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     size, out = -(-len(order) // groups), []
     for start in range(0, len(order), size):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from captions import number
 
 LARGEST = 8.0  # weights are drawn from 1/8 to 8, evenly in their logarithm
-ALONE = ("bg", "pattern", "style", "size", "pos", "mood", "skin", "hat", "facialhair", "wearing", "looks", "kw", "is", "has")
+ALONE = ("bg", "pattern", "style", "size", "pos", "mood", "skin", "hat", "facialhair", "wearing", "looks", "kw", "has")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def words_of(claims):
                 yield word, says, without
         elif kind == "is" and not any(c.startswith(f"col:{rest[0]}:") for c in claims):
             yield rest[0], {claim}, without_thing(others, rest[0])
-        elif kind in ALONE and kind != "is":
+        elif kind in ALONE:
             yield ":".join(rest), {claim}, others
 
 

@@ -108,11 +108,11 @@ def main():
     if a.texts_only:
         model.vision.requires_grad_(False)
         model.visual_projection.requires_grad_(False)
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
-    tables = [p for n, p in model.named_parameters() if "embedding" in n]
-    matrices, tables = [[p for p in some if p.requires_grad] for some in (matrices, tables)]
+    learned = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in learned if p.ndim == 2 and ".layers." in n]
+    tables = [p for n, p in learned if "embedding" in n]
     chosen = {id(p) for p in (*matrices, *tables)}
-    others = [p for p in model.parameters() if id(p) not in chosen and p.requires_grad]
+    others = [p for _, p in learned if id(p) not in chosen]
     muon = Muon(matrices, lr=a.rate, weight_decay=0.02, half=precision)
     adam = torch.optim.AdamW([{"params": tables, "lr": a.rate * 0.15}, {"params": others, "lr": a.rate * 0.1}], betas=(0.9, 0.98), weight_decay=0.0)
     for group in (*muon.param_groups, *adam.param_groups):

@@ -84,6 +84,8 @@ fn the_embedding_may_have_a_type_of_its_own() {
     assert!(shown.contains("f16") && shown.contains("q8_0"), "{shown}");
     place.text(&["ask", "-m", "./floats", "--max-tokens", "4", "Hi"]);
     place.mistake(&["convert", "mini", "-o", "x", "--embeddings", "q9"], "\"q9\"", "q8_0");
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mini-clip");
+    place.mistake(&["convert", clip, "-o", "x", "--embeddings", "q8_0"], "language models", "--type");
 }
 
 #[test]

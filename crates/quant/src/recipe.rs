@@ -194,7 +194,7 @@ impl Recipe {
             start: Start::Smooth,
             by_block: true,
             end_to_end: false,
-            steps: 24,
+            steps: scheme.steps(),
             final_steps: 24,
             rate: 2e-2,
             final_rate: 2e-3,

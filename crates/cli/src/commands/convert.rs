@@ -131,6 +131,9 @@ struct ClipReport<'a> {
 /// A model of texts and pictures, in transformers' layout whatever it was in.
 fn convert_clip(clip: &ClipCheckpoint, kind: Option<Format>, args: &ConvertArgs, output: &Output) -> Result {
     let format = args.format.unwrap_or_else(|| format_of(&args.output));
+    if args.embeddings.is_some() {
+        return Err(mistake("--embeddings is for language models", "--type holds for the whole of this one"));
+    }
     if format == FileFormat::Gguf {
         return Err(mistake("a model of texts and pictures is not written as GGUF", "name a folder: -o OUT"));
     }

@@ -185,13 +185,13 @@ fn recipe(args: &QuantizeArgs, format: FileFormat) -> Result<Recipe> {
         range: choice!(RangeKind, "way to find ranges", &args.range),
         start: choice!(Start, "start of scales", &args.start),
         alpha: args.alpha,
-        steps: args.steps.unwrap_or(scheme.steps()),
         final_steps: args.final_steps,
         rate: args.rate,
         final_rate: args.final_rate,
         seed: args.seed,
         ..Recipe::new(scheme, method)
     };
+    recipe.steps = args.steps.unwrap_or(recipe.steps);
     if let Some(weights) = &args.weights {
         recipe.weights = choice!(WeightKind, "way to round weights", weights);
     }

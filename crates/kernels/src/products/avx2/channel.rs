@@ -11,7 +11,6 @@ use crate::Matrix;
 use crate::hints::fetch;
 use crate::products::Tile;
 use crate::quants::channel::{self, GROUP, SCALE_BYTES};
-use crate::quants::nibbles::MULTIPLES;
 
 /// A per-channel format.
 pub(super) trait Codes {
@@ -97,30 +96,6 @@ impl Codes for W4A8 {
         let low = term(_mm256_and_si256(bytes, mask), first, 0x0280_0080);
         let high = term(_mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask), second, 0x0380_0180);
         _mm256_add_epi32(low, high)
-    }
-}
-
-/// The codes of a group of nibbles, in order: multiples of a step are looked up, and the low end is added.
-///
-/// # Safety
-/// A group can be read at `group`; the processor has AVX2.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(in crate::products) unsafe fn signed_codes(group: *const u8) -> [__m256i; 2] {
-    let mask = _mm256_set1_epi8(15);
-    // SAFETY: the caller's promise, and sixteen bytes of a table for each step.
-    unsafe {
-        let head: [u8; channel::HEAD] = group.cast::<[u8; channel::HEAD]>().read();
-        let bytes = _mm256_loadu_si256(group.add(channel::HEAD).cast());
-        let table = |step: u8| {
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(MULTIPLES[usize::from(step)].as_ptr().cast()))
-        };
-        let low = _mm256_shuffle_epi8(table(head[0]), _mm256_and_si256(bytes, mask));
-        let high = _mm256_shuffle_epi8(table(head[1]), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask));
-        [
-            _mm256_add_epi8(low, _mm256_set1_epi8(head[2].cast_signed())),
-            _mm256_add_epi8(high, _mm256_set1_epi8(head[3].cast_signed())),
-        ]
     }
 }
 

@@ -11,8 +11,9 @@ use crate::Matrix;
 use crate::hints::Streams;
 use crate::products::Tile;
 pub(in crate::products) use crate::products::avx2::channel::{W4A8, W8A8};
-use crate::products::avx2::channel::{row_scales, signed_codes, tails};
+use crate::products::avx2::channel::{row_scales, tails};
 use crate::quants::channel::{GROUP, HEAD, NIBBLES, SCALE_BYTES};
+use crate::quants::nibbles::MULTIPLES;
 
 /// Weight rows walked side by side.
 const SIDE: usize = 8;
@@ -107,6 +108,30 @@ impl Codes for W4A8 {
         let pairs = _mm512_mask_blend_epi16(UPPER_HALVES, products, x.fours);
         let grid = _mm512_shuffle_epi8(_mm512_set1_epi32(head), places);
         _mm512_dpwssd_epi32(sums, pairs, _mm512_xor_si512(grid, _mm512_set1_epi32(128 << 16)))
+    }
+}
+
+/// The codes of a group of nibbles, in order: multiples of a step are looked up, and the low end is added.
+///
+/// # Safety
+/// A group can be read at `group`; the processor has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn signed_codes(group: *const u8) -> [__m256i; 2] {
+    let mask = _mm256_set1_epi8(15);
+    // SAFETY: the caller's promise, and sixteen bytes of a table for each step.
+    unsafe {
+        let head: [u8; HEAD] = group.cast::<[u8; HEAD]>().read();
+        let bytes = _mm256_loadu_si256(group.add(HEAD).cast());
+        let table = |step: u8| {
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(MULTIPLES[usize::from(step)].as_ptr().cast()))
+        };
+        let low = _mm256_shuffle_epi8(table(head[0]), _mm256_and_si256(bytes, mask));
+        let high = _mm256_shuffle_epi8(table(head[1]), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask));
+        [
+            _mm256_add_epi8(low, _mm256_set1_epi8(head[2].cast_signed())),
+            _mm256_add_epi8(high, _mm256_set1_epi8(head[3].cast_signed())),
+        ]
     }
 }
 
