@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """What the browser is called on different systems."""
@@ -104,6 +105,18 @@ class Browser:
         self.run("window.before = true")
         self.order("Page.reload")
         self.until("!window.before && document.readyState === 'complete'")
+
+    @contextmanager
+    def slow(self, rate):
+        """What is fetched meanwhile comes at so many bytes a second."""
+        self.order("Network.enable")
+        limits = {"offline": False, "latency": 0, "uploadThroughput": -1}
+        self.order("Network.emulateNetworkConditions", downloadThroughput=rate, **limits)
+        try:
+            yield
+        finally:
+            self.order("Network.emulateNetworkConditions", downloadThroughput=-1, **limits)
+            self.order("Network.disable")
 
     def run(self, script):
         """The value of a JavaScript expression."""
