@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ID = "WikiText (ID)"
 
 # Parts of the page: what the part is called, model, options of `eval quantize`, and what the script itself reads: `swapped` calibrates on
-# the first half of a book and measures its second half first; `task` measures on a task alone, `adapter` through a blend for it.
+# the first half of a book and measures its second half first; `own` calibrates on text that the model writes; `task` measures on a task alone,
+# `adapter` through a blend for it.
 ALL = ["exact", "rtn", "percentile", "mse", "running", "equalise", "smoothquant-paper", "smoothquant", "hadamard", "quadapter-ranges", "qat", "finetune"]
 PLANTED = ["exact", "rtn", "equalise", "smoothquant-paper", "smoothquant", "quadapter-paper", "quadapter-ranges", "qat", "finetune"]
 FOUR = ["exact", "rtn", "smoothquant", "quadapter", "gptq", "smoothquant-gptq", "quadapter-gptq"]
@@ -46,12 +47,16 @@ PARTS = {
                       dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], swapped=True, **STATIC)),
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
                     dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
+    "gemma-token-own": ("Gemma 3 270M, w8a8, a range for each token, calibrated on text that it writes", "gemma",
+                        dict(variants=["exact", "smoothquant", "quadapter"], activations="token", own=True, **GEMMA)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
                 dict(variants=FOUR, schemes="w4a8", activations="token", **GEMMA)),
     "gemma-4-more": ("Gemma 3 270M, w4a8 as above: more text to calibrate by", "gemma",
                      dict(variants=["exact", "rtn", "gptq", "quadapter-gptq"], schemes="w4a8", activations="token", **(GEMMA | dict(sequences=["8", "32"])))),
     "gemma-4-long": ("Gemma 3 270M, w4a8 as above: 32 sequences, 64 steps a block", "gemma",
                      dict(variants=["exact", "quadapter", "quadapter-gptq"], schemes="w4a8", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
+    "gemma-4-own": ("Gemma 3 270M, w4a8 as above, calibrated on text that it writes: 32 sequences, 64 steps a block", "gemma",
+                    dict(variants=["exact", "quadapter-gptq"], schemes="w4a8", activations="token", own=True, seeds=3, **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-4-swapped": ("Gemma 3 270M, w4a8 as above, calibrated on a book", "gemma",
                         dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", swapped=True, **GEMMA)),
     "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",
@@ -60,6 +65,8 @@ PARTS = {
                            dict(variants=FEW, schemes="w8a6", activations="token", **(GEMMA | dict(sequences=32)))),
     "gemma-6-token-long": ("Gemma 3 270M, w8a6, a range for each token: 32 sequences, 64 steps a block", "gemma",
                            dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
+    "gemma-6-token-own": ("Gemma 3 270M, w8a6, a range for each token, calibrated on text that it writes: 32 sequences, 64 steps a block", "gemma",
+                          dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", own=True, **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
                 dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], schemes="w8a6", **STATIC)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
@@ -109,7 +116,9 @@ def mean(values):
 
 
 def rows_of(binary, model, calibration, texts, cells, options):
-    arguments = ["eval", "quantize", "-m", model, "--calibration", calibration, "--cells", cells]
+    arguments = ["eval", "quantize", "-m", model, "--cells", cells]
+    if calibration:
+        arguments += ["--calibration", calibration]
     for name, path in texts:
         arguments += ["--text", f"{name}={path}"]
     for name, value in options.items():
@@ -148,7 +157,8 @@ def shown(rows):
         line.append(" / ".join(f"{mean([row['texts'][at]['kl'] for row in own]):.3f}" for at in range(len(names))))
         line.append(f"{mean([row['seconds'] for row in own]):.0f}")
         out.append(line)
-    lost = ["lost"] if len(names) == 1 else ["ID lost", "OOD lost"]
+    first = "ID lost" if names[0].endswith("(ID)") else f"{names[0]} lost"
+    lost = ["lost"] if len(names) == 1 else [first, "OOD lost"]
     head = ["", *names, *(lost if exact else []), "KL", "seconds"]
     return table(head, out)
 
@@ -256,7 +266,7 @@ def main():
         halves = half(book, folder)
         swapped = [("Sherlock (ID)", halves[1]), ("WikiText", wiki["test"]), alice, shakespeare]
         task = None
-        print("# Quantised models in figures\n\nPrinted by `python3 scripts/eval/quantize.py`. Calibration is on WikiText-2's validation text, cleaned; "
+        print("# Quantised models in figures\n\nPrinted by `python3 scripts/eval/quantize.py`. Calibration is on WikiText-2's validation text, cleaned, where the part does not say otherwise; "
               "perplexity on windows of\n256 tokens spread over each text, the start token in front where the model has one. The exact row is the model as it is, computed in f32;\n"
               "the others are measured as they run: on integers. KL is the divergence from the exact path in nats, by text. What each row is:\n"
               "`crayon eval quantize --help` and [quantize.md](../quantize.md).\n")
@@ -272,6 +282,8 @@ def main():
             calibration, own = wiki["valid"], texts
             if options.pop("swapped", False):
                 calibration, own = halves[0], swapped
+            if options.pop("own", False):
+                calibration, own = None, [("WikiText", wiki["test"]), *texts[1:]]
             if options.pop("task", False):
                 task = task or blended(args.binary, args.data / TASK, folder)
                 own = [("task", task[1])]

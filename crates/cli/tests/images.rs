@@ -245,7 +245,44 @@ fn weights_are_learned_and_used_again() {
     let loss: Vec<f64> =
         learned["loss"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     assert!(loss[1] < loss[0], "{loss:?}");
-    assert_eq!(learned["rows"].as_array().unwrap().len(), 7);
+    assert_eq!(learned["rows"].as_array().unwrap().len(), 8);
+    // The file has the weights to the power that pictures left out of learning speak for.
+    let weight = |file: &str| {
+        let classes: serde_json::Value =
+            serde_json::from_slice(&fs::read(place.path(file)).unwrap()).unwrap();
+        classes["classes"][0]["weights"]["cat"].as_f64().unwrap()
+    };
+    assert_eq!(
+        (&learned["judged"]["pictures"], learned["judged"]["strengths"].as_array().unwrap().len()),
+        (&4.into(), 4)
+    );
+    let words = learned["weights"][0]["words"].as_array().unwrap();
+    let cat = words.iter().find(|word| word["word"] == "cat").unwrap()["weight"].as_f64().unwrap();
+    let strength = learned["strength"].as_f64().unwrap();
+    assert!((weight("pets.json") - cat.powf(strength)).abs() < 1e-4, "{cat} {strength}");
+    let one = ["images", "learn", "pets", "--shots", "1", "--steps", "30", "-o", "one.json", "-m", &model];
+    let one = place.json(&one);
+    assert_eq!(
+        (&one["judged"]["pictures"], one["strength"].as_f64(), weight("one.json")),
+        (&0.into(), Some(0.0), 1.0)
+    );
+    let forced = [
+        "images",
+        "learn",
+        "pets",
+        "--steps",
+        "30",
+        "--rate",
+        "0.05",
+        "--force",
+        "-o",
+        "forced.json",
+        "-m",
+        &model,
+    ];
+    let forced = place.json(&forced);
+    assert_eq!((forced["strength"].as_f64(), &forced["judged"]), (Some(1.0), &serde_json::Value::Null));
+    assert_ne!(weight("forced.json"), 1.0);
     assert!(learned["weights"][0]["words"].as_array().unwrap().iter().any(|word| word["weight"] != 1.0));
     let sorted =
         place.json(&["images", "classify", "pets", "--labelled", "--weights", "pets.json", "-m", &model]);

@@ -13,13 +13,17 @@ const ROUNDS_WIDE: usize = 8;
 /// Learning rate in a network of [`WIDTH`]. With Adam a wider one wants a smaller rate, by as much as it is wider (arXiv 2203.03466).
 const RATE: f64 = 5e-3;
 const WIDTH: usize = 256;
+/// LoRA's alpha in a network of [`WIDTH`]; less in a wider one for the same reason.
+const ALPHA: f32 = 16.0;
 /// Examples of a step: few, so that a dozen examples make several steps a round.
 const BATCH: usize = 2;
 
 /// How an adapter of one's own learns in a network whose rows are `hidden` wide. `examples/defaults.rs` has what it was chosen by.
 pub fn training(hidden: usize, seed: u64) -> TrainOptions {
+    let narrower = WIDTH as f64 / hidden.max(1) as f64;
     TrainOptions {
-        rate: RATE * WIDTH as f64 / hidden.max(1) as f64,
+        alpha: ALPHA * narrower as f32,
+        rate: RATE * narrower,
         batch: BATCH,
         targets: Projection::ALL.to_vec(),
         seed,

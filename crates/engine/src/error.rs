@@ -98,6 +98,12 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
+    /// A text without a question has nothing to begin with.
+    #[error("the tokenizer of {model} has no token that begins or ends a text")]
+    NoBorder {
+        /// The model.
+        model: String,
+    },
     /// The network computed something that is not a number.
     #[error("{model} computes values that are not finite{}", tensor.as_ref().map(|t| format!("; tensor {t} holds NaN or infinity")).unwrap_or_default())]
     NotFinite {
@@ -162,6 +168,7 @@ impl Explain for EngineError {
             EngineError::NoTokenizer { .. } => {
                 "put tokenizer.json, vocab.json with merges.txt, or tokenizer.model beside the weights".into()
             }
+            EngineError::NoBorder { .. } => "give a text instead of having the model write one".into(),
             EngineError::VocabularyMismatch { .. } => {
                 "the tokenizer files probably belong to another model".into()
             }

@@ -34,6 +34,7 @@ mod session;
 mod shown;
 mod source;
 mod stop;
+mod unprompted;
 mod usage;
 
 pub use adapted::read_adapter;

@@ -79,6 +79,14 @@ impl Class {
 }
 
 impl Classes {
+    /// The same with weights taken so far: each is raised to the power of `strength`, so 0 makes all of them 1.
+    pub fn taken(&self, strength: f32) -> Classes {
+        let mut taken = self.clone();
+        let weights = taken.classes.iter_mut().flat_map(|class| class.weights.values_mut());
+        weights.for_each(|weight| *weight = weight.powf(strength));
+        taken
+    }
+
     /// Classes without learned weights.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ pub mod few_shot;
 #[cfg(feature = "parquet")]
 mod import;
 mod indexing;
+#[cfg(feature = "train")]
+mod judge;
 mod labelled;
 #[cfg(feature = "train")]
 mod learn;
@@ -40,6 +42,8 @@ pub use error::ImageError;
 #[cfg(feature = "parquet")]
 pub use import::{Imported, import};
 pub use indexing::{IndexOptions, Report, index};
+#[cfg(feature = "train")]
+pub use judge::{Judged, STRENGTHS, judge};
 pub use labelled::{Embedded, class_folders, embed_files, sample};
 #[cfg(feature = "train")]
 pub use learn::{learn, learned_context};

@@ -109,9 +109,9 @@ pub(crate) struct EvalQuantizeArgs {
     /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
     #[arg(short, long, default_value = "mini")]
     pub(crate) model: String,
-    /// Text to calibrate by
+    /// Text to calibrate by [default: the model writes some]
     #[arg(long, value_name = "FILE")]
-    pub(crate) calibration: PathBuf,
+    pub(crate) calibration: Option<PathBuf>,
     /// A text to measure on, with a name before it; may be given several times, the first being like the calibration
     #[arg(long, value_name = "NAME=FILE", required = true)]
     pub(crate) text: Vec<String>,

@@ -66,7 +66,8 @@ Examples:
     #[cfg(feature = "train")]
     #[command(after_help = "\
 FOLDER has a folder of pictures for each class, called like the class. Each word of each class gets a weight inside the attention of the
-tower of texts, which itself stays as it is; what is learned can be read: the words with their weights.
+tower of texts, which itself stays as it is; what is learned can be read: the words with their weights. Pictures that are left out of
+learning in turn judge them: weights are taken as far as they help, and not at all where they do not.
 
 Examples:
   crayon images learn pets --shots 8 -o pets.json
@@ -253,6 +254,9 @@ pub(crate) struct LearnArgs {
     /// How much weights are drawn to 1
     #[arg(long, value_name = "D", default_value_t = 0.01)]
     pub(crate) decay: f64,
+    /// Take the weights as they were learned, without judging them by pictures left out of learning
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Write a page with the words and their weights
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

@@ -12,10 +12,11 @@ use super::tokens;
 A scheme has the bits of weights and of activations: w8a8, w4a8, w8a6; w8 and w4 leave activations out of account. Weights of 8 bits
 have a scale for each output channel, those of 4 bits a grid for each 32. OUT is a folder that this program opens as MODEL; with
 --format gguf, a file with the scales folded in and blocks of 32 (q8_0, q4_0) that llama.cpp opens too. The text decides what the
-model keeps best: take some that is like what it will read. Stopped by Ctrl-C or otherwise, the same command goes on where it was.
+model keeps best: take some that is like what it will read. Without --calibration the model writes the text itself, which keeps more
+of all that it knows. Stopped by Ctrl-C or otherwise, the same command goes on where it was.
 
 Examples:
-  crayon quantize -m gemma.gguf --calibration book.txt --scheme w8a8 -o gemma-w8a8
+  crayon quantize -m gemma.gguf --scheme w8a8 -o gemma-w8a8
   crayon ask -m gemma-w8a8 \"Why do leaves fall?\"
   crayon quantize -m gemma.gguf --calibration book.txt --scheme w4a8 -o gemma-q4.gguf --format gguf
   crayon quantize --calibration book.txt --scheme w8a8 --activations static --range learned --phases 1,2 -o mini-static")]
@@ -23,9 +24,9 @@ pub(crate) struct QuantizeArgs {
     /// Built-in name, folder, .gguf or .bin file, or org/name of a pulled model
     #[arg(short, long, default_value = "mini")]
     pub(crate) model: String,
-    /// Text to calibrate by
+    /// Text to calibrate by [default: the model writes some]
     #[arg(long, value_name = "FILE")]
-    pub(crate) calibration: PathBuf,
+    pub(crate) calibration: Option<PathBuf>,
     /// Bits of weights and activations: w8a8, w4a8, w8a6, w8, w4
     #[arg(long, value_name = "SCHEME", default_value = "w8a8")]
     pub(crate) scheme: String,

@@ -48,7 +48,10 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
     let name = Path::new(&args.model)
         .file_stem()
         .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let calibrated = args.calibration.file_stem();
+    let calibrated = match &args.calibration {
+        Some(path) => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        None => "the model's own".to_owned(),
+    };
     Ok(QuantizeOptions {
         variants: if variants.is_empty() { Variant::ALL.to_vec() } else { variants },
         schemes: schemes.collect::<Result<_>>()?,
@@ -64,8 +67,8 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
             }
         },
         texts: texts.collect::<Result<_>>()?,
-        calibration: input::file(&args.calibration)?,
-        calibrated: calibrated.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+        calibration: args.calibration.as_deref().map(input::file).transpose()?,
+        calibrated,
         sequences: args.sequences.clone(),
         seeds: args.seeds.max(1),
         window: args.window,

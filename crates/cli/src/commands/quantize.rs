@@ -78,14 +78,15 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
         ModelSource::Path(path) => Checkpoint::open(&path)?,
     };
     refuse_to_overwrite(&args.output, format, args.force)?;
-    let text = input::file(&args.calibration)?;
+    let text = args.calibration.as_deref().map(input::file).transpose()?;
     for told in checkpoint.notes() {
         output.note(&told.to_string());
     }
     rounded_before(&checkpoint, output)?;
     let exact = Settings { exact: true, ..Settings::default() };
     let engine = Engine::from_checkpoint(args.model.clone(), checkpoint, &exact)?;
-    let calibration = calibration(&engine, &text, args)?;
+    interrupt::watch();
+    let calibration = calibration(&engine, text.as_deref(), args, output)?;
     if calibration.sequences() < args.sequences as usize {
         output.note(&format!(
             "the text has {} of {} tokens, {} were asked for",
@@ -95,7 +96,6 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
         ));
     }
 
-    interrupt::watch();
     let folder = unfinished(&args.output);
     let mut bar = Counting::new("quantising", "steps", output);
     let mut told = 0;
@@ -154,8 +154,9 @@ pub(super) fn run(args: &QuantizeArgs, output: &Output) -> Result {
         show::bytes(report.bytes_before as u64),
     ))?;
     let tokens = show::count(report.held_out);
+    let text = if args.calibration.is_some() { "the text" } else { "what it wrote" };
     Ok(output.line(&format!(
-        "perplexity {after:.3}, exact {before:.3}, on {tokens} tokens of the text that were left out; {}",
+        "perplexity {after:.3}, exact {before:.3}, on {tokens} tokens of {text} that were left out; {}",
         show::duration(started.elapsed())
     ))?)
 }
@@ -246,9 +247,14 @@ fn rounded_before(checkpoint: &Checkpoint, output: &Output) -> Result {
     Ok(())
 }
 
-fn calibration(engine: &Engine, text: &str, args: &QuantizeArgs) -> Result<Calibration> {
+/// The sequences of the text, or of one that the model writes.
+fn calibration(
+    engine: &Engine,
+    text: Option<&str>,
+    args: &QuantizeArgs,
+    output: &Output,
+) -> Result<Calibration> {
     let tokenizer = engine.tokenizer()?;
-    let ids = tokenizer.encode(text, Special::Plain)?;
     let context = engine.spec().context;
     if args.window > context {
         return Err(mistake(
@@ -258,6 +264,19 @@ fn calibration(engine: &Engine, text: &str, args: &QuantizeArgs) -> Result<Calib
     }
     let start = tokenizer.bos().filter(|_| tokenizer.add_bos());
     let sequences = args.sequences as usize;
+    let ids = match text {
+        Some(text) => tokenizer.encode(text, Special::Plain)?,
+        None => {
+            let own = args.window - usize::from(start.is_some());
+            let mut bar = Counting::new("writing a text to calibrate by", "tokens", output);
+            let written = engine.unprompted(sequences + HELD_OUT, own, args.seed, &mut |done, total| {
+                bar.at(done, total);
+                interrupt::flow()
+            });
+            bar.finish();
+            written?.concat()
+        }
+    };
     Ok(Calibration::new(&ids, start, args.window, sequences, HELD_OUT, args.seed)?)
 }
 

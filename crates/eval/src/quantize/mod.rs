@@ -43,8 +43,8 @@ pub struct QuantizeOptions {
     pub groups: Option<Groups>,
     /// Names of texts and their contents; the first is of the kind that the calibration is of.
     pub texts: Vec<(String, String)>,
-    /// Text to calibrate by.
-    pub calibration: String,
+    /// Text to calibrate by; `None` has the model write some.
+    pub calibration: Option<String>,
     /// What the calibration is called.
     pub calibrated: String,
     /// Numbers of sequences.
@@ -253,7 +253,7 @@ fn text_key(options: &QuantizeOptions) -> String {
     format!(
         "{} {} {names:?} {bytes} {} {} {:?} {:?}{rates}",
         options.calibrated,
-        options.calibration.len(),
+        options.calibration.as_ref().map_or(0, String::len),
         options.window,
         options.windows,
         options.alphas,
@@ -301,7 +301,7 @@ fn one(
         row.texts = texts.iter().zip(references.iter().map(|(nll, _)| (*nll, 0.0))).map(named).collect();
         return Ok(row);
     }
-    let calibration = calibration(engine, options, *sequences, recipe.seed)?;
+    let calibration = calibration(engine, options, *sequences, recipe.seed, tick)?;
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
         Kind::Tuned { aware: false } => options.beside.settings(true),

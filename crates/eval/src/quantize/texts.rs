@@ -1,5 +1,7 @@
 //! Texts as windows of tokens: to calibrate by, and to measure on.
 
+use std::ops::ControlFlow;
+
 use crayon_engine::Engine;
 use crayon_errors::Setting;
 use crayon_quant::{Calibration, QuantError};
@@ -26,11 +28,21 @@ pub(super) fn calibration(
     options: &QuantizeOptions,
     sequences: usize,
     seed: u64,
+    tick: &mut dyn FnMut() -> Result<(), EvalError>,
 ) -> Result<Calibration, EvalError> {
     /// Sequences that exponents are chosen on.
     const HELD_OUT: usize = 4;
-    let ids = engine.tokenizer()?.encode(&options.calibration, Special::Plain)?;
-    let found = Calibration::new(&ids, start(engine)?, options.window, sequences, HELD_OUT, seed);
+    let start = start(engine)?;
+    let ids = match &options.calibration {
+        Some(text) => engine.tokenizer()?.encode(text, Special::Plain)?,
+        None => {
+            let own = options.window - usize::from(start.is_some());
+            let mut flow =
+                |_, _| if tick().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+            engine.unprompted(sequences + HELD_OUT, own, seed, &mut flow)?.concat()
+        }
+    };
+    let found = Calibration::new(&ids, start, options.window, sequences, HELD_OUT, seed);
     found.map_err(|error: QuantError| EvalError::Quantise(Box::new(error)))
 }
 

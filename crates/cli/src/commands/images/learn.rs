@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use crayon_files::write_file;
 use crayon_images::few_shot::{Classifier, Linear, Shots, TipAdapter, linear_probe, task_res};
 use crayon_images::{
-    Cell, Class, Classes, Embedder, Section, class_folders, contact_sheet, learn, learned_context, sample,
+    Cell, Class, Classes, Embedder, Judged, STRENGTHS, Section, class_folders, contact_sheet, judge, learn,
+    learned_context, sample,
 };
 use crayon_train::{Device, PlainTextTower, StressOptions};
 use crayon_vision::Clip;
@@ -22,6 +23,9 @@ use crate::output::Output;
 use crate::progress::Counting;
 use crate::{interrupt, show};
 
+/// Rows of the table.
+const LEARNED: &str = "SToRI: weights of words";
+const TAKEN: &str = "SToRI: weights as judged";
 /// Words of a class that are shown, of most weight and of least.
 const SHOWN: usize = 6;
 /// Training pictures of a class on the page.
@@ -31,6 +35,20 @@ const PICTURES: usize = 6;
 struct Measured {
     name: &'static str,
     each: Vec<f64>,
+}
+
+/// What came of the first choice of pictures.
+struct First {
+    learned: Classes,
+    loss: [f32; 2],
+    judged: Option<Judged>,
+}
+
+impl First {
+    /// How far weights are taken.
+    fn strength(&self) -> f32 {
+        self.judged.as_ref().map_or(1.0, |judged| judged.strength)
+    }
 }
 
 /// Pictures as vectors, with their classes.
@@ -63,7 +81,7 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
     let texts = classes.embed(&clip)?;
 
     let mut measured: Vec<Measured> = Vec::new();
-    let mut first: Option<(Classes, [f32; 2])> = None;
+    let mut first: Option<First> = None;
     let mut shown = Vec::new();
     for seed in 0..u64::from(args.seeds) {
         let chosen = sample(&folders, usize::from(args.shots), args.seed + seed);
@@ -76,11 +94,27 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
         });
         bar.finish();
         let (learned, loss) = result?;
+        let judged = match args.force {
+            true => None,
+            false => {
+                let mut bar = Counting::new("judging", "steps", output);
+                let judged = judge(&clip, &tower, &classes, shots, &options, &mut |done, total| {
+                    bar.at(done, total);
+                    interrupt::flow()
+                });
+                bar.finish();
+                Some(judged?)
+            }
+        };
         if let Some(test) = &test {
             let stressed = Linear::zero_shot(&learned.embed(&clip)?, dim, scale);
             let mut models: Vec<(&'static str, Box<dyn Classifier>)> = Vec::new();
             models.push(("zero-shot", Box::new(Linear::zero_shot(&texts, dim, scale))));
-            models.push(("SToRI: weights of words", Box::new(stressed)));
+            models.push((LEARNED, Box::new(stressed)));
+            if let Some(judged) = &judged {
+                let taken = learned.taken(judged.strength).embed(&clip)?;
+                models.push((TAKEN, Box::new(Linear::zero_shot(&taken, dim, scale))));
+            }
             if args.compare {
                 let context = learned_context(
                     &clip,
@@ -105,23 +139,23 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
             }
         }
         if first.is_none() {
-            first = Some((learned, loss));
+            first = Some(First { learned, loss, judged });
             shown = chosen;
         }
         if interrupt::flow() == ControlFlow::Break(()) {
             break;
         }
     }
-    let Some((learned, loss)) = first else { return Ok(()) };
+    let Some(first) = first else { return Ok(()) };
     if let Some(path) = &args.output {
-        learned.write(path)?;
+        first.learned.taken(first.strength()).write(path)?;
     }
     if let Some(path) = &args.html {
-        write_file(path, page(&learned, &shown).as_bytes())?;
+        write_file(path, page(&first.learned, &shown).as_bytes())?;
     }
     match output.json {
-        true => Ok(output.object(&as_json(&learned, loss, &measured, test.as_ref()))?),
-        false => print(args, &learned, loss, &measured, output),
+        true => Ok(output.object(&as_json(&first, &measured, test.as_ref()))?),
+        false => print(args, &first, &measured, output),
     }
 }
 
@@ -167,13 +201,9 @@ fn sorted(class: &Class) -> Vec<(&str, f32)> {
     words
 }
 
-fn as_json(
-    learned: &Classes,
-    loss: [f32; 2],
-    measured: &[Measured],
-    test: Option<&Vectors>,
-) -> serde_json::Value {
-    let weights: Vec<_> = learned
+fn as_json(first: &First, measured: &[Measured], test: Option<&Vectors>) -> serde_json::Value {
+    let weights: Vec<_> = first
+        .learned
         .classes
         .iter()
         .map(|class| {
@@ -191,23 +221,26 @@ fn as_json(
             json!({"method": row.name, "accuracy": mean, "deviation": deviation, "each": row.each})
         })
         .collect();
-    let accuracy = measured.iter().find(|row| row.name.starts_with("SToRI")).map(|row| spread(&row.each).0);
+    let of = |name: &str| measured.iter().find(|row| row.name == name).map(|row| spread(&row.each).0);
+    let strengths = |judged: &Judged| {
+        let each = STRENGTHS.iter().zip(judged.right).zip(judged.loss);
+        let each =
+            each.map(|((strength, right), loss)| json!({"strength": strength, "right": right, "loss": loss}));
+        json!({"pictures": judged.pictures, "strengths": each.collect::<Vec<_>>()})
+    };
     json!({
-        "accuracy": accuracy,
+        "accuracy": of(TAKEN).or_else(|| of(LEARNED)),
         "rows": rows,
         "tested": test.map(|test| test.labels.len()),
-        "loss": loss,
+        "loss": first.loss,
         "weights": weights,
+        "strength": first.strength(),
+        "judged": first.judged.as_ref().map(strengths),
     })
 }
 
-fn print(
-    args: &LearnArgs,
-    learned: &Classes,
-    loss: [f32; 2],
-    measured: &[Measured],
-    output: &Output,
-) -> Result {
+fn print(args: &LearnArgs, first: &First, measured: &[Measured], output: &Output) -> Result {
+    let First { learned, loss, judged } = first;
     for class in &learned.classes {
         let words = sorted(class);
         let few = words.len() <= 2 * SHOWN;
@@ -223,6 +256,9 @@ fn print(
     }
     output.line("")?;
     output.line(&format!("loss {:.3} to {:.3} nats a picture in {} steps", loss[0], loss[1], args.steps))?;
+    if let Some(judged) = judged {
+        output.line(&verdict(judged))?;
+    }
     if !measured.is_empty() {
         output.line("")?;
         let rows: Vec<Vec<String>> = measured
@@ -243,6 +279,25 @@ fn print(
         ));
     }
     Ok(())
+}
+
+/// What pictures left out of learning say of the weights, in a sentence.
+fn verdict(judged: &Judged) -> String {
+    let Judged { pictures, right, strength, .. } = judged;
+    if *pictures == 0 {
+        return "one picture a class cannot judge weights, so texts stay plain; give two or more, or --force"
+            .to_owned();
+    }
+    let last = STRENGTHS.len() - 1;
+    let found = format!(
+        "of {pictures} pictures left out of learning in turn, plain texts recognise {} and weights {}",
+        right[0], right[last]
+    );
+    match STRENGTHS.iter().position(|one| one == strength) {
+        Some(0) | None => format!("{found}: texts stay plain (--force takes the weights)"),
+        Some(at) if at == last => format!("{found}: weights are taken"),
+        Some(at) => format!("{found}, weights to the power of {strength} {}: these are taken", right[at]),
+    }
 }
 
 /// From blue for little weight over grey to red for much.
