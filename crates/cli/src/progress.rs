@@ -21,6 +21,7 @@ pub(crate) struct Counting {
     verb: &'static str,
     unit: &'static str,
     started: Instant,
+    pace: Pace,
     lines: Option<Lines>,
     spinner: Option<Spinner>,
 }
@@ -33,6 +34,7 @@ impl Counting {
             verb,
             unit,
             started: Instant::now(),
+            pace: Pace::default(),
             lines: (!bar && output.notes()).then(Lines::new),
             spinner: bar.then(|| Spinner::after(WORTH_SHOWING, verb, ProgressDrawTarget::stderr())),
         }
@@ -41,13 +43,14 @@ impl Counting {
     /// `done` of `total` are done.
     pub(crate) fn at(&mut self, done: usize, total: usize) {
         let elapsed = self.started.elapsed();
+        let left = self.pace.left(done, total, elapsed);
         if done == 0 || elapsed < WORTH_SHOWING {
             return;
         }
         let text = || {
-            let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64);
             let (done, total, unit) = (show::count(done), show::count(total), self.unit);
-            format!("{done} of {total} {unit}, {} left", show::duration(left))
+            let left = left.map_or_else(String::new, |left| format!(", {} left", show::duration(left)));
+            format!("{done} of {total} {unit}{left}")
         };
         if let Some(spinner) = &mut self.spinner {
             spinner.count(done as u64, total as u64, text());
@@ -59,6 +62,34 @@ impl Counting {
     /// Removes the bar; returns the time since the start.
     pub(crate) fn finish(self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// How long pieces take.
+#[derive(Default)]
+struct Pace {
+    /// Pieces done at the beginning, and when that was: a work that is resumed begins with some.
+    first: Option<(usize, Duration)>,
+    /// Pieces done, and since when.
+    last: (usize, Duration),
+    /// Pieces that were done together last.
+    together: usize,
+}
+
+impl Pace {
+    /// Time left after `elapsed`, once a piece was done. The pieces at hand take as long as those before took in the mean, or as long as they
+    /// have taken already, and so do those behind them.
+    fn left(&mut self, done: usize, total: usize, elapsed: Duration) -> Option<Duration> {
+        let begun = if elapsed < WORTH_SHOWING { (done, elapsed) } else { (0, Duration::ZERO) };
+        let (start, began) = *self.first.get_or_insert(begun);
+        if done > self.last.0 {
+            self.together = done - self.last.0.max(start);
+            self.last = (done, elapsed);
+        }
+        let pieces = done.checked_sub(start).filter(|pieces| *pieces > 0)? as f64;
+        let (mean, since) = ((self.last.1 - began).div_f64(pieces), elapsed - self.last.1);
+        let each = mean.max(since.div_f64(self.together.max(1) as f64));
+        Some(each.mul_f64(total.saturating_sub(done) as f64).saturating_sub(since))
     }
 }
 
@@ -239,7 +270,26 @@ mod tests {
         let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
         let spinner = Some(Spinner::after(delay, "reading", target));
         let started = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
-        Counting { verb: "reading", unit: "tokens", started, lines: None, spinner }
+        Counting { verb: "reading", unit: "tokens", started, pace: Pace::default(), lines: None, spinner }
+    }
+
+    #[test]
+    fn time_left_follows_from_what_was_done_here_and_from_what_takes_long_now() {
+        let seconds = Duration::from_secs;
+        let mut pace = Pace::default();
+        assert_eq!(pace.left(0, 10, Duration::ZERO), None);
+        assert_eq!(pace.left(2, 10, seconds(4)), Some(seconds(16)));
+        // The next two take longer: as long as those before until they have, and then as long as they did.
+        assert_eq!(pace.left(2, 10, seconds(6)), Some(seconds(14)));
+        assert_eq!(pace.left(2, 10, seconds(24)), Some(seconds(60)));
+        assert_eq!(pace.left(4, 10, seconds(24)), Some(seconds(36)));
+        assert_eq!(pace.left(10, 10, seconds(60)), Some(seconds(0)));
+        // What was there at the start took no time here.
+        let mut resumed = Pace::default();
+        assert_eq!(resumed.left(90, 100, Duration::from_millis(500)), None);
+        assert_eq!(resumed.left(92, 100, Duration::from_millis(4500)), Some(seconds(16)));
+        // The first that is told comes late.
+        assert_eq!(Pace::default().left(5, 10, seconds(5)), Some(seconds(5)));
     }
 
     #[test]
