@@ -59,7 +59,8 @@ Examples:
     Needle(NeedleArgs),
     /// All policies at equal memory, on the same questions
     #[command(after_help = "\
-Tasks are needle, multikey, multivalue, variables, common and distractors (in the manner of RULER). Standard errors
+Tasks are needle, multikey, multivalue, variables, common and distractors (in the manner of RULER), and conversation (of two people over
+several sessions, in the manner of LoCoMo). Standard errors
 are over seeds.
 
 Example:

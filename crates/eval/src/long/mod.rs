@@ -3,10 +3,11 @@
 //!
 //! - [`prose`] and [`Filler`]: text that answers nothing, to put facts into;
 //! - [`needle`]: one fact at a chosen depth;
-//! - [`Task`]: harder searches, in the manner of RULER (arXiv 2404.06654);
+//! - [`Task`]: harder searches, in the manner of RULER (arXiv 2404.06654), and conversations in that of LoCoMo;
 //! - [`longbench`] and [`locomo`]: published sets, as [`LongTask`]s;
 //! - [`metrics`] and [`Metric`]: what an answer is worth.
 
+mod conversation;
 mod grammar;
 mod haystack;
 mod locomo;

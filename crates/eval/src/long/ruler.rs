@@ -3,6 +3,7 @@
 
 use crayon_adapters::Random;
 
+use super::conversation::conversation;
 use super::haystack::{Insert, Piece, Source, haystack};
 use super::needle::{ATTRIBUTES, Fact, attribute, digits, numbers};
 use super::prose::Stream;
@@ -22,6 +23,8 @@ pub enum Task {
     Common,
     /// One thing about one person, among other things about the same person and the same thing about others.
     Distractors,
+    /// What one of two people told in passing in one of many sessions.
+    Conversation,
 }
 
 /// Words in which the asked one of [`Task::Common`] stands once.
@@ -31,8 +34,14 @@ const CHAIN: usize = 3;
 
 impl Task {
     /// Every task.
-    pub const ALL: [Task; 5] =
-        [Task::Multikey, Task::Multivalue, Task::Variables, Task::Common, Task::Distractors];
+    pub const ALL: [Task; 6] = [
+        Task::Multikey,
+        Task::Multivalue,
+        Task::Variables,
+        Task::Common,
+        Task::Distractors,
+        Task::Conversation,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +51,7 @@ impl Task {
             Task::Variables => "variables",
             Task::Common => "common",
             Task::Distractors => "distractors",
+            Task::Conversation => "conversation",
         }
     }
 
@@ -56,7 +66,7 @@ impl Task {
         self.make_in(random, &Filler::Prose, tokens, count)
     }
 
-    /// [`make`](Self::make) among other filler; [`Task::Common`] is a list and takes none.
+    /// [`make`](Self::make) among other filler; [`Task::Common`] is a list, [`Task::Conversation`] has its own, and they take none.
     pub fn make_in(
         self,
         random: &mut Random,
@@ -70,6 +80,7 @@ impl Task {
             Task::Variables => variables(random, tokens),
             Task::Distractors => distractors(random, tokens),
             Task::Common => return common(random, tokens, count),
+            Task::Conversation => return conversation(random, tokens, count),
         };
         let mut source = Stream::new(filler, random);
         made.context = haystack(&mut source, &inserts, tokens, count, random);
