@@ -33,14 +33,16 @@ def percent(value, error):
     return "" if value is None else f"{100 * value:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
-def policies(args, title="Policies at equal memory", only=None):
-    call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", args.seeds, "--tasks", args.tasks]
+def policies(args, title="Policies at equal memory", only=None, of=None):
+    call = ["eval", "policies", "--pots", ",".join(map(str, args.pots)), "--length", args.length, "--questions", args.questions, "--seeds", args.seeds]
+    call += ["--tasks", of or args.tasks]
     if only or args.only:
         call += ["--only", only or args.only]
     found = ask(args, *call)
     rows = found["rows"]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     tasks.remove("mean")
+    columns = ["mean", *tasks] if len(tasks) > 1 else tasks
     parts = [f"## {title}\n\n{shown(call)}: texts of {found['length']} tokens, {args.seeds} seeds, standard errors over seeds."]
     for asked, value, error in (("said", "accuracy", "standard_error"), ("chosen among four", "choice_accuracy", "choice_standard_error")):
         full = [row for row in rows if row["pot"] is None]
@@ -49,13 +51,18 @@ def policies(args, title="Policies at equal memory", only=None):
             lines = []
             for name in dict.fromkeys(row["policy"] for row in own):
                 cells = {row["task"]: row for row in own if row["policy"] == name}
-                lines.append([name, *(percent(cells[t][value], cells[t][error]) for t in ["mean", *tasks])])
-            parts.append(f"Right answers in per cent, {asked}, pot of {pot} entries (the full cache holds everything):\n\n" + table(["policy", "mean", *tasks], lines))
+                lines.append([name, *(percent(cells[t][value], cells[t][error]) for t in columns)])
+            parts.append(f"Right answers in per cent, {asked}, pot of {pot} entries (the full cache holds everything):\n\n" + table(["policy", *columns], lines))
     return parts
 
 
 def again(args):
     return policies(args, "Read twice, or for another question", "infinipot (,infinipot read twice,infinipot exact,full")
+
+
+def conversations(args):
+    only = "infinipot (,infinipot α=0 (CaP only),infinipot α=0.25 (question),truncate,streaming,h2o,tova,snapkv,sirllm,kvzip,episodic,full"
+    return policies(args, "Conversations", only, "conversation")
 
 
 def beside(args):
@@ -151,7 +158,8 @@ COSTS = {
     "mini": ["--pot 256 --tokens 100k --runs 9 --decode 1024", "--pot 512 --tokens 1m --runs 9", "--pot 1024 --tokens 100k --runs 9", "--shape qwen2.5-0.5b --pot 1024 --tokens 8k --runs 1 --decode 32"],
     "other": ["--pot 1024 --tokens 8k --runs 1 --decode 32", "--shape qwen2.5-0.5b --pot 1024 --tokens 2k --runs 1 --decode 32"],
 }
-PARTS = {"policies": policies, "again": again, "beside": beside, "novelty": novelty, "needles": needles, "far": far, "streams": streams, "storages": storages, "cost": cost}
+PARTS = {"policies": policies, "again": again, "beside": beside, "novelty": novelty, "needles": needles, "far": far, "streams": streams, "storages": storages, "cost": cost,
+         "conversations": conversations}
 
 
 def sections(text):

@@ -72,7 +72,7 @@ pub(crate) struct QuantizeArgs {
     /// Where learned scales start: smooth (at SmoothQuant's), one (at 1)
     #[arg(long, value_name = "WHERE", default_value = "smooth")]
     pub(crate) start: String,
-    /// Steps of each block in phase 1 [default: 24, but 64 where activations have 6 bits]
+    /// Steps of each block in phase 1 [default: 24, but 64 where weights have 4 bits or activations 6]
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<usize>,
     /// Steps of phase 2

@@ -17,7 +17,7 @@ const APART: usize = 120;
 /// What is said beside the journeys: `{}` stands for a word of a list. Cities and things are spoken of in journeys alone.
 const TALK: [(&str, &[&str]); 16] = [
     ("How was your week? Mine went by so quickly.", &[]),
-    ("I had {} for lunch and it was too salty.", FOODS),
+    ("I had {} for lunch, a little too salty.", FOODS),
     ("We could {} when the weather is better.", ACTIVITIES),
     ("On {} I have to get up early again.", DAYS),
     ("They are painting the {} and everything smells of it.", ROOMS),
@@ -90,9 +90,9 @@ pub(super) fn conversation(
             let person = random.pick(&people);
             whose.push(person);
             let said = random.pick(&[
-                "I was in {city} and brought back a {thing}.",
-                "Look, this is the {thing} that I found in {city}.",
-                "In {city} somebody gave me a {thing}.",
+                "I brought a {thing} from {city}.",
+                "By the way, I brought a {thing} from {city}.",
+                "Look, I brought a {thing} from {city}.",
             ]);
             let said = said.replace("{city}", city).replace("{thing}", thing);
             Insert { depth, text: format!("{person}: {said}"), own_line: true }
