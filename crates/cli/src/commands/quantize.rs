@@ -13,7 +13,6 @@ use crayon_quant::{
     Activations, Calibration, Form, GridKind, Method, Places, QuantError, Quantised, RangeKind, Recipe,
     Scheme, Start, WeightKind, forget, quantise,
 };
-use crayon_text::Special;
 use serde::Serialize;
 
 use super::convert::{format_of, name_of, number_type, refuse_to_overwrite, write_folder};
@@ -254,7 +253,6 @@ fn calibration(
     args: &QuantizeArgs,
     output: &Output,
 ) -> Result<Calibration> {
-    let tokenizer = engine.tokenizer()?;
     let context = engine.spec().context;
     if args.window > context {
         return Err(mistake(
@@ -262,22 +260,22 @@ fn calibration(
             format!("take {context} or fewer"),
         ));
     }
-    let start = tokenizer.bos().filter(|_| tokenizer.add_bos());
+    let mut bar = Counting::new("writing a text to calibrate by", "tokens", output);
     let sequences = args.sequences as usize;
-    let ids = match text {
-        Some(text) => tokenizer.encode(text, Special::Plain)?,
-        None => {
-            let own = args.window - usize::from(start.is_some());
-            let mut bar = Counting::new("writing a text to calibrate by", "tokens", output);
-            let written = engine.unprompted(sequences + HELD_OUT, own, args.seed, &mut |done, total| {
-                bar.at(done, total);
-                interrupt::flow()
-            });
-            bar.finish();
-            written?.concat()
-        }
-    };
-    Ok(Calibration::new(&ids, start, args.window, sequences, HELD_OUT, args.seed)?)
+    let found = crayon_eval::quantize::calibration(
+        engine,
+        text,
+        args.window,
+        sequences,
+        HELD_OUT,
+        args.seed,
+        &mut |done, total| {
+            bar.at(done, total);
+            interrupt::flow()
+        },
+    );
+    bar.finish();
+    Ok(found?)
 }
 
 /// Perplexity on what calibration left out.

@@ -26,9 +26,13 @@ use crate::bench::memory::peak_mb;
 use crate::{EvalError, Progress};
 pub use beside::Beside;
 use measure::{Exact, measure};
-use texts::{Windows, calibration, windows};
+pub use texts::calibration;
+use texts::{Windows, windows};
 use variant::Kind;
 pub use variant::Variant;
+
+/// Sequences that exponents and rates are chosen on.
+const HELD_OUT: usize = 4;
 
 /// What is compared, and on what.
 #[derive(Clone, Debug)]
@@ -301,7 +305,10 @@ fn one(
         row.texts = texts.iter().zip(references.iter().map(|(nll, _)| (*nll, 0.0))).map(named).collect();
         return Ok(row);
     }
-    let calibration = calibration(engine, options, *sequences, recipe.seed, tick)?;
+    let mut flow = |_, _| if tick().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+    let text = options.calibration.as_deref();
+    let calibration =
+        calibration(engine, text, options.window, *sequences, HELD_OUT, recipe.seed, &mut flow)?;
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
         Kind::Tuned { aware: false } => options.beside.settings(true),

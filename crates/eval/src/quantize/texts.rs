@@ -22,27 +22,29 @@ fn start(engine: &Engine) -> Result<Option<u32>, EvalError> {
     Ok(tokenizer.bos().filter(|_| tokenizer.add_bos()))
 }
 
-/// Sequences to calibrate by, drawn by `seed`.
-pub(super) fn calibration(
+/// `sequences` of a text to calibrate by and `held_out` others, of `window` tokens each, drawn by `seed`. Without a text the model writes
+/// one, of which `watch` is told how many tokens there are of how many.
+///
+/// # Errors
+/// When the text is too short, the model has no tokenizer or writes nothing, or `watch` stops.
+pub fn calibration(
     engine: &Engine,
-    options: &QuantizeOptions,
+    text: Option<&str>,
+    window: usize,
     sequences: usize,
+    held_out: usize,
     seed: u64,
-    tick: &mut dyn FnMut() -> Result<(), EvalError>,
+    watch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Calibration, EvalError> {
-    /// Sequences that exponents are chosen on.
-    const HELD_OUT: usize = 4;
     let start = start(engine)?;
-    let ids = match &options.calibration {
+    let ids = match text {
         Some(text) => engine.tokenizer()?.encode(text, Special::Plain)?,
         None => {
-            let own = options.window - usize::from(start.is_some());
-            let mut flow =
-                |_, _| if tick().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
-            engine.unprompted(sequences + HELD_OUT, own, seed, &mut flow)?.concat()
+            let own = window - usize::from(start.is_some());
+            engine.unprompted(sequences + held_out, own, seed, watch)?.concat()
         }
     };
-    let found = Calibration::new(&ids, start, options.window, sequences, HELD_OUT, seed);
+    let found = Calibration::new(&ids, start, window, sequences, held_out, seed);
     found.map_err(|error: QuantError| EvalError::Quantise(Box::new(error)))
 }
 
