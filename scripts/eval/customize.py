@@ -3,13 +3,14 @@
     cargo build --release
     python3 scripts/eval/customize.py run mini --pool models/mini-pool.safetensors --without customer_reviews,commonsense_qa --data DIR
     python3 scripts/eval/customize.py run gemma -m gemma-3-270m.gguf --title "Gemma 3 270M" --pool POOL --joint JOINT --data DIR
-    python3 scripts/eval/customize.py page mini gemma
+    python3 scripts/eval/customize.py page mini -o docs/results/customize.md
+    python3 scripts/eval/customize.py page gemma
 
 `run` asks what has not been asked yet and keeps it in `--runs`: a stopped run goes on, and a second run of the same name with other
 sizes, seeds or methods adds to the first. Without `--pool` it trains today's pool and the one adapter on all data (`POOL`, `JOINT`).
 `--inside`, `--outside`, `--sizes`, `--seeds`, `--questions` and `--methods` bound the time. Where the machine was busy, a small run
-called `NAME-times` on an idle one gives the times of the cost table. `page` writes docs/results/customize.md
-and docs/results/customize-*.svg from what was run. Users and the pool's data are in customize_tasks.py.
+called `NAME-times` on an idle one gives the times of the cost table. `page` writes docs/results/customize-NAME.md
+and docs/results/customize-NAME.svg from what was run. Users and the pool's data are in customize_tasks.py.
 """
 
 import argparse
@@ -259,7 +260,7 @@ def target_users(rows, size, kind):
     return f"{won} won, {even} even of {len(found)}: {verdict(won >= wanted)}" + ("" if won >= wanted else f" by {wanted - won}")
 
 
-def targets(results, size):
+def targets(rows, size):
     wanted = [
         ("Inside, the blend has 95 % of the oracle's gain", "accuracy", lambda rows, kind: target_inside(rows, size, kind)),
         ("", "written", lambda rows, kind: target_inside(rows, size, kind)),
@@ -273,15 +274,14 @@ def targets(results, size):
         ("", "written", lambda rows, kind: at_least(over(rows, "auto", "prompt", size, kind), 0)),
         ("auto gains 15 points over the base in writing", "written", lambda rows, kind: at_least(over(rows, "auto", "base", size, kind), 15)),
     ]
-    lines = [[name, KINDS[kind], *(ask(result["rows"], kind) for result in results)] for name, kind, ask in wanted]
-    return table(["target", "", *(result["title"] for result in results)], lines)
+    return table(["target", "", "reached"], [[name, KINDS[kind], ask(rows, kind)] for name, kind, ask in wanted])
 
 
-def accuracy(results, group, sizes):
-    head = ["method", *(f"{result['title']} {KINDS[kind]}, {size}" for result in results for kind in KINDS for size in sizes)]
+def accuracy(rows, group, sizes):
+    head = ["method", *(f"{KINDS[kind]}, {size} examples" for kind in KINDS for size in sizes)]
     lines = []
     for method, name in METHODS.items():
-        cells = [percent(result["rows"], method, size, kind, group) for result in results for kind in KINDS for size in sizes]
+        cells = [percent(rows, method, size, kind, group) for kind in KINDS for size in sizes]
         if any(cell != "–" for cell in cells):
             lines.append([name, *cells])
     return table(head, lines)
@@ -300,59 +300,46 @@ def size_text(count):
     return f"{count:,} B" if count < 10_000 else f"{count / 1e6:.2f} MB"
 
 
-def costs(results, size):
-    head = ["method"]
-    for result in results:
-        head += [f"{result['title']}: making", "reading a question", "up", "down"]
+def costs(rows, size):
     lines = []
     for method, name in METHODS.items():
-        line, ran = [name], False
-        for result in results:
-            own = of(result["timed"], method, size)
-            ran = ran or bool(own)
-            line += [
+        own = of(rows, method, size)
+        if own:
+            lines.append([
+                name,
                 seconds(median(row["millis"] for row in own)),
                 seconds(median(row["read_millis"] for row in own)),
                 size_text(median(row["bytes_up"] for row in own)),
                 size_text(median(row["bytes_down"] for row in own)),
-            ] if own else ["–"] * 4
-        if ran:
-            lines.append(line)
-    return table(head, lines)
+            ])
+    return table(["method", "making", "reading a question", "up", "down"], lines)
 
 
-def taken(results, sizes):
-    head = ["effort", "users", "examples", *(result["title"] for result in results)]
+def taken(rows, sizes):
     lines = []
     for method in LADDER:
         for group in ("inside", "outside"):
             for size in sizes:
-                cells = []
-                for result in results:
-                    counts = Counter(row["chosen"] for row in of(result["rows"], method, size, group))
-                    cells.append(", ".join(f"{name} {count}" for name, count in counts.most_common()) or "–")
-                if any(cell != "–" for cell in cells):
-                    lines.append([method, group, str(size), *cells])
-    return table(head, lines)
+                counts = Counter(row["chosen"] for row in of(rows, method, size, group))
+                if counts:
+                    lines.append([method, group, str(size), ", ".join(f"{name} {count}" for name, count in counts.most_common())])
+    return table(["effort", "users", "examples", "taken"], lines)
 
 
 SHOWN = ["base", "prompt", "blend", "instant", "auto", "oracle"]
 
 
-def users(results, size):
-    head = ["user", "", *(f"{result['title']} {method}" for result in results for method in SHOWN)]
+def users(rows, size):
     lines = []
     for group in ("inside", "outside"):
-        names = [tasks.short(name) for name in GROUPS[group]]
-        for user in names:
+        for user in map(tasks.short, GROUPS[group]):
             line = [user, group]
-            for result in results:
-                for method in SHOWN:
-                    values = [by_user(result["rows"], method, size, kind, group).get(user) for kind in KINDS]
-                    line.append("–" if None in values else "/".join(f"{100 * value:.0f}" for value in values))
+            for method in SHOWN:
+                values = [by_user(rows, method, size, kind, group).get(user) for kind in KINDS]
+                line.append("–" if None in values else "/".join(f"{100 * value:.0f}" for value in values))
             if any(cell != "–" for cell in line[2:]):
                 lines.append(line)
-    return table(head, lines)
+    return table(["user", "", *SHOWN], lines)
 
 
 def picture(result, size, path):
@@ -387,29 +374,25 @@ def ran(result, sizes):
     pool = result["pool"]
     has = f"Pool: {pool['adapters']} adapters of rank {pool['rank']}, {pool['made']}" if pool else "No pool was at hand; the ladder has no blend"
     return (
-        f"**{result['title']}**: {counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each.\n  {said}.\n  "
-        f"{has}. The oracle learns from at most "
-        f"{most} examples, {epochs} times, at a rate of {rate}; the ladder\n  has {result['budget']:g} s."
+        f"{counts[0]} users from inside, {counts[1]} from outside, {result['questions']} questions each.\n{said}.\n"
+        f"{has}. The oracle learns from at most\n"
+        f"{most} examples, {epochs} times, at a rate of {rate}; the ladder has {result['budget']:g} s."
     )
 
 
 def page(args):
-    results = [read(args.runs / name) for name in args.names]
-    for result in results:
-        result["rows"] = [row for row in result["rows"] if row["size"] in (0, *args.sizes)]
-    for name, result in zip(args.names, results):
-        timed = args.runs / f"{name}-times"
-        result["timed"] = read(timed)["rows"] if timed.is_dir() else result["rows"]
-    sizes = sorted({row["size"] for result in results for row in result["rows"] if row["size"]})
-    size = sizes[-1]
-    titles = " and ".join(result["title"] for result in results)
-    for name, result in zip(args.names, results):
-        picture(result, size, RESULTS / f"customize-{name}.svg")
-    timed = any(result["timed"] is not result["rows"] for result in results)
-    times = " Times are of a small run on an idle machine, two threads." if timed else " Times are of the run that the other tables are of, beside\nwhatever else the machine did."
-    intro = f"""# Customization in figures
+    result, timed = read(args.runs / args.name), args.runs / f"{args.name}-times"
+    rows = [row for row in result["rows"] if row["size"] in (0, *args.sizes)]
+    result["rows"] = rows
+    times = "of a small run on an idle machine, two threads" if timed.is_dir() else "of the run that the other tables are of, beside\nwhatever else the machine did"
+    times = f" Times are {times}{f': {args.machine}' if args.machine else ''}."
+    timed = read(timed)["rows"] if timed.is_dir() else rows
+    sizes = sorted({row["size"] for row in rows if row["size"]})
+    size, title = sizes[-1], result["title"]
+    picture(result, size, RESULTS / f"customize-{args.name}.svg")
+    intro = f"""# Customization in figures: {title}
 
-Printed by `python3 scripts/eval/customize.py`, which calls `crayon eval customize` on {titles}. A user is a task with
+Printed by `python3 scripts/eval/customize.py`, which calls `crayon eval customize`. A user is a task with
 some examples of its train split; questions are from its test split. {len(tasks.POOL)} tasks are in the pools' data. Users from inside have one of them,
 with examples that the pool did not read; users from outside have tasks that are in no pool's data. The lists, and how answers without
 choices get some, are in `scripts/eval/customize_tasks.py`; they were made by form and name before any pool was trained on them, and
@@ -419,16 +402,17 @@ them where the source has some. The oracle is an adapter trained on the user's t
     errors = "Per cent; in brackets the standard error over users and that over draws of the examples. Where a method was asked of fewer\nusers, its mean is over those."
     parts = [
         intro,
-        "\n".join(f"- {ran(result, sizes)}" for result in results),
-        f"## Targets, {size} examples\n\nPoints are means over users with their standard error; a user's own error is that over questions.\n\n" + targets(results, size),
-        f"## Users from inside\n\n{errors}\n\n" + accuracy(results, "inside", sizes),
-        "## Users from outside\n\n" + accuracy(results, "outside", sizes),
-        "\n".join(f"![{result['title']}: points over the base](customize-{name}.svg)" for name, result in zip(args.names, results)),
-        f"## Cost, {size} examples\n\nMedians: from the examples to something that answers; reading one question with what stands before it (what questions\nshare is read once); bytes that leave the device and that come back where the pool is on a server (f32).{times}\n\n" + costs(results, size),
-        "## What was taken\n\n" + taken(results, sizes),
-        f"## Each user, {size} examples\n\nBy choice / in writing.\n\n" + users(results, size),
+        ran(result, sizes),
+        f"## Targets, {size} examples\n\nPoints are means over users with their standard error; a user's own error is that over questions.\n\n" + targets(rows, size),
+        f"## Users from inside\n\n{errors}\n\n" + accuracy(rows, "inside", sizes),
+        "## Users from outside\n\n" + accuracy(rows, "outside", sizes),
+        f"![{title}: points over the base](customize-{args.name}.svg)",
+        f"## Cost, {size} examples\n\nMedians: from the examples to something that answers; reading one question with what stands before it (what questions\nshare is read once); bytes that leave the device and that come back where the pool is on a server (f32).{times}\n\n" + costs(timed, size),
+        "## What was taken\n\n" + taken(rows, sizes),
+        f"## Each user, {size} examples\n\nBy choice / in writing.\n\n" + users(rows, size),
     ]
-    (RESULTS / "customize.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    output = args.output or RESULTS / f"customize-{args.name}.md"
+    output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main():
@@ -462,8 +446,10 @@ def main():
     one.add_argument("--oracle-rate", type=float, default=2e-3)
     other = commands.add_parser("page", help="print the page of what was run")
     other.set_defaults(does=page)
-    other.add_argument("names", nargs="+")
+    other.add_argument("name", help="of the run")
+    other.add_argument("-o", "--output", type=Path, help="the page [default: docs/results/customize-NAME.md]")
     other.add_argument("--sizes", type=numbers, default=[5, 20], help="numbers of examples that the page shows")
+    other.add_argument("--machine", help="what the times are of, for the page")
     args = arguments.parse_args()
     args.does(args)
 

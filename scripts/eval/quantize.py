@@ -31,6 +31,7 @@ FOUR = ["exact", "rtn", "smoothquant", "quadapter", "gptq", "smoothquant-gptq", 
 STARTS = ["exact", "quadapter-one", "quadapter"]
 FEW = ["exact", "rtn", "smoothquant", "quadapter"]
 GEMMA = dict(sequences=8, windows=4, steps=16)
+OWN = dict(own=True, sequences=32, windows=32, steps=64)
 STATIC = dict(sequences=8, windows=8, steps=16)
 SMALL = dict(sequences=8, windows=6, steps=24, **{"final-steps": 24})
 PARTS = {
@@ -48,7 +49,7 @@ PARTS = {
     "gemma-token": ("Gemma 3 270M, w8a8, a range for each token", "gemma",
                     dict(variants=["exact", "rtn", "hadamard-o", "smoothquant", "quadapter"], activations="token", **GEMMA)),
     "gemma-token-own": ("Gemma 3 270M, w8a8, a range for each token, calibrated on text that it writes: 32 sequences, 64 steps a block", "gemma",
-                        dict(variants=["exact", "smoothquant", "quadapter"], activations="token", own=True, **(GEMMA | dict(sequences=32, steps=64)))),
+                        dict(variants=["exact", "rtn", "smoothquant", "quadapter"], activations="token", **OWN)),
     "gemma-4": ("Gemma 3 270M, w4a8, weights in groups of 32, a range for each token", "gemma",
                 dict(variants=FOUR, schemes="w4a8", activations="token", **GEMMA)),
     "gemma-4-more": ("Gemma 3 270M, w4a8 as above: more text to calibrate by", "gemma",
@@ -56,7 +57,7 @@ PARTS = {
     "gemma-4-long": ("Gemma 3 270M, w4a8 as above: 32 sequences, 64 steps a block", "gemma",
                      dict(variants=["exact", "quadapter", "quadapter-gptq"], schemes="w4a8", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-4-own": ("Gemma 3 270M, w4a8 as above, calibrated on text that it writes: 32 sequences, 64 steps a block", "gemma",
-                    dict(variants=["exact", "gptq", "quadapter-gptq"], schemes="w4a8", activations="token", own=True, seeds=3, **(GEMMA | dict(sequences=32, steps=64)))),
+                    dict(variants=["exact", "gptq", "quadapter-gptq"], schemes="w4a8", activations="token", seeds=3, **(OWN | dict(windows=4)))),
     "gemma-4-swapped": ("Gemma 3 270M, w4a8 as above, calibrated on a book", "gemma",
                         dict(variants=["exact", "rtn", "gptq"], schemes="w4a8", activations="token", swapped=True, **GEMMA)),
     "gemma-6-token": ("Gemma 3 270M, w8a6, a range for each token", "gemma",
@@ -66,7 +67,7 @@ PARTS = {
     "gemma-6-token-long": ("Gemma 3 270M, w8a6, a range for each token: 32 sequences, 64 steps a block", "gemma",
                            dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", **(GEMMA | dict(sequences=32, steps=64)))),
     "gemma-6-token-own": ("Gemma 3 270M, w8a6, a range for each token, calibrated on text that it writes: 32 sequences, 64 steps a block", "gemma",
-                          dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", own=True, **(GEMMA | dict(sequences=32, steps=64)))),
+                          dict(variants=["exact", "quadapter"], schemes="w8a6", activations="token", **(OWN | dict(windows=4)))),
     "gemma-6": ("Gemma 3 270M, w8a6, static ranges for whole tensors", "gemma",
                 dict(variants=["exact", "rtn", "smoothquant", "quadapter-ranges"], alphas=["0.3", "0.5", "0.7"], schemes="w8a6", **STATIC)),
     "planted": ("mini-gpt2 with planted outliers (six channels of each norm 60 times larger), w8a8, static", "mini-gpt2",
@@ -126,9 +127,25 @@ def rows_of(binary, model, calibration, texts, cells, options):
     return crayon(binary, *arguments)["rows"]
 
 
+def lost(rows, exact, names):
+    """By how much of the exact row's perplexity `rows`, draws of one variant, are worse on the texts called `names`: in per cent, the mean over texts, and its
+    standard error over windows, which all rows share."""
+    changes, errors = [], []
+    for name in names:
+        own = [next(text for text in row["texts"] if text["text"] == name) for row in rows]
+        windows = [mean(values) - was for *values, was in zip(*(text["nll"] for text in own), exact[name]["nll"])]
+        change = mean(windows)
+        changes.append(change)
+        if len(windows) > 1:
+            errors.append(sum((one - change) ** 2 for one in windows) / (len(windows) - 1) / len(windows))
+    factor = math.exp(mean(changes))
+    error = f" ± {100 * factor * math.sqrt(sum(errors)) / len(names):.1f}" if len(errors) == len(names) else ""
+    return f"{100 * (factor - 1):+.1f}{error} %"
+
+
 def shown(rows):
     """A table of a part: every variant's perplexity and divergence by text, means over seeds."""
-    exact = {text["text"]: text["perplexity"] for row in rows if row["variant"] == "exact" for text in row["texts"]}
+    exact = {text["text"]: text for row in rows if row["variant"] == "exact" for text in row["texts"]}
     names = [text["text"] for text in rows[0]["texts"]]
     out, order = [], []
     several = len({row["sequences"] for row in rows if row["variant"] != "exact"}) > 1
@@ -144,22 +161,18 @@ def shown(rows):
         chosen += [f"α {', '.join(alphas)}"] if alphas else []
         chosen += [f"rate {', '.join(rates)}"] if rates else []
         line = [variant + (f" ({'; '.join(chosen)})" if chosen else "")]
-        losses = []
-        for at, name in enumerate(names):
+        for at in range(len(names)):
             values = [row["texts"][at]["perplexity"] for row in own]
             value = mean(values)
             error = math.sqrt(sum((v - value) ** 2 for v in values) / (len(values) - 1) / len(values)) if len(values) > 1 else None
             line.append(f"{value:.2f}" + (f" ± {error:.2f}" if error is not None else ""))
-            if name in exact:
-                losses.append(math.log(value / exact[name]))
         if exact:
-            line += [f"{100 * (math.exp(mean(part)) - 1):+.1f} %" for part in (losses[:1], losses[1:]) if part]
+            line += ["" if variant == "exact" else lost(own, exact, part) for part in (names[:1], names[1:]) if part]
         line.append(" / ".join(f"{mean([row['texts'][at]['kl'] for row in own]):.3f}" for at in range(len(names))))
         line.append(f"{mean([row['seconds'] for row in own]):.0f}")
         out.append(line)
     first = "ID lost" if names[0].endswith("(ID)") else f"{names[0]} lost"
-    lost = ["lost"] if len(names) == 1 else [first, "OOD lost"]
-    head = ["", *names, *(lost if exact else []), "KL", "seconds"]
+    head = ["", *names, *(["lost"] if len(names) == 1 else [first, "OOD lost"] if exact else []), "KL", "seconds"]
     return table(head, out)
 
 

@@ -2,11 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use crayon_train::{PlainTextTower, StressOptions};
-use crayon_vision::Clip;
-
 use crate::few_shot::{Classifier as _, Linear, Shots};
-use crate::{Classes, Embedder, ImageError, learn};
+use crate::{Embedder, ImageError, Learning};
 
 /// How far weights are taken: each is raised to this power, so 0 is plain texts and 1 what was learned.
 pub const STRENGTHS: [f32; 4] = [0.0, 0.25, 0.5, 1.0];
@@ -26,43 +23,48 @@ pub struct Judged {
     pub strength: f32,
 }
 
-/// Judges learned weights by cross-validation: they are learned again without a part of the pictures, which they then have to recognise.
-///
-/// The strength of least loss is taken, of those by which no fewer pictures are right than by plain texts. Where its loss is not below
-/// that of plain texts by more than a standard error, texts stay plain.
-///
-/// # Errors
-/// As [`learn`].
-pub fn judge(
-    clip: &Clip,
-    tower: &PlainTextTower,
-    classes: &Classes,
-    shots: Shots<'_>,
-    options: &StressOptions,
-    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<Judged, ImageError> {
-    let folds = folds(shots.labels, classes.classes.len());
-    let count = folds.iter().flatten().max().map_or(0, |most| most + 1);
-    let mut losses: [Vec<f64>; STRENGTHS.len()] = Default::default();
-    let mut right = [0; STRENGTHS.len()];
-    for fold in 0..count {
-        let (others, own) =
-            (part(shots, &folds, |at| at != Some(fold)), part(shots, &folds, |at| at == Some(fold)));
-        let few = Shots { pictures: &others.0, labels: &others.1, dim: shots.dim };
-        let mut told = |done, total| progress(fold * total + done, count * total);
-        let (learned, _) = learn(clip, tower, classes, few, options, &mut told)?;
-        for (number, strength) in STRENGTHS.into_iter().enumerate() {
-            let texts = learned.taken(strength).embed(clip)?;
-            let model = Linear::zero_shot(&texts, shots.dim, Embedder::logit_scale(clip));
-            let logits = model.logits(&own.0);
-            for (row, &label) in logits.chunks_exact(classes.classes.len()).zip(&own.1) {
-                let (loss, best) = look(row, label as usize);
-                losses[number].push(loss);
-                right[number] += usize::from(best);
+impl Learning<'_> {
+    /// Judges learned weights by cross-validation: they are learned again without a part of the pictures, which they then have to
+    /// recognise.
+    ///
+    /// The strength of least loss is taken, of those by which no fewer pictures are right than by plain texts. Where its loss is not
+    /// below that of plain texts by more than a standard error, texts stay plain.
+    ///
+    /// # Errors
+    /// As [`Learning::words`].
+    pub fn judge(
+        &self,
+        shots: Shots<'_>,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Judged, ImageError> {
+        let (clip, classes) = (self.clip, self.classes.classes.len());
+        let folds = folds(shots.labels, classes);
+        let count = folds.iter().flatten().max().map_or(0, |most| most + 1);
+        let plain = self.classes.taken(0.0).embed(clip)?;
+        let mut losses: [Vec<f64>; STRENGTHS.len()] = Default::default();
+        let mut right = [0; STRENGTHS.len()];
+        for fold in 0..count {
+            let (others, own) =
+                (part(shots, &folds, |at| at != Some(fold)), part(shots, &folds, |at| at == Some(fold)));
+            let few = Shots { pictures: &others.0, labels: &others.1, dim: shots.dim };
+            let mut told = |done, total| progress(fold * total + done, count * total);
+            let (learned, _) = self.words(few, &mut told)?;
+            for (number, strength) in STRENGTHS.into_iter().enumerate() {
+                let texts = match strength {
+                    0.0 => plain.clone(),
+                    _ => learned.taken(strength).embed(clip)?,
+                };
+                let model = Linear::zero_shot(&texts, shots.dim, Embedder::logit_scale(clip));
+                let logits = model.logits(&own.0);
+                for (row, &label) in logits.chunks_exact(classes).zip(&own.1) {
+                    let (loss, best) = look(row, label as usize);
+                    losses[number].push(loss);
+                    right[number] += usize::from(best);
+                }
             }
         }
+        Ok(chosen(&losses, right))
     }
-    Ok(chosen(&losses, right))
 }
 
 /// The part that each picture is left out with; `None` for the only picture of a class, without which nothing is known of it.

@@ -13,26 +13,73 @@ use crate::{Classes, ImageError, Prompt};
 /// Where the learned vectors in front of a class's name begin, as CoOp's do where they are not random.
 const CONTEXT: &str = "a photo of a";
 
-/// The classes with a learned weight for each word of each class, and the loss before and after.
-///
-/// # Errors
-/// If a text is too long, the training fails or `progress` stops it.
-pub fn learn(
-    clip: &Clip,
-    tower: &PlainTextTower,
-    classes: &Classes,
-    shots: Shots<'_>,
-    options: &StressOptions,
-    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<(Classes, [f32; 2]), ImageError> {
-    let (task, words) = task(clip, classes, shots)?;
-    let learned = learn_words(tower, &task, options, progress).map_err(failed)?;
-    let mut classes = classes.clone();
-    classes.model = Some(clip.fingerprint().to_owned());
-    for ((class, word), log) in words.into_iter().zip(&learned.logs) {
-        classes.classes[class].weights.insert(word, log.exp());
+/// What is learned from, besides pictures.
+#[derive(Clone, Copy)]
+pub struct Learning<'a> {
+    /// The model that compares texts with pictures.
+    pub clip: &'a Clip,
+    /// Its text tower as gradients go through it.
+    pub tower: &'a PlainTextTower,
+    /// The classes and their texts.
+    pub classes: &'a Classes,
+    /// Steps, rate and decay.
+    pub options: StressOptions,
+}
+
+impl Learning<'_> {
+    /// The classes with a learned weight for each word of each class, and the loss before and after.
+    ///
+    /// # Errors
+    /// If a text is too long, the training fails or `progress` stops it.
+    pub fn words(
+        &self,
+        shots: Shots<'_>,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(Classes, [f32; 2]), ImageError> {
+        let (task, words) = task(self.clip, self.classes, shots)?;
+        let learned = learn_words(self.tower, &task, &self.options, progress).map_err(failed)?;
+        let mut classes = self.classes.clone();
+        classes.model = Some(self.clip.fingerprint().to_owned());
+        for ((class, word), log) in words.into_iter().zip(&learned.logs) {
+            classes.classes[class].weights.insert(word, log.exp());
+        }
+        Ok((classes, learned.loss))
     }
-    Ok((classes, learned.loss))
+
+    /// Vectors of classes, `[classes, dim]`, behind a learned context (CoOp).
+    ///
+    /// # Errors
+    /// As [`Learning::words`].
+    pub fn context(
+        &self,
+        shots: Shots<'_>,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Vec<f32>, ImageError> {
+        let (clip, classes) = (self.clip, self.classes);
+        let mut texts = Vec::new();
+        let context = weighted_tokens(clip, &Prompt::plain(CONTEXT))?;
+        let name = |class: &crate::Class| Prompt::plain(&class.name);
+        let names = classes
+            .classes
+            .iter()
+            .map(|class| weighted_tokens(clip, &name(class)))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (class, tokens) in names.iter().enumerate() {
+            let ids = context.iter().chain(tokens).map(|(token, _)| token.id);
+            let (rows, _) = clip.rows(&ids.collect::<Vec<u32>>());
+            let weight = vec![None; rows.len()];
+            texts.push(ClassText { class, rows: TextRows { pooled: rows.len() - 1, ids: rows }, weight });
+        }
+        let task = FewShot {
+            texts,
+            classes: classes.classes.len(),
+            weights: 0,
+            pictures: shots.pictures.to_vec(),
+            labels: shots.labels.to_vec(),
+            scale: clip.logit_scale(),
+        };
+        learn_context(self.tower, &task, context.len(), &self.options, progress).map_err(failed)
+    }
 }
 
 /// What is learned, and the class and word of each weight.
@@ -73,43 +120,6 @@ fn task(
         scale: clip.logit_scale(),
     };
     Ok((task, words))
-}
-
-/// Vectors of classes, `[classes, dim]`, behind a learned context (CoOp).
-///
-/// # Errors
-/// As [`learn`].
-pub fn learned_context(
-    clip: &Clip,
-    tower: &PlainTextTower,
-    classes: &Classes,
-    shots: Shots<'_>,
-    options: &StressOptions,
-    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<Vec<f32>, ImageError> {
-    let mut texts = Vec::new();
-    let context = weighted_tokens(clip, &Prompt::plain(CONTEXT))?;
-    let name = |class: &crate::Class| Prompt::plain(&class.name);
-    let names = classes
-        .classes
-        .iter()
-        .map(|class| weighted_tokens(clip, &name(class)))
-        .collect::<Result<Vec<_>, _>>()?;
-    for (class, tokens) in names.iter().enumerate() {
-        let ids = context.iter().chain(tokens).map(|(token, _)| token.id);
-        let (rows, _) = clip.rows(&ids.collect::<Vec<u32>>());
-        let weight = vec![None; rows.len()];
-        texts.push(ClassText { class, rows: TextRows { pooled: rows.len() - 1, ids: rows }, weight });
-    }
-    let task = FewShot {
-        texts,
-        classes: classes.classes.len(),
-        weights: 0,
-        pictures: shots.pictures.to_vec(),
-        labels: shots.labels.to_vec(),
-        scale: clip.logit_scale(),
-    };
-    learn_context(tower, &task, context.len(), options, progress).map_err(failed)
 }
 
 fn failed(error: crayon_train::TrainError) -> ImageError {
@@ -219,15 +229,14 @@ mod tests {
         let shots = Shots { pictures: &vectors, labels: &labels, dim: Clip::dim(&clip) };
         let options = StressOptions { steps: 40, rate: 0.05, decay: 0.0 };
         let mut go_on = |_: usize, _: usize| ControlFlow::Continue(());
-        let (learned, loss) = learn(&clip, &tower, &classes(), shots, &options, &mut go_on).unwrap();
+        let classes = classes();
+        let learning = Learning { clip: &clip, tower: &tower, classes: &classes, options };
+        let (learned, loss) = learning.words(shots, &mut go_on).unwrap();
         assert!(loss[1] < loss[0], "{loss:?}");
         assert!(learned.classes.iter().all(|class| class.weights.len() == class.words().len()));
-        let context = learned_context(&clip, &tower, &classes(), shots, &options, &mut go_on).unwrap();
+        let context = learning.context(shots, &mut go_on).unwrap();
         assert_eq!(context.len(), 3 * Clip::dim(&clip));
         let mut stop = |_: usize, _: usize| ControlFlow::Break(());
-        assert!(matches!(
-            learn(&clip, &tower, &classes(), shots, &options, &mut stop),
-            Err(ImageError::Stopped)
-        ));
+        assert!(matches!(learning.words(shots, &mut stop), Err(ImageError::Stopped)));
     }
 }

@@ -43,10 +43,10 @@ pub use error::ImageError;
 pub use import::{Imported, import};
 pub use indexing::{IndexOptions, Report, index};
 #[cfg(feature = "train")]
-pub use judge::{Judged, STRENGTHS, judge};
+pub use judge::{Judged, STRENGTHS};
 pub use labelled::{Embedded, class_folders, embed_files, sample};
 #[cfg(feature = "train")]
-pub use learn::{learn, learned_context};
+pub use learn::Learning;
 pub use metadata::details;
 pub use prompt::{LARGEST, Minus, Prompt, Weighted, parse, parse_as_written, parse_search};
 pub use record::{Broken, Details, FILE_BYTES, FileRecord, Hash, Stamp, json_from_bytes, vector_from_bytes};

@@ -87,7 +87,9 @@ fn options(args: &EvalQuantizeArgs) -> Result<QuantizeOptions> {
     })
 }
 
+/// A text's perplexity, what it lost on the exact row with the error over windows, and in brackets the divergence.
 fn table(rows: &[QuantizeRow]) -> String {
+    let exact = rows.iter().find(|row| row.variant == "exact");
     let mut header = vec!["VARIANT", "SCHEME", "RANGES", "SEQUENCES", "SEED"];
     let names: Vec<String> = rows
         .first()
@@ -102,7 +104,11 @@ fn table(rows: &[QuantizeRow]) -> String {
             row.sequences.to_string(),
             row.seed.to_string(),
         ];
-        cells.extend(row.texts.iter().map(|text| format!("{:.2} ({:.4})", text.perplexity, text.kl)));
+        cells.extend(row.texts.iter().enumerate().map(|(at, text)| {
+            let lost = exact.filter(|exact| *exact != row).and_then(|exact| text.lost(&exact.texts[at]));
+            let lost = lost.map(|(by, error)| format!(" {:+.1} ± {:.1} %", 100.0 * by, 100.0 * error));
+            format!("{:.2}{} ({:.4})", text.perplexity, lost.unwrap_or_default(), text.kl)
+        }));
         cells.push(format!("{:.0}", row.seconds));
         cells
     };

@@ -15,15 +15,30 @@ pub(super) struct Exact {
     logits: Vec<Vec<f32>>,
 }
 
-/// Rows of a window at which distributions are compared: this many, at equal distances.
-const COMPARED: usize = 16;
+/// Rows of a window at which distributions are compared: this many, at equal distances. Each keeps as many logits as there are tokens.
+const COMPARED: usize = 8;
+
+/// How well a text is predicted.
+pub(super) struct Measured {
+    /// Mean negative log-likelihood of each window's tokens, in nats.
+    pub(super) nll: Vec<f64>,
+    /// Mean divergence from the exact path, in nats; 0 where nothing is compared.
+    pub(super) kl: f64,
+}
+
+impl Measured {
+    /// Over all tokens: windows are equally long.
+    pub(super) fn mean(&self) -> f64 {
+        self.nll.iter().sum::<f64>() / self.nll.len().max(1) as f64
+    }
+}
 
 fn compared(row: usize, rows: usize) -> bool {
     row.is_multiple_of((rows / COMPARED).max(1))
 }
 
-/// Mean negative log-likelihood, and the mean divergence from `exact` where that is given. With `keep`, the logits of the rows that
-/// are compared are taken.
+/// Measures `engine` on the windows of `text`, and its divergence from `exact` where that is given. With `keep`, the logits of the rows
+/// that are compared are taken.
 pub(super) fn measure(
     engine: &Engine,
     beside: &Beside,
@@ -31,16 +46,16 @@ pub(super) fn measure(
     exact: Option<&Exact>,
     mut keep: Option<&mut Exact>,
     tick: &mut dyn FnMut() -> Result<(), EvalError>,
-) -> Result<(f64, f64), EvalError> {
-    let (mut sum, mut tokens, mut divergence, mut rows) = (0.0, 0usize, 0.0, 0usize);
+) -> Result<Measured, EvalError> {
+    let (mut nll, mut divergence, mut rows) = (Vec::new(), 0.0, 0usize);
     for (number, window) in text.windows.iter().enumerate() {
         let mut session = beside.session(engine, window.len())?;
         let (mut kept, mut at) = (Vec::new(), 0);
         let inputs = &window[..window.len() - 1];
+        let mut sum = 0.0;
         let mut take = |row: usize, logits: &[f32]| {
             let own = log_likelihood(logits, window[row + 1]).ok_or_else(|| not_finite(engine))?;
             sum -= own;
-            tokens += 1;
             if compared(row, window.len() - 1) {
                 if keep.is_some() {
                     kept.extend_from_slice(logits);
@@ -66,9 +81,10 @@ pub(super) fn measure(
         if let Some(keep) = keep.as_mut() {
             keep.logits.push(kept);
         }
+        nll.push(sum / inputs.len() as f64);
         tick()?;
     }
-    Ok((sum / tokens.max(1) as f64, divergence / rows.max(1) as f64))
+    Ok(Measured { nll, kl: divergence / rows.max(1) as f64 })
 }
 
 impl Exact {

@@ -6,6 +6,7 @@ mod texts;
 mod variant;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,7 +26,7 @@ use crate::appended::Appended;
 use crate::bench::memory::peak_mb;
 use crate::{EvalError, Progress};
 pub use beside::Beside;
-use measure::{Exact, measure};
+use measure::{Exact, Measured, measure};
 pub use texts::calibration;
 use texts::{Windows, windows};
 use variant::Kind;
@@ -116,8 +117,32 @@ pub struct TextRow {
     pub text: String,
     /// Of its windows, the first token of each not scored.
     pub perplexity: f64,
+    /// Mean negative log-likelihood of each window's tokens, in nats.
+    #[serde(default)]
+    pub nll: Vec<f64>,
     /// Mean divergence of distributions from the exact path's, in nats.
     pub kl: f64,
+}
+
+impl TextRow {
+    fn new(text: &Windows, measured: Measured) -> TextRow {
+        TextRow {
+            text: text.name.clone(),
+            perplexity: measured.mean().exp(),
+            kl: measured.kl,
+            nll: measured.nll,
+        }
+    }
+
+    /// By how much of `exact`'s perplexity this one is larger, and the standard error of that over windows, which both were
+    /// measured on. `None` with fewer than two windows.
+    pub fn lost(&self, exact: &TextRow) -> Option<(f64, f64)> {
+        let changes: Vec<f64> = self.nll.iter().zip(&exact.nll).map(|(own, exact)| own - exact).collect();
+        let n = changes.len() as f64;
+        let mean = changes.iter().sum::<f64>() / n;
+        let variance = changes.iter().map(|change| (change - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        (n > 1.0).then(|| (mean.exp_m1(), mean.exp() * (variance / n).sqrt()))
+    }
 }
 
 /// What [`quantize`] measures.
@@ -156,7 +181,7 @@ pub fn quantize(
         }
         engine.adapt_by(lora.clone())?;
     }
-    let texts = options
+    let mut texts = options
         .texts
         .iter()
         .map(|(name, text)| windows(&engine, name, text, options))
@@ -171,7 +196,8 @@ pub fn quantize(
         fingerprint = format!("{fingerprint} through {}", adapter.fingerprint());
     }
     let total = jobs.len();
-    let mut references: Option<Vec<(f64, Exact)>> = None;
+    let mut references = Vec::new();
+    let mut calibrations = HashMap::new();
     let mut rows = Vec::new();
     for (number, job) in jobs.iter().enumerate() {
         let key = format!("{fingerprint} {} {}", job.key(), text_key(options));
@@ -183,17 +209,31 @@ pub fn quantize(
             ControlFlow::Break(()) => Err(EvalError::Engine(EngineError::Cancelled)),
             ControlFlow::Continue(()) => Ok(()),
         };
-        if references.is_none() {
-            let mut own = Vec::new();
-            for text in &texts {
-                let mut kept = Exact::new();
-                let (nll, _) = measure(&engine, &options.beside, text, None, Some(&mut kept), &mut tick)?;
-                own.push((nll, kept));
+        if references.is_empty() {
+            for text in std::mem::take(&mut texts) {
+                let mut exact = Exact::new();
+                let measured = measure(&engine, &options.beside, &text, None, Some(&mut exact), &mut tick)?;
+                let row = TextRow::new(&text, measured);
+                references.push(Reference { text, row, exact });
             }
-            references = Some(own);
         }
-        let references = references.as_deref().unwrap_or_default();
-        let row = one(&engine, adapter.as_ref(), job, options, &texts, references, &mut tick)?;
+        let row = if job.variant.kind() == Kind::Exact {
+            let texts = references.iter().map(|reference| reference.row.clone()).collect();
+            QuantizeRow { texts, ..job.row(options) }
+        } else {
+            let calibration = match calibrations.entry((job.sequences, job.recipe.seed)) {
+                Entry::Occupied(made) => made.into_mut(),
+                Entry::Vacant(free) => {
+                    let &(sequences, seed) = free.key();
+                    let text = options.calibration.as_deref();
+                    let mut flow = |_, _| tick().map_or(ControlFlow::Break(()), ControlFlow::Continue);
+                    let drawn =
+                        calibration(&engine, text, options.window, sequences, HELD_OUT, seed, &mut flow)?;
+                    free.insert(drawn)
+                }
+            };
+            one(&engine, adapter.as_ref(), job, options, calibration, &references, &mut tick)?
+        };
         if let Some(file) = &mut file {
             file.keep(&Line { key, row: row.clone() })?;
         }
@@ -212,6 +252,30 @@ struct Job {
 impl Job {
     fn key(&self) -> String {
         format!("{} {} {:?}", self.variant.name, self.sequences, self.recipe)
+    }
+
+    /// Without figures.
+    fn row(&self, options: &QuantizeOptions) -> QuantizeRow {
+        let Job { variant, recipe, sequences } = self;
+        QuantizeRow {
+            model: options.label.clone(),
+            variant: variant.name.to_owned(),
+            scheme: recipe.scheme.name().to_owned(),
+            activations: recipe.activations.name().to_owned(),
+            groups: match recipe.groups {
+                Groups::Channel => "channel".to_owned(),
+                Groups::Tensor => "tensor".to_owned(),
+                Groups::Of(size) => size.to_string(),
+            },
+            calibration: options.calibrated.clone(),
+            sequences: *sequences,
+            seed: recipe.seed,
+            alpha: None,
+            rate: None,
+            texts: Vec::new(),
+            seconds: 0.0,
+            peak_mb: None,
+        }
     }
 }
 
@@ -266,49 +330,25 @@ fn text_key(options: &QuantizeOptions) -> String {
     )
 }
 
+/// A text, and what the exact path makes of it.
+struct Reference {
+    text: Windows,
+    row: TextRow,
+    exact: Exact,
+}
+
 fn one(
     engine: &Engine,
     adapter: Option<&Lora>,
     job: &Job,
     options: &QuantizeOptions,
-    texts: &[Windows],
-    references: &[(f64, Exact)],
+    calibration: &Calibration,
+    references: &[Reference],
     tick: &mut dyn FnMut() -> Result<(), EvalError>,
 ) -> Result<QuantizeRow, EvalError> {
     let started = Instant::now();
-    let Job { variant, recipe, sequences } = job;
-    let mut row = QuantizeRow {
-        model: options.label.clone(),
-        variant: variant.name.to_owned(),
-        scheme: recipe.scheme.name().to_owned(),
-        activations: recipe.activations.name().to_owned(),
-        groups: match recipe.groups {
-            Groups::Channel => "channel".to_owned(),
-            Groups::Tensor => "tensor".to_owned(),
-            Groups::Of(size) => size.to_string(),
-        },
-        calibration: options.calibrated.clone(),
-        sequences: *sequences,
-        seed: recipe.seed,
-        alpha: None,
-        rate: None,
-        texts: Vec::new(),
-        seconds: 0.0,
-        peak_mb: None,
-    };
-    let named = |(text, (nll, kl)): (&Windows, (f64, f64))| TextRow {
-        text: text.name.clone(),
-        perplexity: nll.exp(),
-        kl,
-    };
-    if variant.kind() == Kind::Exact {
-        row.texts = texts.iter().zip(references.iter().map(|(nll, _)| (*nll, 0.0))).map(named).collect();
-        return Ok(row);
-    }
-    let mut flow = |_, _| if tick().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
-    let text = options.calibration.as_deref();
-    let calibration =
-        calibration(engine, text, options.window, *sequences, HELD_OUT, recipe.seed, &mut flow)?;
+    let Job { variant, recipe, .. } = job;
+    let mut row = job.row(options);
     let settings = match variant.kind() {
         // What was not rounded is computed exactly.
         Kind::Tuned { aware: false } => options.beside.settings(true),
@@ -318,13 +358,13 @@ fn one(
     let (recipe, made) = match (kind, &options.alphas[..], &options.tune_rates[..]) {
         (Kind::Recipe(choices), [first, rest @ ..], _) if choices.swept && !rest.is_empty() => {
             let at = |alpha: &f32| Recipe { alpha: *alpha, ..recipe.clone() };
-            best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?
+            best(engine, kind, at(first), rest.iter().map(at), calibration, &settings, tick)?
         }
         (Kind::Tuned { .. }, _, [first, rest @ ..]) if !rest.is_empty() => {
             let at = |rate: &f64| Recipe { final_rate: *rate, ..recipe.clone() };
-            best(engine, kind, at(first), rest.iter().map(at), &calibration, &settings, tick)?
+            best(engine, kind, at(first), rest.iter().map(at), calibration, &settings, tick)?
         }
-        _ => (recipe.clone(), made(engine, kind, recipe, &calibration, tick)?),
+        _ => (recipe.clone(), made(engine, kind, recipe, calibration, tick)?),
     };
     let smooth =
         matches!(recipe.method, Method::SmoothQuant | Method::Quadapter) && recipe.start == Start::Smooth;
@@ -333,8 +373,9 @@ fn one(
     row.seconds = started.elapsed().as_secs_f64();
     row.peak_mb = peak_mb();
     let own = beside::open(&options.label, made, &settings, adapter)?;
-    for (text, (_, exact)) in texts.iter().zip(references) {
-        row.texts.push(named((text, measure(&own, &options.beside, text, Some(exact), None, tick)?)));
+    for Reference { text, exact, .. } in references {
+        let measured = measure(&own, &options.beside, text, Some(exact), None, tick)?;
+        row.texts.push(TextRow::new(text, measured));
     }
     Ok(row)
 }
@@ -421,8 +462,8 @@ fn best(
         let made = made(engine, kind, &recipe, calibration, tick)?;
         let name = engine.name().to_owned();
         let own = Engine::from_checkpoint(name, made.checkpoint.clone(), settings)?;
-        let (loss, _) = measure(&own, &Beside::default(), &held, None, None, tick)?;
-        Ok::<_, EvalError>((loss, recipe, made))
+        let measured = measure(&own, &Beside::default(), &held, None, None, tick)?;
+        Ok::<_, EvalError>((measured.mean(), recipe, made))
     };
     let mut best = attempt(first)?;
     for recipe in rest {
@@ -432,4 +473,29 @@ fn best(
         }
     }
     Ok((best.1, best.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TextRow;
+
+    #[test]
+    fn a_loss_is_told_window_by_window() {
+        let row = |nll: &[f64]| TextRow {
+            text: String::new(),
+            perplexity: (nll.iter().sum::<f64>() / nll.len() as f64).exp(),
+            nll: nll.to_vec(),
+            kl: 0.0,
+        };
+        let exact = row(&[1.0, 3.0, 5.0]);
+        // The same more everywhere: no error, however windows differ.
+        let (lost, error) = row(&[1.1, 3.1, 5.1]).lost(&exact).unwrap();
+        assert!((lost - 0.1f64.exp_m1()).abs() < 1e-12 && error < 1e-12);
+        let changed = row(&[1.0, 3.1, 5.2]);
+        let (lost, error) = changed.lost(&exact).unwrap();
+        assert!((lost - (changed.perplexity / exact.perplexity - 1.0)).abs() < 1e-12);
+        // A deviation of 0.1 over three windows.
+        assert!((error - 0.1f64.exp() * 0.1 / 3f64.sqrt()).abs() < 1e-12);
+        assert_eq!(row(&[1.0]).lost(&row(&[1.0])), None);
+    }
 }

@@ -85,6 +85,16 @@ impl Tile<'_> {
         (self.out.wrapping_add(i * self.stride + row), self.weight.rows - row)
     }
 
+    /// Stores the outputs of activation row `i` and the weight rows from `row` on, as many as there are.
+    #[inline(always)]
+    pub(crate) fn store_up_to(&self, i: usize, row: usize, values: &[f32]) {
+        // Apart, because a copy of known size needs no call.
+        match self.weight.rows - row {
+            there if there < values.len() => self.store_some(i, row, &values[..there]),
+            _ => self.store_some(i, row, values),
+        }
+    }
+
     /// Stores the outputs of activation row `i` and the weight rows from `row` on.
     #[inline(always)]
     pub(crate) fn store_some(&self, i: usize, row: usize, values: &[f32]) {

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crayon_files::write_file;
 use crayon_images::few_shot::{Classifier, Linear, Shots, TipAdapter, linear_probe, task_res};
 use crayon_images::{
-    Cell, Class, Classes, Embedder, Judged, STRENGTHS, Section, class_folders, contact_sheet, judge, learn,
-    learned_context, sample,
+    Cell, Class, Classes, Embedder, Judged, Learning, STRENGTHS, Section, class_folders, contact_sheet,
+    sample,
 };
 use crayon_train::{Device, PlainTextTower, StressOptions};
 use crayon_vision::Clip;
@@ -75,6 +75,7 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
     let checkpoint = checkpoint(clip.name())?;
     let tower = PlainTextTower::open(&checkpoint, &Device::Cpu.open()?)?;
     let options = StressOptions { steps: args.steps as usize, rate: args.rate, decay: args.decay };
+    let learning = Learning { clip: &clip, tower: &tower, classes: &classes, options };
     let test = test.map(|test| vectors(&clip, &labelled(&test, &names)?, output)).transpose()?;
     let dim = Embedder::dim(&clip);
     let scale = Embedder::logit_scale(&clip);
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
         let few = vectors(&clip, &chosen, output)?;
         let shots = Shots { pictures: &few.pictures, labels: &few.labels, dim };
         let mut bar = Counting::new("learning", "steps", output);
-        let result = learn(&clip, &tower, &classes, shots, &options, &mut |done, total| {
+        let result = learning.words(shots, &mut |done, total| {
             bar.at(done, total);
             interrupt::flow()
         });
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
             true => None,
             false => {
                 let mut bar = Counting::new("judging", "steps", output);
-                let judged = judge(&clip, &tower, &classes, shots, &options, &mut |done, total| {
+                let judged = learning.judge(shots, &mut |done, total| {
                     bar.at(done, total);
                     interrupt::flow()
                 });
@@ -116,14 +117,9 @@ pub(crate) fn run(args: &LearnArgs, output: &Output) -> Result {
                 models.push((TAKEN, Box::new(Linear::zero_shot(&taken, dim, scale))));
             }
             if args.compare {
-                let context = learned_context(
-                    &clip,
-                    &tower,
-                    &classes,
-                    shots,
-                    &StressOptions { rate: 2e-3, ..options },
-                    &mut |_, _| interrupt::flow(),
-                )?;
+                let slower =
+                    Learning { options: StressOptions { rate: 2e-3, ..learning.options }, ..learning };
+                let context = slower.context(shots, &mut |_, _| interrupt::flow())?;
                 models.push(("CoOp: learned context", Box::new(Linear::zero_shot(&context, dim, scale))));
                 models.push(("TaskRes", Box::new(task_res(shots, &texts, scale))));
                 models.push(("Tip-Adapter", Box::new(TipAdapter::new(shots, &texts, scale))));

@@ -217,7 +217,7 @@ pub(super) fn product<K: Codes>(tile: &Tile<'_>) {
                         _mm256_mul_ps(w_scales[half], scale),
                     ))
                 });
-                tile.store_some(i, row, &values.as_flattened()[..WIDE.min(weight.rows - row)]);
+                tile.store_up_to(i, row, values.as_flattened());
             }
         }
     });

@@ -76,7 +76,7 @@ fn over_panels(
                 }
                 for i in 0..m {
                     let both = sums[i / TILE][i % TILE].map(|v| lanes::array(v));
-                    tile.store_some(i, row, &both.as_flattened()[..WIDE.min(weight.rows - row)]);
+                    tile.store_up_to(i, row, both.as_flattened());
                 }
             }
         });

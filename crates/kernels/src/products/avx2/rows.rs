@@ -29,13 +29,7 @@ pub(super) fn pointers(weight: &Matrix<'_>, first: usize) -> [*const u8; SIDE] {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn store(tile: &Tile<'_>, i: usize, first: usize, sums: __m256) {
-    let values = lanes::array(sums);
-    let left = tile.weight.rows - first;
-    if left >= SIDE {
-        tile.store_some(i, first, &values);
-    } else {
-        tile.store_some(i, first, &values[..left]);
-    }
+    tile.store_up_to(i, first, &lanes::array(sums));
 }
 
 /// Weights in blocks of 32.

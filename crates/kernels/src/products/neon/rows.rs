@@ -29,7 +29,7 @@ pub(super) fn pointers<const N: usize>(weight: &Matrix<'_>, first: usize) -> [*c
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn store(tile: &Tile<'_>, i: usize, first: usize, values: float32x4_t) {
-    tile.store_some(i, first, &array(values)[..SIDE.min(tile.weight.rows - first)]);
+    tile.store_up_to(i, first, &array(values));
 }
 
 /// What a small block's exact sums `codes` add to four outputs.
