@@ -321,8 +321,7 @@ impl<'a> Work<'a, '_, '_> {
         Ok(Learner::new(decoder, samples, (recipe.make)(), options, steps, threads)?)
     }
 
-    /// Times of a step and of a look at all examples, as they are once memory and caches are warm: the first of each takes several
-    /// times as long, and would have training look too long for the time left.
+    /// Times of a step and of a look at all examples: of two the shorter, because the first also gets memory from the system.
     fn cost<L: Learning>(&mut self, recipe: &Recipe<'_, L>) -> Result<(Duration, Duration), CustomizeError> {
         let mut learner = self.learner(recipe, &recipe.options, self.samples(|_| true), 2)?;
         let mut step = Duration::MAX;
