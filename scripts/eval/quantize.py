@@ -127,6 +127,12 @@ def rows_of(binary, model, calibration, texts, cells, options):
     return crayon(binary, *arguments)["rows"]
 
 
+def error(values):
+    """Standard error of a mean, where there are values enough."""
+    middle = mean(values)
+    return math.sqrt(sum((one - middle) ** 2 for one in values) / (len(values) - 1) / len(values)) if len(values) > 1 else None
+
+
 def lost(rows, exact, names):
     """By how much of the exact row's perplexity `rows`, draws of one variant, are worse on the texts called `names`: in per cent, the mean over texts, and its
     standard error over windows, which all rows share."""
@@ -134,13 +140,11 @@ def lost(rows, exact, names):
     for name in names:
         own = [next(text for text in row["texts"] if text["text"] == name) for row in rows]
         windows = [mean(values) - was for *values, was in zip(*(text["nll"] for text in own), exact[name]["nll"])]
-        change = mean(windows)
-        changes.append(change)
-        if len(windows) > 1:
-            errors.append(sum((one - change) ** 2 for one in windows) / (len(windows) - 1) / len(windows))
+        changes.append(mean(windows))
+        errors.append(error(windows))
     factor = math.exp(mean(changes))
-    error = f" ± {100 * factor * math.sqrt(sum(errors)) / len(names):.1f}" if len(errors) == len(names) else ""
-    return f"{100 * (factor - 1):+.1f}{error} %"
+    about = "" if None in errors else f" ± {100 * factor * math.hypot(*errors) / len(names):.1f}"
+    return f"{100 * (factor - 1):+.1f}{about} %"
 
 
 def shown(rows):
@@ -163,16 +167,16 @@ def shown(rows):
         line = [variant + (f" ({'; '.join(chosen)})" if chosen else "")]
         for at in range(len(names)):
             values = [row["texts"][at]["perplexity"] for row in own]
-            value = mean(values)
-            error = math.sqrt(sum((v - value) ** 2 for v in values) / (len(values) - 1) / len(values)) if len(values) > 1 else None
-            line.append(f"{value:.2f}" + (f" ± {error:.2f}" if error is not None else ""))
+            about = error(values)
+            line.append(f"{mean(values):.2f}" + (f" ± {about:.2f}" if about is not None else ""))
         if exact:
             line += ["" if variant == "exact" else lost(own, exact, part) for part in (names[:1], names[1:]) if part]
         line.append(" / ".join(f"{mean([row['texts'][at]['kl'] for row in own]):.3f}" for at in range(len(names))))
         line.append(f"{mean([row['seconds'] for row in own]):.0f}")
         out.append(line)
     first = "ID lost" if names[0].endswith("(ID)") else f"{names[0]} lost"
-    head = ["", *names, *(["lost"] if len(names) == 1 else [first, "OOD lost"] if exact else []), "KL", "seconds"]
+    heads = ["lost"] if len(names) == 1 else [first, "OOD lost"]
+    head = ["", *names, *(heads if exact else []), "KL", "seconds"]
     return table(head, out)
 
 

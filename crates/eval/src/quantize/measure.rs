@@ -16,7 +16,7 @@ pub(super) struct Exact {
 }
 
 /// Rows of a window at which distributions are compared: this many, at equal distances. Each keeps as many logits as there are tokens.
-const COMPARED: usize = 8;
+pub(super) const COMPARED: usize = 8;
 
 /// How well a text is predicted.
 pub(super) struct Measured {

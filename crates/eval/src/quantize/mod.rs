@@ -26,7 +26,7 @@ use crate::appended::Appended;
 use crate::bench::memory::peak_mb;
 use crate::{EvalError, Progress};
 pub use beside::Beside;
-use measure::{Exact, Measured, measure};
+use measure::{COMPARED, Exact, Measured, measure};
 pub use texts::calibration;
 use texts::{Windows, windows};
 use variant::Kind;
@@ -118,6 +118,7 @@ pub struct TextRow {
     /// Of its windows, the first token of each not scored.
     pub perplexity: f64,
     /// Mean negative log-likelihood of each window's tokens, in nats.
+    // Rows kept by earlier versions have none; their keys differ.
     #[serde(default)]
     pub nll: Vec<f64>,
     /// Mean divergence of distributions from the exact path's, in nats.
@@ -319,7 +320,7 @@ fn text_key(options: &QuantizeOptions) -> String {
         _ => format!(" {:?}", options.tune_rates),
     };
     format!(
-        "{} {} {names:?} {bytes} {} {} {:?} {:?}{rates}",
+        "{} {} {names:?} {bytes} {} {}/{COMPARED} {:?} {:?}{rates}",
         options.calibrated,
         options.calibration.as_ref().map_or(0, String::len),
         options.window,
